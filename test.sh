@@ -53,7 +53,8 @@ step 'features of the facade'
 tests/features/run.sh
 
 step 'examples in the documentation'
-cargo test --workspace --doc --locked
+tests/fresh/run.py
+cargo test -p fanweave-sim --doc --locked
 
 step 'a crate outside of the workspace'
 cargo test --manifest-path tests/outside/Cargo.toml --target-dir target

@@ -5,7 +5,6 @@
 use std::io::Write;
 
 use fanweave::Result;
-use futures::StreamExt;
 
 #[fanweave::call(model = "sim/writer")]
 async fn recommend_book(genre: &str) -> String {

@@ -3,7 +3,6 @@
 //!     cargo run --release -p fanweave --example calls_structured
 
 use fanweave::{Delta, Result, chain, model, structured};
-use futures::StreamExt;
 
 /// A book to read.
 #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]

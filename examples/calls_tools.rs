@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use fanweave::tool::Tools;
 use fanweave::{EventKind, Result, chain, model, prompt, text, vars};
-use futures::StreamExt;
 
 /// Looks up the weather in a city.
 #[fanweave::tool(timeout = Duration::from_secs(5))]

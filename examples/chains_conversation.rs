@@ -11,7 +11,6 @@ use fanweave::splitters::Splitter;
 use fanweave::stores::{MemorySessions, MemoryStore, VectorIndex};
 use fanweave::words::HashEmbedder;
 use fanweave::{Context, Error, Message, Result, model};
-use futures::StreamExt;
 
 const TEXT: &str = "The Rance station opened in 1966. It stands in Brittany.\n\n\
                     The Rance station has 24 turbines. Each of them turns in both directions.\n\n\

@@ -8,7 +8,6 @@
 use std::time::Instant;
 
 use fanweave::{Result, model, parallel, prompt, text, vars};
-use futures::StreamExt;
 
 const CONCURRENCY: usize = 5;
 

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fanweave_core::{Chain, Delta, Message, Model, Prompt, Result, chain};
 use fanweave_models::{Client, ModelBuilder, RetryPolicy, Timeouts};
-use futures::StreamExt;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde_json::json;

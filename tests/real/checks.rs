@@ -5,7 +5,6 @@ use fanweave_core::{
     Result, Role, Tool, ToolChoice, ToolSpec, Tools, Transcript, chain,
 };
 use fanweave_models::ModelBuilder;
-use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 

@@ -8,7 +8,7 @@ use std::fmt;
 /// [`Error::hint_as`](crate::Error::hint_as).
 ///
 /// ```
-/// use fanweave_batch::Advice;
+/// use fanweave::batch::Advice;
 ///
 /// assert_eq!(Advice::StartOver.to_string(), "start over (discards the journal's answers)");
 /// ```

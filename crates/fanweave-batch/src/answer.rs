@@ -7,8 +7,8 @@ use serde_json::Value;
 /// A row's result, as stored in journals and outputs.
 ///
 /// ```
-/// use fanweave_batch::{Answer, Content, IntoAnswer};
-/// use fanweave_core::Message;
+/// use fanweave::batch::{Answer, Content, IntoAnswer};
+/// use fanweave::Message;
 ///
 /// let answer: Answer = Message::assistant("Oslo").into_answer();
 /// assert_eq!(answer.content, Content::Text("Oslo".into()));
@@ -48,7 +48,8 @@ pub struct Answer {
 /// Content of an answer: text, or any other JSON value.
 ///
 /// ```
-/// use fanweave_batch::Content;
+/// use fanweave::crates::serde_json;
+/// use fanweave::batch::Content;
 ///
 /// assert_eq!(serde_json::to_string(&Content::Text("Oslo".into())).unwrap(), r#""Oslo""#);
 /// ```
@@ -70,7 +71,7 @@ impl Default for Content {
 /// Output of a chain that a batch can record.
 ///
 /// ```
-/// use fanweave_batch::{Answer, Content, IntoAnswer};
+/// use fanweave::batch::{Answer, Content, IntoAnswer};
 ///
 /// struct Score(u8);
 ///

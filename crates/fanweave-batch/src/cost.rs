@@ -11,10 +11,10 @@ type Price = dyn Fn(&str, &Usage) -> Option<f64> + Send + Sync;
 /// Prices of calls and the budget of a batch. The default has no prices and no budget.
 ///
 /// ```
-/// use fanweave_batch::Costs;
-/// use fanweave_core::Usage;
+/// use fanweave::batch::Costs;
+/// use fanweave::Usage;
 ///
-// One dollar per million tokens, a budget of five dollars, and about a cent per row.
+/// // One dollar per million tokens, a budget of five dollars, and about a cent per row.
 /// let costs = Costs::new(|_model, usage: &Usage| Some(usage.total_tokens() as f64 * 1e-6)).cap(5.0, 0.01);
 /// assert_eq!(costs.of("any/model", &Usage { output_tokens: 500_000, ..Usage::default() }), Some(0.5));
 /// ```
@@ -52,7 +52,7 @@ impl Costs {
     ///
     /// ```
     /// use std::sync::Mutex;
-    /// use fanweave_batch::Costs;
+    /// use fanweave::batch::Costs;
     ///
     /// static SPENT: Mutex<f64> = Mutex::new(0.0);
     /// let costs = Costs::default().on_earlier_cost(|usd| *SPENT.lock().unwrap() += usd);

@@ -39,7 +39,7 @@ pub enum ErrorKind {
 /// for interfaces that spell it as flags or arguments.
 ///
 /// ```
-/// use fanweave_batch::{ErrorKind, Source};
+/// use fanweave::batch::{ErrorKind, Source};
 ///
 /// let error = Source::open("no/such/questions.jsonl", None).err().expect("the file does not exist");
 /// assert_eq!(error.kind(), ErrorKind::Usage);
@@ -111,10 +111,11 @@ impl Error {
     /// Alternatives that help, the best one first. Empty if nothing in particular does.
     ///
     /// ```
-    /// use fanweave_batch::{Advice, RunRecord};
+    /// use fanweave::batch::{Advice, RunRecord};
     ///
-    /// # let folder = tempfile::tempdir()?;
-    /// # let path = folder.path().join("notes.txt");
+    /// # let folder = std::env::temp_dir().join(module_path!().replace("::", "-"));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let path = folder.join("notes.txt");
     /// # std::fs::write(&path, "no run")?;
     /// let error = RunRecord::open(path, 80).unwrap_err();
     /// assert_eq!(error.advice(), [Advice::SpecifyRun]);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// journal.
 ///
 /// ```
-/// use fanweave_batch::Fingerprint;
+/// use fanweave::batch::Fingerprint;
 ///
 /// let fingerprint = Fingerprint::new().set("model", "openai/gpt-5-mini").set("prompt", "Sum up {{ text }}");
 /// ```
@@ -48,7 +48,7 @@ impl Fingerprint {
     ///
     /// ```
     /// use std::collections::BTreeMap;
-    /// use fanweave_batch::Fingerprint;
+    /// use fanweave::batch::Fingerprint;
     ///
     /// // The first version was the text of the prompt; the second ignores white space around it.
     /// let text = " Sum up {{ text }} ";

@@ -20,13 +20,13 @@ use crate::{Error, ErrorKind, Result};
 /// Adds a journal to the batches of a chain whose inputs and outputs serialise to JSON.
 ///
 /// ```
-/// use fanweave_batch::JournalExt;
-/// use fanweave_core::{model::fake::Fake, prompt, text, vars};
+/// use fanweave::batch::JournalExt;
+/// use fanweave::{model::fake::Fake, prompt, text, vars};
 ///
-/// # #[tokio::main]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let folder = tempfile::tempdir()?;
-/// # let path = folder.path().join("jokes.journal");
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { fanweave::blocking::wait(async {
+/// # let folder = std::env::temp_dir().join(module_path!().replace("::", "-"));
+/// # std::fs::create_dir_all(&folder)?;
+/// # let path = folder.join("jokes.journal");
 /// let joke = prompt("A joke about {{ topic }}.") | Fake::echo() | text();
 /// let topics = || ["bears", "cats"].map(|topic| vars! { topic: topic });
 ///
@@ -34,12 +34,12 @@ use crate::{Error, ErrorKind, Result};
 /// assert_eq!(jokes[0].as_deref().unwrap(), "A joke about bears.");
 ///
 /// // The second batch makes no call: the answers are in the journal.
-/// let empty = Fake::script(Vec::<fanweave_core::Result<String>>::new());
+/// let empty = Fake::script(Vec::<fanweave::Result<String>>::new());
 /// let silent = prompt("A joke about {{ topic }}.") | empty | text();
 /// let second = silent.journal(&path).batch(topics())?.collect().await;
 /// assert_eq!(second[1].as_deref().unwrap(), "A joke about cats.");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub trait JournalExt<I, O> {
     /// Returns the chain with a journal at `path` for the rows of its batches.
@@ -63,19 +63,19 @@ where
 /// order of different inputs may change. Failed rows are not journalled and are rerun.
 ///
 /// ```
-/// use fanweave_batch::JournalExt;
-/// use fanweave_core::step;
+/// use fanweave::batch::JournalExt;
+/// use fanweave::step;
 ///
-/// # #[tokio::main]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let folder = tempfile::tempdir()?;
-/// # let path = folder.path().join("squares.journal");
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { fanweave::blocking::wait(async {
+/// # let folder = std::env::temp_dir().join(module_path!().replace("::", "-"));
+/// # std::fs::create_dir_all(&folder)?;
+/// # let path = folder.join("squares.journal");
 /// let square =
 ///     step(|n: u64, _cx| async move { Ok(n * n) }).journal(path).fingerprint("squares", "version 1");
 /// let squares = square.batch([2u64, 3])?.collect().await;
 /// assert_eq!(squares.into_iter().collect::<Result<Vec<_>, _>>()?, [4, 9]);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub struct Journalled<I, O> {
     chain: Chain<I, O>,

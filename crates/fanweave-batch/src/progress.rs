@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(5);
 /// Progress of a batch. Shared between the run, which counts, and a progress display.
 ///
 /// ```
-/// use fanweave_batch::Progress;
+/// use fanweave::batch::Progress;
 ///
 /// let progress = Progress::default();
 /// let now = progress.snapshot();
@@ -85,7 +85,7 @@ struct Flight {
 /// A row in flight.
 ///
 /// ```
-/// let progress = fanweave_batch::Progress::default();
+/// let progress = fanweave::batch::Progress::default();
 /// assert!(progress.flights().is_empty());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +107,7 @@ enum CallState {
 /// Progress of a batch at one moment.
 ///
 /// ```
-/// use fanweave_batch::Snapshot;
+/// use fanweave::batch::Snapshot;
 ///
 /// let half = Snapshot { total: Some(10), done: 5, ok: 5, rate: 2.0, ..Snapshot::default() };
 /// assert_eq!(half.eta(), Some(std::time::Duration::from_millis(2500)));

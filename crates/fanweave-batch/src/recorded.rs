@@ -24,12 +24,12 @@ const MAX_LINE_BYTES: u64 = 6 * MAX_LINE as u64;
 /// Takes about 300 bytes of memory for each row, in addition to its excerpts.
 ///
 /// ```no_run
-/// use fanweave_batch::RunRecord;
+/// use fanweave::batch::RunRecord;
 ///
 /// let run = RunRecord::open("answers.jsonl", 100)?;
 /// let failed = run.rows.iter().filter(|row| row.error.is_some()).count();
 /// println!("{failed} of {} failed", run.rows.len());
-/// # Ok::<_, fanweave_batch::Error>(())
+/// # Ok::<_, fanweave::batch::Error>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -47,7 +47,7 @@ pub struct RunRecord {
 /// One row of a run.
 ///
 /// ```
-/// let row = fanweave_batch::RowRecord::default();
+/// let row = fanweave::batch::RowRecord::default();
 /// assert_eq!((row.calls.len(), row.error), (0, None));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]

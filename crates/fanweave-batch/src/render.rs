@@ -14,8 +14,8 @@ use crate::source::Body;
 /// may also set request parameters (`temperature`, `tools`, ..); its other fields are not sent.
 ///
 /// ```
-/// use fanweave_batch::{Input, Render};
-/// use fanweave_core::{Template, vars};
+/// use fanweave::batch::{Input, Render};
+/// use fanweave::{Template, vars};
 ///
 /// let render = Render { template: Some(Template::parse("Where is {{ city }}?")?), system: None };
 /// let prompt = render.render(Input::Vars(vars! { city: "Oslo" }))?;
@@ -27,7 +27,7 @@ use crate::source::Body;
 ///     "the row has the field `city`, but no `prompt` or `messages`: \
 ///      pass a template, such as '{{ city }}'",
 /// );
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Clone, Default)]
 pub struct Render {

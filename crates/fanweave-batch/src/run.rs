@@ -33,18 +33,17 @@ pub(crate) const AHEAD: usize = 64;
 /// [`over`](Self::over), start it with [`run`](Self::run).
 ///
 /// ```
-/// use fanweave_batch::{BatchJob, Output, Render, Source};
-/// use fanweave_core::{Template, chain, model::fake::Fake};
+/// use fanweave::batch::{BatchJob, Output, Render, Source};
+/// use fanweave::{Template, chain, model::fake::Fake};
 ///
-/// # #[tokio::main]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { fanweave::blocking::wait(async {
 /// let source = Source::from_reader("cities", "Oslo\nRome\n".as_bytes(), None)?;
 /// let render = Render { template: Some(Template::parse("Where is {{ input }}?")?), system: None };
 /// let job = BatchJob::new(source, render, chain(Fake::echo()), Output::Writer(Box::new(std::io::sink())));
 /// let summary = job.run().await?;
 /// assert_eq!((summary.ok, summary.failed), (2, 0));
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub struct BatchJob<I, O> {
     pub(crate) source: Source,

@@ -7,7 +7,7 @@ use crate::output::OutputFormat;
 /// Options of a batch.
 ///
 /// ```
-/// use fanweave_batch::Settings;
+/// use fanweave::batch::Settings;
 ///
 /// let settings = Settings { limit: Some(100), ..Settings::default() };
 /// assert_eq!(settings.concurrency.get(), 64);

@@ -15,7 +15,7 @@ const MAX_MESSAGE_BYTES: usize = 200;
 /// Totals of a batch.
 ///
 /// ```
-/// use fanweave_batch::Summary;
+/// use fanweave::batch::Summary;
 ///
 /// let summary = Summary { rows: 3, ok: 3, resumed: 3, ..Summary::default() };
 /// assert!(summary.nothing_to_do());
@@ -81,7 +81,7 @@ impl Summary {
 /// Failures that have the same reason.
 ///
 /// ```
-/// use fanweave_batch::FailureGroup;
+/// use fanweave::batch::FailureGroup;
 ///
 /// let group = FailureGroup { kind: "server".into(), message: "overloaded".into(), count: 3, first_line: 7 };
 /// assert_eq!(format!("{group}"), "3 x server: overloaded (first in line 7)");

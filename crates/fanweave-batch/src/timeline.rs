@@ -21,7 +21,7 @@ pub(crate) struct Timeline {
 /// Times of one call of a row, in milliseconds since the start of the row.
 ///
 /// ```
-/// let call = fanweave_batch::CallTimes { sent_ms: 12, ended_ms: 512, ..Default::default() };
+/// let call = fanweave::batch::CallTimes { sent_ms: 12, ended_ms: 512, ..Default::default() };
 /// assert!(call.failed_attempts.is_empty());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

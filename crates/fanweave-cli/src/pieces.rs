@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use fanweave::{Delta, Run};
-use futures::StreamExt;
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};

@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use fanweave_core::model::fake::Fake;
 use fanweave_core::{Chain, Context, Delta, Event, Message, Runnable, chain, json, prompt, step, text, vars};
-use futures::StreamExt;
 
 /// Number of rounds for the median.
 const ROUNDS: usize = 15;

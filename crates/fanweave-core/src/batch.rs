@@ -32,11 +32,9 @@ pub struct Row<O> {
 /// delays or replaces another. Inputs are taken from the iterator only when a row can start.
 ///
 /// ```
-/// use fanweave_core::{model::fake::Fake, prompt, text, vars};
-/// use futures::StreamExt;
+/// use fanweave::{model::fake::Fake, prompt, text, vars};
 ///
-/// # #[tokio::main]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let joke = prompt("A joke about {{ topic }}.") | Fake::echo() | text();
 /// let topics = ["bears", "cats"].map(|topic| vars! { topic: topic });
 /// let mut rows = joke.batch(topics).concurrency(16).run();
@@ -44,7 +42,7 @@ pub struct Row<O> {
 ///     println!("{}: {}", row.index, row.result?);
 /// }
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub struct Batch<I, O> {
     chain: Chain<I, O>,
@@ -112,16 +110,15 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
     /// other rows are cancelled, and have ended when this returns.
     ///
     /// ```
-    /// use fanweave_core::{Error, ErrorKind, step};
+    /// use fanweave::{Error, ErrorKind, step};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
+    /// # fn main() { fanweave::blocking::wait(async {
     /// let even = step(|n: u32, _| async move {
     ///     if n % 2 == 0 { Ok(n) } else { Err(Error::new(ErrorKind::Step, format!("{n} is odd"))) }
     /// });
     /// assert_eq!(even.batch([2u32, 4]).fail_fast().await.unwrap(), [2, 4]);
     /// assert_eq!(even.batch([2u32, 3]).fail_fast().await.unwrap_err().to_string(), "step row 1: 3 is odd");
-    /// # }
+    /// # }) }
     /// ```
     ///
     /// # Errors
@@ -166,15 +163,14 @@ enum Started<O> {
 /// Running rows make progress even if the stream is not polled; new ones start only as results are read.
 ///
 /// ```
-/// use fanweave_core::{Chain, step};
-/// use futures::StreamExt;
+/// use fanweave::{Chain, step};
+/// use fanweave::prelude::StreamExt;
 ///
-/// # #[tokio::main]
-/// # async fn main() {
+/// # fn main() { fanweave::blocking::wait(async {
 /// let double = step(|n: u32, _| async move { Ok(n * 2) });
 /// let sum = double.batch([1u32, 2, 3]).as_completed().map(|row| row.result.unwrap());
 /// assert_eq!(sum.fold(0, |a, b| async move { a + b }).await, 12);
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Cancellation
@@ -191,6 +187,14 @@ pub struct Completed<O> {
 type Start<O> = dyn FnMut(&mut Flights<usize, Result<O>>) -> Started<O> + Send;
 
 impl<O: Send + 'static> Completed<O> {
+    /// The next row that finishes, or `None` after the last one.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses no row.
+    pub async fn next(&mut self) -> Option<Row<O>> {
+        StreamExt::next(self).await
+    }
+
     /// The next finished row, with rows started only below index `limit`.
     fn poll_row(&mut self, task: &mut TaskContext<'_>, limit: usize) -> Poll<Option<Row<O>>> {
         while let Some(start) = &mut self.start
@@ -235,15 +239,14 @@ impl<O: Send + 'static> Stream for Completed<O> {
 /// done.
 ///
 /// ```
-/// use fanweave_core::step;
-/// use futures::StreamExt;
+/// use fanweave::step;
+/// use fanweave::prelude::StreamExt;
 ///
-/// # #[tokio::main]
-/// # async fn main() {
+/// # fn main() { fanweave::blocking::wait(async {
 /// let double = step(|n: u32, _| async move { Ok(n * 2) });
 /// let rows = double.batch([1u32, 2, 3]).run().map(|row| row.result.unwrap());
 /// assert_eq!(rows.collect::<Vec<_>>().await, [2, 4, 6]);
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Cancellation
@@ -254,6 +257,16 @@ pub struct Rows<O> {
     window: usize,
     next: usize,
     done: BTreeMap<usize, Result<O>>,
+}
+
+impl<O: Send + 'static> Rows<O> {
+    /// The next row in input order, or `None` after the last one.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses no row.
+    pub async fn next(&mut self) -> Option<Row<O>> {
+        StreamExt::next(self).await
+    }
 }
 
 impl<O: Send + 'static> Stream for Rows<O> {

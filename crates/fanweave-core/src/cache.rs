@@ -59,7 +59,7 @@ impl fmt::Debug for CacheKey {
 /// ```
 /// use std::collections::HashMap;
 /// use std::sync::Mutex;
-/// use fanweave_core::{CacheKey, CacheStore, Message, Result};
+/// use fanweave::{CacheKey, CacheStore, Message, Result};
 ///
 /// #[derive(Default)]
 /// struct Forever(Mutex<HashMap<CacheKey, Message>>);
@@ -92,17 +92,16 @@ pub trait CacheStore: Send + Sync + 'static {
 /// Answers in memory: the most recently used, up to a number and a size.
 ///
 /// ```
-/// use fanweave_core::{MemoryCache, model::fake::Fake};
+/// use fanweave::{MemoryCache, model::fake::Fake};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::script([Ok("only once")]).model().cached(MemoryCache::default());
 /// assert_eq!(model.invoke("Say something.").await?.text(), "only once");
 /// let again = model.invoke("Say something.").await?;
 /// assert_eq!(again.text(), "only once");
 /// assert!(again.reply.unwrap().cached);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub struct MemoryCache {
     max_answers: NonZeroUsize,

@@ -38,16 +38,16 @@ impl<R: Runnable> DynRunnable<R::Input, R::Output> for R {
 /// A chain of steps from `I` to `O`, which can be named, stored, cloned and shared between tasks.
 ///
 /// ```
-/// use fanweave_core::{Chain, Vars, model::fake::Fake, prompt, text, vars};
+/// use fanweave::crates::futures;
+/// use fanweave::{Chain, Vars, model::fake::Fake, prompt, text, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let joke: Chain<Vars, String> = prompt("A joke about {{ topic }}.") | Fake::echo() | text();
 /// let (bears, cats) =
-///     tokio::try_join!(joke.invoke(vars! { topic: "bears" }), joke.invoke(vars! { topic: "cats" }))?;
+///     futures::try_join!(joke.invoke(vars! { topic: "bears" }), joke.invoke(vars! { topic: "cats" }))?;
 /// assert_eq!((bears.as_str(), cats.as_str()), ("A joke about bears.", "A joke about cats."));
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub struct Chain<I, O>(Arc<dyn DynRunnable<I, O>>);
 

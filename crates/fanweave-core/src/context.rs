@@ -19,7 +19,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+pub use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 pub use branch::BranchId;
@@ -40,18 +40,17 @@ use crate::{Delta, Error, ErrorKind, Parameters, Reply, Result};
 ///
 /// ```
 /// use std::time::Duration;
-/// use fanweave_core::{Context, ErrorKind, Runnable, step};
+/// use fanweave::{Context, ErrorKind, Runnable, step};
 ///
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() {
+/// # fn main() { fanweave::blocking::wait(async {
 /// let slow = step(|n: u32, _cx| async move {
-///     tokio::time::sleep(Duration::from_secs(60)).await;
+///     std::future::pending::<()>().await;
 ///     Ok(n)
 /// });
-/// let cx = Context::new().with_timeout(Duration::from_secs(5));
+/// let cx = Context::new().with_timeout(Duration::from_millis(50));
 /// let error = slow.invoke_in(7u32, &cx).await.unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::Timeout);
-/// # }
+/// # }) }
 /// ```
 #[derive(Clone)]
 pub struct Context {
@@ -93,7 +92,7 @@ struct Shared {
 /// Priority of queued calls to the same account. Set by [`Context::with_priority`].
 ///
 /// ```
-/// use fanweave_core::{Context, Priority};
+/// use fanweave::{Context, Priority};
 ///
 /// assert_eq!(Context::new().priority(), Priority::Interactive);
 /// assert_eq!(Context::new().with_priority(Priority::Batch).priority(), Priority::Batch);
@@ -194,17 +193,16 @@ impl Context {
     /// that wait for a permit, a limit, a backoff or the end of an outage fail with [`ErrorKind::Cancelled`].
     ///
     /// ```
-    /// use fanweave_core::{Context, ErrorKind};
-    /// use tokio_util::sync::CancellationToken;
+    /// use fanweave::{Context, ErrorKind};
+    /// use fanweave::context::CancellationToken;
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
+    /// # fn main() { fanweave::blocking::wait(async {
     /// let drain = CancellationToken::new();
     /// let cx = Context::new().with_draining(drain.clone());
     /// drain.cancel();
     /// assert!(cx.is_draining());
     /// assert_eq!(cx.draining().await.kind(), ErrorKind::Cancelled);
-    /// # }
+    /// # }) }
     /// ```
     #[must_use]
     pub fn with_draining(self, token: CancellationToken) -> Self {
@@ -230,7 +228,7 @@ impl Context {
     /// [`ErrorKind::Unavailable`] immediately instead of waiting for its end. Default: false.
     ///
     /// ```
-    /// use fanweave_core::Context;
+    /// use fanweave::Context;
     ///
     /// assert!(Context::new().with_alternatives(true).has_alternatives());
     /// ```
@@ -331,15 +329,14 @@ impl Context {
     /// batch have [`Priority::Batch`].
     ///
     /// ```
-    /// use fanweave_core::{Context, Priority, Runnable, model::fake::Fake};
+    /// use fanweave::{Context, Priority, Runnable, model::fake::Fake};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// // Background work: interactive calls go first.
     /// let cx = Context::new().with_priority(Priority::Batch);
     /// Fake::echo().model().run("Sum up the day.".into(), &cx).await?;
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     #[must_use]
     pub fn with_priority(self, priority: Priority) -> Self {
@@ -358,7 +355,7 @@ impl Context {
     /// 95 of 100 do; at most one call in twenty is hedged. A call whose deltas are read is never hedged.
     ///
     /// ```
-    /// use fanweave_core::Context;
+    /// use fanweave::Context;
     ///
     /// assert!(Context::new().with_hedging(true).hedges());
     /// ```
@@ -581,10 +578,9 @@ impl Context {
     /// The same run, for a step whose deltas are not part of the answer.
     ///
     /// ```
-    /// use fanweave_core::{Prompt, Runnable, model::fake::Fake, step};
+    /// use fanweave::{Prompt, Runnable, model::fake::Fake, step};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
+    /// # fn main() { fanweave::blocking::wait(async {
     /// let model = Fake::echo().model();
     /// let twice = step(move |question: Prompt, cx| {
     ///     let model = model.clone();
@@ -594,7 +590,7 @@ impl Context {
     ///     }
     /// });
     /// assert_eq!(twice.invoke("hello").await.unwrap().text(), "hello");
-    /// # }
+    /// # }) }
     /// ```
     pub fn without_deltas(&self) -> Self {
         Self { sink: None, ..self.clone() }

@@ -15,7 +15,8 @@ use crate::{FinishReason, Message, Part, Reply, Role, ToolCall, Usage};
 /// interleaved, and each kind has its own indices.
 ///
 /// ```
-/// use fanweave_core::Delta;
+/// use fanweave::crates::serde_json;
+/// use fanweave::Delta;
 ///
 /// let json = serde_json::to_string(&Delta::text("Hel")).unwrap();
 /// assert_eq!(json, r#"{"text":{"part":0,"text":"Hel"}}"#);
@@ -123,7 +124,7 @@ impl fmt::Display for Delta {
 /// Folds deltas into a [`Message`], in linear time. Any split of the same stream gives the same message.
 ///
 /// ```
-/// use fanweave_core::{Delta, Fold};
+/// use fanweave::{Delta, Fold};
 ///
 /// let mut fold = Fold::default();
 /// fold.push(&Delta::text("Hel"));

@@ -12,7 +12,7 @@ use crate::{Context, EventKind, Reply, Result, Runnable, Streaming, Usage};
 /// [`Embedder`].
 ///
 /// ```
-/// use fanweave_core::{Context, Embedded, Embedder, Embeddings, Result, Usage};
+/// use fanweave::{Context, Embedded, Embedder, Embeddings, Result, Usage};
 ///
 /// struct Lengths;
 ///
@@ -27,12 +27,11 @@ use crate::{Context, EventKind, Reply, Result, Runnable, Streaming, Usage};
 ///     }
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let answer = Embedder::new(Lengths).embed(["bear", "cat"]).await?;
 /// assert_eq!(answer.vectors, [[4.0], [3.0]]);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub trait Embeddings: Send + Sync + 'static {
     /// `provider/model`, such as `openai/text-embedding-3-small`.
@@ -48,7 +47,7 @@ pub trait Embeddings: Send + Sync + 'static {
 /// Vectors and their usage.
 ///
 /// ```
-/// use fanweave_core::{Embedded, Usage};
+/// use fanweave::{Embedded, Usage};
 ///
 /// let answer = Embedded { vectors: vec![vec![0.6, 0.8]], usage: Usage::default() };
 /// assert_eq!(answer.vectors[0].len(), 2);
@@ -75,7 +74,7 @@ impl<E: Embeddings> DynEmbeddings for E {
 /// A model that turns texts into vectors: a step from texts to [`Embedded`]. Cheap to clone.
 ///
 /// ```
-/// use fanweave_core::{Embedder, Result, chain};
+/// use fanweave::{Embedder, Result, chain};
 ///
 /// async fn count(embedder: &Embedder, texts: Vec<String>) -> Result<usize> {
 ///     let answer = chain(embedder.clone()).invoke(texts).await?;

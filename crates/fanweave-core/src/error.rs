@@ -129,7 +129,7 @@ impl fmt::Display for ErrorKind {
 /// holds a key or a URL's query string: code that builds an error from a provider's text redacts them first.
 ///
 /// ```
-/// use fanweave_core::{Error, ErrorKind};
+/// use fanweave::{Error, ErrorKind};
 ///
 /// let error = Error::new(ErrorKind::RateLimited, "Rate limit reached")
 ///     .with_provider("openai")
@@ -143,7 +143,8 @@ impl fmt::Display for ErrorKind {
 /// its payload exist in this process alone and are not part of the object.
 ///
 /// ```
-/// use fanweave_core::{Error, ErrorKind};
+/// use fanweave::crates::serde_json;
+/// use fanweave::{Error, ErrorKind};
 ///
 /// let error = Error::new(ErrorKind::Timeout, "no answer within 5s").with_step("outline");
 /// let json = serde_json::json!({
@@ -211,7 +212,7 @@ impl Error {
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use fanweave_core::Error;
+    /// use fanweave::Error;
     ///
     /// let exception = Arc::new(("KeyError", 17));
     /// let error = Error::foreign(exception.clone(), "KeyError: 17").with_step("lookup");
@@ -258,7 +259,7 @@ impl Error {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use fanweave_core::{Error, ErrorKind};
+    /// use fanweave::{Error, ErrorKind};
     ///
     /// let limited = Error::new(ErrorKind::RateLimited, "slow down");
     /// assert!(!limited.clone().with_retry_after(Duration::from_secs(20)).is_account_level());
@@ -459,7 +460,7 @@ impl StdError for Error {
 /// At most `max` bytes of `text`, cut at a character boundary, with `…` if it was cut.
 ///
 /// ```
-/// assert_eq!(fanweave_core::excerpt("naïve", 3), "na…");
+/// assert_eq!(fanweave::excerpt("naïve", 3), "na…");
 /// ```
 pub fn excerpt(text: &str, max: usize) -> String {
     if text.len() <= max {

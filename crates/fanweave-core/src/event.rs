@@ -35,10 +35,10 @@ impl fmt::Display for RunId {
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
-/// use fanweave_core::{Context, Event, Runnable, model::fake::Fake};
+/// use fanweave::crates::serde_json;
+/// use fanweave::{Context, Event, Runnable, model::fake::Fake};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let lines = Arc::new(Mutex::new(Vec::new()));
 /// let log = lines.clone();
 /// let cx = Context::new().with_observer(Arc::new(move |event: &Event| {
@@ -49,7 +49,7 @@ impl fmt::Display for RunId {
 /// assert!(first.parent.is_none());
 /// assert_eq!(first.path.len(), 1);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Event {
@@ -150,7 +150,7 @@ pub enum EventKind {
 /// Reason why a call waits before its request is sent.
 ///
 /// ```
-/// use fanweave_core::{Error, ErrorKind, WaitReason};
+/// use fanweave::{Error, ErrorKind, WaitReason};
 ///
 /// let failing = Error::new(ErrorKind::Server, "Bad Gateway").with_status(502);
 /// assert_eq!(WaitReason::Outage(failing).to_string(), "the provider is failing: status 502: Bad Gateway");
@@ -184,10 +184,9 @@ impl fmt::Display for WaitReason {
 ///
 /// ```
 /// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
-/// use fanweave_core::{Context, Event, EventKind, Runnable, model::fake::Fake};
+/// use fanweave::{Context, Event, EventKind, Runnable, model::fake::Fake};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let calls = Arc::new(AtomicUsize::new(0));
 /// let seen = calls.clone();
 /// let cx = Context::new().with_observer(Arc::new(move |event: &Event| {
@@ -198,7 +197,7 @@ impl fmt::Display for WaitReason {
 /// Fake::echo().run("hello".into(), &cx).await?;
 /// assert_eq!(calls.load(Ordering::Relaxed), 1);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub trait Observer: Send + Sync + 'static {
     /// Called with each event.
@@ -215,7 +214,8 @@ impl<F: Fn(&Event) + Send + Sync + 'static> Observer for F {
 /// list of names.
 ///
 /// ```
-/// use fanweave_core::event::Path;
+/// use fanweave::crates::serde_json;
+/// use fanweave::event::Path;
 ///
 /// let path: Path = serde_json::from_str(r#"["outline", "openai/gpt-5-mini"]"#).unwrap();
 /// assert_eq!(path.names().collect::<Vec<_>>(), ["outline", "openai/gpt-5-mini"]);

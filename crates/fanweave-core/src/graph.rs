@@ -10,7 +10,7 @@ use crate::{Item, Message, Prompt, Vars};
 /// A step of a chain in a diagram: returned by [`Runnable::describe`](crate::Runnable::describe).
 ///
 /// ```
-/// use fanweave_core::Node;
+/// use fanweave::Node;
 ///
 /// let node = Node::sequence([Node::step("fetch"), Node::step("parse")]);
 /// assert_eq!(node, Node::sequence([Node::sequence([Node::step("fetch")]), Node::step("parse")]));
@@ -170,11 +170,11 @@ pub(crate) fn short_name(full: &str) -> &str {
 /// `Display` writes the tree.
 ///
 /// ```
-/// use fanweave_core::{branch, chain, model::fake::Fake, prompt, text};
+/// use fanweave::{branch, chain, model::fake::Fake, prompt, text};
 ///
 /// let short = prompt("A haiku on {{ topic }}.") | Fake::echo() | text();
 /// let long = prompt("An ode to {{ topic }}.") | Fake::echo() | text();
-/// let poem = branch().when(|vars: &fanweave_core::Vars| vars.get("long").is_none(), short).otherwise(long);
+/// let poem = branch().when(|vars: &fanweave::Vars| vars.get("long").is_none(), short).otherwise(long);
 /// let graph = poem.named("poem").graph();
 /// assert_eq!(graph.to_string(), "\
 /// poem

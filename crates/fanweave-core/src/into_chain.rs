@@ -16,18 +16,17 @@ use crate::{Context, Result, Runnable};
 /// closures and mappings in `chain(..)`.
 ///
 /// ```
-/// use fanweave_core::{Context, chain, model::fake::Fake, prompt, text};
+/// use fanweave::{Context, chain, model::fake::Fake, prompt, text};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::echo().model();
 /// let texts = chain(["joke", "poem"].map(|kind| (kind, prompt(format!("A {kind}.")) | &model | text())));
 /// let count = texts.then(|texts: std::collections::BTreeMap<String, String>, _: Context| async move {
 ///     Ok(texts["poem"].len())
 /// });
-/// assert_eq!(count.invoke(fanweave_core::vars! {}).await?, 7);
+/// assert_eq!(count.invoke(fanweave::vars! {}).await?, 7);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// `M` only tells the implementations apart; it is always inferred.

@@ -16,14 +16,15 @@ use crate::{Error, ErrorKind, Message, Prompt, Result, Vars};
 /// Prompts, messages and values of other languages pass unchanged; nothing is serialised on the way.
 ///
 /// ```
-/// use fanweave_core::{FromItem, IntoItem, Item};
+/// use fanweave::crates::serde_json;
+/// use fanweave::{FromItem, IntoItem, Item};
 ///
 /// let item = vec!["Tides", "Turbines"].into_item()?;
 /// assert_eq!(item.kind(), "a list");
 /// assert_eq!(item.to_value()?, serde_json::json!(["Tides", "Turbines"]));
 /// let titles = Vec::<String>::from_item(item).expect("a list of texts");
 /// assert_eq!(titles, ["Tides", "Turbines"]);
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -139,7 +140,7 @@ fn no_json() -> Error {
 /// A value of a type that this crate does not know, such as an object of another language.
 ///
 /// ```
-/// use fanweave_core::Ticket;
+/// use fanweave::Ticket;
 ///
 /// struct Handle(u32);
 ///
@@ -199,9 +200,9 @@ pub trait IntoItem {
 /// A value of any type that serde can serialise or deserialise, as an item.
 ///
 /// ```
-/// use fanweave_core::{FromItem, IntoItem, Serde};
+/// use fanweave::{FromItem, IntoItem, Serde};
 ///
-/// #[derive(serde::Serialize, serde::Deserialize)]
+/// #[fanweave::schema]
 /// struct Book {
 ///     title: String,
 /// }
@@ -209,7 +210,7 @@ pub trait IntoItem {
 /// let item = Serde(Book { title: "Emma".to_owned() }).into_item()?;
 /// let Serde(book) = Serde::<Book>::from_item(item).expect("a book");
 /// assert_eq!(book.title, "Emma");
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Serde<T>(

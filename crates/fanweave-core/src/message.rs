@@ -21,7 +21,7 @@ pub enum Role {
 /// One message: a role and the parts it consists of.
 ///
 /// ```
-/// use fanweave_core::Message;
+/// use fanweave::Message;
 ///
 /// let question = Message::user("What is the capital of France?");
 /// assert_eq!(question.text(), "What is the capital of France?");

@@ -85,11 +85,9 @@ impl<T, O> RunDriver<T, O> {
 /// ends.
 ///
 /// ```
-/// use futures::StreamExt;
-/// use fanweave_core::{model::fake::Fake, prompt, text, vars};
+/// use fanweave::{model::fake::Fake, prompt, text, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let chain = prompt("{{ a }} and {{ b }}") | Fake::echo() | text();
 /// let mut run = chain.stream(vars! { a: "bread", b: "butter" });
 /// let mut deltas = Vec::new();
@@ -99,7 +97,7 @@ impl<T, O> RunDriver<T, O> {
 /// assert_eq!(deltas, ["bread ", "and ", "butter"]);
 /// assert_eq!(run.output().await?, "bread and butter");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Cancellation
@@ -133,11 +131,10 @@ impl<O: Send + 'static> Run<O> {
     /// too.
     ///
     /// ```
-    /// use fanweave_core::{chain, model::fake::Fake, text};
-    /// use futures::StreamExt;
+    /// use fanweave::{chain, model::fake::Fake, text};
+    /// use fanweave::prelude::StreamExt;
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let echo = chain(Fake::echo()) | text();
     /// let other = echo.clone();
     /// let twice = echo.through(move |run| {
@@ -149,10 +146,21 @@ impl<O: Send + 'static> Run<O> {
     /// });
     /// assert_eq!(twice.invoke("hello").await?, "hello");
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     pub fn context(&self) -> &Context {
         &self.cx
+    }
+
+    /// The next delta, or `None` at the end of the answer.
+    ///
+    /// # Errors
+    /// The error of the run, as its last item.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses no delta.
+    pub async fn next(&mut self) -> Option<Result<Delta>> {
+        StreamExt::next(self).await
     }
 
     /// Reads the rest of the stream and returns the whole output.
@@ -230,17 +238,16 @@ pub(crate) fn as_single_delta<O: 'static>(output: &O) -> Option<Delta> {
 /// One run of a chain: a stream of its events. A failure is an event too.
 ///
 /// ```
-/// use futures::StreamExt;
-/// use fanweave_core::{EventKind, model::fake::Fake, prompt, vars};
+/// use fanweave::prelude::StreamExt;
+/// use fanweave::{EventKind, model::fake::Fake, prompt, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let chain = prompt("{{ x }}") | Fake::echo();
 /// let events: Vec<_> = chain.events(vars! { x: "hi" }).collect().await;
 /// assert!(matches!(events[0].kind, EventKind::StepStarted));
 /// assert_eq!(events[0].path.to_string(), "fake/echo");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Cancellation
@@ -258,6 +265,14 @@ impl<O: Send + 'static> EventRun<O> {
             })
         });
         Self { drive }
+    }
+
+    /// The next event, or `None` at the end of the run.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses no event.
+    pub async fn next(&mut self) -> Option<Event> {
+        StreamExt::next(self).await
     }
 
     /// Reads the remaining events and returns the output.
@@ -289,8 +304,6 @@ impl<O> fmt::Debug for EventRun<O> {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use futures::StreamExt;
 
     use crate::model::fake::Fake;
     use crate::{ErrorKind, Result, prompt, step, text, vars};

@@ -14,7 +14,7 @@ use crate::{Context, Node, Result};
 /// An author implements only `run`. Everything else, including batches and streams, is derived from it.
 ///
 /// ```
-/// use fanweave_core::{Context, Result, Runnable, chain};
+/// use fanweave::{Context, Result, Runnable, chain};
 ///
 /// struct Shout;
 ///
@@ -27,11 +27,10 @@ use crate::{Context, Node, Result};
 ///     }
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// assert_eq!(chain(Shout).invoke("hello").await?, "HELLO");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a step of a chain",

@@ -4,12 +4,12 @@
 //! methods of chains use a small one of the process instead, which starts with the first such call. A forked
 //! child starts its own. Tokio's [`Handle`] is part of this interface on purpose, for those who spawn on it.
 //!
-//! ```
+//! ```no_run
 //! use std::num::NonZeroUsize;
 //! use std::time::Duration;
-//! use fanweave_core::{blocking, model::fake::Fake, runtime};
+//! use fanweave::{blocking, model::fake::Fake, runtime};
 //!
-//! # fn main() -> fanweave_core::Result<()> {
+//! # fn main() -> fanweave::Result<()> {
 //! runtime::configure(runtime::RuntimeSettings::new().worker_threads(NonZeroUsize::MIN))?;
 //! let model = Fake::echo().model();
 //! assert_eq!(blocking::wait(model.invoke("hello"))?.text(), "hello");

@@ -65,8 +65,8 @@ impl<S: SessionStore> DynSessionStore for S {
 /// A handle on a store of sessions. Cheap to clone; clones share the store.
 ///
 /// ```
-/// use fanweave_core::session::{Session, SessionStore, Sessions};
-/// use fanweave_core::{Message, Result};
+/// use fanweave::session::{Session, SessionStore, Sessions};
+/// use fanweave::{Message, Result};
 ///
 /// /// Remembers nothing.
 /// struct Goldfish;
@@ -86,13 +86,12 @@ impl<S: SessionStore> DynSessionStore for S {
 ///     }
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let sessions = Sessions::new(Goldfish);
 /// sessions.append("ada", vec![Message::user("hello")]).await?;
 /// assert!(sessions.load("ada").await?.messages.is_empty());
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Clone)]
 pub struct Sessions(Arc<dyn DynSessionStore>);

@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, Result};
 /// A bare string becomes the variable `input`, so that chains over plain texts need no wrapping.
 ///
 /// ```
-/// use fanweave_core::{Vars, vars};
+/// use fanweave::{Vars, vars};
 ///
 /// let vars = vars! { topic: "bears", count: 3 };
 /// assert_eq!(vars.get("topic").unwrap(), "bears");
@@ -105,7 +105,7 @@ impl<K: Into<String>, V: Into<Value>> FromIterator<(K, V)> for Vars {
 /// Makes [`Vars`] from names and values that `serde_json::json!` accepts.
 ///
 /// ```
-/// let vars = fanweave_core::vars! { topic: "bears", tags: ["a", "b"] };
+/// let vars = fanweave::vars! { topic: "bears", tags: ["a", "b"] };
 /// assert_eq!(vars.names().collect::<Vec<_>>(), ["topic", "tags"]);
 /// ```
 #[macro_export]

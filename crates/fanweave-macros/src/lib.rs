@@ -3,6 +3,7 @@
 mod call;
 mod krate;
 mod prompt;
+mod schema;
 mod tool;
 mod types;
 
@@ -19,6 +20,12 @@ pub fn prompt(input: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn tool(options: TokenStream, item: TokenStream) -> TokenStream {
     tool::expand(options.into(), item.into()).into()
+}
+
+/// Derives serde's traits and the JSON schema of a type: see `fanweave::schema`.
+#[proc_macro_attribute]
+pub fn schema(options: TokenStream, item: TokenStream) -> TokenStream {
+    schema::expand(options.into(), &item.into()).into()
 }
 
 /// Turns a function that returns its prompt into an LLM call: see `fanweave::call`.
@@ -53,10 +60,11 @@ mod tests {
         let function = crate::tool::expand(options, quote! { fn add(cx: &Context, a: u8) -> u8 {} });
         let options = quote! { crate = "crate::ai", blocking, context };
         let structure = crate::tool::expand(options, quote! { struct Add { a: u8 } });
+        let schema = crate::schema::expand(quote! { crate = "crate::ai" }, &quote! { struct Add { a: u8 } });
         let with_crate = |given| quote! { ai #given };
         let values = crate::prompt::expand(with_crate(quote! { "{{ a }}", a })).unwrap();
         let fields = crate::prompt::expand(with_crate(quote! { A => "{{ a }}" })).unwrap();
-        for tokens in [call, value, function, structure, values, fields] {
+        for tokens in [call, value, function, structure, schema, values, fields] {
             assert!(!rooted(&tokens) && tokens.to_string().contains("ai :: "), "{tokens}");
         }
         assert!(rooted(&crate::tool::expand(quote! {}, quote! { fn add(a: u8) -> u8 {} })));

@@ -25,11 +25,10 @@ use crate::{Price, Prices};
 /// bill it.
 ///
 /// ```
-/// use fanweave_core::{ErrorKind, Usage, model::fake::Fake};
-/// use fanweave_models::{Budget, Prices};
+/// use fanweave::{ErrorKind, Usage, model::fake::Fake};
+/// use fanweave::models::{Budget, Prices};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let prices = Prices::parse("date = '2026-01-31'\n[models.'fake/echo']\ninput = 2.0\noutput = 10.0\n")?;
 /// let budget = Budget::new(0.0055, prices);
 /// let model = budget.wrap(Fake::echo().model())?;
@@ -37,13 +36,13 @@ use crate::{Price, Prices};
 /// model.invoke("hello").await?;
 /// println!("${:.4} of ${}", budget.spent(), budget.limit());
 ///
-// A long answer exceeds the budget: nothing is sent.
-/// let mut essay = fanweave_core::Prompt::from("Write an essay.");
+/// // A long answer exceeds the budget: nothing is sent.
+/// let mut essay = fanweave::Prompt::from("Write an essay.");
 /// essay.parameters.max_tokens = Some(10_000);
 /// let error = model.invoke(essay).await.unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::QuotaExhausted);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Clone)]
 pub struct Budget(Arc<BudgetState>);

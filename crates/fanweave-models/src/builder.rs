@@ -23,12 +23,11 @@ use crate::transport::secret::Secret;
 /// Creates a model by name, with key and base URL from the environment.
 ///
 /// ```no_run
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
-/// let model = fanweave_models::model("openai/gpt-5-mini")?;
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+/// let model = fanweave::models::model("openai/gpt-5-mini")?;
 /// println!("{}", model.invoke("Name a bear.").await?.text());
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Errors
@@ -40,12 +39,11 @@ pub fn model(name: &str) -> Result<Model> {
 /// Creates an embedder by name, with key and base URL from the environment.
 ///
 /// ```no_run
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
-/// let embedder = fanweave_models::embedder("openai/text-embedding-3-small")?;
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+/// let embedder = fanweave::models::embedder("openai/text-embedding-3-small")?;
 /// println!("{:?}", embedder.embed(["bears"]).await?.vectors[0]);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Errors
@@ -58,13 +56,13 @@ pub fn embedder(name: &str) -> Result<Embedder> {
 ///
 /// ```
 /// use std::time::Duration;
-/// use fanweave_models::ModelBuilder;
+/// use fanweave::models::ModelBuilder;
 ///
 /// let model = ModelBuilder::new("openai/gpt-5-mini")
 ///     .base_url("http://localhost:8000/v1")
 ///     .timeout(Duration::from_secs(30))
 ///     .build()?;
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[must_use]
 pub struct ModelBuilder {
@@ -127,14 +125,14 @@ impl ModelBuilder {
     /// [`Model`].
     ///
     /// ```
-    /// use fanweave_models::ModelBuilder;
+    /// use fanweave::models::ModelBuilder;
     ///
-    /// async fn token() -> fanweave_core::Result<String> {
+    /// async fn token() -> fanweave::Result<String> {
     ///     Ok("a token that is valid for an hour".to_owned())
     /// }
     ///
     /// let model = ModelBuilder::new("openai/gpt-5-mini").api_key_fn(token).build()?;
-    /// # Ok::<_, fanweave_core::Error>(())
+    /// # Ok::<_, fanweave::Error>(())
     /// ```
     pub fn api_key_fn<F>(mut self, key: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
@@ -219,15 +217,14 @@ impl ModelBuilder {
     /// Builds an embedder, for vendors of chat completions, Gemini and Ollama, without sending a request.
     ///
     /// ```no_run
-    /// use fanweave_models::ModelBuilder;
+    /// use fanweave::models::ModelBuilder;
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let embedder = ModelBuilder::new("openai/text-embedding-3-small").dimensions(256).build_embedder()?;
     /// let answer = embedder.embed(["bears", "cats"]).await?;
     /// assert_eq!(answer.vectors.len(), 2);
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     ///
     /// # Errors

@@ -30,17 +30,16 @@ const WHOLE: &str = "_fanweave";
 /// numbers and booleans; order comparisons apply to numbers only. Requests are not retried.
 ///
 /// ```no_run
-/// use fanweave_core::retrieve::Search;
-/// use fanweave_core::Context;
-/// use fanweave_models::Chroma;
+/// use fanweave::retrieve::Search;
+/// use fanweave::Context;
+/// use fanweave::models::Chroma;
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let store = Chroma::open("http://localhost:8000", "notes").await?.store();
 /// let hits = store.search(Search::new(vec![0.6, 0.8]), &Context::new()).await?;
 /// # let _ = hits;
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Errors

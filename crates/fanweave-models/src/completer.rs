@@ -21,11 +21,10 @@ const CONCURRENCY: usize = 16;
 /// prompts.
 ///
 /// ```no_run
-/// use fanweave_core::{Context, Parameters};
-/// use fanweave_models::ModelBuilder;
+/// use fanweave::{Context, Parameters};
+/// use fanweave::models::ModelBuilder;
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let completer = ModelBuilder::new("openai-completions/gpt-3.5-turbo-instruct").build_completer()?;
 /// let prompts = ["The capital of France is", "The capital of Italy is"].map(str::to_owned);
 /// let parameters = Parameters { max_tokens: Some(8), ..Parameters::default() };
@@ -33,7 +32,7 @@ const CONCURRENCY: usize = 16;
 ///     println!("{}", answer.text());
 /// }
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Clone)]
 pub struct Completer {

@@ -4,15 +4,14 @@
 //! provider's own SDK.
 //!
 //! ```no_run
-//! use fanweave_core::{prompt, text, vars};
-//! use fanweave_models::model;
+//! use fanweave::{prompt, text, vars};
+//! use fanweave::models::model;
 //!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> fanweave_core::Result<()> {
+//! # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 //! let joke = prompt("Tell a joke about {{ topic }}.") | &model("openai/gpt-5-mini")? | text();
 //! println!("{}", joke.invoke(vars! { topic: "bears" }).await?);
 //! # Ok(())
-//! # }
+//! # }) }
 //! ```
 //!
 //! [`vendors`] lists the providers. Use [`embedder`] for embeddings, [`Completer`] for several prompts in one

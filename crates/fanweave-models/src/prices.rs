@@ -9,8 +9,8 @@ use serde::Deserialize;
 /// Prices of models, as of a date. Clones are cheap.
 ///
 /// ```
-/// use fanweave_core::Usage;
-/// use fanweave_models::Prices;
+/// use fanweave::Usage;
+/// use fanweave::models::Prices;
 ///
 /// let prices = Prices::builtin();
 /// let price = prices.of("openai/gpt-5-mini").expect("in the table");
@@ -31,11 +31,11 @@ struct PriceTable {
 /// Prices of one model.
 ///
 /// ```
-/// let prices = fanweave_models::Prices::parse(
+/// let prices = fanweave::models::Prices::parse(
 ///     "date = '2026-01-31'\n[models.'vllm/qwen3']\ninput = 0.2\noutput = 0.6\n",
 /// )?;
 /// assert_eq!(prices.of("vllm/qwen3").map(|price| price.output), Some(0.6));
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -13,8 +13,7 @@ use crate::{Message, Prompt, Result};
 /// use fanweave::batch_api::ProviderBatches;
 /// use fanweave::{chain, models::ModelBuilder};
 ///
-/// # #[tokio::main]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { fanweave::blocking::wait(async {
 /// let api = ProviderBatches::new(ModelBuilder::new("openai/gpt-5-mini").batch_api()?);
 /// let source = Source::open("questions.txt", None)?;
 /// let output = Output::File("answers.jsonl".into());
@@ -22,7 +21,7 @@ use crate::{Message, Prompt, Result};
 /// let summary = job.run_via(&api).await?;
 /// println!("{} answered", summary.ok);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug)]
 pub struct ProviderBatches(BatchClient);

@@ -3,8 +3,7 @@
 //! ```
 //! use fanweave::{model, prompt, text, vars};
 //!
-//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
-//! # async fn main() -> fanweave::Result<()> {
+//! # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 //! // prompt | model | parser. `sim/writer` needs no key; replace it with any `provider/model`.
 //! let joke = prompt("Tell a joke about {{ topic }}.") | model("sim/writer")? | text();
 //!
@@ -20,7 +19,7 @@
 //!     }
 //! }
 //! # Ok(())
-//! # }
+//! # }) }
 //! ```
 //!
 //! Two calls, the second one streamed. A prompt takes [`Vars`]; `Vars::from` makes a text the variable
@@ -28,10 +27,8 @@
 //!
 //! ```
 //! use fanweave::{Vars, model, prompt, text, vars};
-//! use futures::StreamExt;
 //!
-//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
-//! # async fn main() -> fanweave::Result<()> {
+//! # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 //! let model = model("sim/writer")?;
 //! let poem = prompt("Write a haiku about {{ topic }}.") | &model | text();
 //! let translated = poem.map(Vars::from) | prompt("Translate to French: {{ input }}") | &model | text();
@@ -40,7 +37,7 @@
 //!     print!("{}", delta?);
 //! }
 //! # Ok(())
-//! # }
+//! # }) }
 //! ```
 //!
 //! # Features
@@ -71,8 +68,10 @@ pub mod call;
 #[cfg(feature = "chain-file")]
 pub mod chain_file;
 pub mod chains;
+pub mod crates;
 #[cfg(feature = "loaders")]
 pub mod loaders;
+pub mod prelude;
 #[cfg(feature = "prompt-files")]
 mod prompt_file;
 mod resolve;
@@ -106,11 +105,10 @@ pub use fanweave_core::*;
 ///     format!("Recommend a {genre} book.")
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// println!("{}", recommend_book("fantasy").await?);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// The function returns its prompt: a string, a [`Message`] or several, a [`Prompt`], a [`call::Config`] that
@@ -157,19 +155,19 @@ pub use fanweave_macros::call;
 /// ```
 /// use fanweave::{model::fake::Fake, prompt, text};
 ///
-/// #[derive(Clone, serde::Serialize)]
+/// #[fanweave::schema]
+/// #[derive(Clone)]
 /// struct Joke {
 ///     topic: String,
 ///     tone: &'static str,
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let joke = prompt!(Joke => "Tell a {{ tone }} joke about {{ topic }}.") | Fake::echo() | text();
 /// let answer = joke.invoke(Joke { topic: "bears".to_owned(), tone: "dry" }).await?;
 /// assert_eq!(answer, "Tell a dry joke about bears.");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// For a template that is known only at run time, use the function of the same name.
@@ -184,6 +182,36 @@ macro_rules! prompt {
         $crate::__private::prompt!($crate $($given)*)
     };
 }
+/// Derives `Serialize`, `Deserialize` and `JsonSchema` for a type, through the versions of serde and schemars
+/// that fanweave uses, so that the crate of the type needs no dependency on them.
+///
+/// ```
+/// use fanweave::{chain, model::fake::Fake, structured};
+///
+/// /// A book to read.
+/// #[fanweave::schema]
+/// #[derive(Debug, PartialEq)]
+/// struct Book {
+///     title: String,
+///     /// First and last name.
+///     #[serde(default)]
+///     author: Option<String>,
+/// }
+///
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+/// let book = structured::<Book>(Fake::script([Ok(r#"{"title": "Emma"}"#)]));
+/// let book = chain(book).invoke("Recommend a book.").await?;
+/// assert_eq!(book, Book { title: "Emma".to_owned(), author: None });
+/// # Ok(())
+/// # }) }
+/// ```
+///
+/// For structs and enums. Traits that the type derives itself are left to it, and `#[serde(..)]` and
+/// `#[schemars(..)]` are allowed on the type and its fields. Doc comments become descriptions.
+///
+/// Option: `crate = ".."`, the path of the fanweave crate, default: `::fanweave`.
+#[cfg(feature = "macros")]
+pub use fanweave_macros::schema;
 /// Turns a function, or a struct with a method `call`, into a tool that a model can call.
 ///
 /// ```
@@ -201,8 +229,7 @@ macro_rules! prompt {
 ///     Ok(format!("{title} by {author}"))
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let tools = Tools::new().with::<format_book>();
 /// let agent = model("sim/writer")?.with_tools(tools).run_tools(5) | text();
 /// println!("{}", agent.invoke("Format the book Emma by Jane Austen.").await?);
@@ -210,7 +237,7 @@ macro_rules! prompt {
 /// // It is still a function.
 /// assert_eq!(format_book("Emma".into(), "Jane Austen".into()).await?, "Emma by Jane Austen");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// The schema is derived from the types, which must implement [`Deserialize`](serde::Deserialize) and

@@ -28,8 +28,9 @@ const EXTENSIONS: [&str; 9] = ["txt", "md", "markdown", "rst", "csv", "tsv", "js
 /// files and folders are skipped.
 ///
 /// ```
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let path = folder.path();
+/// # let folder = std::env::temp_dir().join(module_path!().replace("::", "-"));
+/// # std::fs::create_dir_all(&folder).unwrap();
+/// # let path = &folder;
 /// std::fs::write(path.join("tides.md"), "# Tides").unwrap();
 /// std::fs::write(path.join("bears.csv"), "name,weight\npolar,450\nbrown,300\n").unwrap();
 /// let documents = fanweave::loaders::load(path)?;

@@ -19,13 +19,12 @@ use crate::{
 /// ```
 /// use fanweave::{Model, sim::Sim};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Model::new(Sim::writer().without_latency());
 /// let answer = model.invoke("List 3 titles for an article about tidal power.").await?;
 /// assert_eq!(answer.text().lines().count(), 3);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Sim {

@@ -18,7 +18,8 @@ const MAX_NAME_LEN: usize = 64;
 /// use fanweave::{chain, model, structured};
 ///
 /// /// A book to read.
-/// #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+/// #[fanweave::schema]
+/// #[derive(Debug)]
 /// struct Book {
 ///     title: String,
 ///     /// First and last name.
@@ -26,15 +27,14 @@ const MAX_NAME_LEN: usize = 64;
 ///     year: Option<u16>,
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let book = structured::<Book>(model("sim/writer")?).check(|book| match book.title.as_str() {
 ///     "" => Err("the title is empty".to_owned()),
 ///     _ => Ok(()),
 /// });
 /// println!("{:?}", chain(book).invoke("Recommend a book.").await?);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// See [`Structured`] for answers that do not match. The schema is adapted to each provider: constraints that

@@ -17,14 +17,13 @@ const POSITIONS: usize = 4;
 /// ```
 /// use fanweave::words::HashEmbedder;
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let texts = ["the tides turn", "a turning tide", "bears sleep"];
 /// let vectors = HashEmbedder::embedder().embed(texts).await?.vectors;
 /// let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
 /// assert!(dot(&vectors[0], &vectors[1]) > dot(&vectors[0], &vectors[2]));
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HashEmbedder;

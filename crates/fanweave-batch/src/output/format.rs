@@ -10,10 +10,10 @@ use fanweave_core::closest;
 /// Output format of results.
 ///
 /// ```
-/// use fanweave_batch::OutputFormat;
+/// use fanweave::batch::OutputFormat;
 ///
 /// assert_eq!("csv".parse::<OutputFormat>()?, OutputFormat::Csv);
-/// # Ok::<_, fanweave_batch::Error>(())
+/// # Ok::<_, fanweave::batch::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

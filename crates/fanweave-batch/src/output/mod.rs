@@ -21,7 +21,7 @@ pub use format::OutputFormat;
 /// Destination of results.
 ///
 /// ```
-/// use fanweave_batch::Output;
+/// use fanweave::batch::Output;
 ///
 /// let output = Output::File("answers.jsonl".into());
 /// assert_eq!(format!("{output:?}"), r#"File("answers.jsonl")"#);

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// Format of an input file.
 ///
 /// ```
-/// use fanweave_batch::InputFormat;
+/// use fanweave::batch::InputFormat;
 ///
 /// assert_eq!("csv".parse::<InputFormat>()?, InputFormat::Csv);
 /// assert_eq!(
@@ -21,7 +21,7 @@ use crate::{Error, Result};
 ///     "`jsnl` is not a valid input format; did you mean `jsonl`? \
 ///      Valid formats: openai, jsonl, csv, parquet, text",
 /// );
-/// # Ok::<_, fanweave_batch::Error>(())
+/// # Ok::<_, fanweave::batch::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -45,14 +45,14 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// UTF-16 and UTF-32 text, and binary data, are rejected.
 ///
 /// ```
-/// use fanweave_batch::{InputFormat, Input, Source};
+/// use fanweave::batch::{InputFormat, Input, Source};
 ///
 /// let mut rows = Source::from_reader("example", "What is rain?\n\nAnd snow?".as_bytes(), None)?;
 /// assert_eq!(rows.format(), InputFormat::Text);
 /// let row = rows.nth(1).expect("two rows")?;
 /// assert_eq!((row.index, row.line), (1, 3));
 /// assert_eq!(row.input.unwrap(), Input::Text("And snow?".into()));
-/// # Ok::<_, fanweave_batch::Error>(())
+/// # Ok::<_, fanweave::batch::Error>(())
 /// ```
 pub struct Source {
     name: String,
@@ -78,12 +78,12 @@ enum Rows {
 /// One row of a source.
 ///
 /// ```
-/// use fanweave_batch::Source;
+/// use fanweave::batch::Source;
 ///
 /// let rows = Source::from_reader("example", r#"{"id": 7, "topic": "bears"}"#.as_bytes(), None)?;
 /// let ids: Vec<_> = rows.map(|row| row.map(|row| row.id)).collect::<Result<_, _>>()?;
 /// assert_eq!(ids, [Some("7".to_owned())]);
-/// # Ok::<_, fanweave_batch::Error>(())
+/// # Ok::<_, fanweave::batch::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Item {
@@ -102,11 +102,11 @@ pub struct Item {
 /// Contents of a row.
 ///
 /// ```
-/// use fanweave_batch::{Input, Render};
+/// use fanweave::batch::{Input, Render};
 ///
 /// let prompt = Render::default().render(Input::Text("Name a bear.".into()))?;
 /// assert_eq!(prompt.last_user_text(), "Name a bear.");
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]

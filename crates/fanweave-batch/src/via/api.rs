@@ -54,7 +54,7 @@ pub trait BatchApi: Send + Sync {
 /// Maximum size of one batch.
 ///
 /// ```
-/// let limits = fanweave_batch::BatchLimits { requests: 50_000, bytes: 100 << 20 };
+/// let limits = fanweave::batch::BatchLimits { requests: 50_000, bytes: 100 << 20 };
 /// assert!(limits.requests > 0);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub struct BatchLimits {
 /// State of a batch.
 ///
 /// ```
-/// use fanweave_batch::BatchState;
+/// use fanweave::batch::BatchState;
 ///
 /// assert_ne!(BatchState::Running, BatchState::Ended);
 /// ```

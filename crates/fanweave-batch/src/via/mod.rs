@@ -71,9 +71,9 @@ impl BatchJob<Prompt, Message> {
     ///
     /// ```no_run
     /// # async fn run(
-    /// #     job: fanweave_batch::BatchJob<fanweave_core::Prompt, fanweave_core::Message>,
-    /// #     api: impl fanweave_batch::BatchApi,
-    /// # ) -> fanweave_batch::Result<()> {
+    /// #     job: fanweave::batch::BatchJob<fanweave::Prompt, fanweave::Message>,
+    /// #     api: impl fanweave::batch::BatchApi,
+    /// # ) -> fanweave::batch::Result<()> {
     /// let summary = job.run_via(&api).await?;
     /// println!("{} answered, {} failed", summary.ok, summary.failed);
     /// # Ok(())

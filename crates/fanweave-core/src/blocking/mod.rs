@@ -31,7 +31,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// They work on any thread, with or without a runtime around it; see [`wait`].
     ///
     /// ```
-    /// use fanweave_core::{model::fake::Fake, prompt, text, vars};
+    /// use fanweave::{model::fake::Fake, prompt, text, vars};
     ///
     /// let joke = prompt("A joke about {{ topic }}.") | Fake::echo() | text();
     /// assert_eq!(joke.blocking().invoke(vars! { topic: "bears" })?, "A joke about bears.");
@@ -44,7 +44,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// for delta in joke.blocking().stream(vars! { topic: "rain" }) {
     ///     print!("{}", delta?);
     /// }
-    /// # Ok::<_, fanweave_core::Error>(())
+    /// # Ok::<_, fanweave::Error>(())
     /// ```
     pub fn blocking(&self) -> Blocking<'_, I, O> {
         Blocking(self)

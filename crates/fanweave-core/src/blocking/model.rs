@@ -13,8 +13,8 @@ const CHANNEL: usize = 64;
 /// A chat model without async code: a blocking library, or a model in this process.
 ///
 /// ```
-/// use fanweave_core::blocking::{BlockingChatModel, DeltaSender};
-/// use fanweave_core::{Message, Model, Prompt, Result, chain, text};
+/// use fanweave::blocking::{BlockingChatModel, DeltaSender};
+/// use fanweave::{Message, Model, Prompt, Result, chain, text};
 ///
 /// struct Parrot;
 ///
@@ -33,12 +33,11 @@ const CHANNEL: usize = 64;
 ///     }
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let parrot = chain(Model::blocking(Parrot)) | text();
 /// assert_eq!(parrot.invoke("Polly wants a cracker").await?, "Polly wants a cracker");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub trait BlockingChatModel: Send + Sync + 'static {
     /// `provider/model`, such as `local/parrot`.

@@ -28,15 +28,14 @@ const IDLE: Duration = Duration::from_secs(10);
 ///
 /// ```
 /// use std::num::NonZeroUsize;
-/// use fanweave_core::blocking::Pool;
+/// use fanweave::blocking::Pool;
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let pool = Pool::new(NonZeroUsize::new(4).unwrap());
 /// let text = pool.run(|| std::fs::read_to_string("/dev/null")).await?;
 /// assert_eq!(text.unwrap(), "");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// A forked child starts threads of its own.

@@ -14,14 +14,13 @@ use crate::{Context, Node, Result};
 /// [`chain.blocking()`](Chain::blocking).
 ///
 /// ```
-/// use fanweave_core::{Error, blocking::blocking_step};
+/// use fanweave::{Error, blocking::blocking_step};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let read = blocking_step(|path: String, _cx| std::fs::read_to_string(path).map_err(Error::step));
 /// assert_eq!(read.invoke("/dev/null").await?, "");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Cancellation
@@ -38,12 +37,12 @@ where
 ///
 /// ```
 /// use std::num::NonZeroUsize;
-/// use fanweave_core::blocking::{Pool, blocking_step_on};
+/// use fanweave::blocking::{Pool, blocking_step_on};
 ///
 /// let one_at_a_time = Pool::new(NonZeroUsize::MIN);
 /// let write = blocking_step_on(&one_at_a_time, |line: String, _cx| Ok(println!("{line}")));
 /// write.blocking().invoke("hello")?;
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 pub fn blocking_step_on<I, O>(
     pool: &Pool,

@@ -3,8 +3,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-
 use super::*;
 use crate::model::fake::Fake;
 use crate::{Error, ErrorKind, Message, Model, Prompt, chain, prompt, step, text, vars};

@@ -17,11 +17,11 @@ use crate::runtime::BlockingCall;
 /// blocks here never resolves: pass such results over a channel.
 ///
 /// ```
-/// use fanweave_core::{blocking, model::fake::Fake};
+/// use fanweave::{blocking, model::fake::Fake};
 ///
 /// let answer = blocking::wait(Fake::echo().model().invoke("hello"))?;
 /// assert_eq!(answer.text(), "hello");
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 ///
 /// # Panics

@@ -11,13 +11,12 @@ use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming,
 /// A step that returns its input.
 ///
 /// ```
-/// use fanweave_core::passthrough;
+/// use fanweave::passthrough;
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// assert_eq!(passthrough::<u32>().invoke(7u32).await?, 7);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn passthrough<T: Send + 'static>() -> Chain<T, T> {
     chain(Passthrough(std::marker::PhantomData))
@@ -47,15 +46,14 @@ impl<T: Send + 'static> Runnable for Passthrough<T> {
 /// its name.
 ///
 /// ```
-/// use fanweave_core::{Vars, assign, chain, model::fake::Fake, prompt, text, vars};
+/// use fanweave::{Vars, assign, chain, model::fake::Fake, prompt, text, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let joke = prompt("A joke about {{ topic }}.") | Fake::echo() | text();
 /// let both = chain(assign("joke", joke)).invoke(vars! { topic: "bears" }).await?;
 /// assert_eq!(both, vars! { topic: "bears", joke: "A joke about bears." });
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn assign<R>(name: impl Into<String>, step: R) -> Assign
 where
@@ -145,13 +143,12 @@ where
 /// Keeps only the variables with these names, in this order.
 ///
 /// ```
-/// use fanweave_core::{pick, vars};
+/// use fanweave::{pick, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// assert_eq!(pick(["a"]).invoke(vars! { a: 1, b: 2 }).await?, vars! { a: 1 });
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Errors
@@ -183,20 +180,19 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// Keeps the input together with the output: `join` combines them into one value.
     ///
     /// ```
-    /// use fanweave_core::step;
+    /// use fanweave::step;
     ///
     /// struct Report {
     ///     article: String,
     ///     words: usize,
     /// }
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let count = step(|article: String, _| async move { Ok(article.split(' ').count()) });
     /// let report = count.keep_input(|article, words| Report { article, words }).invoke("tides turn").await?;
     /// assert_eq!((report.article.as_str(), report.words), ("tides turn", 2));
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     pub fn keep_input<N: Send + 'static>(
         self,
@@ -210,14 +206,13 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// Maps the output with a function.
     ///
     /// ```
-    /// use fanweave_core::step;
+    /// use fanweave::step;
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let double = step(|n: u32, _| async move { Ok(n * 2) });
     /// assert_eq!(double.map(|n| n.to_string()).invoke(21u32).await?, "42");
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     pub fn map<N: Send + 'static>(self, f: impl Fn(O) -> N + Send + Sync + 'static) -> Chain<I, N> {
         chain(Map { inner: self, f })

@@ -10,17 +10,16 @@ use crate::{Context, IntoChain, Node, Result, Runnable, Streaming};
 /// chain of the first one that is true runs; if none is, that of [`otherwise`](Branch::otherwise).
 ///
 /// ```
-/// use fanweave_core::{branch, step};
+/// use fanweave::{branch, step};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let short = step(|text: String, _| async move { Ok(text) });
 /// let long = step(|text: String, _| async move { Ok(format!("{}..", &text[..8])) });
 /// let title = branch().when(|text: &String| text.len() <= 10, short).otherwise(long);
 /// assert_eq!(title.invoke("Tides").await?, "Tides");
 /// assert_eq!(title.invoke("Tides and turbines").await?, "Tides an..");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn branch<I, O>() -> Branch<I, O> {
     Branch { arms: Vec::new() }

@@ -10,10 +10,9 @@ use crate::{Context, Error, ErrorKind, Message, Model, Node, Prompt, Result, Run
 /// one.
 ///
 /// ```
-/// use fanweave_core::{Context, chain, configurable, model::fake::Fake, text};
+/// use fanweave::{Context, chain, configurable, model::fake::Fake, text};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let small = chain(Fake::script([Ok("small")]));
 /// let big = chain(Fake::script([Ok("big")]));
 /// let answer = configurable("writer", [("small", small), ("big", big)]) | text();
@@ -21,7 +20,7 @@ use crate::{Context, Error, ErrorKind, Message, Model, Node, Prompt, Result, Run
 /// assert_eq!(answer.invoke_in("Who are you?", &cx).await?, "big");
 /// assert_eq!(answer.invoke("Who are you?").await?, "small");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Errors
@@ -89,16 +88,15 @@ impl Model {
     /// override those of the prompt and of the model.
     ///
     /// ```
-    /// use fanweave_core::{Context, Parameters, model::fake::Fake, text};
+    /// use fanweave::{Context, Parameters, model::fake::Fake, text};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let draft = Fake::echo().model().configurable("draft") | text();
     /// let cold = Parameters { temperature: Some(0.0), ..Parameters::default() };
     /// let cx = Context::new().with_parameters("draft", cold);
     /// draft.invoke_in("Draft a letter.", &cx).await?;
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     pub fn configurable(self, name: impl Into<Arc<str>>) -> Chain<Prompt, Message> {
         chain(Tunable { model: self, name: name.into() })

@@ -25,16 +25,15 @@ pub enum Next<I, O> {
 /// that never finishes is bounded. [`Context::with_recursion_limit`] changes the limit.
 ///
 /// ```
-/// use fanweave_core::{Next, dynamic};
+/// use fanweave::{Next, dynamic};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let halve = dynamic(|n: u32, _cx| async move {
 ///     Ok(if n % 2 == 0 { Next::Repeat(n / 2) } else { Next::Done(n) })
 /// });
 /// assert_eq!(halve.invoke(40u32).await?, 5);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Errors

@@ -211,10 +211,9 @@ impl<I: FromItem + Send + 'static, O: IntoItem + Send + 'static> Chain<I, O> {
     /// them with [`connect`](Chain::connect).
     ///
     /// ```
-    /// use fanweave_core::{ErrorKind, IntoItem, chain, json, model::fake::Fake, prompt, text, vars};
+    /// use fanweave::{ErrorKind, IntoItem, chain, json, model::fake::Fake, prompt, text, vars};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let steps = [
     ///     prompt("[{{ x }}]").erased(),
     ///     chain(Fake::echo()).erased(),
@@ -229,7 +228,7 @@ impl<I: FromItem + Send + 'static, O: IntoItem + Send + 'static> Chain<I, O> {
     /// assert_eq!(wrong.kind(), ErrorKind::Input);
     /// assert_eq!(wrong.to_string(), "step `text` expects a message, but step `json` returned a list");
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     ///
     /// # Errors
@@ -243,14 +242,13 @@ impl<I: Send + 'static> Chain<I, Item> {
     /// The same chain with an output of this type.
     ///
     /// ```
-    /// use fanweave_core::{DagStep, dag, vars};
+    /// use fanweave::{DagStep, dag, vars};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let greeting = dag().input("name").step(DagStep::template("greeting", "Hello {{ name }}!")?).build()?;
     /// assert_eq!(greeting.output_as::<String>().invoke(vars! { name: "Ada" }).await?, "Hello Ada!");
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     ///
     /// # Errors
@@ -272,15 +270,14 @@ impl Chain<Item, Item> {
     /// The same chain with types.
     ///
     /// ```
-    /// use fanweave_core::{Chain, Prompt, chain, model::fake::Fake, text};
+    /// use fanweave::{Chain, Prompt, chain, model::fake::Fake, text};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let erased = chain(Fake::echo()).erased().connect(chain(text()).erased());
     /// let typed: Chain<Prompt, String> = erased.typed();
     /// assert_eq!(typed.invoke("hello").await?, "hello");
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     ///
     /// # Errors

@@ -21,15 +21,14 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Made by [`Chain::fallback`].
 ///
 /// ```
-/// use fanweave_core::{Error, ErrorKind, chain, model::fake::Fake, text};
+/// use fanweave::{Error, ErrorKind, chain, model::fake::Fake, text};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let down = Fake::script([Err::<&str, _>(Error::new(ErrorKind::Overloaded, "too busy"))]);
 /// let answer = chain(down).fallback([chain(Fake::echo())]) | text();
 /// assert_eq!(answer.invoke("hello").await?, "hello");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub struct Fallback<I, O> {
     /// The first chain and its alternatives.
@@ -206,14 +205,13 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// chain.
     ///
     /// ```
-    /// use fanweave_core::{Error, ErrorKind, chain, model::fake::Fake};
+    /// use fanweave::{Error, ErrorKind, chain, model::fake::Fake};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
+    /// # fn main() { fanweave::blocking::wait(async {
     /// let failing = || Fake::script([Err::<&str, _>(Error::new(ErrorKind::Unavailable, "failing"))]);
     /// let answer = chain(failing()).fallback_except_outages([chain(Fake::echo())]);
     /// assert_eq!(answer.invoke("hello").await.unwrap_err().kind(), ErrorKind::Unavailable);
-    /// # }
+    /// # }) }
     /// ```
     #[must_use]
     pub fn fallback_except_outages<M>(
@@ -229,15 +227,14 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// [`Unavailable`](ErrorKind::Unavailable), and with the failure behind it.
     ///
     /// ```
-    /// use fanweave_core::{Error, ErrorKind, chain, model::fake::Fake};
+    /// use fanweave::{Error, ErrorKind, chain, model::fake::Fake};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
+    /// # fn main() { fanweave::blocking::wait(async {
     /// let refused = Fake::script([Err::<&str, _>(Error::new(ErrorKind::ContentFilter, "not this"))]);
     /// let falls_back = |e: &Error| e.kind() != ErrorKind::ContentFilter;
     /// let answer = chain(refused).fallback_if([chain(Fake::echo())], falls_back);
     /// assert_eq!(answer.invoke("hello").await.unwrap_err().kind(), ErrorKind::ContentFilter);
-    /// # }
+    /// # }) }
     /// ```
     #[must_use]
     pub fn fallback_if<M>(
@@ -255,7 +252,6 @@ mod outages;
 
 #[cfg(test)]
 mod tests {
-    use futures::StreamExt;
 
     use crate::model::fake::Fake;
     use crate::{ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, chain, step};

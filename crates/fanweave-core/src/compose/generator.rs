@@ -13,15 +13,14 @@ use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming}
 /// answer.
 ///
 /// ```
-/// use fanweave_core::generator;
-/// use futures::stream;
+/// use fanweave::generator;
+/// use fanweave::crates::futures::stream;
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let count = generator(|n: u32, _cx| stream::iter((1..=n).map(|i| Ok(format!("{i} ")))));
 /// assert_eq!(count.invoke(3u32).await?, "1 2 3 ");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Errors
@@ -69,16 +68,15 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// emitted as they arrive.
     ///
     /// ```
-    /// use fanweave_core::{model::fake::Fake, prompt, text, vars};
-    /// use futures::StreamExt;
+    /// use fanweave::{model::fake::Fake, prompt, text, vars};
+    /// use fanweave::prelude::StreamExt;
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let words = prompt("{{ x }}") | Fake::echo() | text();
     /// let loud = words.through(|run| run.map(|delta| Ok(delta?.to_string().to_uppercase())));
     /// assert_eq!(loud.invoke(vars! { x: "bread and butter" }).await?, "BREAD AND BUTTER");
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     ///
     /// # Errors

@@ -22,10 +22,9 @@ const CONCURRENCY: usize = 1024;
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
-/// use fanweave_core::{Error, Hooks, chain, model::fake::Fake, text};
+/// use fanweave::{Error, Hooks, chain, model::fake::Fake, text};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let log = Arc::new(Mutex::new(Vec::new()));
 /// let recorder = log.clone();
 /// let hooks = Hooks::new().on_end(move |answer: String, _cx| {
@@ -40,7 +39,7 @@ const CONCURRENCY: usize = 1024;
 /// hooks.finish().await;
 /// assert_eq!(*log.lock().unwrap(), ["hello"]);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub struct Hooks<I, O>(Arc<HooksInner<I, O>>);
 

@@ -11,14 +11,13 @@ use crate::{Context, Node, Result, Runnable, Streaming};
 /// Made by [`Chain::named`].
 ///
 /// ```
-/// use fanweave_core::{Error, ErrorKind, step};
+/// use fanweave::{Error, ErrorKind, step};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
+/// # fn main() { fanweave::blocking::wait(async {
 /// let broken = step(|_: u32, _| async { Err::<u32, _>(Error::new(ErrorKind::Step, "no paper left")) });
 /// let error = broken.named("print").invoke(1u32).await.unwrap_err();
 /// assert_eq!(error.to_string(), "step print: no paper left");
-/// # }
+/// # }) }
 /// ```
 pub struct Named<R> {
     inner: R,

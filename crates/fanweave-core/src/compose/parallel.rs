@@ -18,10 +18,9 @@ pub struct Parallel<T> {
 /// the run's concurrency.
 ///
 /// ```
-/// use fanweave_core::{model::fake::Fake, parallel, prompt, text, vars};
+/// use fanweave::{model::fake::Fake, parallel, prompt, text, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::echo().model();
 /// let both = parallel((
 ///     prompt("A joke about {{ topic }}.") | &model | text(),
@@ -30,7 +29,7 @@ pub struct Parallel<T> {
 /// let (joke, poem) = both.invoke(vars! { topic: "bears" }).await?;
 /// assert_eq!((joke.as_str(), poem.as_str()), ("A joke about bears.", "A poem about bears."));
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn parallel<T>(branches: T) -> Chain<<Parallel<T> as Runnable>::Input, <Parallel<T> as Runnable>::Output>
 where

@@ -16,10 +16,9 @@ use crate::{Context, Node, Result, Runnable, Streaming};
 /// carry the name of the chain that they come from. Model calls obey the run's concurrency.
 ///
 /// ```
-/// use fanweave_core::{model::fake::Fake, parallel_map, prompt, text, vars};
+/// use fanweave::{model::fake::Fake, parallel_map, prompt, text, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::echo().model();
 /// let texts = parallel_map(["joke", "poem"].map(|kind| {
 ///     (kind, prompt(format!("A {kind} about {{{{ topic }}}}.")) | &model | text())
@@ -27,7 +26,7 @@ use crate::{Context, Node, Result, Runnable, Streaming};
 /// let texts = texts.invoke(vars! { topic: "bears" }).await?;
 /// assert_eq!(texts["poem"], "A poem about bears.");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn parallel_map<I, O, N>(
     chains: impl IntoIterator<Item = (N, Chain<I, O>)>,

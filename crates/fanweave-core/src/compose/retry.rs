@@ -13,7 +13,7 @@ use crate::{Context, Error, EventKind, Node, Result, Runnable, Streaming};
 ///
 /// ```
 /// use std::time::Duration;
-/// use fanweave_core::RetryPolicy;
+/// use fanweave::RetryPolicy;
 ///
 /// let hasty = RetryPolicy::default().initial_backoff(Duration::from_millis(50));
 /// assert_eq!(hasty.max_attempts.get(), 6);
@@ -178,15 +178,14 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// from the beginning. A stream is retried until its first delta has been emitted, not after.
     ///
     /// ```
-    /// use fanweave_core::{Error, ErrorKind, RetryPolicy, chain, model::fake::Fake, text};
+    /// use fanweave::{Error, ErrorKind, RetryPolicy, chain, model::fake::Fake, text};
     ///
-    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let shaky = Fake::script([Err(Error::new(ErrorKind::Overloaded, "too busy")), Ok("hello")]);
     /// let answer = chain(shaky).retry(RetryPolicy::default()) | text();
     /// assert_eq!(answer.invoke("hi").await?, "hello");
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     ///
     /// # Errors

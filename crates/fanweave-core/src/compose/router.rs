@@ -9,10 +9,9 @@ use crate::{Context, Error, ErrorKind, IntoChain, Node, Result, Runnable, Stream
 /// Runs the chain whose name is the `key` of the input.
 ///
 /// ```
-/// use fanweave_core::{router, step};
+/// use fanweave::{router, step};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let add = step(|(_, n): (&'static str, i64), _| async move { Ok(n + n) });
 /// let square = step(|(_, n): (&'static str, i64), _| async move { Ok(n * n) });
 /// let calculate = router(|(word, _): &(&'static str, i64)| *word, [("double", add), ("square", square)]);
@@ -20,7 +19,7 @@ use crate::{Context, Error, ErrorKind, IntoChain, Node, Result, Runnable, Stream
 /// let error = calculate.invoke(("sqare", 5)).await.unwrap_err();
 /// assert_eq!(error.to_string(), "no route `sqare`: did you mean `square`? The routes are double, square");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Errors

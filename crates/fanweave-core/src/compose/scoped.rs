@@ -42,10 +42,9 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// ```
     /// use std::num::NonZeroUsize;
     /// use std::sync::{Arc, Mutex};
-    /// use fanweave_core::{Context, Event, chain, model::fake::Fake, prompt, text, vars};
+    /// use fanweave::{Context, Event, chain, model::fake::Fake, prompt, text, vars};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let draft = (prompt("Draft {{ x }}") | Fake::echo() | text())
     ///     .scoped(|cx| cx.with_tag("draft").with_concurrency(NonZeroUsize::new(4).unwrap()));
     ///
@@ -56,7 +55,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// draft.invoke_in(vars! { x: 1 }, &cx).await?;
     /// assert_eq!(tags.lock().unwrap()[..2], ["night", "draft"]);
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     #[must_use]
     pub fn scoped(self, change: impl Fn(Context) -> Context + Send + Sync + 'static) -> Self {

@@ -46,17 +46,16 @@ where
 /// deadline, events and limits apply to them too.
 ///
 /// ```
-/// use fanweave_core::{Context, Error, Result, step};
+/// use fanweave::{Context, Error, Result, step};
 ///
 /// async fn parse(text: String, _cx: Context) -> Result<u32> {
 ///     text.trim().parse().map_err(Error::step)
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// assert_eq!(step(parse).invoke(" 42 ").await?, 42);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn step<F, Fut, I, O>(function: F) -> Chain<I, O>
 where

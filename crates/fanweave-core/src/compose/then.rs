@@ -12,15 +12,14 @@ use crate::{Context, Delta, IntoChain, Node, Result, Runnable, Streaming};
 /// chain streams through it.
 ///
 /// ```
-/// use fanweave_core::step;
+/// use fanweave::step;
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let double = step(|n: u32, _| async move { Ok(n * 2) });
 /// let shown = step(|n: u32, _| async move { Ok(format!("{n}!")) });
 /// assert_eq!((double | shown).invoke(21u32).await?, "42!");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub struct Then<A, B> {
     first: A,

@@ -15,14 +15,13 @@ use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 ///
 /// ```
 /// use std::time::Duration;
-/// use fanweave_core::{ErrorKind, model::fake::Fake, prompt, vars};
+/// use fanweave::{ErrorKind, model::fake::Fake, prompt, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() {
+/// # fn main() { fanweave::blocking::wait(async {
 /// let slow = prompt("{{ x }}") | Fake::echo().latency(Duration::from_secs(60));
-/// let error = slow.timeout(Duration::from_secs(5)).invoke(vars! { x: 1 }).await.unwrap_err();
+/// let error = slow.timeout(Duration::from_millis(50)).invoke(vars! { x: 1 }).await.unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::Timeout);
-/// # }
+/// # }) }
 /// ```
 pub struct Timeout<R> {
     inner: R,

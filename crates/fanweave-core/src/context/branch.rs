@@ -11,7 +11,7 @@ use super::Context;
 /// answered: a run that is repeated has the same branches. The value is stable across versions and machines.
 ///
 /// ```
-/// use fanweave_core::Context;
+/// use fanweave::Context;
 ///
 /// let cx = Context::new();
 /// assert_eq!(cx.fork(3).branch_id(), Context::new().fork(3).branch_id());
@@ -47,10 +47,10 @@ impl Context {
     /// prompts of different parts.
     ///
     /// ```
-    /// use fanweave_core::{Prompt, Runnable, model::fake::Fake, step};
+    /// use fanweave::crates::futures;
+    /// use fanweave::{Prompt, Runnable, model::fake::Fake, step};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let model = Fake::echo().model();
     /// let two = step(move |question: Prompt, cx| {
     ///     let model = model.clone();
@@ -61,7 +61,7 @@ impl Context {
     /// });
     /// assert_eq!(two.invoke("hello").await?.1.text(), "hello");
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     #[must_use]
     pub fn fork(&self, part: u64) -> Self {

@@ -11,7 +11,7 @@ use crate::{Parameters, task_locals};
 ///
 /// ```
 /// use std::sync::Arc;
-/// use fanweave_core::context::Extensions;
+/// use fanweave::context::Extensions;
 ///
 /// #[derive(Debug, PartialEq)]
 /// struct Tenant(&'static str);
@@ -110,12 +110,11 @@ impl Context {
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use fanweave_core::{Context, step};
+    /// use fanweave::{Context, step};
     ///
     /// struct Tenant(String);
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let greet = step(|(), cx: Context| async move {
     ///     Ok(format!("Hello {}", cx.extension::<Tenant>().map_or("guest".into(), |t| t.0.clone())))
     /// });
@@ -123,7 +122,7 @@ impl Context {
     /// assert_eq!(greet.invoke_in((), &cx).await?, "Hello Ada");
     /// assert_eq!(greet.invoke(()).await?, "Hello guest");
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     #[must_use]
     pub fn with_extension<T: Any + Send + Sync>(self, value: Arc<T>) -> Self {

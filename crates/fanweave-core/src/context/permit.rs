@@ -24,7 +24,7 @@ impl Context {
     ///
     /// ```
     /// use std::num::NonZeroUsize;
-    /// use fanweave_core::{ChatModel, Context, Delta, Message, Model, Prompt, Result, chain, text};
+    /// use fanweave::{ChatModel, Context, Delta, Message, Model, Prompt, Result, chain, text};
     ///
     /// struct Parrot;
     ///
@@ -43,8 +43,7 @@ impl Context {
     ///     }
     /// }
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<()> {
+    /// # fn main() -> Result<()> { fanweave::blocking::wait(async {
     /// let parrot = chain(Model::new(Parrot)) | text();
     /// let cx = Context::new().with_concurrency(NonZeroUsize::MIN);
     /// // The first answer is not read while the second call runs.
@@ -52,7 +51,7 @@ impl Context {
     /// assert_eq!(parrot.invoke_in("bye", &cx).await?, "bye");
     /// assert_eq!(first.output().await?, "hello");
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     ///
     /// # Errors

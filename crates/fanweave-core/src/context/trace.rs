@@ -93,17 +93,16 @@ impl Context {
     /// contains a prompt or an answer.
     ///
     /// ```
-    /// use fanweave_core::{Context, step};
+    /// use fanweave::{Context, step};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let count = step(|text: String, cx: Context| async move {
     ///     // With `tracing::info!(parent: &cx.span(), ..)`, a subscriber sees the step of an event.
     ///     Ok(cx.span().in_scope(|| text.len()))
     /// });
     /// assert_eq!(count.invoke("hello").await?, 5);
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     pub fn span(&self) -> Span {
         self.position.span.as_deref().cloned().unwrap_or_else(Span::none)

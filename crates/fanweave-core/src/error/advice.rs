@@ -10,7 +10,7 @@ impl Error {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use fanweave_core::{Error, ErrorKind};
+    /// use fanweave::{Error, ErrorKind};
     ///
     /// let limited = Error::new(ErrorKind::RateLimited, "slow down");
     /// let limited = limited.with_retry_after(Duration::from_secs(20));

@@ -15,10 +15,9 @@ impl<I: Send + 'static, T: Clone + Send + 'static> Many<I, T> {
     /// last one is complete, concurrently with the items that are still running.
     ///
     /// ```
-    /// use fanweave_core::{model::fake::Fake, prompt, step, text, vars};
+    /// use fanweave::{model::fake::Fake, prompt, step, text, vars};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let model = Fake::echo().model();
     /// let titles = (prompt("1. Tides\n2. Turbines") | &model).lines();
     /// let section = prompt("About {{ input }}.") | &model | text();
@@ -27,7 +26,7 @@ impl<I: Send + 'static, T: Clone + Send + 'static> Many<I, T> {
     /// assert_eq!(sections, ["About Tides.", "About Turbines."]);
     /// assert_eq!(intro, "Tides and Turbines");
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use futures::{StreamExt, stream};
+use futures::stream;
 
 use crate::chain::Chain;
 use crate::many::Many;

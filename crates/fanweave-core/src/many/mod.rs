@@ -35,10 +35,9 @@ const CONCURRENCY: usize = 64;
 /// [`join`](Many::join) or [`collect`](Self::collect) combine them into a [`Chain`] again.
 ///
 /// ```
-/// use fanweave_core::{chain, model::fake::Fake, prompt, text, vars};
+/// use fanweave::{chain, model::fake::Fake, prompt, text, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::echo().model();
 /// let article = (prompt("1. Tides\n2. Turbines") | &model)
 ///     .lines()
@@ -46,7 +45,7 @@ const CONCURRENCY: usize = 64;
 ///     .join("\n\n");
 /// assert_eq!(article.invoke(vars! {}).await?, "All about Tides.\n\nAll about Turbines.");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub struct Many<I, T> {
     start: Arc<Start<I, T>>,
@@ -123,15 +122,14 @@ impl<I: Send + 'static, T: Send + 'static> Chain<I, Vec<T>> {
     /// for all of them concurrently.
     ///
     /// ```
-    /// use fanweave_core::{passthrough, step};
+    /// use fanweave::{passthrough, step};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let double = step(|n: u32, _| async move { Ok(n * 2) });
     /// let all = passthrough::<Vec<u32>>().many().each(double).collect();
     /// assert_eq!(all.invoke([1, 2, 3]).await?, [2, 4, 6]);
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     pub fn many(self) -> Many<I, T> {
         Many::new(self.describe(), move |input, cx| {

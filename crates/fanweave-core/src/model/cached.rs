@@ -18,14 +18,13 @@ impl Model {
     /// arrives as one delta. Errors are not cached. [`Context::with_fresh_answers`] skips the store.
     ///
     /// ```
-    /// use fanweave_core::{MemoryCache, chain, model::fake::Fake, text};
+    /// use fanweave::{MemoryCache, chain, model::fake::Fake, text};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let joke = chain(Fake::script([Ok("a joke")]).model().cached(MemoryCache::default())) | text();
     /// assert_eq!(joke.invoke("Tell a joke.").await?, joke.invoke("Tell a joke.").await?);
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     #[must_use]
     pub fn cached(self, store: impl CacheStore) -> Self {

@@ -14,14 +14,13 @@ use crate::{
 /// It streams word by word, and answers any number of concurrent calls.
 ///
 /// ```
-/// use fanweave_core::{Error, ErrorKind, model::fake::Fake};
+/// use fanweave::{Error, ErrorKind, model::fake::Fake};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
+/// # fn main() { fanweave::blocking::wait(async {
 /// let model = Fake::script([Ok("one"), Err(Error::new(ErrorKind::Server, "on strike"))]).model();
 /// assert_eq!(model.invoke("x").await.unwrap().text(), "one");
 /// assert_eq!(model.invoke("x").await.unwrap_err().kind(), ErrorKind::Server);
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Fake {
@@ -109,16 +108,15 @@ impl Fake {
     /// Counts the calls of the model in `load` while they are in flight.
     ///
     /// ```
-    /// use fanweave_core::{chain, model::fake::{Fake, Load}};
+    /// use fanweave::{chain, model::fake::{Fake, Load}};
     /// use std::time::Duration;
     ///
-    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-    /// # async fn main() {
+    /// # fn main() { fanweave::blocking::wait(async {
     /// let load = Load::default();
     /// let slow = chain(Fake::echo().latency(Duration::from_secs(1)).count_in(&load));
     /// slow.batch(["a", "b", "c"]).concurrency(2).collect().await;
     /// assert_eq!((load.max_in_flight(), load.calls()), (2, 3));
-    /// # }
+    /// # }) }
     /// ```
     #[must_use]
     pub fn count_in(mut self, load: &Load) -> Self {
@@ -221,7 +219,6 @@ impl crate::Runnable for Fake {
 
 #[cfg(test)]
 mod tests {
-    use futures::StreamExt;
     use tokio::time::Instant;
 
     use super::*;

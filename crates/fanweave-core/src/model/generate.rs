@@ -2,8 +2,6 @@
 
 use std::num::NonZeroUsize;
 
-use futures::StreamExt;
-
 use super::Model;
 use crate::{Context, Error, Message, Prompt, Result, Row, Runnable, Usage, chain};
 
@@ -56,10 +54,9 @@ impl Model {
     ///
     /// ```
     /// use std::num::NonZeroUsize;
-    /// use fanweave_core::model::fake::Fake;
+    /// use fanweave::model::fake::Fake;
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
+    /// # fn main() { fanweave::blocking::wait(async {
     /// let titles = Fake::echo()
     ///     .model()
     ///     .generate(["A title on tides.", "A title on wind."])
@@ -70,7 +67,7 @@ impl Model {
     /// assert_eq!(titles.prompts[1].candidates.len(), 3);
     /// assert_eq!(titles.prompts[0].first().unwrap().text(), "A title on tides.");
     /// assert_eq!(titles.usage.output_tokens, 3 * 4 + 3 * 4);
-    /// # }
+    /// # }) }
     /// ```
     pub fn generate<P: Into<Prompt>>(&self, prompts: impl IntoIterator<Item = P>) -> Generate {
         Generate {

@@ -30,10 +30,10 @@ pub struct PendingCall<'a> {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use fanweave_core::model::{CallHook, PendingCall, fake::Fake};
-/// use fanweave_core::{Context, Message, Result, prompt, text, vars};
-/// use futures::FutureExt;
-/// use futures::future::BoxFuture;
+/// use fanweave::model::{CallHook, PendingCall, fake::Fake};
+/// use fanweave::{Context, Message, Result, prompt, text, vars};
+/// use fanweave::crates::futures::FutureExt;
+/// use fanweave::crates::futures::future::BoxFuture;
 ///
 /// /// Answers from a test fixture.
 /// struct Recorded;
@@ -48,14 +48,13 @@ pub struct PendingCall<'a> {
 ///     }
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let chain = prompt("{{ input }}") | Fake::echo() | text();
 /// let cx = Context::new().with_call_hook(Arc::new(Recorded));
 /// assert_eq!(chain.invoke_in(vars! { input: "The capital of France?" }, &cx).await?, "Paris");
 /// assert_eq!(chain.invoke_in(vars! { input: "hello" }, &cx).await?, "hello");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Cancellation

@@ -24,7 +24,7 @@ use crate::{Context, EventKind, Message, Node, Prompt, Result, delta};
 /// A chat model: implemented by the author of a provider. Users hold a [`Model`].
 ///
 /// ```
-/// use fanweave_core::{ChatModel, Context, Message, Model, Prompt, Result};
+/// use fanweave::{ChatModel, Context, Message, Model, Prompt, Result};
 ///
 /// struct Parrot;
 ///
@@ -38,11 +38,10 @@ use crate::{Context, EventKind, Message, Node, Prompt, Result, delta};
 ///     }
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// assert_eq!(Model::new(Parrot).invoke("hello").await?.text(), "hello");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub trait ChatModel: Send + Sync + 'static {
     /// Like [`Runnable::DRIVES_CALLS`].
@@ -87,15 +86,14 @@ impl<M: ChatModel> DynChatModel for M {
 /// A chat model with its parameters: a step from [`Prompt`] to [`Message`]. Cheap to clone.
 ///
 /// ```
-/// use fanweave_core::{Parameters, model::fake::Fake, prompt, text, vars};
+/// use fanweave::{Parameters, model::fake::Fake, prompt, text, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::echo().with(Parameters { max_tokens: Some(64), ..Parameters::default() });
 /// let chain = prompt("Name a {{ animal }}.") | &model | text();
 /// assert_eq!(chain.invoke(vars! { animal: "bear" }).await?, "Name a bear.");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Clone)]
 pub struct Model {
@@ -146,7 +144,7 @@ impl Model {
     /// step.
     ///
     /// ```
-    /// use fanweave_core::{ChatModel, Context, Message, Model, Prompt, Result};
+    /// use fanweave::{ChatModel, Context, Message, Model, Prompt, Result};
     ///
     /// /// Asks politely.
     /// struct Polite(Model);

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 /// Parameters of a call. The provider's default applies to everything unset.
 ///
 /// ```
-/// use fanweave_core::Parameters;
+/// use fanweave::Parameters;
 ///
 /// let call = Parameters::new().temperature(0.2);
 /// let model = Parameters::new().temperature(1.0).max_tokens(64);

@@ -18,14 +18,13 @@ pub struct Choice {
 /// not one of them.
 ///
 /// ```
-/// use fanweave_core::{Message, chain, choice};
+/// use fanweave::{Message, chain, choice};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let answer = chain(choice(["yes", "no"])).invoke(Message::assistant("**Yes.**\n")).await?;
 /// assert_eq!(answer, "yes");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn choice<T: Into<String>>(options: impl IntoIterator<Item = T>) -> Choice {
     Choice { options: options.into_iter().map(Into::into).collect() }
@@ -35,7 +34,7 @@ pub fn choice<T: Into<String>>(options: impl IntoIterator<Item = T>) -> Choice {
 ///
 /// ```
 /// use std::fmt;
-/// use fanweave_core::{Message, choice_of};
+/// use fanweave::{Message, choice_of};
 ///
 /// #[derive(Debug, Clone, PartialEq)]
 /// enum Mood {
@@ -49,12 +48,11 @@ pub fn choice<T: Into<String>>(options: impl IntoIterator<Item = T>) -> Choice {
 ///     }
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let mood = choice_of([Mood::Glad, Mood::Sad]);
 /// assert_eq!(mood.invoke(Message::assistant("Sad.")).await?, Mood::Sad);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Errors

@@ -30,14 +30,13 @@ pub struct Json<T>(PhantomData<fn() -> T>);
 /// no JSON.
 ///
 /// ```
-/// use fanweave_core::{Message, chain, json};
+/// use fanweave::{Message, chain, json};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let answer = Message::assistant("Here you are:\n```json\n{\"a\": 1}\n```");
 /// assert_eq!(chain(json()).invoke(answer).await?["a"], 1);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn json() -> Json<Value> {
     json_as()
@@ -49,14 +48,13 @@ pub fn json() -> Json<Value> {
 /// A run fails with [`ErrorKind::Parse`], also if the JSON is not a valid `T`.
 ///
 /// ```
-/// use fanweave_core::{Message, chain, json_as};
+/// use fanweave::{Message, chain, json_as};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let pair = chain(json_as::<(u8, u8)>()).invoke(Message::assistant("[1, 2]")).await?;
 /// assert_eq!(pair, (1, 2));
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn json_as<T: DeserializeOwned + Send + 'static>() -> Json<T> {
     Json(PhantomData)

@@ -12,14 +12,13 @@ pub struct Lines;
 /// [`Chain::lines`](crate::Chain::lines) emits each line as soon as it is complete.
 ///
 /// ```
-/// use fanweave_core::{Message, chain, lines};
+/// use fanweave::{Message, chain, lines};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let all = chain(lines()).invoke(Message::assistant("1. Tides\n\n2. Turbines")).await?;
 /// assert_eq!(all, ["Tides", "Turbines"]);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn lines() -> Lines {
     Lines

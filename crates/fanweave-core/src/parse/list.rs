@@ -10,14 +10,13 @@ pub struct List;
 /// within quotes is a quote, and empty items are skipped.
 ///
 /// ```
-/// use fanweave_core::{Message, chain, list};
+/// use fanweave::{Message, chain, list};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let all = chain(list()).invoke(Message::assistant(r#"red, "green, or blue""#)).await?;
 /// assert_eq!(all, ["red", "green, or blue"]);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn list() -> List {
     List

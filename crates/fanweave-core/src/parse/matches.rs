@@ -19,15 +19,14 @@ pub struct Matches {
 /// Matching takes time in proportion to the answer, whatever the expression.
 ///
 /// ```
-/// use fanweave_core::{Message, chain, matches, vars};
+/// use fanweave::{Message, chain, matches, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let score = chain(matches(r"Score: (?<score>\d+)(?: of (?<most>\d+))?")?);
 /// let found = score.invoke(Message::assistant("Fine work. Score: 7 of 10")).await?;
 /// assert_eq!(found, vars! { score: "7", most: "10" });
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Errors

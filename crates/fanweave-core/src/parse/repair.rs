@@ -22,15 +22,14 @@ pub struct Repair<P> {
 /// A run fails with the error of the last attempt, or of `model`.
 ///
 /// ```
-/// use fanweave_core::{Message, chain, json, model::fake::Fake, repair};
+/// use fanweave::{Message, chain, json, model::fake::Fake, repair};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::script([Ok(r#"{"a": 1}"#)]).model();
 /// let value = chain(repair(json(), &model, 2)).invoke(Message::assistant("{a: 1}")).await?;
 /// assert_eq!(value["a"], 1);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn repair<P: Runnable<Input = Message>>(parser: P, model: &Model, times: usize) -> Repair<P> {
     Repair { parser, model: model.clone(), times }
@@ -66,15 +65,14 @@ impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
 /// times.
 ///
 /// ```
-/// use fanweave_core::{json, model::fake::Fake, prompt, repaired, vars};
+/// use fanweave::{json, model::fake::Fake, prompt, repaired, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::script([Ok("{size: 3}"), Ok(r#"{"size": 3}"#)]).model();
 /// let size = prompt("How large is {{ x }}? Answer in JSON.") | repaired(&model, json(), 2);
 /// assert_eq!(size.invoke(vars! { x: "it" }).await?["size"], 3);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Errors

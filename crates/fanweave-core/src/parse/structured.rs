@@ -61,17 +61,17 @@ pub struct Structured<T> {
 /// A model whose answers are values of `T`, with the JSON schema `schema`. `name` is the name of the schema.
 ///
 /// ```
-/// use fanweave_core::{model::fake::Fake, structured_as};
-/// use serde_json::json;
+/// use fanweave::{model::fake::Fake, structured_as};
+/// use fanweave::crates::serde_json::json;
 ///
-/// #[derive(Debug, PartialEq, serde::Deserialize)]
+/// #[fanweave::schema]
+/// #[derive(Debug, PartialEq)]
 /// struct Book {
 ///     title: String,
 ///     year: u16,
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let schema = json!({
 ///     "type": "object",
 ///     "properties": { "title": { "type": "string" }, "year": { "type": "integer" } },
@@ -81,10 +81,10 @@ pub struct Structured<T> {
 /// let model = Fake::script([Ok(r#"{"title": "Emma"}"#), Ok(r#"{"title": "Emma", "year": 1815}"#)]);
 /// let book = structured_as::<Book>(model, "book", schema)
 ///     .check(|book| if book.year < 2000 { Ok(()) } else { Err("an older book, please".into()) });
-/// let chain = fanweave_core::chain(book);
+/// let chain = fanweave::chain(book);
 /// assert_eq!(chain.invoke("Recommend a book.").await?, Book { title: "Emma".into(), year: 1815 });
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn structured_as<T>(
     model: impl Runnable<Input = Prompt, Output = Message>,
@@ -115,17 +115,16 @@ where
 /// [check](Structured::check) for the others.
 ///
 /// ```
-/// use fanweave_core::{chain, model::fake::Fake, structured_value};
-/// use serde_json::json;
+/// use fanweave::{chain, model::fake::Fake, structured_value};
+/// use fanweave::crates::serde_json::json;
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let schema = json!({ "type": "array", "items": { "type": "string" } });
 /// let model = Fake::script([Ok(r#"{"answer": ["Emma", "Persuasion"]}"#)]);
 /// let titles = structured_value(model, "titles", schema);
 /// assert_eq!(chain(titles).invoke("Two novels by Jane Austen?").await?, json!(["Emma", "Persuasion"]));
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn structured_value<M>(
     model: impl IntoChain<Prompt, Message, M>,
@@ -214,21 +213,20 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
     /// other, after the other checks, and each receives a copy of the value. Dropping the run drops them.
     ///
     /// ```
-    /// use fanweave_core::{chain, model::fake::Fake, structured_value};
-    /// use serde_json::{Value, json};
+    /// use fanweave::{chain, model::fake::Fake, structured_value};
+    /// use fanweave::crates::serde_json::{Value, json};
     ///
     /// async fn is_in_stock(book: Value) -> Result<(), String> {
     ///     if book["title"] == "Emma" { Ok(()) } else { Err("it is out of stock: name another".to_owned()) }
     /// }
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let model = Fake::script([Ok(r#"{"title": "Sanditon"}"#), Ok(r#"{"title": "Emma"}"#)]);
     /// let schema = json!({ "type": "object", "properties": { "title": { "type": "string" } } });
     /// let book = structured_value(model, "book", schema).check_async(is_in_stock);
     /// assert_eq!(chain(book).invoke("Recommend a book.").await?, json!({ "title": "Emma" }));
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     #[must_use]
     pub fn check_async<F, Fut>(mut self, check: F) -> Self
@@ -376,7 +374,6 @@ impl<T> fmt::Debug for Structured<T> {
 
 #[cfg(test)]
 mod tests {
-    use futures::StreamExt;
     use proptest::prelude::*;
 
     use super::*;

@@ -9,13 +9,12 @@ pub struct Text;
 /// Returns the text of a message. When streamed, emits each text delta as it arrives and drops other deltas.
 ///
 /// ```
-/// use fanweave_core::{Message, chain, text};
+/// use fanweave::{Message, chain, text};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// assert_eq!(chain(text()).invoke(Message::assistant("hello")).await?, "hello");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn text() -> Text {
     Text

@@ -20,13 +20,12 @@ pub struct ParsedToolCall {
 /// Returns the tool calls of a message, in order. A call with invalid JSON is kept, with its error.
 ///
 /// ```
-/// use fanweave_core::{Message, chain, tool_calls};
+/// use fanweave::{Message, chain, tool_calls};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// assert!(chain(tool_calls()).invoke(Message::assistant("No tool needed.")).await?.is_empty());
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn tool_calls() -> ToolCalls {
     ToolCalls

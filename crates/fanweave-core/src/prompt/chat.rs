@@ -15,10 +15,9 @@ use crate::{Context, Error, ErrorKind, Message, Node, Part, Prompt, Result, Role
 /// Values are always text: they are never read as templates, and cannot become a message of another role.
 ///
 /// ```
-/// use fanweave_core::{Message, chain, prompt::chat, vars};
+/// use fanweave::{Message, chain, prompt::chat, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let question = chat()
 ///     .system("You are {{ role }}.")
 ///     .history("history")
@@ -29,7 +28,7 @@ use crate::{Context, Error, ErrorKind, Message, Node, Part, Prompt, Result, Role
 /// assert_eq!(prompt.messages[2], Message::assistant("Hi!"));
 /// assert_eq!(prompt.messages.len(), 4);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn chat() -> Chat {
     Chat::default()

@@ -12,10 +12,9 @@ use crate::{Error, ErrorKind, Message, Result, Template, Vars};
 /// templates.
 ///
 /// ```
-/// use fanweave_core::{chain, prompt::{FewShot, chat}, vars};
+/// use fanweave::{chain, prompt::{FewShot, chat}, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let opposites = [vars! { word: "hot", answer: "cold" }, vars! { word: "up", answer: "down" }];
 /// let question = chat()
 ///     .examples(FewShot::new("{{ word }}", "{{ answer }}", opposites)?)
@@ -24,7 +23,7 @@ use crate::{Error, ErrorKind, Message, Result, Template, Vars};
 /// assert_eq!(prompt.messages.len(), 5);
 /// assert_eq!(prompt.messages[1].text(), "cold");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub struct FewShot {
     user: Template,
@@ -96,8 +95,8 @@ impl FewShot {
 /// Selects the examples for a question.
 ///
 /// ```
-/// use fanweave_core::Result;
-/// use fanweave_core::prompt::Selector;
+/// use fanweave::Result;
+/// use fanweave::prompt::Selector;
 ///
 /// struct First(usize);
 ///
@@ -131,14 +130,13 @@ impl<S: Selector> DynSelector for S {
 /// Takes examples from the first on, as long as they and the question have at most `max` characters together.
 ///
 /// ```
-/// use fanweave_core::prompt::{ByLength, Selector};
+/// use fanweave::prompt::{ByLength, Selector};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let examples = ["1234", "1234", "1234"].map(String::from).to_vec();
 /// assert_eq!(ByLength(12).select(examples, "four".to_owned()).await?, [0, 1]);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct ByLength(pub usize);
@@ -164,10 +162,9 @@ impl Selector for ByLength {
 /// measured between vectors that `embed` returns for texts, such as those of an embedding model.
 ///
 /// ```
-/// use fanweave_core::prompt::{BySimilarity, Selector};
+/// use fanweave::prompt::{BySimilarity, Selector};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// // The count of each letter.
 /// let letters = |text: &String| ('a'..='z').map(|c| text.matches(c).count() as f32).collect::<Vec<_>>();
 /// let alike = BySimilarity::new(1, move |texts: Vec<String>| {
@@ -177,7 +174,7 @@ impl Selector for ByLength {
 /// let examples = ["tides", "turbines"].map(String::from).to_vec();
 /// assert_eq!(alike.select(examples, "turbine".to_owned()).await?, [1]);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub struct BySimilarity<F> {
     max_examples: usize,

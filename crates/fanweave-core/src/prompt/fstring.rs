@@ -10,14 +10,13 @@ use crate::{Error, ErrorKind, Prompt, Result, Template, Vars};
 /// run with [`ErrorKind::Config`]; [`Template::fstring`] reports it immediately.
 ///
 /// ```
-/// use fanweave_core::{model::fake::Fake, prompt::fstring, text, vars};
+/// use fanweave::{model::fake::Fake, prompt::fstring, text, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let joke = fstring("Tell a joke about {topic} as {{json}}.") | Fake::echo() | text();
 /// assert_eq!(joke.invoke(vars! { topic: "bears" }).await?, "Tell a joke about bears as {json}.");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn fstring(text: &str) -> Chain<Vars, Prompt> {
     super::template::or_invalid(Template::fstring(text))

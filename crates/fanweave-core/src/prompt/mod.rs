@@ -19,7 +19,7 @@ use crate::{Message, Parameters, Role, Usage};
 /// The input of a model: messages, and parameters for this call only.
 ///
 /// ```
-/// use fanweave_core::{Message, Prompt};
+/// use fanweave::{Message, Prompt};
 ///
 /// let prompt = Prompt::from("Name a bear.");
 /// assert_eq!(prompt.messages, [Message::user("Name a bear.")]);
@@ -85,7 +85,7 @@ impl Usage {
     /// [`EXPECTED_OUTPUT`](Self::EXPECTED_OUTPUT).
     ///
     /// ```
-    /// use fanweave_core::{Prompt, Usage};
+    /// use fanweave::{Prompt, Usage};
     ///
     /// let usage = Usage::expected_of(&Prompt::from("Name a river in Spain."));
     /// assert_eq!((usage.input_tokens, usage.output_tokens), (10, 500));

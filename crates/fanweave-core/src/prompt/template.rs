@@ -19,7 +19,7 @@ use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 /// never read as templates: braces in data stay data.
 ///
 /// ```
-/// use fanweave_core::{Template, vars};
+/// use fanweave::{Template, vars};
 ///
 /// let template = Template::parse("Tell a joke about {{ topic }}.")?;
 /// assert_eq!(template.render(&vars! { topic: "{{ bears }}" })?, "Tell a joke about {{ bears }}.");
@@ -27,7 +27,7 @@ use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 ///     template.render(&vars! { tpoic: "bears" }).unwrap_err().message(),
 ///     "the template needs `topic`, but only `tpoic` is given",
 /// );
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Template {
@@ -130,12 +130,12 @@ impl Template {
     /// Sets a variable for all calls that do not set it themselves.
     ///
     /// ```
-    /// use fanweave_core::{Template, vars};
+    /// use fanweave::{Template, vars};
     ///
     /// let template = Template::parse("{{ greeting }}, {{ name }}!")?.partial("greeting", "Hello");
     /// assert_eq!(template.variables(), ["name"]);
     /// assert_eq!(template.render(&vars! { name: "Ada" })?, "Hello, Ada!");
-    /// # Ok::<_, fanweave_core::Error>(())
+    /// # Ok::<_, fanweave::Error>(())
     /// ```
     #[must_use]
     pub fn partial(self, name: impl Into<Arc<str>>, value: impl Into<Value>) -> Self {
@@ -207,28 +207,26 @@ impl Runnable for Template {
 /// reports it immediately.
 ///
 /// ```
-/// use fanweave_core::{model::fake::Fake, prompt, text, vars};
+/// use fanweave::{model::fake::Fake, prompt, text, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let joke = prompt("Tell a joke about {{ topic }}.") | Fake::echo() | text();
 /// assert_eq!(joke.invoke(vars! { topic: "bears" }).await?, "Tell a joke about bears.");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// To use the text of another chain, convert it with `Vars::from`, which makes it the variable `input`:
 ///
 /// ```
-/// use fanweave_core::{Vars, model::fake::Fake, prompt, text, vars};
+/// use fanweave::{Vars, model::fake::Fake, prompt, text, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let joke = prompt("A joke about {{ topic }}") | Fake::echo() | text();
 /// let explained = joke.map(Vars::from) | prompt("Explain: {{ input }}") | Fake::echo() | text();
 /// assert_eq!(explained.invoke(vars! { topic: "bears" }).await?, "Explain: A joke about bears");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub fn prompt(text: impl Into<String>) -> Chain<Vars, Prompt> {
     or_invalid(Template::parse(text))

@@ -10,8 +10,8 @@ use crate::{Context, Result};
 /// Finds documents for a question, by vectors, by words, or in any other way.
 ///
 /// ```
-/// use fanweave_core::retrieve::{Document, Retrieve, Retriever};
-/// use fanweave_core::{Context, Result};
+/// use fanweave::retrieve::{Document, Retrieve, Retriever};
+/// use fanweave::{Context, Result};
 ///
 /// struct Shelf(Vec<Document>);
 ///
@@ -22,14 +22,13 @@ use crate::{Context, Result};
 ///     }
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let shelf = Shelf(vec!["Bears hibernate.".into(), "The tides turn.".into()]);
 /// // A step of a chain, like any other.
 /// let found = Retrieve::chain(shelf).invoke("What about tides?").await?;
 /// assert_eq!(found[0].text, "The tides turn.");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub trait Retriever: Send + Sync + 'static {
     /// The documents for `question`, the best first. An empty result is not an error.

@@ -5,7 +5,7 @@ use crate::retrieve::Document;
 /// Splits a text into chunks.
 ///
 /// ```
-/// use fanweave_core::retrieve::{Document, TextSplitter};
+/// use fanweave::retrieve::{Document, TextSplitter};
 ///
 /// struct Paragraphs;
 ///

@@ -23,7 +23,7 @@ pub struct Entry {
 /// A search in a store.
 ///
 /// ```
-/// use fanweave_core::retrieve::{Filter, Search};
+/// use fanweave::retrieve::{Filter, Search};
 ///
 /// let search = Search::new(vec![0.6, 0.8]).limit(10).filter(Filter::eq("lang", "en"));
 /// assert_eq!(search.limit, 10);
@@ -83,8 +83,8 @@ pub struct Hit {
 /// A vector store: implemented by the author of one. Users hold a [`Store`].
 ///
 /// ```
-/// use fanweave_core::retrieve::{Document, Entry, Hit, Search, Store, VectorStore};
-/// use fanweave_core::{Context, Result};
+/// use fanweave::retrieve::{Document, Entry, Hit, Search, Store, VectorStore};
+/// use fanweave::{Context, Result};
 ///
 /// /// Always finds the same document.
 /// struct Stuck(Document);
@@ -107,13 +107,12 @@ pub struct Hit {
 ///     }
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let store = Store::new(Stuck("Tides follow the moon.".into()));
 /// let hits = store.search(Search::new(vec![1.0]), &Context::new()).await?;
 /// assert_eq!(hits[0].document.text, "Tides follow the moon.");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub trait VectorStore: Send + Sync + 'static {
     /// Adds entries, and replaces existing ones with the same ids. Either all of them or none.

@@ -12,12 +12,12 @@ use crate::{Context, Result, ToolSpec};
 /// A [`Tool`] without async code. Its calls run on the [shared pool](Pool::shared) of threads.
 ///
 /// ```
-/// use fanweave_core::{Context, Error, Result, ToolSpec, tool::{BlockingTool, Tools}};
-/// use serde_json::json;
+/// use fanweave::{Context, Error, Result, ToolSpec, tool::{BlockingTool, Tools}};
+/// use fanweave::crates::serde_json::json;
 ///
 /// struct ReadFile;
 ///
-/// #[derive(serde::Deserialize)]
+/// #[fanweave::schema]
 /// struct Path {
 ///     path: String,
 /// }

@@ -36,13 +36,13 @@ use crate::{Context, Result, ToolSpec};
 /// attribute `#[fanweave::tool]` generates a [`TypedTool`].
 ///
 /// ```
-/// use fanweave_core::{Context, Result, ToolSpec, tool::{Tool, Tools}};
-/// use serde_json::json;
+/// use fanweave::{Context, Result, ToolSpec, tool::{Tool, Tools}};
+/// use fanweave::crates::serde_json::json;
 ///
 /// /// Answers from a table.
 /// struct Capitals(Vec<(&'static str, &'static str)>);
 ///
-/// #[derive(serde::Deserialize)]
+/// #[fanweave::schema]
 /// struct Country {
 ///     country: String,
 /// }

@@ -53,10 +53,10 @@ impl WithTools {
     /// A [`ToolChoice`] that forces a call applies to the first round; after it the model decides.
     ///
     /// ```
-    /// use fanweave_core::{Context, Result, chain, text, model::fake::Fake, tool::{Tools, TypedTool}};
-    /// use serde_json::{Value, json};
+    /// use fanweave::{Context, Result, chain, text, model::fake::Fake, tool::{Tools, TypedTool}};
+    /// use fanweave::crates::serde_json::{Value, json};
     ///
-    /// #[derive(serde::Deserialize)]
+    /// #[fanweave::schema]
     /// struct Now {}
     ///
     /// impl TypedTool for Now {
@@ -72,12 +72,11 @@ impl WithTools {
     ///     }
     /// }
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<()> {
+    /// # fn main() -> Result<()> { fanweave::blocking::wait(async {
     /// let agent = Fake::echo().model().with_tools(Tools::new().with::<Now>()).run_tools(5) | text();
     /// assert_eq!(agent.invoke("No tool needed.").await?, "No tool needed.");
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     pub fn run_tools(self, max_rounds: u32) -> RunTools {
         RunTools { with: self, max_rounds, max_failures: DEFAULT_MAX_FAILURES }

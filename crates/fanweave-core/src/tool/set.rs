@@ -26,8 +26,8 @@ const MAX_NAME_LEN: usize = 64;
 /// [`ErrorKind::Config`] before any call is made; [`check`](Self::check) reports it immediately.
 ///
 /// ```
-/// use fanweave_core::{Context, Message, Part, Result, ToolCall, ToolSpec, tool::{Tool, Tools}};
-/// use serde_json::{Value, json};
+/// use fanweave::{Context, Message, Part, Result, ToolCall, ToolSpec, tool::{Tool, Tools}};
+/// use fanweave::crates::serde_json::{Value, json};
 ///
 /// struct Clock;
 ///
@@ -44,8 +44,7 @@ const MAX_NAME_LEN: usize = 64;
 ///     }
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let tools = Tools::new().tool(Clock).check()?;
 /// let mut asked = Message::assistant("");
 /// let call = ToolCall { id: "1".into(), name: "now".into(), arguments: "{}".into() };
@@ -53,7 +52,7 @@ const MAX_NAME_LEN: usize = 64;
 /// let results = tools.execute(&asked, &Context::new()).await;
 /// assert_eq!(results[0].content, "12:00");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Clone)]
 pub struct Tools {
@@ -207,7 +206,7 @@ impl Tools {
     /// Sets the effect of a tool that fails. Default: [`ToolErrors::ToModel`].
     ///
     /// ```
-    /// use fanweave_core::tool::{ToolErrors, Tools};
+    /// use fanweave::tool::{ToolErrors, Tools};
     ///
     /// let tools = Tools::new().on_error(ToolErrors::Raise);
     /// ```

@@ -15,16 +15,15 @@ const LINE_BYTES: usize = 120;
 /// answer.
 ///
 /// ```
-/// use fanweave_core::{model::fake::Fake, tool::Tools};
+/// use fanweave::{model::fake::Fake, tool::Tools};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let agent = Fake::echo().model().with_tools(Tools::new()).run_tools(5);
 /// let transcript = agent.transcript().invoke("hello").await?;
 /// assert_eq!(transcript.messages.len(), 2);
 /// assert_eq!(transcript.answer().text(), "hello");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]

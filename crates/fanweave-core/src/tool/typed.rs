@@ -15,10 +15,10 @@ use crate::{Context, ErrorKind, Message, Result, ToolSpec};
 /// tool. Implemented by `#[fanweave::tool]`.
 ///
 /// ```
-/// use fanweave_core::{Context, Message, Part, Result, ToolCall, tool::{Tools, TypedTool}};
-/// use serde_json::{Value, json};
+/// use fanweave::{Context, Message, Part, Result, ToolCall, tool::{Tools, TypedTool}};
+/// use fanweave::crates::serde_json::{Value, json};
 ///
-/// #[derive(serde::Deserialize)]
+/// #[fanweave::schema]
 /// struct FormatBook {
 ///     title: String,
 ///     author: String,
@@ -52,7 +52,7 @@ use crate::{Context, ErrorKind, Message, Result, ToolSpec};
 /// })];
 /// let book = message.tool::<FormatBook>()?.expect("it has called the tool");
 /// assert_eq!(book.author, "Jane Austen");
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a tool",
@@ -105,8 +105,9 @@ impl Message {
     /// The arguments of the first call of the tool `T`. `None` if the model does not call it.
     ///
     /// ```
-    /// # use fanweave_core::{Context, Message, Result, tool::TypedTool};
-    /// # #[derive(serde::Deserialize)]
+    /// use fanweave::crates::serde_json;
+    /// # use fanweave::{Context, Message, Result, tool::TypedTool};
+    /// # #[fanweave::schema]
     /// # struct FormatBook {}
     /// # impl TypedTool for FormatBook {
     /// #     const NAME: &'static str = "format_book";
@@ -115,7 +116,7 @@ impl Message {
     /// #     async fn run_tool(self, _: &Context) -> Result<String> { Ok(String::new()) }
     /// # }
     /// assert!(Message::assistant("No book today.").tool::<FormatBook>()?.is_none());
-    /// # Ok::<_, fanweave_core::Error>(())
+    /// # Ok::<_, fanweave::Error>(())
     /// ```
     ///
     /// # Errors

@@ -49,15 +49,14 @@ impl Model {
     /// Gives tools to the model.
     ///
     /// ```
-    /// use fanweave_core::{chain, model::fake::Fake, tool::Tools};
+    /// use fanweave::{chain, model::fake::Fake, tool::Tools};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let model = Fake::echo().model().with_tools(Tools::new());
     /// let answer = chain(model.run_tools(5)).invoke("hello").await?;
     /// assert_eq!(answer.text(), "hello");
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     pub fn with_tools(&self, tools: Tools) -> WithTools {
         let choice = self.parameters().tool_choice.clone();
@@ -69,7 +68,7 @@ impl Chain<Prompt, Message> {
     /// Like [`Model::with_tools`], for a model wrapped in fallbacks, retries or other steps.
     ///
     /// ```
-    /// use fanweave_core::{chain, model::fake::Fake, tool::Tools};
+    /// use fanweave::{chain, model::fake::Fake, tool::Tools};
     ///
     /// let model = chain(Fake::echo()).fallback([chain(Fake::echo())]);
     /// let agent = model.with_tools(Tools::new()).run_tools(5);

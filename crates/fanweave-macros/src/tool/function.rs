@@ -6,6 +6,7 @@ use syn::spanned::Spanned;
 use syn::{Attribute, Error, FnArg, Ident, ItemFn, Pat, Path, Result, ReturnType, Safety, Type};
 
 use super::{Implementation, Options, docs};
+use crate::schema::private;
 use crate::types::{conditional, find, hides, is_context, owned};
 
 /// An argument that the model fills in.
@@ -92,11 +93,6 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
 
         #implementation
     })
-}
-
-/// Tells derives the path of a crate that fanweave re-exports.
-pub(super) fn private(krate: &Path, name: &str) -> String {
-    quote!(#krate::__private).to_string().replace(' ', "") + "::" + name
 }
 
 /// The code that converts a value to text for the model. A type error in it is reported at `span`.

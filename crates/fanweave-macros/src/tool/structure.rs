@@ -2,11 +2,11 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Error, Fields, ItemStruct, Path, Result, Token};
+use syn::{Error, Fields, ItemStruct, Result};
 
 use super::{Implementation, Options, docs, function};
+use crate::schema;
 
 pub(super) fn expand(options: Options, item: &ItemStruct) -> Result<TokenStream> {
     let name = &item.ident;
@@ -19,20 +19,7 @@ pub(super) fn expand(options: Options, item: &ItemStruct) -> Result<TokenStream>
         return Err(Error::new(name.span(), message));
     }
     let krate = &options.krate;
-    let serde = (!derives(item, "Deserialize")).then(|| {
-        let path = function::private(krate, "serde");
-        quote! {
-            #[derive(#krate::__private::serde::Deserialize)]
-            #[serde(crate = #path)]
-        }
-    });
-    let schemars = (!derives(item, "JsonSchema")).then(|| {
-        let path = function::private(krate, "schemars");
-        quote! {
-            #[derive(#krate::__private::schemars::JsonSchema)]
-            #[schemars(crate = #path)]
-        }
-    });
+    let derives = schema::derives(krate, &item.attrs, &["Deserialize"]);
     let context = options.context.as_ref().map(|_| quote! { __context });
     // Spanned at the name, so that a missing method is reported there.
     let call = quote_spanned! {name.span()=> self.call(#context) };
@@ -49,18 +36,9 @@ pub(super) fn expand(options: Options, item: &ItemStruct) -> Result<TokenStream>
     };
     let implementation = Implementation { of: name.clone(), options, docs: docs::text(&item.attrs), run };
     Ok(quote! {
-        #serde
-        #schemars
+        #derives
         #item
 
         #implementation
     })
-}
-
-/// Returns true if the struct already derives a trait of that name.
-fn derives(item: &ItemStruct, name: &str) -> bool {
-    let derives = item.attrs.iter().filter(|attribute| attribute.path().is_ident("derive"));
-    let traits = derives
-        .filter_map(|derive| derive.parse_args_with(Punctuated::<Path, Token![,]>::parse_terminated).ok());
-    traits.flatten().any(|path| path.segments.last().is_some_and(|segment| segment.ident == name))
 }

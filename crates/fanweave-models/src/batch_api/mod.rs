@@ -24,10 +24,10 @@ use openai::OpenAi;
 /// Built by [`ModelBuilder::batch_api`](crate::ModelBuilder::batch_api).
 ///
 /// ```no_run
-/// use fanweave_models::{BatchStatus, ModelBuilder};
+/// use fanweave::crates::tokio;
+/// use fanweave::models::{BatchStatus, ModelBuilder};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let api = ModelBuilder::new("openai/gpt-5-mini").batch_api()?;
 /// let line = api.line("row-1", "Name a bear.".into())?;
 /// let batch = api.submit("my-first-batch", vec![line]).await?;
@@ -38,7 +38,7 @@ use openai::OpenAi;
 ///     println!("{id}: {}", answer?.text());
 /// }
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub struct BatchClient {
     model: HttpModel,
@@ -68,7 +68,7 @@ trait Batches {
 /// Status of a batch.
 ///
 /// ```
-/// use fanweave_models::BatchStatus;
+/// use fanweave::models::BatchStatus;
 ///
 /// assert_ne!(BatchStatus::Running, BatchStatus::Ended);
 /// ```

@@ -49,8 +49,8 @@ pub struct CallRecord {
 /// Destination of logged calls, implemented for each logging service.
 ///
 /// ```
-/// use fanweave_core::{Result, model::fake::Fake};
-/// use fanweave_models::log::{CallRecord, LogSink, RequestLog};
+/// use fanweave::{Result, model::fake::Fake};
+/// use fanweave::models::log::{CallRecord, LogSink, RequestLog};
 ///
 /// struct Print;
 ///
@@ -61,14 +61,13 @@ pub struct CallRecord {
 ///     }
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let log = RequestLog::new(Print)?;
 /// let model = log.wrap(Fake::echo().model());
 /// model.invoke("hello").await?;
 /// assert_eq!(log.close().await.recorded, 1);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub trait LogSink: Send + Sync + 'static {
     /// Maximum concurrent calls of `record`. Default 8. With 1, calls are recorded in the order in which they
@@ -94,7 +93,7 @@ pub struct RequestLog {
 /// Counts of the calls of a log.
 ///
 /// ```
-/// use fanweave_models::log::LogSummary;
+/// use fanweave::models::log::LogSummary;
 ///
 /// assert_eq!(LogSummary::default().dropped, 0);
 /// ```

@@ -20,10 +20,10 @@ const REASON_BYTES: usize = 2048;
 /// PromptLayer, or any server with the same REST API: each call is one `POST /log-request` without retries.
 ///
 /// ```
-/// use fanweave_models::log::PromptLayer;
+/// use fanweave::models::log::PromptLayer;
 ///
 /// let sink = PromptLayer::new("pl_..")?.base_url("http://localhost:9000")?;
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct PromptLayer {

@@ -236,7 +236,7 @@ const OLLAMA_HOST: &str = "OLLAMA_HOST";
 /// `gemini/..` and `ollama/..` use their own dialects, and all others chat completions.
 ///
 /// ```
-/// assert!(fanweave_models::vendors().any(|vendor| vendor == "openrouter"));
+/// assert!(fanweave::models::vendors().any(|vendor| vendor == "openrouter"));
 /// ```
 pub fn vendors() -> impl Iterator<Item = &'static str> {
     VENDORS.iter().map(|vendor| vendor.name)
@@ -246,8 +246,8 @@ pub fn vendors() -> impl Iterator<Item = &'static str> {
 /// empty for a vendor without keys.
 ///
 /// ```
-/// assert_eq!(fanweave_models::key_variables("openai"), Some(&["OPENAI_API_KEY"][..]));
-/// assert_eq!(fanweave_models::key_variables("nobody"), None);
+/// assert_eq!(fanweave::models::key_variables("openai"), Some(&["OPENAI_API_KEY"][..]));
+/// assert_eq!(fanweave::models::key_variables("nobody"), None);
 /// ```
 pub fn key_variables(vendor: &str) -> Option<&'static [&'static str]> {
     VENDORS.iter().find(|known| known.name == vendor).map(|vendor| vendor.key_variables)

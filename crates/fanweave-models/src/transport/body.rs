@@ -18,7 +18,7 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of a response returned by an [`HttpTransport`](crate::HttpTransport).
 ///
 /// ```
-/// use fanweave_models::Body;
+/// use fanweave::models::Body;
 ///
 /// let whole = Body::from(r#"{"choices":[]}"#);
 /// let streamed = Body::new(whole); // any `http_body::Body` of `Bytes`

@@ -27,7 +27,7 @@ use super::{descriptors, wire};
 /// Programs may print it once: it costs time, but no call fails because of it:
 ///
 /// ```
-/// if let Some(notice) = fanweave_models::connection_notice() {
+/// if let Some(notice) = fanweave::models::connection_notice() {
 ///     eprintln!("{notice}");
 /// }
 /// ```
@@ -44,12 +44,12 @@ pub fn connection_notice() -> Option<String> {
 /// ([`ClientBuilder::proxy`]). Redirects are never followed.
 ///
 /// ```
-/// use fanweave_models::{Client, ModelBuilder};
+/// use fanweave::models::{Client, ModelBuilder};
 ///
 /// let client = Client::builder().header("x-team", "search").build()?;
 /// let model = ModelBuilder::new("vllm/qwen3").client(client).build()?;
 /// assert_eq!(model.name(), "vllm/qwen3");
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
@@ -231,13 +231,13 @@ impl fmt::Debug for Client {
 ///
 /// ```
 /// use std::time::Duration;
-/// use fanweave_models::{Client, Timeouts};
+/// use fanweave::models::{Client, Timeouts};
 ///
 /// let client = Client::builder()
 ///     .timeouts(Timeouts { connect: Duration::from_secs(1), ..Timeouts::default() })
 ///     .max_body_bytes(1 << 20)
 ///     .build()?;
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[must_use]
 pub struct ClientBuilder {

@@ -19,7 +19,7 @@ type Ask = dyn Fn() -> Pin<Box<dyn Future<Output = Result<String>> + Send>> + Se
 /// The header that carries a key.
 ///
 /// ```
-/// use fanweave_models::{KeyHeader, ModelBuilder};
+/// use fanweave::models::{KeyHeader, ModelBuilder};
 ///
 /// // A gateway that wants its own token where Anthropic wants a key.
 /// let model = ModelBuilder::new("anthropic/claude-sonnet-4-5")
@@ -27,7 +27,7 @@ type Ask = dyn Fn() -> Pin<Box<dyn Future<Output = Result<String>> + Send>> + Se
 ///     .api_key("a token")
 ///     .key_header(KeyHeader::Bearer)
 ///     .build()?;
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum KeyHeader {

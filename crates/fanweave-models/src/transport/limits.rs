@@ -64,11 +64,11 @@ mod unnamed;
 ///
 /// ```
 /// use std::num::NonZeroU32;
-/// use fanweave_models::{ModelBuilder, RateLimits};
+/// use fanweave::models::{ModelBuilder, RateLimits};
 ///
 /// let limits = RateLimits::new().requests_per_minute(NonZeroU32::new(500).unwrap());
 /// let model = ModelBuilder::new("openai/gpt-5-mini").api_key("sk-..").limits(limits).build()?;
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RateLimits {

@@ -19,10 +19,10 @@ use super::body::Body;
 /// Return redirects to the caller: following one here would send the key to another server.
 ///
 /// ```
-/// use bytes::Bytes;
-/// use fanweave_core::Result;
-/// use fanweave_models::{Body, Client, HttpTransport, ModelBuilder};
-/// use http::{Request, Response};
+/// use fanweave::crates::bytes::Bytes;
+/// use fanweave::Result;
+/// use fanweave::models::{Body, Client, HttpTransport, ModelBuilder};
+/// use fanweave::crates::http::{Request, Response};
 ///
 /// /// Answers every request with the same recorded body.
 /// struct Recorded(&'static str);
@@ -34,14 +34,13 @@ use super::body::Body;
 ///     }
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let recorded = Recorded(r#"{"choices":[{"message":{"content":"Paris"}}]}"#);
 /// let client = Client::builder().transport(recorded).build()?;
 /// let model = ModelBuilder::new("openai/gpt-5-mini").api_key("sk-none").client(client).build()?;
 /// assert_eq!(model.invoke("The capital of France?").await?.text(), "Paris");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub trait HttpTransport: Send + Sync + 'static {
     /// Sends `request` and returns the response as soon as its headers have arrived. The body may still be

@@ -15,11 +15,11 @@ const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 ///
 /// ```
 /// use std::time::Duration;
-/// use fanweave_models::{Client, Timeouts};
+/// use fanweave::models::{Client, Timeouts};
 ///
 /// let patient = Timeouts::default().first_byte(Duration::from_secs(600));
 /// let client = Client::builder().timeouts(patient).build()?;
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {

@@ -23,11 +23,10 @@ use crate::{Error, ErrorKind, Message, Model, Parameters, Prompt, Result};
 ///     config.model("sim/echo").parameters(Parameters { temperature: Some(0.0), ..Parameters::default() })
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// assert!(recommend_book("fantasy", true).await?.content().ends_with("Recommend a fantasy book."));
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]

@@ -12,8 +12,7 @@
 //!     format!("Recommend a {genre} book.")
 //! }
 //!
-//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
-//! # async fn main() -> Result<()> {
+//! # fn main() -> Result<()> { fanweave::blocking::wait(async {
 //! let response = recommend_book("fantasy").await?;
 //! println!("{response} ({} tokens)", response.usage().total_tokens());
 //!
@@ -21,7 +20,7 @@
 //!     println!("{}", answer?);
 //! }
 //! # Ok(())
-//! # }
+//! # }) }
 //! ```
 
 mod config;
@@ -56,15 +55,13 @@ use crate::{Chain, Context, EventRun, Parameters, Result, Run, blocking};
 ///
 /// ```
 /// use fanweave::{Parameters, Result};
-/// use futures::StreamExt;
 ///
 /// #[fanweave::call(model = "sim/writer")]
 /// fn haiku(topic: &str) -> String {
 ///     format!("Write a haiku about {topic}.")
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// // The whole response.
 /// let response = haiku("rain").await?;
 ///
@@ -79,7 +76,7 @@ use crate::{Chain, Context, EventRun, Parameters, Result, Run, blocking};
 /// let short = Parameters { max_tokens: Some(8), ..Parameters::default() };
 /// let response = haiku("hail").with_model("sim/echo").with(short).await?;
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Errors

@@ -29,12 +29,11 @@ use crate::{Model, Parameters, Result};
 ///     Ok(summary("It rained.").await?.content().to_owned())
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let tested = Overrides::new().model("sim/echo").scope(report()).await?;
 /// assert!(tested.ends_with("Sum up: It rained."));
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// To override the calls of one run, add them to its context:
@@ -46,13 +45,12 @@ use crate::{Model, Parameters, Result};
 /// # async fn summary(text: &str) -> String {
 /// #     format!("Sum up: {text}")
 /// # }
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let cx = Context::new().with_extension(Arc::new(Overrides::new().model("sim/echo")));
 /// let tested = summary("It rained.").invoke_in(&cx).await?;
 /// assert!(tested.content().ends_with("Sum up: It rained."));
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// Order of precedence: the methods of the [`Call`](super::Call), the innermost scope, the context of the

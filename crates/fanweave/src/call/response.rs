@@ -22,14 +22,13 @@ use crate::{
 ///     format!("Recommend a {genre} book.")
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let response = recommend_book("fantasy").await?;
 /// assert_eq!(response.content(), response.to_string());
 /// assert_eq!(response.model(), Some("sim/writer"));
 /// assert!(response.usage().output_tokens > 0);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Response {

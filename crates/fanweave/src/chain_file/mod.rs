@@ -67,8 +67,7 @@ const ELSEWHERE: usize = usize::MAX;
 ///     prompt: Say hello to {{ name }}.
 /// ",
 /// )?;
-/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-/// # runtime.unwrap().block_on(async {
+/// # fanweave::blocking::wait(async {
 /// let greet = file.chain(|name| model(name.unwrap_or("sim/echo")))?;
 /// let answer = greet.invoke(vars! { name: "Ada" }).await?;
 /// assert!(answer.as_str().unwrap().contains("Say hello to Ada."));
@@ -261,8 +260,7 @@ impl ChainFile {
     ///   greeting: { template: 'Hello {{ name }}' }
     /// ",
     /// )?;
-    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    /// # runtime.unwrap().block_on(async {
+    /// # fanweave::blocking::wait(async {
     /// let dag = file.dag(|name| model(name.unwrap_or("sim/echo")))?;
     /// let louder = dag.step(DagStep::template("louder", "{{ steps.greeting.output }}!")?).output("louder");
     /// assert_eq!(louder.build()?.invoke(vars! {}).await?.into_text()?, "Hello World!");

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use futures::StreamExt;
 use serde::Serialize;
 
 use crate::{Chain, Context, Message, Model, Prompt, Result, Runnable, Usage, Vars, chain, text};
@@ -12,15 +11,13 @@ use crate::{Chain, Context, Message, Model, Prompt, Result, Runnable, Usage, Var
 ///
 /// ```
 /// use fanweave::{chains::Llm, model::fake::Fake, prompt};
-/// use serde::Serialize;
 ///
-/// #[derive(Serialize)]
+/// #[fanweave::schema]
 /// struct Shop {
 ///     product: &'static str,
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let names = Llm::new(prompt("Name a shop that sells {{ product }}."), Fake::echo().model());
 ///
 /// // A chain from a struct to the text of the answer.
@@ -32,7 +29,7 @@ use crate::{Chain, Context, Message, Model, Prompt, Result, Runnable, Usage, Var
 /// assert_eq!(answers.results[1].as_ref().unwrap().text(), "Name a shop that sells maps.");
 /// assert_eq!(answers.usage.input_tokens, 12);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub struct Llm<I> {
     prompt: Chain<Vars, Prompt>,

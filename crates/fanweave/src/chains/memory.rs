@@ -124,8 +124,7 @@ impl ConversationInput {
 /// use fanweave::chains::{ConversationMemory, ConversationInput, Conversation};
 /// use fanweave::{model::fake::Fake, stores::MemorySessions};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let sessions = MemorySessions::sessions();
 /// let memory = ConversationMemory::window(10);
 /// let conversation = Conversation::new(Fake::echo().model(), sessions.clone(), memory).chain();
@@ -133,7 +132,7 @@ impl ConversationInput {
 /// conversation.invoke(ConversationInput::new("ada", "and now?")).await?;
 /// assert_eq!(sessions.load("ada").await?.messages.len(), 4);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Errors

@@ -15,8 +15,7 @@ use crate::{
 /// use fanweave::chains::{RetrievalQa, qa::Qa};
 /// use fanweave::{Context, model::fake::Fake, stores::{VectorIndex, MemoryStore}, words::HashEmbedder};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
 /// index.add(["Tides follow the moon.".into(), "Bears sleep.".into()], &Context::new()).await?;
 ///
@@ -26,7 +25,7 @@ use crate::{
 /// assert_eq!(answer.text, "The moon.");
 /// assert_eq!(answer.sources[0].text, "Tides follow the moon.");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone)]
 pub struct RetrievalQa {
@@ -158,8 +157,7 @@ pub struct ConversationalAnswer {
 /// use fanweave::chains::{Conversational, FollowUp, RetrievalQa, qa::Qa};
 /// use fanweave::{Context, model::fake::Fake, stores::{VectorIndex, MemoryStore}, words::HashEmbedder};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
 /// index.add(["The Rance station has 24 turbines.".into()], &Context::new()).await?;
 ///
@@ -170,7 +168,7 @@ pub struct ConversationalAnswer {
 /// assert_eq!(answered.question, "How many turbines has the Rance station?");
 /// assert_eq!(answered.text, "24.");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Conversational {

@@ -25,8 +25,7 @@ use crate::{
 /// ```
 /// use fanweave::{PromptFile, chain, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let file = PromptFile::parse(
 ///     "summary.prompt.yml",
 ///     "
@@ -44,7 +43,7 @@ use crate::{
 /// assert_eq!(prompt.messages[1].text(), "Summarise the tides");
 /// assert_eq!(prompt.parameters.temperature, Some(0.2));
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone)]
 pub struct PromptFile {

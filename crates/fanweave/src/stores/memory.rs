@@ -17,15 +17,14 @@ use crate::{Context, Message, Result};
 /// use fanweave::retrieve::{Entry, Search};
 /// use fanweave::{Context, stores::MemoryStore};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let (store, cx) = (MemoryStore::store(), Context::new());
 /// let entry = |id: &str, vector| Entry { id: id.into(), vector, document: id.into() };
 /// store.upsert(vec![entry("north", vec![0.0, 1.0]), entry("east", vec![1.0, 0.0])], &cx).await?;
 /// let hits = store.search(Search::new(vec![0.9, 0.1]).limit(1), &cx).await?;
 /// assert_eq!(hits[0].document.text, "east");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore(Arc<RwLock<State>>);
@@ -131,13 +130,12 @@ pub(super) fn sort(hits: &mut [Hit]) {
 /// ```
 /// use fanweave::{Message, stores::MemorySessions};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let sessions = MemorySessions::sessions();
 /// sessions.append("ada", vec![Message::user("hello")]).await?;
 /// assert_eq!(sessions.load("ada").await?.messages.len(), 1);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct MemorySessions(Arc<Mutex<HashMap<String, Session>>>);

@@ -17,15 +17,14 @@ const BATCH_SIZE: usize = 1024;
 /// use fanweave::retrieve::Retriever;
 /// use fanweave::{Context, stores::{VectorIndex, MemoryStore}, words::HashEmbedder};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let cx = Context::new();
 /// let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
 /// index.add(["Tides follow the moon.".into(), "Bears sleep in winter.".into()], &cx).await?;
 /// let found = index.retrieve("When do bears sleep?", &cx).await?;
 /// assert_eq!(found[0].text, "Bears sleep in winter.");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone)]
 pub struct VectorIndex {

@@ -53,17 +53,16 @@ use spans::Spans;
 ///
 /// use fanweave::telemetry::Telemetry;
 /// use fanweave::{Context, model, prompt, text, vars};
-/// use opentelemetry::global;
+/// use fanweave::crates::opentelemetry::global;
 ///
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// // The globals of the program; unless it sets them up, spans and metrics are discarded.
 /// let telemetry = Telemetry::new(global::tracer("my-program"), &global::meter("my-program"));
 /// let joke = prompt("Tell a joke about {{ topic }}.") | model("sim/writer")? | text();
 /// let watched = joke.scoped(move |cx| cx.with_observer(Arc::new(telemetry.clone())));
 /// watched.invoke(vars! { topic: "bears" }).await?;
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Cancellation

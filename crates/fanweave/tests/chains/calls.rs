@@ -12,7 +12,6 @@ use fanweave::{
     ToolChoice, chain, structured,
 };
 use fanweave_sim::Settings;
-use futures::StreamExt;
 use futures::future::join_all;
 
 use crate::provider::Provider;

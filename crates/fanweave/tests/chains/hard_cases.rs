@@ -10,7 +10,6 @@ use fanweave::{
     RetryPolicy, Vars, chain, json, passthrough, prompt, step, text, tool_calls, vars,
 };
 use fanweave_sim::{Latency, Settings};
-use futures::StreamExt;
 use serde_json::Value;
 
 use crate::provider::{Provider, short};

@@ -8,7 +8,6 @@ use fanweave::sim::Sim;
 use fanweave::stores::{MemoryStore, VectorIndex};
 use fanweave::words::HashEmbedder;
 use fanweave::{Chain, Context, Model, Vars, prompt, vars};
-use futures::StreamExt;
 
 /// Runs the chain once, blocking, streamed and over several rows, and returns all outputs.
 async fn with_every_verb<I, O>(chain: Chain<I, O>, input: I, text: impl Fn(O) -> String) -> Vec<String>

@@ -8,7 +8,6 @@ use fanweave::{
     chain, prompt, text, vars,
 };
 use fanweave_sim::Settings;
-use futures::StreamExt;
 use serde_json::json;
 
 use crate::provider::Provider;

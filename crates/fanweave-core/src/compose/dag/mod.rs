@@ -25,10 +25,9 @@ use plan::Plan;
 /// Starts a dag: named steps that read inputs and the outputs of other steps.
 ///
 /// ```
-/// use fanweave_core::{DagStep, chain, dag, model::fake::Fake, prompt, text, vars};
+/// use fanweave::{DagStep, chain, dag, model::fake::Fake, prompt, text, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::echo().model();
 /// let article = dag()
 ///     .input_or("topic", "tides")
@@ -42,7 +41,7 @@ use plan::Plan;
 /// let text = article.invoke(vars! { topic: "moons" }).await?.into_text()?;
 /// assert_eq!(text, "About moons.\nAbout costs.");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// Steps that do not depend on each other run concurrently. A step that fails ends the run and drops the

@@ -16,10 +16,10 @@ use crate::{IntoChain, Item, Message, Result, Runnable, Template, Vars};
 /// there; a [foreign](Item::Foreign) value is left to [`of`](Self::of).
 ///
 /// ```
-/// use fanweave_core::{Context, DagStep, OnError, Result, Vars, dag, vars};
+/// use fanweave::crates::serde_json;
+/// use fanweave::{Context, DagStep, OnError, Result, Vars, dag, vars};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let inverses = dag()
 ///     .input("numbers")
 ///     .step(
@@ -32,7 +32,7 @@ use crate::{IntoChain, Item, Message, Result, Runnable, Template, Vars};
 /// let output = inverses.invoke(vars! { numbers: [2, 0, 4] }).await?;
 /// assert_eq!(output.to_value()?, serde_json::json!([0.5, 0.25]));
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[must_use]
 #[derive(Clone)]

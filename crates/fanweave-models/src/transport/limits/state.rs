@@ -15,7 +15,7 @@ use super::{RateLimits, accounts, lock};
 ///
 /// ```
 /// use std::time::Duration;
-/// use fanweave_models::AccountStatus;
+/// use fanweave::models::AccountStatus;
 ///
 /// let waiting = AccountStatus::Waiting { left: Duration::from_secs(12) };
 /// assert_eq!(waiting.to_string(), "the provider asked to wait: 12s left");
@@ -130,7 +130,7 @@ pub struct AccountState {
 /// Returns all accounts used by calls of this process, in no particular order.
 ///
 /// ```
-/// for account in fanweave_models::account_states() {
+/// for account in fanweave::models::account_states() {
 ///     println!("{}: {} in flight, {} waiting", account.model, account.in_flight, account.waiting);
 /// }
 /// ```

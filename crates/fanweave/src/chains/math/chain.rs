@@ -26,14 +26,13 @@ Question: {{ question }}
 /// ```
 /// use fanweave::{chain, chains::math::Math, model::fake::Fake};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::script([Ok("```\n12 * 7\n```")]).model();
 /// let computed = Math::new(model).chain().invoke("How many days are twelve weeks?").await?;
 /// assert_eq!(computed.answer, "84");
 /// assert_eq!(computed.to_string(), "Answer: 84");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Errors

@@ -108,8 +108,7 @@ pub struct Skipped {
 /// ```
 /// use fanweave::chains::qa::{Qa, Question};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = fanweave::Model::new(fanweave::sim::Sim::writer().without_latency());
 /// let qa = Qa::stuff(model).chain();
 /// let documents = ["The Rance station opened in 1966.", "Bears hibernate in winter."];
@@ -117,7 +116,7 @@ pub struct Skipped {
 /// assert_eq!(answer.text, "The Rance station opened in 1966.");
 /// assert_eq!(answer.sources.len(), 2);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Errors

@@ -38,10 +38,10 @@ const CHECK_INTERVAL: u32 = 256;
 /// ```
 /// use fanweave::{model::fake::Fake, stores::SqliteCache};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let path = folder.path().join("answers.db");
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+/// # let folder = std::env::temp_dir().join(module_path!().replace("::", "-"));
+/// # std::fs::create_dir_all(&folder).unwrap();
+/// # let path = folder.join("answers.db");
 /// let model = Fake::script([Ok("only once")]).model().cached(SqliteCache::open(&path).await?);
 /// model.invoke("Say something.").await?;
 ///
@@ -49,7 +49,7 @@ const CHECK_INTERVAL: u32 = 256;
 /// let cached = Fake::script::<&str>([]).model().cached(SqliteCache::open(&path).await?);
 /// assert_eq!(cached.invoke("Say something.").await?.text(), "only once");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Cancellation

@@ -58,10 +58,10 @@ const COLUMNS: &str = "id, began, took, model, messages, answer, error, finish_r
 /// use fanweave::models::log::RequestLog;
 /// use fanweave::stores::{LogFilter, SqliteLog};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let path = folder.path().join("logs.db");
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+/// # let folder = std::env::temp_dir().join(module_path!().replace("::", "-"));
+/// # std::fs::create_dir_all(&folder).unwrap();
+/// # let path = folder.join("logs.db");
 /// let history = SqliteLog::open(&path).await?;
 /// let log = RequestLog::new(history.clone())?;
 /// log.wrap(Fake::echo().model()).invoke("When do tides turn?").await?;
@@ -70,7 +70,7 @@ const COLUMNS: &str = "id, began, took, model, messages, answer, error, finish_r
 /// let calls = history.calls(LogFilter { contains: Some("tides".into()), ..LogFilter::default() }).await?;
 /// assert_eq!(calls[0].answer.as_deref(), Some("When do tides turn?"));
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Cancellation

@@ -64,10 +64,10 @@ CREATE INDEX messages_of_session ON messages (session, number);
 /// use fanweave::retrieve::{Entry, Search};
 /// use fanweave::{Context, stores::SqliteStore};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let path = folder.path().join("notes.db");
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+/// # let folder = std::env::temp_dir().join(module_path!().replace("::", "-"));
+/// # std::fs::create_dir_all(&folder).unwrap();
+/// # let path = folder.join("notes.db");
 /// let cx = Context::new();
 /// let entry = |id: &str, vector| Entry { id: id.into(), vector, document: id.into() };
 /// let store = SqliteStore::open(&path).await?.store();
@@ -78,7 +78,7 @@ CREATE INDEX messages_of_session ON messages (session, number);
 /// let hits = reopened.search(Search::new(vec![0.9, 0.1]).limit(1), &cx).await?;
 /// assert_eq!(hits[0].document.text, "east");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Cancellation
@@ -364,17 +364,17 @@ impl VectorSnapshot {
 /// ```
 /// use fanweave::{Message, stores::SqliteSessions};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave::Result<()> {
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let path = folder.path().join("talks.db");
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+/// # let folder = std::env::temp_dir().join(module_path!().replace("::", "-"));
+/// # std::fs::create_dir_all(&folder).unwrap();
+/// # let path = folder.join("talks.db");
 /// let sessions = SqliteSessions::open(&path).await?;
 /// sessions.append("ada", vec![Message::user("hello")]).await?;
 ///
 /// let reopened = SqliteSessions::open(&path).await?;
 /// assert_eq!(reopened.load("ada").await?.messages[0].text(), "hello");
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 ///
 /// # Cancellation
