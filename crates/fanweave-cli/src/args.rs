@@ -1,5 +1,6 @@
 //! Command-line arguments.
 
+use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,28 +53,28 @@ pub(crate) enum Color {
 impl Color {
     /// Value of `--color` in the raw arguments. Needed before parsing, because clap colours its own error
     /// messages.
-    pub(crate) fn from_raw_args() -> Self {
-        let args: Vec<String> = std::env::args_os().filter_map(|arg| arg.into_string().ok()).collect();
+    pub(crate) fn from_raw_args(args: &[OsString]) -> Self {
+        let args: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();
         let value_at = |i: usize| match args[i].strip_prefix("--color")? {
-            "" => args.get(i + 1).map(String::as_str),
+            "" => args.get(i + 1).copied(),
             rest => rest.strip_prefix('='),
         };
         let value = (0..args.len()).find_map(value_at);
         value.and_then(|when| Self::from_str(when, false).ok()).unwrap_or_default()
     }
 
-    pub(crate) fn apply(self) {
+    /// The choice for one stream. `NO_COLOR` and terminals are looked at by the stream.
+    pub(crate) fn choice(self) -> clap::ColorChoice {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         // `FORCE_COLOR=0` disables it, as in most programs.
         let is_forced = set("FORCE_COLOR").is_some_and(|value| value != "0");
-        let choice = match self {
+        match self {
             // An empty variable counts as unset. `NO_COLOR` wins over `FORCE_COLOR`.
-            Color::Auto if is_forced && set("NO_COLOR").is_none() => anstream::ColorChoice::Always,
-            Color::Auto => return,
-            Color::Always => anstream::ColorChoice::Always,
-            Color::Never => anstream::ColorChoice::Never,
-        };
-        choice.write_global();
+            Color::Auto if is_forced && set("NO_COLOR").is_none() => clap::ColorChoice::Always,
+            Color::Auto => clap::ColorChoice::Auto,
+            Color::Always => clap::ColorChoice::Always,
+            Color::Never => clap::ColorChoice::Never,
+        }
     }
 }
 

@@ -14,20 +14,21 @@ use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::out::written;
 use crate::pieces::print;
-use crate::stop;
+use crate::program::Program;
 use crate::telemetry::Exporter;
 
-pub(crate) async fn run(args: AskArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(args: AskArgs, program: &Program) -> Result<Exit, Failure> {
     let prompt = prompt(&args)?;
-    let history = History::begin(args.no_log, "ask")?;
-    let connected = connect(&args.model, Terms { history: Some(&history), ..Terms::default() })?;
+    let history = History::begin(&program.config, args.no_log, "ask")?;
+    let connected =
+        connect(&args.model, &program.config, Terms { history: Some(&history), ..Terms::default() })?;
     let telemetry = Exporter::from_env();
     let done = tokio::select! {
         done = answer(&args, prompt, connected.model.clone(), &telemetry) => done,
-        () = stop::signal() => Ok(Exit::Interrupted),
+        () = program.stop.requested() => Ok(Exit::Interrupted),
     };
-    history.end().await;
-    telemetry.end().await;
+    history.end(&program.stop).await;
+    telemetry.end(&program.stop).await;
     done
 }
 

@@ -18,12 +18,13 @@ use crate::args::{BatchArgs, ModelArgs, ShowProgress, Via};
 use crate::connect::text_or_file;
 use crate::exit::{Exit, Failure, with_flags};
 use crate::out::{print, tell};
+use crate::program::Program;
 use crate::progress::Display;
 use crate::route::route;
 use crate::telemetry::Exporter;
-use crate::{connect, cost, dry_run, live, stop, summary};
+use crate::{connect, cost, dry_run, live, summary};
 
-pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, Failure> {
     if args.via == Via::BatchApi {
         // A cache from the configuration file only applies to single requests.
         args.model.cache = None;
@@ -39,7 +40,7 @@ pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
         one_on_stdout(&args.output)?;
     }
     let keep_raw = source.format() == InputFormat::OpenAi;
-    let mut routed = route(&args, keep_raw)?;
+    let mut routed = route(&args, &program.config, keep_raw)?;
     let (render, mut fingerprint) = templates(&args)?;
     let prices = cost::prices(args.prices.as_deref())?;
     let costs = cost::costs(&args, &prices, &routed.names)?;
@@ -56,6 +57,7 @@ pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
     let chain = telemetry.watch("row", clear_row_model() | &routed.chain);
 
     let watch = Watch {
+        program,
         output: &args.output,
         show: args.show_progress,
         quiet: args.quiet,
@@ -84,12 +86,13 @@ pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
         }
     });
     let done = Box::pin(work).await;
-    telemetry.end().await;
+    telemetry.end(&program.stop).await;
     done
 }
 
 /// Options for displaying and stopping a job over rows.
 pub(crate) struct Watch<'a> {
+    pub(crate) program: &'a Program,
     pub(crate) output: &'a Path,
     pub(crate) show: ShowProgress,
     pub(crate) quiet: bool,
@@ -117,7 +120,8 @@ impl Watch<'_> {
         let progress = Arc::new(Progress::default());
         let show = if self.quiet { ShowProgress::None } else { self.show };
         let display = Display::new(show, progress.clone(), self.concurrency.get());
-        let stop = stop::on_signals();
+        let listening = self.program.stop.listen();
+        let stop = listening.token();
         let work = job(progress, stop.clone());
         let drawing = async {
             let draining = async {
@@ -130,7 +134,12 @@ impl Watch<'_> {
                     self.note(&display, &note);
                 }
             };
-            tokio::join!(display.draw(), draining, noting, live::answer(&display, self.reads_keys));
+            tokio::join!(
+                display.draw(),
+                draining,
+                noting,
+                live::answer(&display, self.reads_keys, self.program)
+            );
         };
         let done = tokio::select! {
             done = work => done,
@@ -176,7 +185,10 @@ impl Watch<'_> {
             if summary.rows > 0 {
                 print_summary();
             }
-            let resume = format!("{remaining}; fix the problem, then resume with: {}", resume_command());
+            let resume = format!(
+                "{remaining}; fix the problem, then resume with: {}",
+                resume_command(&self.program.args)
+            );
             let is_started = summary.ok + summary.resumed > 0;
             let hint = match summary.refused_rows {
                 0 => resume,
@@ -194,20 +206,20 @@ impl Watch<'_> {
         if let Some(error) = &summary.unavailable {
             print_summary();
             tell!("stopped with {remaining}: {}", summary::outage(error));
-            tell!("  fix the problem, then resume with: {}", resume_command());
+            tell!("  fix the problem, then resume with: {}", resume_command(&self.program.args));
             return Ok(Exit::Stopped);
         }
         if summary.over_budget {
             print_summary();
             tell!(
                 "stopped with {remaining}: another row could exceed the budget; resume with a larger one: {}",
-                resume_with_budget()
+                resume_with_budget(&self.program.args)
             );
             return Ok(Exit::Stopped);
         }
         if summary.interrupted {
             print_summary();
-            tell!("stopped with {remaining}; resume with: {}", resume_command());
+            tell!("stopped with {remaining}; resume with: {}", resume_command(&self.program.args));
             return Ok(Exit::Stopped);
         }
         if summary.nothing_to_do() {
@@ -359,15 +371,15 @@ fn name(path: &Path) -> String {
 }
 
 /// The command that resumes this run: the current one without `--fresh`.
-fn resume_command() -> String {
-    command(std::env::args_os().skip(1))
+fn resume_command(args: &[OsString]) -> String {
+    command(args.iter())
 }
 
 /// Like [`resume_command`], with a placeholder instead of the budget.
-fn resume_with_budget() -> String {
+fn resume_with_budget(args: &[OsString]) -> String {
     let mut is_value = false;
-    let kept = std::env::args_os().skip(1).filter(|arg| {
-        let is_flag = arg == "--budget-usd";
+    let kept = args.iter().filter(|arg| {
+        let is_flag = *arg == "--budget-usd";
         let is_budget = is_flag || is_value || arg.to_string_lossy().starts_with("--budget-usd=");
         is_value = is_flag;
         !is_budget
@@ -375,8 +387,8 @@ fn resume_with_budget() -> String {
     command(kept) + " --budget-usd AMOUNT"
 }
 
-fn command(args: impl Iterator<Item = OsString>) -> String {
-    let args = args.filter(|arg| arg != "--fresh").map(|arg| quoted(&arg));
+fn command<'a>(args: impl Iterator<Item = &'a OsString>) -> String {
+    let args = args.filter(|arg| *arg != "--fresh").map(|arg| quoted(arg));
     std::iter::once("fanweave".to_owned()).chain(args).collect::<Vec<_>>().join(" ")
 }
 

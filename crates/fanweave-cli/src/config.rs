@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -47,14 +46,12 @@ struct Layer {
 
 /// The files, in order of precedence.
 #[derive(Debug, Clone, Default)]
-struct Config {
+pub(crate) struct Config {
     layers: Vec<Layer>,
 }
 
-static CONFIG: OnceLock<Config> = OnceLock::new();
-
-/// Reads the files. Must be called once, before any other function of this module.
-pub(crate) fn load() -> Result<(), Failure> {
+/// Reads the files.
+pub(crate) fn load() -> Result<Config, Failure> {
     let mut layers = Vec::new();
     if let Some(path) = project_path() {
         let layer = read(&path)?;
@@ -69,66 +66,106 @@ pub(crate) fn load() -> Result<(), Failure> {
     if let Some(path) = user_path().filter(|path| path.exists()) {
         layers.push(read(&path)?);
     }
-    let _ = CONFIG.set(Config { layers });
-    Ok(())
+    Ok(Config { layers })
 }
 
-/// Fills in arguments that no flag and no environment variable sets.
-pub(crate) fn fill(args: &mut ModelArgs, fallbacks: &mut [String]) -> Result<(), Failure> {
-    let config = config();
-    // An empty variable counts as unset: that is how many people reset one.
-    for value in [&mut args.model, &mut args.base_url] {
-        value.take_if(|value| value.is_empty());
-    }
-    for Layer { path, settings } in &config.layers {
-        fn or<T: Clone>(own: &mut Option<T>, other: &Option<T>) {
-            if own.is_none() {
-                own.clone_from(other);
+impl Config {
+    /// Fills in arguments that no flag and no environment variable sets.
+    pub(crate) fn fill(&self, args: &mut ModelArgs, fallbacks: &mut [String]) -> Result<(), Failure> {
+        // An empty variable counts as unset: that is how many people reset one.
+        for value in [&mut args.model, &mut args.base_url] {
+            value.take_if(|value| value.is_empty());
+        }
+        for Layer { path, settings } in &self.layers {
+            fn or<T: Clone>(own: &mut Option<T>, other: &Option<T>) {
+                if own.is_none() {
+                    own.clone_from(other);
+                }
+            }
+            or(&mut args.model, &settings.model);
+            or(&mut args.base_url, &settings.base_url);
+            or(&mut args.rpm, &settings.rpm);
+            or(&mut args.tpm, &settings.tpm);
+            or(&mut args.max_in_flight, &settings.max_in_flight);
+            or(&mut args.retries, &settings.retries);
+            or(&mut args.cache, &settings.cache);
+            or(&mut args.temperature, &settings.temperature);
+            or(&mut args.max_tokens, &settings.max_tokens);
+            if let (None, Some(text)) = (args.timeout, &settings.timeout) {
+                args.timeout = Some(duration(text).map_err(|e| invalid_setting(path, "timeout", &e))?);
+            }
+            if let (None, Some(text)) = (args.outage_timeout, &settings.outage_timeout) {
+                let time = duration_or_zero(text).map_err(|e| invalid_setting(path, "outage-timeout", &e))?;
+                args.outage_timeout = Some(time);
             }
         }
-        or(&mut args.model, &settings.model);
-        or(&mut args.base_url, &settings.base_url);
-        or(&mut args.rpm, &settings.rpm);
-        or(&mut args.tpm, &settings.tpm);
-        or(&mut args.max_in_flight, &settings.max_in_flight);
-        or(&mut args.retries, &settings.retries);
-        or(&mut args.cache, &settings.cache);
-        or(&mut args.temperature, &settings.temperature);
-        or(&mut args.max_tokens, &settings.max_tokens);
-        if let (None, Some(text)) = (args.timeout, &settings.timeout) {
-            args.timeout = Some(duration(text).map_err(|e| invalid_setting(path, "timeout", &e))?);
+        if let Some(models) = &mut args.model {
+            // Several models are separated by commas and may have weights.
+            let shares = models.split(',').map(|share| match share.split_once('=') {
+                Some((name, weight)) => format!("{}={weight}", self.named(name.trim())),
+                None => self.named(share.trim()),
+            });
+            *models = shares.collect::<Vec<_>>().join(",");
         }
-        if let (None, Some(text)) = (args.outage_timeout, &settings.outage_timeout) {
-            let time = duration_or_zero(text).map_err(|e| invalid_setting(path, "outage-timeout", &e))?;
-            args.outage_timeout = Some(time);
+        fallbacks.iter_mut().for_each(|name| *name = self.named(name));
+        Ok(())
+    }
+
+    /// Resolves an alias. Other names are returned unchanged.
+    pub(crate) fn named(&self, name: &str) -> String {
+        let aliases = self.layers.iter().filter_map(|layer| layer.settings.aliases.get(name));
+        aliases.into_iter().next().cloned().unwrap_or_else(|| name.to_owned())
+    }
+
+    /// Returns true if calls are recorded in the history.
+    pub(crate) fn logs(&self) -> bool {
+        self.layers.iter().find_map(|layer| layer.settings.log).unwrap_or(true)
+    }
+
+    /// The effective settings: name, value and source of each.
+    fn effective(&self) -> Vec<(String, Value, String)> {
+        let mut all: Vec<(String, Value, String)> = Vec::new();
+        let mut add = |name: &str, value: Option<Value>, from: String| {
+            if let Some(value) = value
+                && !all.iter().any(|(other, ..)| other == name)
+            {
+                all.push((name.to_owned(), value, from));
+            }
+        };
+        for (name, variable) in [("model", "FANWEAVE_MODEL"), ("base-url", "FANWEAVE_BASE_URL")] {
+            let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
+            add(name, value.map(Value::from), format!("the environment: {variable}"));
         }
+        for Layer { path, settings } in &self.layers {
+            let from = || path.display().to_string();
+            add("model", settings.model.clone().map(Value::from), from());
+            add("base-url", settings.base_url.clone().map(Value::from), from());
+            add("rpm", settings.rpm.map(|n| n.get().into()), from());
+            add("tpm", settings.tpm.map(|n| n.get().into()), from());
+            add("max-in-flight", settings.max_in_flight.map(|n| n.get().into()), from());
+            add("timeout", settings.timeout.clone().map(Value::from), from());
+            add("retries", settings.retries.map(Value::from), from());
+            add("outage-timeout", settings.outage_timeout.clone().map(Value::from), from());
+            add("cache", settings.cache.as_ref().map(|path| path.display().to_string().into()), from());
+            add("temperature", settings.temperature.map(Value::from), from());
+            add("max-tokens", settings.max_tokens.map(|n| n.get().into()), from());
+            add("log", settings.log.map(Value::from), from());
+            for (alias, model) in &settings.aliases {
+                add(&format!("aliases.{alias}"), Some(model.as_str().into()), from());
+            }
+        }
+        all
     }
-    if let Some(models) = &mut args.model {
-        // Several models are separated by commas and may have weights.
-        let shares = models.split(',').map(|share| match share.split_once('=') {
-            Some((name, weight)) => format!("{}={weight}", named(name.trim())),
-            None => named(share.trim()),
-        });
-        *models = shares.collect::<Vec<_>>().join(",");
-    }
-    fallbacks.iter_mut().for_each(|name| *name = named(name));
-    Ok(())
 }
 
-/// Resolves an alias. Other names are returned unchanged.
-pub(crate) fn named(name: &str) -> String {
-    let aliases = config().layers.iter().filter_map(|layer| layer.settings.aliases.get(name));
-    aliases.into_iter().next().cloned().unwrap_or_else(|| name.to_owned())
-}
-
-pub(crate) fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &ConfigArgs, config: &Config) -> Result<Exit, Failure> {
     let text = match args.command {
         ConfigCommand::Path => {
             let paths = [project_path(), user_path()].into_iter().flatten();
             paths.map(|path| format!("{}\n", path.display())).collect()
         }
         ConfigCommand::Show { json } => {
-            let all = effective();
+            let all = config.effective();
             if json {
                 let object: serde_json::Map<_, _> = all
                     .into_iter()
@@ -146,45 +183,6 @@ pub(crate) fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
     };
     print(text.as_bytes())?;
     Ok(Exit::Ok)
-}
-
-/// The effective settings: name, value and source of each.
-fn effective() -> Vec<(String, Value, String)> {
-    let mut all: Vec<(String, Value, String)> = Vec::new();
-    let mut add = |name: &str, value: Option<Value>, from: String| {
-        if let Some(value) = value
-            && !all.iter().any(|(other, ..)| other == name)
-        {
-            all.push((name.to_owned(), value, from));
-        }
-    };
-    for (name, variable) in [("model", "FANWEAVE_MODEL"), ("base-url", "FANWEAVE_BASE_URL")] {
-        let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
-        add(name, value.map(Value::from), format!("the environment: {variable}"));
-    }
-    for Layer { path, settings } in &config().layers {
-        let from = || path.display().to_string();
-        add("model", settings.model.clone().map(Value::from), from());
-        add("base-url", settings.base_url.clone().map(Value::from), from());
-        add("rpm", settings.rpm.map(|n| n.get().into()), from());
-        add("tpm", settings.tpm.map(|n| n.get().into()), from());
-        add("max-in-flight", settings.max_in_flight.map(|n| n.get().into()), from());
-        add("timeout", settings.timeout.clone().map(Value::from), from());
-        add("retries", settings.retries.map(Value::from), from());
-        add("outage-timeout", settings.outage_timeout.clone().map(Value::from), from());
-        add("cache", settings.cache.as_ref().map(|path| path.display().to_string().into()), from());
-        add("temperature", settings.temperature.map(Value::from), from());
-        add("max-tokens", settings.max_tokens.map(|n| n.get().into()), from());
-        add("log", settings.log.map(Value::from), from());
-        for (alias, model) in &settings.aliases {
-            add(&format!("aliases.{alias}"), Some(model.as_str().into()), from());
-        }
-    }
-    all
-}
-
-fn config() -> &'static Config {
-    CONFIG.get_or_init(Config::default)
 }
 
 /// Path of `fanweave.toml` in the current folder or its nearest parent.
@@ -212,11 +210,6 @@ pub(crate) fn state() -> Option<PathBuf> {
 fn own(variable: &str, below: &str) -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     Some(set(variable).or_else(|| Some(set("HOME")?.join(below)))?.join("fanweave"))
-}
-
-/// Returns true if calls are recorded in the history.
-pub(crate) fn logs() -> bool {
-    config().layers.iter().find_map(|layer| layer.settings.log).unwrap_or(true)
 }
 
 /// The error for an invalid value of a setting.

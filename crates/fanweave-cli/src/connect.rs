@@ -8,9 +8,10 @@ use fanweave::{Model, Parameters};
 use fanweave_sim::{Server, Settings};
 
 use crate::args::ModelArgs;
+use crate::config::Config;
 use crate::exit::Failure;
 use crate::logs::History;
-use crate::{config, dry_run, keys};
+use crate::{dry_run, keys};
 
 /// A model, and its server if it is simulated behind a real socket.
 pub(crate) struct Connected {
@@ -35,10 +36,10 @@ pub(crate) struct Terms<'a> {
 }
 
 /// Builds the model of the flags.
-pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, Failure> {
+pub(crate) fn connect(args: &ModelArgs, config: &Config, terms: Terms<'_>) -> Result<Connected, Failure> {
     let Terms { key_env, keep_raw, dry, budget, history } = terms;
     // Resolved here as well: chain files may use the aliases of the configuration.
-    let name = &*config::named(args.model.as_deref().ok_or_else(no_model)?);
+    let name = &*config.named(args.model.as_deref().ok_or_else(no_model)?);
     let simulated = name.starts_with("sim/") && args.base_url.is_none();
     if dry {
         // Validates everything about the model except its key.
@@ -219,7 +220,7 @@ mod tests {
         let has_network = |flags: &[&str]| {
             let words = [&["fanweave", "ask", "hi", "--model", "sim/echo"], flags].concat();
             let Command::Ask(args) = Cli::parse_from(words).command else { unreachable!("it is `ask`") };
-            connect(&args.model, Terms::default()).unwrap()._server.is_some()
+            connect(&args.model, &Config::default(), Terms::default()).unwrap()._server.is_some()
         };
         assert!(!has_network(&[]));
         for flag in ["--rpm", "--tpm", "--max-in-flight", "--retries"] {

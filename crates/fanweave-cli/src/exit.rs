@@ -6,8 +6,15 @@ use fanweave::batch::{self, Advice};
 use fanweave::{Error, ErrorKind};
 
 /// Exit code of the program. The numbers are part of the interface.
+///
+/// ```
+/// use fanweave_cli::Exit;
+///
+/// assert_eq!(Exit::RowsFailed.code(), 3);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exit {
+#[non_exhaustive]
+pub enum Exit {
     /// Success.
     Ok = 0,
     /// The command failed.
@@ -22,11 +29,20 @@ pub(crate) enum Exit {
     Stopped = 5,
     /// Interrupted by a second signal.
     Interrupted = 130,
+    /// Ended by SIGQUIT (Ctrl-\\).
+    Quit = 131,
+}
+
+impl Exit {
+    /// The code as a number.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
+        ExitCode::from(exit.code())
     }
 }
 

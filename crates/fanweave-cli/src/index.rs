@@ -12,12 +12,12 @@ use crate::args::IndexArgs;
 use crate::documents::{EMBEDDINGS, embedder};
 use crate::exit::{Exit, Failure};
 use crate::out::{print, tell};
-use crate::stop;
+use crate::program::Program;
 
-pub(crate) async fn run(args: IndexArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(args: IndexArgs, program: &Program) -> Result<Exit, Failure> {
     tokio::select! {
         done = index(&args) => done,
-        () = stop::signal() => Ok(Exit::Interrupted),
+        () = program.stop.requested() => Ok(Exit::Interrupted),
     }
 }
 

@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::{KeysArgs, KeysCommand};
 use crate::exit::{Exit, Failure};
+use crate::keyboard::Terminal;
+use crate::keyring;
 use crate::out::{print, tell};
-use crate::{keyboard, keyring, stop};
+use crate::program::Program;
 
 /// Maximum length of a key. Source: the longest keys of providers are tokens of a few KiB.
 const MAX_KEY_BYTES: usize = 16 * 1024;
@@ -41,20 +43,21 @@ enum KeyLocation {
     Keyring,
 }
 
-pub(crate) async fn run(args: KeysArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(args: KeysArgs, program: &Program) -> Result<Exit, Failure> {
     // Reading a key from a terminal blocks its thread and cannot be cancelled.
-    let work = tokio::task::spawn_blocking(|| change(args));
+    let terminal = program.terminal.clone();
+    let work = tokio::task::spawn_blocking(move || change(args, &terminal));
     tokio::select! {
         done = work => done.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic())),
-        () = stop::signal() => {
-            keyboard::restore();
+        () = program.stop.requested() => {
+            program.terminal.restore();
             tell!("");
             Ok(Exit::Interrupted)
         }
     }
 }
 
-fn change(args: KeysArgs) -> Result<Exit, Failure> {
+fn change(args: KeysArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let path = path().ok_or_else(|| {
         Failure::usage("no folder for keys: neither XDG_CONFIG_HOME nor HOME is set")
             .with_hint("set the key in the environment instead, such as OPENAI_API_KEY")
@@ -69,7 +72,7 @@ fn change(args: KeysArgs) -> Result<Exit, Failure> {
             if in_keyring {
                 keyring::is_built(&provider)?;
             }
-            let key = read_key(&provider)?;
+            let key = read_key(&provider, terminal)?;
             let stored = if in_keyring {
                 keyring::set(&provider, &key)?;
                 StoredKey::Elsewhere { r#in: KeyLocation::Keyring }
@@ -168,13 +171,13 @@ fn list(keys: &Keys, json: bool) -> String {
 }
 
 /// Reads a key from a prompt without echo, or from a pipe.
-fn read_key(provider: &str) -> Result<String, Failure> {
+fn read_key(provider: &str, terminal: &Terminal) -> Result<String, Failure> {
     let failed = |e: std::io::Error| Failure::new(format!("cannot read the key: {e}"));
     let key = if std::io::stdin().is_terminal() {
         let _ = write!(anstream::stderr(), "API key for {provider} (not shown): ");
-        keyboard::remember();
+        terminal.remember();
         let line = Term::stderr().read_secure_line();
-        keyboard::restore();
+        terminal.restore();
         line.map_err(failed)?
     } else {
         let mut key = String::new();

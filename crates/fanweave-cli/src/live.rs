@@ -6,6 +6,7 @@ use std::time::Duration;
 use fanweave::batch::InFlight;
 
 use crate::keyboard::Keys;
+use crate::program::Program;
 use crate::progress::{Display, rounded};
 
 /// Maximum number of rows to list.
@@ -14,10 +15,13 @@ const MAX_LISTED: usize = 20;
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Handles signals and keys until dropped. Keys are only read if standard input is `free`, not the input
-/// file.
-pub(crate) async fn answer(display: &Display, free: bool) {
-    let keys = Keys::new(free && display.has_panel());
-    tokio::join!(signals(display), pressed(&keys, display), keys.stops());
+/// file. Does nothing in a process of another program.
+pub(crate) async fn answer(display: &Display, free: bool, program: &Program) {
+    if !program.stop.is_on_signals() {
+        return;
+    }
+    let keys = Keys::new(free && display.has_panel(), &program.terminal);
+    tokio::join!(signals(display), pressed(&keys, display), keys.stops(&program.stop));
 }
 
 async fn signals(display: &Display) {

@@ -13,11 +13,11 @@ use fanweave::{Error, ErrorKind, Model, excerpt};
 use tokio::sync::OnceCell;
 
 use crate::args::{LogsArgs, LogsCommand};
-use crate::config;
+use crate::config::{self, Config};
 use crate::exit::{Exit, Failure};
 use crate::out::{escape_controls, print, tell};
 use crate::progress::rounded;
-use crate::stop;
+use crate::stop::Stop;
 
 /// Maximum bytes of a prompt or an answer in a line of the list.
 const MAX_SHOWN: usize = 60;
@@ -29,8 +29,8 @@ pub(crate) struct History {
 
 impl History {
     /// Starts recording the calls of `command`.
-    pub(crate) fn begin(no_log: bool, command: &str) -> Result<Self, Failure> {
-        let path = path().filter(|_| !no_log && config::logs());
+    pub(crate) fn begin(config: &Config, no_log: bool, command: &str) -> Result<Self, Failure> {
+        let path = path().filter(|_| !no_log && config.logs());
         let open = path.map(|path| {
             let sink = Sink(Arc::new(Inner { path, file: OnceCell::new(), failed: Mutex::default() }));
             let log = RequestLog::new(sink.clone())?.tags([command]);
@@ -49,11 +49,11 @@ impl History {
 
     /// Waits until all records are written or a signal arrives. Failures are reported as a note, not as an
     /// error.
-    pub(crate) async fn end(self) {
+    pub(crate) async fn end(self, stop: &Stop) {
         let Some((log, sink)) = self.open else { return };
         tokio::select! {
             _ = log.close() => {}
-            () = stop::signal() => return tell!("note: the call was not recorded in the history"),
+            () = stop.requested() => return tell!("note: the call was not recorded in the history"),
         }
         let failed = sink.0.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(error) = failed {

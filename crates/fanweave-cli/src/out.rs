@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 
+use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 
+use crate::args::Color;
 use crate::exit::{Exit, Failure};
 
 /// Prints text. A closed pipe is not an error.
@@ -45,9 +47,14 @@ macro_rules! tell {
 pub(crate) use tell;
 
 /// Prints the error on stderr and returns the exit code.
-pub(crate) fn report(failure: &Failure) -> Exit {
+pub(crate) fn report(failure: &Failure, color: Color) -> Exit {
+    let choice = match color.choice() {
+        clap::ColorChoice::Auto => ColorChoice::Auto,
+        clap::ColorChoice::Always => ColorChoice::Always,
+        clap::ColorChoice::Never => ColorChoice::Never,
+    };
     let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-    let _ = write!(anstream::stderr(), "{red}error:{red:#} ");
+    let _ = write!(AutoStream::new(std::io::stderr(), choice), "{red}error:{red:#} ");
     tell!("{}", failure.message());
     if let Some(hint) = failure.hint() {
         tell!("  {hint}");

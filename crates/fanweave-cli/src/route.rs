@@ -5,6 +5,7 @@ use fanweave::{Chain, Message, Prompt};
 use tokio::sync::mpsc;
 
 use crate::args::BatchArgs;
+use crate::config::Config;
 use crate::connect::{Connected, Terms, connect, no_model};
 use crate::exit::Failure;
 use crate::lane::Lane;
@@ -30,7 +31,7 @@ pub(crate) struct Routed {
 }
 
 /// Connects to all models that the flags name.
-pub(crate) fn route(args: &BatchArgs, keep_raw: bool) -> Result<Routed, Failure> {
+pub(crate) fn route(args: &BatchArgs, config: &Config, keep_raw: bool) -> Result<Routed, Failure> {
     let shares = shares(args.model.model.as_deref().ok_or_else(no_model)?)?;
     let keys: Vec<_> = match args.key_env.as_slice() {
         [] => vec![None],
@@ -43,7 +44,7 @@ pub(crate) fn route(args: &BatchArgs, keep_raw: bool) -> Result<Routed, Failure>
         let mut lanes = Vec::new();
         for key_env in &keys {
             let terms = Terms { key_env: *key_env, keep_raw, dry: is_dry, ..Terms::default() };
-            let one = connect(&args, terms)?;
+            let one = connect(&args, config, terms)?;
             let variable = key_env.map(str::to_owned).or_else(|| default_variable(one.model.name()));
             lanes.push(Lane::new(one.model.clone(), weight, variable));
             connected.push(one);

@@ -14,16 +14,18 @@ use tokio::sync::mpsc;
 
 use crate::args::{ModelArgs, RunArgs, Via};
 use crate::batch::{Watch, one_on_stdout, open, output, parameters_fingerprint};
+use crate::config::Config;
 use crate::connect::{Connected, Terms, connect, text_or_file};
 use crate::cut::TruncatedAnswers;
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::out::{tell, written};
 use crate::pieces::print;
+use crate::program::Program;
 use crate::telemetry::Exporter;
-use crate::{cost, dry_run, stop};
+use crate::{cost, dry_run};
 
-pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failure> {
     let mut file = ChainFile::load(&args.file)?;
     let inputs = inputs(&file, &args.set)?;
     if args.check {
@@ -50,13 +52,14 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     let limit = args.budget_usd.or(file.limits().budget_usd);
     let budget = limit.map(|limit| Budget::new(limit, prices.clone()));
     if args.dry_run {
-        return dry_run(&args, &file, inputs, &prices, budget.as_ref()).await;
+        return dry_run(&args, program, &file, inputs, &prices, budget.as_ref()).await;
     }
     let connections = RefCell::new(Vec::new());
-    let history = History::begin(args.no_log || args.rows.is_some(), file.name())?;
+    let history = History::begin(&program.config, args.no_log || args.rows.is_some(), file.name())?;
     let terms = Terms { budget: budget.as_ref(), history: Some(&history), ..Terms::default() };
     let telemetry = Exporter::from_env();
-    let chain = telemetry.watch(file.name(), chain(&file, &args.model, terms, &connections)?);
+    let chain =
+        telemetry.watch(file.name(), chain(&file, &args.model, &program.config, terms, &connections)?);
     let done = match &args.rows {
         Some(rows) => {
             let mut costs = cost::known(&prices, Via::Calls);
@@ -69,7 +72,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
                 let calls = budget.clone();
                 costs = costs.cap(budget.limit(), row).on_earlier_cost(move |usd| calls.spend(usd));
             }
-            each_row(&args, &file, rows, chain, inputs, costs).await
+            each_row(&args, program, &file, rows, chain, inputs, costs).await
         }
         None => {
             given_all(&file, &inputs)?;
@@ -87,7 +90,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
             };
             let done = tokio::select! {
                 done = work => done,
-                () = stop::signal() => Ok(Exit::Interrupted),
+                () = program.stop.requested() => Ok(Exit::Interrupted),
             };
             if !args.quiet {
                 cuts.report();
@@ -95,14 +98,15 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
             done
         }
     };
-    history.end().await;
-    telemetry.end().await;
+    history.end(&program.stop).await;
+    telemetry.end(&program.stop).await;
     done
 }
 
 /// Runs the chain with simulated models, and prints its prompts and an estimate.
 async fn dry_run(
     args: &RunArgs,
+    program: &Program,
     file: &Arc<ChainFile>,
     given: Vars,
     prices: &Prices,
@@ -110,7 +114,7 @@ async fn dry_run(
 ) -> Result<Exit, Failure> {
     let terms = Terms { dry: true, budget, ..Terms::default() };
     let dry_run_chain = dry_run::chain::DryRunChain {
-        chain: chain(file, &args.model, terms, &RefCell::default())?,
+        chain: chain(file, &args.model, &program.config, terms, &RefCell::default())?,
         prices,
         rpm: args.model.rpm.or(file.limits().rpm.and_then(NonZeroU32::new)),
         model: &args.model,
@@ -134,6 +138,7 @@ async fn dry_run(
 fn chain(
     file: &ChainFile,
     flags: &ModelArgs,
+    config: &Config,
     terms: Terms<'_>,
     connections: &RefCell<Vec<Connected>>,
 ) -> Result<Chain<Vars, Value>, Failure> {
@@ -146,7 +151,7 @@ fn chain(
             retries: flags.retries.or(limits.retries),
             ..flags.clone()
         };
-        match connect(&flags, terms) {
+        match connect(&flags, config, terms) {
             Ok(connected) => {
                 let model = connected.model.clone();
                 connections.borrow_mut().push(connected);
@@ -214,6 +219,7 @@ async fn print_json(chain: &Chain<Vars, Value>, inputs: Vars, cx: &Context) -> R
 /// Runs the chain for every row, with the journal and the ordering of a batch.
 async fn each_row(
     args: &RunArgs,
+    program: &Program,
     file: &Arc<ChainFile>,
     rows: &Path,
     chain: Chain<Vars, Value>,
@@ -251,6 +257,7 @@ async fn each_row(
         .fingerprint(fingerprint)
         .costs(costs);
     let watch = Watch {
+        program,
         output: to,
         show: args.show_progress,
         quiet: args.quiet,

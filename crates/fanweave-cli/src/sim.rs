@@ -10,7 +10,7 @@ use fanweave_sim::{First429, Flaky, Latency, Outage, Server, Settings, Stats, pa
 
 use crate::exit::{Exit, Failure};
 use crate::out::tell;
-use crate::stop;
+use crate::program::Program;
 
 /// Run a simulated provider with configurable latency, limits and faults
 #[derive(Debug, Args)]
@@ -133,7 +133,7 @@ pub(crate) struct SimArgs {
 }
 
 /// Serves until a signal arrives, then prints a summary.
-pub(crate) async fn run(args: SimArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(args: SimArgs, program: &Program) -> Result<Exit, Failure> {
     let settings = args.settings();
     let addr = settings.addr;
     let example_key = settings.api_key.is_some();
@@ -156,7 +156,7 @@ pub(crate) async fn run(args: SimArgs) -> Result<Exit, Failure> {
          haiku about tides.\"}}]}}'\nStop with Ctrl-C.",
         server.base_url()
     );
-    stop::signal().await;
+    program.stop.requested().await;
     tell!("{}", summary(&server.stats()));
     server.shutdown().await;
     Ok(Exit::Ok)

@@ -10,6 +10,8 @@ pub(crate) use silent::Exporter;
 mod silent {
     use fanweave::Chain;
 
+    use crate::stop::Stop;
+
     pub(crate) struct Exporter;
 
     impl Exporter {
@@ -21,7 +23,7 @@ mod silent {
             chain
         }
 
-        pub(crate) async fn end(self) {}
+        pub(crate) async fn end(self, _stop: &Stop) {}
     }
 }
 
@@ -48,7 +50,7 @@ mod sent {
     use tokio::runtime::Handle;
 
     use crate::out::tell;
-    use crate::stop;
+    use crate::stop::Stop;
 
     /// Default of `OTEL_BSP_MAX_QUEUE_SIZE`: maximum number of queued spans. Further ones are dropped.
     const MAX_QUEUE: usize = 65_536;
@@ -104,7 +106,7 @@ mod sent {
         }
 
         /// Flushes and shuts down.
-        pub(crate) async fn end(self) {
+        pub(crate) async fn end(self, stop: &Stop) {
             let Some(Providers { tracers, meters, telemetry, failure }) = self.0 else { return };
             drop(telemetry);
             // Both block, and their threads need this runtime to send.
@@ -114,7 +116,7 @@ mod sent {
             });
             let ended = tokio::select! {
                 ended = ended => ended,
-                () = stop::signal() => return,
+                () = stop.requested() => return,
             };
             match ended {
                 Ok(Ok(())) => {}

@@ -1,4 +1,5 @@
-//! Runs the program as users do: as a process, with its files, output and exit codes.
+//! Runs the program as users do: as a process, with its files, output and exit codes. `library` runs it inside the
+//! process of the tests.
 
 mod ask;
 mod bad_input;
@@ -12,6 +13,7 @@ mod help;
 mod keyring;
 mod keys;
 mod kills;
+mod library;
 mod logs;
 mod report;
 mod run;
