@@ -174,8 +174,9 @@ fn parse_and_run(args: Vec<OsString>, stop: &Stop) -> Exit {
 fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
     // Needed before parsing: clap colours its own error messages.
     let color = Color::from_raw_args(args).choice();
-    let mut command = Cli::command().no_binary_name(true).color(color);
-    let matches = command.try_get_matches_from_mut(args)?;
+    let mut command = Cli::command().color(color);
+    let name = OsString::from("fanweave");
+    let matches = command.try_get_matches_from_mut(std::iter::once(&name).chain(args))?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
