@@ -91,7 +91,7 @@ mod unix {
             keys[..n].to_vec()
         }
 
-        /// Restores the terminal before the process stops (Ctrl-Z), and ends the run before it quits (Ctrl-\\).
+        /// Restores the terminal before the process stops (Ctrl-Z). Ends the run before it quits (Ctrl-\\).
         pub(crate) async fn stops(&self, stop: &Stop) {
             let signals = (signal(SignalKind::from_raw(Signal::SIGTSTP as i32)), signal(SignalKind::quit()));
             let (true, (Ok(mut stops), Ok(mut quits))) = (self.wanted, signals) else {

@@ -138,7 +138,7 @@ fn parse_and_run(args: Vec<OsString>, stop: &Stop) -> Exit {
     let cli = match parse(&args) {
         Ok(cli) => cli,
         Err(error) => {
-            // A closed terminal is not an error. Help and version are no errors either.
+            // A closed terminal is ignored, as for all output.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
         }

@@ -161,7 +161,7 @@ mod tests {
         stop.clone().request();
         assert!(listening.token().is_cancelled());
         assert_eq!(stop.ended().now_or_never(), None);
-        // What listens after the first request, such as the end of the history, is not ended by it.
+        // The first request ends nothing that listens after it, such as the end of the history.
         assert_eq!(stop.requested().now_or_never(), None);
         stop.request();
         assert_eq!(stop.ended().now_or_never(), Some(Exit::Interrupted));

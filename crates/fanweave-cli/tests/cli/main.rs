@@ -1,5 +1,5 @@
-//! Runs the program as users do: as a process, with its files, output and exit codes. `library` runs it inside the
-//! process of the tests.
+//! Runs the program as users do: as a process, with its files, output and exit codes. `library` runs it
+//! inside the process of the tests.
 
 mod ask;
 mod bad_input;

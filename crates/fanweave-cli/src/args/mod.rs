@@ -1,5 +1,7 @@
 //! Command-line arguments.
 
+mod sim;
+
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -8,7 +10,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use crate::sim::SimArgs;
+pub(crate) use self::sim::SimArgs;
 
 /// Run many LLM calls concurrently, as fast as your rate limits allow, without losing results.
 #[derive(Debug, Parser)]
