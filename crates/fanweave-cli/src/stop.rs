@@ -34,7 +34,6 @@ struct Inner {
     /// Set if signals of the process are requests.
     on_signals: bool,
     /// The registration of signal handlers, once a part of the run listens.
-    #[cfg_attr(not(unix), expect(dead_code, reason = "only Ctrl-C exists there"))]
     handlers: OnceLock<()>,
 }
 
@@ -82,7 +81,7 @@ impl Stop {
     /// Makes the first request a graceful stop until the returned value is dropped.
     pub(crate) fn listen(&self) -> Listening {
         if self.0.on_signals {
-            self.0.handlers.get_or_init(|| handle_signals(self.clone()));
+            self.0.handlers.get_or_init(|| handle_signals(self));
         }
         self.0.listeners.fetch_add(1, Ordering::AcqRel);
         Listening(self.clone())
@@ -116,7 +115,7 @@ impl Drop for Listening {
 }
 
 /// Turns signals into requests until the runtime ends. The handlers are in place when it returns.
-fn handle_signals(stop: Stop) {
+fn handle_signals(stop: &Stop) {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -132,11 +131,14 @@ fn handle_signals(stop: Stop) {
         }
     }
     #[cfg(not(unix))]
-    tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            stop.request();
-        }
-    });
+    {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                stop.request();
+            }
+        });
+    }
 }
 
 #[cfg(test)]
