@@ -1,56 +1,138 @@
 //! Lenient JSON access, for dialects whose answers consist of many small objects of many kinds: values that
 //! are missing, null or of another type count as empty and never fail a call.
 
+mod repair;
+
+use std::fmt;
+
 use fanweave_core::{Error, ErrorKind, Result};
-use serde::Serialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
-/// Parses a body or an event. The parser's error may quote the body, including keys: it is redacted as text,
-/// and not kept as source.
+/// Parses a body or an event.
 ///
 /// # Errors
-/// [`ErrorKind::Decode`] for invalid JSON.
+/// [`ErrorKind::Decode`] for JSON that cannot be repaired either.
 pub(super) fn parse(json: &[u8], what: &str) -> Result<Value> {
-    let read = serde_json::from_slice(json).or_else(|error| match repaired(json) {
-        Some(repaired) => serde_json::from_str(&repaired),
+    read(json).map_err(|e| invalid(&e, what))
+}
+
+/// The error for an invalid body or event. The parser's error may quote it, including keys: it is redacted as
+/// text, and not kept as source.
+pub(super) fn invalid(error: &serde_json::Error, what: &str) -> Error {
+    Error::new(ErrorKind::Decode, format!("the response is not a valid {what}: {error}"))
+}
+
+/// Parses JSON of a server. Of a repeated key, the last value that is not null counts.
+///
+/// # Errors
+/// The first error, if the JSON cannot be repaired.
+pub(super) fn read(json: &[u8]) -> Result<Value, serde_json::Error> {
+    let read = serde_json::from_slice::<Kept>(json).or_else(|error| match repair::repair(json) {
+        Some(repaired) => serde_json::from_str(&repaired).map_err(|_| error),
         None => Err(error),
     });
-    read.map_err(|e| Error::new(ErrorKind::Decode, format!("the response is not a valid {what}: {e}")))
+    read.map(|kept| kept.0)
 }
 
-/// Replaces each unpaired surrogate escape (`\uD800` to `\uDFFF`) with U+FFFD. `None` if the text has no such
-/// escape.
-///
-/// Servers that split text by UTF-16 units send the halves of a character in separate chunks.
-pub(super) fn repaired(json: &[u8]) -> Option<String> {
-    let json = std::str::from_utf8(json).ok()?;
-    let unit = |at: usize| {
-        let digits = json.get(at..)?.strip_prefix("\\u")?.get(..4)?;
-        u32::from_str_radix(digits, 16).ok()
-    };
-    let (mut repaired, mut copied, mut at) = (String::new(), 0, 0);
-    while let Some(found) = json[at..].find('\\') {
-        at += found;
-        at += match unit(at) {
-            Some(0xD800..=0xDBFF) if matches!(unit(at + 6), Some(0xDC00..=0xDFFF)) => 12,
-            Some(0xD800..=0xDFFF) => {
-                repaired.extend([&json[copied..at], "\\ufffd"]);
-                copied = at + 6;
-                6
-            }
-            // Skip the character after the backslash, which may be a backslash itself.
-            _ => 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8),
-        };
+/// Any JSON. A repeated key keeps its last value that is not null: some servers repeat a field as null.
+pub(super) struct Kept(pub(super) Value);
+
+impl<'de> Deserialize<'de> for Kept {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(AnyJson).map(Kept)
     }
-    (copied > 0).then(|| repaired + &json[copied..])
 }
 
-/// A string. A number is formatted, a list or an object is written as JSON.
+struct AnyJson;
+
+impl<'de> Visitor<'de> for AnyJson {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E>(self, n: u64) -> Result<Value, E> {
+        Ok(n.into())
+    }
+
+    fn visit_i64<E>(self, n: i64) -> Result<Value, E> {
+        Ok(n.into())
+    }
+
+    fn visit_f64<E>(self, n: f64) -> Result<Value, E> {
+        Ok(n.into())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::String(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(Value::String(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Kept(element)) = seq.next_element()? {
+            list.push(element);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let Kept(value) = map.next_value()?;
+            match fields.entry(name) {
+                Entry::Vacant(free) => _ = free.insert(value),
+                Entry::Occupied(mut known) if !value.is_null() => _ = known.insert(value),
+                Entry::Occupied(_) => {}
+            }
+        }
+        Ok(Value::Object(fields))
+    }
+}
+
+/// Returns true for a value that says nothing: null, false, or an empty text, list or object.
+pub(super) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(_) => false,
+        Value::String(text) => text.trim().is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
+/// A string. A number is formatted, a list or an object with elements is written as JSON. Anything else is
+/// empty.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Null => String::new(),
+        Value::Bool(_) => String::new(),
+        value if is_empty(value) => String::new(),
         other => other.to_string(),
+    }
+}
+
+/// The arguments of a tool call as text: JSON in a string, or plain JSON. Null is empty.
+pub(super) fn written(value: &Value) -> String {
+    match value {
+        Value::Object(_) => value.to_string(),
+        other => text(other),
     }
 }
 
@@ -63,14 +145,22 @@ pub(super) fn some_text(value: &Value) -> Option<String> {
 pub(super) fn count(value: &Value) -> u64 {
     match value {
         Value::Number(n) => n.as_u64().or_else(|| Some(n.as_f64()? as u64)).unwrap_or_default(),
-        Value::String(digits) => digits.parse().unwrap_or_default(),
+        Value::String(digits) => {
+            let digits = digits.trim();
+            digits.parse().ok().or_else(|| Some(digits.parse::<f64>().ok()? as u64)).unwrap_or_default()
+        }
         _ => 0,
     }
 }
 
-/// The elements of a list. Anything else is empty.
-pub(super) fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
+/// The elements of a list, without null. A single object counts as a list of one. Anything else is empty.
+pub(super) fn list(value: &Value) -> impl DoubleEndedIterator<Item = &Value> {
+    let list = match value {
+        Value::Array(list) => list,
+        Value::Object(fields) if !fields.is_empty() => std::slice::from_ref(value),
+        _ => &[],
+    };
+    list.iter().filter(|element| !element.is_null())
 }
 
 /// The arguments of a tool call as an object, for dialects that require one. Other arguments are wrapped in
@@ -119,10 +209,31 @@ mod tests {
             [json!("a"), json!(null), json!(7), json!(["b"])].map(|v| text(&v)),
             ["a", "", "7", "[\"b\"]"]
         );
+        assert_eq!([json!({}), json!([]), json!(false), json!(true)].map(|v| text(&v)), [""; 4]);
+        assert_eq!([json!({}), json!(null), json!("{}")].map(|v| written(&v)), ["{}", "", "{}"]);
         assert_eq!(
-            [json!(3), json!(3.9), json!("3"), json!(-3), json!(null)].map(|v| count(&v)),
-            [3, 3, 3, 0, 0]
+            [json!(3), json!(3.9), json!("3"), json!("3.0"), json!(-3), json!(null), json!("x")]
+                .map(|v| count(&v)),
+            [3, 3, 3, 3, 0, 0, 0]
         );
+    }
+
+    #[test]
+    fn a_single_object_is_a_list_of_one_and_null_elements_are_skipped() {
+        let elements = |value: Value| list(&value).cloned().collect::<Vec<_>>();
+        assert_eq!(elements(json!([1, null, 2])), [json!(1), json!(2)]);
+        assert_eq!(elements(json!({ "a": 1 })), [json!({ "a": 1 })]);
+        for nothing in [json!({}), json!(""), json!(null), json!(0)] {
+            assert_eq!(elements(nothing), [json!(null); 0]);
+        }
+    }
+
+    #[test]
+    fn the_last_value_that_is_not_null_counts() {
+        let value = read(br#"{"a":"x","b":{"c":1,"c":null},"a":null,"d":1,"d":2,"e":null,"e":3}"#).unwrap();
+        assert_eq!(value, json!({ "a": "x", "b": { "c": 1 }, "d": 2, "e": 3 }));
+        let error = read(b"{\"a\":NaN,\"b\"").unwrap_err();
+        assert_eq!(error.column(), 6, "positions are those of the original: {error}");
     }
 
     #[test]

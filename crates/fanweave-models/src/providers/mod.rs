@@ -14,3 +14,5 @@ pub(crate) mod responses;
 mod schema;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tolerance;

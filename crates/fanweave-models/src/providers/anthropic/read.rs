@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::failure::{self, ProviderError};
-use crate::providers::json::{count, list, parse, some_text, text};
+use crate::providers::json::{count, list, parse, some_text, text, written};
 
 /// Name of the vendor, for its errors.
 const VENDOR: &str = "anthropic";
@@ -21,7 +21,7 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     };
     let parts = match content {
         Value::String(text) => vec![Part::Text(text.clone())],
-        blocks => list(blocks).iter().map(part).collect(),
+        blocks => list(blocks).map(part).collect(),
     };
     let mut usage = Counts::default();
     usage.update(&answer["usage"]);
@@ -42,7 +42,7 @@ fn part(block: &Value) -> Part {
         Some("tool_use") => Part::ToolCall(ToolCall {
             id: text(&block["id"]),
             name: text(&block["name"]),
-            arguments: text(&block["input"]),
+            arguments: written(&block["input"]),
         }),
         Some("thinking") => {
             Part::Reasoning { text: text(&block["thinking"]), signature: some_text(&block["signature"]) }

@@ -15,11 +15,11 @@ pub(super) fn messages(body: &[u8], prompts: usize, vendor: &str) -> Result<Vec<
     if let Some(error) = failure::inside(&answer, vendor) {
         return Err(error);
     }
-    let choices = list(&answer["choices"]);
+    let choices: Vec<_> = list(&answer["choices"]).collect();
     // The choices of a prompt are adjacent; the first one is the answer.
     let each = (choices.len() / prompts.max(1)).max(1) as u64;
     let choice = |prompt: u64| {
-        let by_index = |choice: &&Value| count(&choice["index"]) == prompt * each;
+        let by_index = |choice: &&&Value| count(&choice["index"]) == prompt * each;
         choices.iter().find(by_index).or_else(|| choices.get((prompt * each) as usize))
     };
     (0..prompts as u64)
@@ -96,7 +96,7 @@ impl StreamDecoder for Decoder {
             self.started = true;
             deltas.push(Delta::Started { id, model });
         }
-        for choice in list(&chunk["choices"]).iter().filter(|choice| count(&choice["index"]) == 0) {
+        for choice in list(&chunk["choices"]).filter(|choice| count(&choice["index"]) == 0) {
             let text_part = text(&choice["text"]);
             if !text_part.is_empty() {
                 deltas.push(Delta::text(text_part));

@@ -6,6 +6,8 @@ use fanweave_core::excerpt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 
+use crate::providers::json::{self, is_empty};
+
 /// Maximum bytes of a message that is not a sentence.
 const PLAIN_MESSAGE_BYTES: usize = 300;
 
@@ -80,7 +82,7 @@ pub(crate) struct ProviderError {
 impl ProviderError {
     /// Reads a body, or the error object inside one. Never fails.
     pub(crate) fn read(body: &str) -> Self {
-        match serde_json::from_str::<Value>(body) {
+        match json::read(body.as_bytes()) {
             Ok(json) => Self::of(&json),
             Err(_) if body.trim_start().starts_with('<') => {
                 Self { message: excerpt(title(body), PLAIN_MESSAGE_BYTES), ..Self::default() }
@@ -258,8 +260,8 @@ impl ProviderError {
         };
         // AWS writes the namespace before the name.
         let name = name.rsplit('#').next().unwrap_or_default().to_owned();
-        let says_nothing = matches!(&*name, "" | "error" | "failed" | "fail");
-        if !says_nothing && !self.names.iter().any(|(_, known)| *known == name) {
+        let is_nothing = matches!(&*name, "" | "error" | "failed" | "fail");
+        if !is_nothing && !self.names.iter().any(|(_, known)| *known == name) {
             self.names.push((origin, name));
         }
     }
@@ -272,7 +274,7 @@ pub(super) fn is_failure(body: &Value) -> bool {
     let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
     let Some(fields) = body.as_object() else { return false };
     let is = |name: &str| fields.get(name).is_some_and(|value| value == "error");
-    fields.get("error").is_some_and(|error| !is_empty(error) && *error != 0)
+    fields.get("error").is_some_and(|error| !says_nothing(error))
         || is("object")
         || is("type")
         || fields.get("base_resp").is_some_and(base_failed)
@@ -314,14 +316,12 @@ fn has_message(fields: &Map<String, Value>) -> bool {
         || fields.get("error").is_some_and(Value::is_object)
 }
 
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(value) => !value,
-        Value::Number(_) => false,
-        Value::String(text) => text.trim().is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
+/// Returns true for an error object whose fields are all empty or zero.
+fn says_nothing(error: &Value) -> bool {
+    match error {
+        Value::Object(fields) => fields.values().all(says_nothing),
+        Value::Array(list) => list.iter().all(says_nothing),
+        other => is_empty(other) || *other == 0,
     }
 }
 

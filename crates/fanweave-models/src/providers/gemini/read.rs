@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::GENERATED;
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::failure::{self, ProviderError};
-use crate::providers::json::{count, list, parse, some_text, text};
+use crate::providers::json::{count, is_empty, list, parse, some_text, text, written};
 
 /// Name of the vendor, for its errors.
 const VENDOR: &str = "gemini";
@@ -71,15 +71,15 @@ impl Decoder {
             deltas.push(Delta::Started { id, model });
         }
         // The answer is the first of several candidates.
-        let candidates = list(&response["candidates"]);
-        let first = candidates.iter().find(|candidate| count(&candidate["index"]) == 0);
+        let mut candidates = list(&response["candidates"]);
+        let first = candidates.find(|candidate| count(&candidate["index"]) == 0);
         if let Some(reason) = some_text(&response["promptFeedback"]["blockReason"])
             && first.is_none()
         {
             let message = format!("the prompt was blocked: {reason}");
             return Err(Error::new(ErrorKind::ContentFilter, message).with_code(reason));
         }
-        for part in first.map(|candidate| list(&candidate["content"]["parts"])).unwrap_or_default() {
+        for part in first.into_iter().flat_map(|candidate| list(&candidate["content"]["parts"])) {
             self.part(part, deltas);
         }
         if response["usageMetadata"].is_object() {
@@ -103,14 +103,14 @@ impl Decoder {
             let text = String::new();
             deltas.push(Delta::Reasoning { part: self.next(), text, signature });
         }
-        if let Some(call) = part.get("functionCall").filter(|call| call.is_object()) {
+        if let Some(call) = part.get("functionCall").filter(|call| call.is_object() && !is_empty(call)) {
             self.asks = true;
             let index = self.next();
             deltas.push(Delta::ToolCall {
                 part: index,
                 id: some_text(&call["id"]).or_else(|| Some(format!("{GENERATED}{index}"))),
                 name: some_text(&call["name"]),
-                arguments: text(&call["args"]),
+                arguments: written(&call["args"]),
             });
         } else if let Some(said) = part.get("text").filter(|_| part.as_object().is_some_and(is_text)) {
             let said = text(said);
@@ -157,9 +157,10 @@ impl Decoder {
     }
 }
 
-/// Returns true if a part is text without other fields.
+/// Returns true if a part is text without other fields that say something.
 fn is_text(part: &serde_json::Map<String, Value>) -> bool {
-    part.keys().all(|key| matches!(key.as_str(), "text" | "thought" | "thoughtSignature"))
+    let is_known = |name: &str| matches!(name, "text" | "thought" | "thoughtSignature");
+    part.iter().all(|(name, value)| is_known(name) || is_empty(value))
 }
 
 fn usage(usage: &Value) -> Usage {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::GENERATED;
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::failure;
-use crate::providers::json::{count, list, parse, some_text, text};
+use crate::providers::json::{count, list, parse, some_text, written};
 
 /// Name of the vendor, for its errors.
 const VENDOR: &str = "ollama";
@@ -68,7 +68,7 @@ impl Decoder {
                 part,
                 id: some_text(&call["id"]).or_else(|| Some(format!("{GENERATED}{part}"))),
                 name: some_text(&call["function"]["name"]),
-                arguments: text(&call["function"]["arguments"]),
+                arguments: written(&call["function"]["arguments"]),
             });
         }
         if answer["done"] == true {

@@ -50,14 +50,8 @@ impl Protocol for ChatCompletions {
     }
 
     fn response(&self, body: &[u8]) -> Result<Message> {
-        let repaired;
-        let completion = match Completion::parse(body) {
-            Ok(completion) => completion,
-            Err(error) => {
-                repaired = json::repaired(body).ok_or(error)?;
-                Completion::parse_chunk(&repaired)?
-            }
-        };
+        let mut space = String::new();
+        let completion = Completion::parse(body, &mut space)?;
         let vendor = self.quirks.vendor;
         if let Some(error) = completion.failure(body, vendor) {
             return Err(error);
@@ -69,16 +63,17 @@ impl Protocol for ChatCompletions {
             ..Reply::default()
         };
         // The answer is the first of several candidates, in any position of the list.
-        let mut choices = completion.choices.unwrap_or_default();
+        let mut choices = completion.choices.into_vec();
         let first = choices.iter().position(|choice| choice.index.0 == 0).unwrap_or_default();
         if choices.is_empty() {
-            let body = serde_json::from_slice(body).unwrap_or_default();
+            let body = json::read(body).unwrap_or_default();
             return Err(failure::instead(&body, vendor, "the response has no `choices`"));
         }
         let choice = choices.swap_remove(first);
         let failed = choice.failure(vendor);
         reply.finish_reason = finish_reason(&choice.finish_reason);
-        let said = choice.message.or(choice.delta).unwrap_or_default();
+        let mut said = choice.message.0.or(choice.delta.0).unwrap_or_default();
+        said.or_text(choice.text);
         if !said.refusal.is_empty() {
             reply.finish_reason = Some(FinishReason::Refusal);
         }
@@ -100,7 +95,8 @@ impl Protocol for ChatCompletions {
 }
 
 /// The parts of an answer that was not streamed.
-fn parts(said: Said<'_>) -> Vec<Part> {
+fn parts(mut said: Said<'_>) -> Vec<Part> {
+    let calls = said.take_calls();
     let mut parts = Vec::new();
     let reasoning = said.reasoning().into_string();
     if !reasoning.is_empty() {
@@ -114,12 +110,12 @@ fn parts(said: Said<'_>) -> Vec<Part> {
     if !said.refusal.is_empty() {
         parts.push(Part::Text(said.refusal.into_string()));
     }
-    for (i, call) in said.tool_calls.unwrap_or_default().into_iter().enumerate() {
-        let function = call.function.unwrap_or_default();
+    for (i, call) in calls.into_iter().enumerate() {
+        let function = call.function.0.unwrap_or_default();
         parts.push(Part::ToolCall(ToolCall {
             id: call.id.into_option().unwrap_or_else(|| generated_id(i)),
             name: function.name.into_string(),
-            arguments: function.arguments.into_string(),
+            arguments: function.arguments.0.into_string(),
         }));
     }
     parts
@@ -189,14 +185,8 @@ impl StreamDecoder for Decoder {
         if event.name == "error" {
             return Err(ProviderError::read(event.data).into_error(self.quirks.vendor));
         }
-        let repaired;
-        let chunk = match Completion::parse_chunk(event.data) {
-            Ok(chunk) => chunk,
-            Err(error) => {
-                repaired = json::repaired(event.data.as_bytes()).ok_or(error)?;
-                Completion::parse_chunk(&repaired)?
-            }
-        };
+        let mut space = String::new();
+        let chunk = Completion::parse_chunk(event.data, &mut space)?;
         if let Some(error) = chunk.failure(event.data.as_bytes(), self.quirks.vendor) {
             return Err(error);
         }
@@ -206,11 +196,11 @@ impl StreamDecoder for Decoder {
             deltas.push(Delta::Started { id: chunk.id.into_option(), model: chunk.model.into_option() });
         }
         // The answer is the first of several candidates.
-        for choice in chunk.choices.unwrap_or_default().into_iter().filter(|choice| choice.index.0 == 0) {
+        for choice in chunk.choices.into_vec().into_iter().filter(|choice| choice.index.0 == 0) {
             let failed = choice.failure(self.quirks.vendor);
-            if let Some(said) = choice.delta.or(choice.message) {
-                self.said(said, deltas);
-            }
+            let mut said = choice.delta.0.or(choice.message.0).unwrap_or_default();
+            said.or_text(choice.text);
+            self.said(said, deltas);
             if let Some(error) = failed {
                 return Err(error);
             }
@@ -236,7 +226,8 @@ impl StreamDecoder for Decoder {
 }
 
 impl Decoder {
-    fn said(&mut self, said: Said<'_>, deltas: &mut Vec<Delta>) {
+    fn said(&mut self, mut said: Said<'_>, deltas: &mut Vec<Delta>) {
+        let calls = said.take_calls();
         let reasoning = said.reasoning();
         if !reasoning.is_empty() {
             deltas.push(Delta::Reasoning { part: 0, text: reasoning.as_str().to_owned(), signature: None });
@@ -250,14 +241,14 @@ impl Decoder {
             self.refused = true;
             deltas.push(Delta::text(said.refusal.into_string()));
         }
-        for call in said.tool_calls.unwrap_or_default() {
+        for call in calls {
             deltas.push(self.tool_call(call));
         }
     }
 
     fn tool_call(&mut self, call: WireToolCall<'_>) -> Delta {
-        let index = call.index.map(|index| index.0 as u32);
-        let function = call.function.unwrap_or_default();
+        let index = call.index.0;
+        let function = call.function.0.unwrap_or_default();
         let (id, name) = (call.id.as_str(), function.name.as_str());
         let same_index = |started: &Started| index.is_none() || index == started.index;
         let by_id = || self.calls.iter().rposition(|started| same_index(started) && started.id == id);
@@ -281,7 +272,7 @@ impl Decoder {
             part: part as u32,
             id: named,
             name: function.name.into_option(),
-            arguments: function.arguments.into_string(),
+            arguments: function.arguments.0.into_string(),
         }
     }
 }

@@ -1,21 +1,22 @@
 //! Lenient decoding of responses: small deviations from OpenAI's format must not fail a call.
 //!
-//! Unknown fields are skipped, null counts as missing, and numbers and strings are interchangeable. Strings
-//! are borrowed from the body if JSON allows it.
+//! Unknown fields are skipped, null and empty values of another type count as missing, and numbers and
+//! strings are interchangeable. Strings are borrowed from the body if JSON allows it. A body that this reader
+//! rejects, for example for a repeated key, is normalised by [`json`] and read once more.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use fanweave_core::{Error, ErrorKind, Part, Result, Usage};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::providers::failure;
-use crate::providers::json::parse;
+use crate::providers::json::{self, Kept};
 
 /// A complete answer, or one chunk of a streamed one.
 #[derive(Deserialize)]
@@ -25,7 +26,7 @@ pub(super) struct Completion<'a> {
     #[serde(borrow, default)]
     pub(super) model: Text<'a>,
     #[serde(borrow, default)]
-    pub(super) choices: Option<Vec<Choice<'a>>>,
+    pub(super) choices: Many<Choice<'a>>,
     #[serde(default, deserialize_with = "or_nothing")]
     pub(super) usage: Option<WireUsage>,
     /// Some servers wrap a failure into a success.
@@ -40,25 +41,34 @@ pub(super) struct Completion<'a> {
 }
 
 impl<'a> Completion<'a> {
-    pub(super) fn parse(json: &'a [u8]) -> Result<Self> {
-        serde_json::from_slice(json).map_err(|e| no_completion(&e))
+    /// Parses a body. `space` holds the text of one that has to be normalised first.
+    pub(super) fn parse(json: &'a [u8], space: &'a mut String) -> Result<Self> {
+        serde_json::from_slice(json).or_else(|error| Self::normalised(json, space, &error))
     }
 
     /// Parses one chunk, which is known to be valid UTF-8, so that its strings are not checked again.
-    pub(super) fn parse_chunk(json: &'a str) -> Result<Self> {
-        serde_json::from_str(json).map_err(|e| no_completion(&e))
+    pub(super) fn parse_chunk(json: &'a str, space: &'a mut String) -> Result<Self> {
+        serde_json::from_str(json).or_else(|error| Self::normalised(json.as_bytes(), space, &error))
+    }
+
+    #[cold]
+    fn normalised(json: &[u8], space: &'a mut String, error: &serde_json::Error) -> Result<Self> {
+        const WHAT: &str = "chat completion";
+        let value = json::read(json).map_err(|e| json::invalid(&e, WHAT))?;
+        *space = value.to_string();
+        serde_json::from_str(space).map_err(|_| json::invalid(error, WHAT))
     }
 
     /// The failure sent instead of an answer. `json` is the source of this value.
     pub(super) fn failure(&self, json: &[u8], vendor: &str) -> Option<Error> {
         let says_so = self.error.is_some() || self.base_resp.is_some() || self.object.as_str() == "error";
         // Gemini's compatible endpoint wraps failures into a list.
-        let is_nothing =
-            json.starts_with(b"[") || (self.choices.is_none() && self.usage.is_none() && self.id.is_empty());
+        let is_nothing = json.starts_with(b"[")
+            || (self.choices.0.is_none() && self.usage.is_none() && self.id.is_empty());
         if !says_so && !is_nothing {
             return None;
         }
-        let body = parse(json, "failure").ok()?;
+        let body = json::read(json).ok()?;
         if is_nothing {
             return Some(failure::instead(&body, vendor, ""))
                 .filter(|error| error.kind() != ErrorKind::Decode);
@@ -70,12 +80,9 @@ impl<'a> Completion<'a> {
 /// Reads an invalid value as `None`: the answer has been paid for, so it must not fail the call.
 fn or_nothing<'de, D: Deserializer<'de>, T: DeserializeOwned>(json: D) -> Result<Option<T>, D::Error> {
     let json = Option::<&RawValue>::deserialize(json)?;
-    Ok(json.and_then(|json| serde_json::from_str(json.get()).ok()))
-}
-
-fn no_completion(error: &serde_json::Error) -> Error {
-    // The parser's error may quote the body, including keys: it is redacted as text, and not kept as source.
-    Error::new(ErrorKind::Decode, format!("the response is not a valid chat completion: {error}"))
+    let Some(json) = json.map(RawValue::get) else { return Ok(None) };
+    let normalised = || serde_json::from_value(json::read(json.as_bytes()).ok()?).ok();
+    Ok(serde_json::from_str(json).ok().or_else(normalised))
 }
 
 #[derive(Deserialize)]
@@ -84,10 +91,13 @@ pub(super) struct Choice<'a> {
     pub(super) index: Count,
     /// In a complete answer.
     #[serde(borrow, default)]
-    pub(super) message: Option<Said<'a>>,
+    pub(super) message: Maybe<Said<'a>>,
     /// In a chunk.
     #[serde(borrow, default)]
-    pub(super) delta: Option<Said<'a>>,
+    pub(super) delta: Maybe<Said<'a>>,
+    /// Of servers that send the choices of the completions API.
+    #[serde(borrow, default)]
+    pub(super) text: Text<'a>,
     #[serde(borrow, default)]
     pub(super) finish_reason: Text<'a>,
     /// OpenRouter, if a provider fails in the middle of an answer.
@@ -98,7 +108,7 @@ pub(super) struct Choice<'a> {
 impl Choice<'_> {
     /// The failure that ended this choice.
     pub(super) fn failure(&self, vendor: &str) -> Option<Error> {
-        let error = serde_json::from_str::<Value>(self.error?.get()).ok()?;
+        let error = json::read(self.error?.get().as_bytes()).ok()?;
         failure::inside(&serde_json::json!({ "error": error }), vendor)
     }
 }
@@ -117,7 +127,10 @@ pub(super) struct Said<'a> {
     #[serde(borrow, default)]
     pub(super) refusal: Text<'a>,
     #[serde(borrow, default)]
-    pub(super) tool_calls: Option<Vec<WireToolCall<'a>>>,
+    pub(super) tool_calls: Many<WireToolCall<'a>>,
+    /// The only call, in the form that preceded `tool_calls`.
+    #[serde(borrow, default)]
+    pub(super) function_call: Maybe<Function<'a>>,
 }
 
 impl<'a> Said<'a> {
@@ -129,16 +142,41 @@ impl<'a> Said<'a> {
             self.reasoning_content.clone()
         }
     }
+
+    /// Takes `text` as the content of a message without any.
+    pub(super) fn or_text(&mut self, text: Text<'a>) {
+        if !text.is_empty() && matches!(&self.content, Content::Text(content) if content.is_empty()) {
+            self.content = Content::Text(text);
+        }
+    }
+
+    /// Takes the tool calls, in either form. Empty ones are dropped.
+    pub(super) fn take_calls(&mut self) -> Vec<WireToolCall<'a>> {
+        let mut calls = std::mem::take(&mut self.tool_calls).into_vec();
+        calls.retain(|call| !call.is_empty());
+        if calls.is_empty()
+            && let Some(function) = self.function_call.0.take().filter(|function| !function.is_empty())
+        {
+            calls.push(WireToolCall { function: Maybe(Some(function)), ..WireToolCall::default() });
+        }
+        calls
+    }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 pub(super) struct WireToolCall<'a> {
     #[serde(default)]
-    pub(super) index: Option<Count>,
+    pub(super) index: Index,
     #[serde(borrow, default)]
     pub(super) id: Text<'a>,
     #[serde(borrow, default)]
-    pub(super) function: Option<Function<'a>>,
+    pub(super) function: Maybe<Function<'a>>,
+}
+
+impl WireToolCall<'_> {
+    fn is_empty(&self) -> bool {
+        self.id.is_empty() && self.function.0.as_ref().is_none_or(Function::is_empty)
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -147,7 +185,13 @@ pub(super) struct Function<'a> {
     pub(super) name: Text<'a>,
     /// JSON in a string. Some servers send plain JSON.
     #[serde(borrow, default)]
-    pub(super) arguments: Text<'a>,
+    pub(super) arguments: Arguments<'a>,
+}
+
+impl Function<'_> {
+    fn is_empty(&self) -> bool {
+        self.name.is_empty() && self.arguments.0.is_empty()
+    }
 }
 
 #[derive(Deserialize)]
@@ -190,14 +234,15 @@ pub(super) fn part(value: Value) -> Part {
     match (value["type"].as_str(), &value["text"], &value["thinking"]) {
         (Some("text" | "output_text"), Value::String(text), _) => Part::Text(text.clone()),
         (Some("thinking"), _, thinking) => {
-            let texts = thinking.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str());
+            let texts = json::list(thinking).filter_map(|part| part["text"].as_str());
             Part::Reasoning { text: texts.collect(), signature: None }
         }
         _ => Part::Other(value),
     }
 }
 
-/// A string. Null and missing are empty, a number is formatted, and a list or object is written as JSON.
+/// A string. A number is formatted, and a list or object with elements is written as JSON. Anything else is
+/// empty.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Text<'a>(Cow<'a, str>);
 
@@ -216,6 +261,39 @@ impl Text<'_> {
 
     pub(super) fn into_option(self) -> Option<String> {
         (!self.0.is_empty()).then(|| self.0.into_owned())
+    }
+}
+
+/// The arguments of a tool call: JSON in a string, or plain JSON.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Arguments<'a>(pub(super) Text<'a>);
+
+/// The index of a tool call. `None` if it is missing or no number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Index(pub(super) Option<u32>);
+
+/// An object. `None` for a value of another type.
+pub(super) struct Maybe<T>(pub(super) Option<T>);
+
+/// The objects of a list, without values of other types. A single object counts as a list of one. `None` for
+/// any other value.
+pub(super) struct Many<T>(Option<Vec<T>>);
+
+impl<T> Default for Maybe<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Default for Many<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Many<T> {
+    pub(super) fn into_vec(self) -> Vec<T> {
+        self.0.unwrap_or_default()
     }
 }
 
@@ -240,8 +318,29 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
         match json.deserialize_any(Lenient)? {
             Scalar::Text(text) => Ok(Text(text)),
             Scalar::Number(n) => Ok(Text(n.to_string().into())),
-            Scalar::Json(value) => Ok(Text(value.to_string().into())),
+            Scalar::Json(value) => Ok(Text(json::text(&value).into())),
         }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Arguments<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        match json.deserialize_any(Lenient)? {
+            Scalar::Text(text) => Ok(Self(Text(text))),
+            Scalar::Number(n) => Ok(Self(Text(n.to_string().into()))),
+            Scalar::Json(value) => Ok(Self(Text(json::written(&value).into()))),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Index {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let number = match json.deserialize_any(Lenient)? {
+            Scalar::Number(n) => Some(n),
+            Scalar::Text(text) => text.parse().ok(),
+            Scalar::Json(_) => None,
+        };
+        Ok(Self(number.map(|number: f64| number as u32)))
     }
 }
 
@@ -250,7 +349,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
         match json.deserialize_any(Lenient)? {
             Scalar::Text(text) => Ok(Content::Text(Text(text))),
             Scalar::Number(n) => Ok(Content::Text(Text(n.to_string().into()))),
-            Scalar::Json(Value::Array(parts)) => Ok(Content::Parts(parts)),
+            Scalar::Json(Value::Array(mut parts)) => {
+                parts.retain(|part| !part.is_null());
+                Ok(Content::Parts(parts))
+            }
+            Scalar::Json(other) if json::is_empty(&other) || other.is_boolean() => Ok(Content::default()),
             Scalar::Json(other) => Ok(Content::Parts(vec![other])),
         }
     }
@@ -260,7 +363,7 @@ impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
         let number = match json.deserialize_any(Lenient)? {
             Scalar::Number(n) => n,
-            Scalar::Text(text) => text.parse().unwrap_or_default(),
+            Scalar::Text(text) => text.trim().parse().unwrap_or_default(),
             Scalar::Json(_) => 0.0,
         };
         // The cast saturates: below zero is 0.
@@ -314,10 +417,91 @@ impl<'de> Visitor<'de> for Lenient {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        Value::deserialize(SeqAccessDeserializer::new(seq)).map(Scalar::Json)
+        Kept::deserialize(SeqAccessDeserializer::new(seq)).map(|kept| Scalar::Json(kept.0))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        Value::deserialize(MapAccessDeserializer::new(map)).map(Scalar::Json)
+        Kept::deserialize(MapAccessDeserializer::new(map)).map(|kept| Scalar::Json(kept.0))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Maybe<T> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(Object(PhantomData)).map(Self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Many<T> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(Objects(PhantomData)).map(Self)
+    }
+}
+
+struct Object<T>(PhantomData<T>);
+struct Objects<T>(PhantomData<T>);
+
+/// Visits of scalar values.
+macro_rules! nothing {
+    () => {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("any JSON")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+    };
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+    type Value = Option<T>;
+
+    nothing!();
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Objects<T> {
+    type Value = Option<Vec<T>>;
+
+    nothing!();
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Maybe(element)) = seq.next_element()? {
+            list.extend(element);
+        }
+        Ok(Some(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(|one| Some(vec![one]))
     }
 }

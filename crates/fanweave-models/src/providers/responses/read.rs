@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::failure::{self, ProviderError};
-use crate::providers::json::{count, list, parse, some_text, text};
+use crate::providers::json::{count, list, parse, some_text, text, written};
 
 /// Name of the vendor, for its errors.
 const VENDOR: &str = "openai";
@@ -21,9 +21,9 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     let Some(output) = response.get("output") else {
         return Err(failure::instead(&response, VENDOR, "the response has no `output`"));
     };
-    let parts: Vec<_> = list(output).iter().flat_map(parts).collect();
+    let parts: Vec<_> = list(output).flat_map(parts).collect();
     let has_calls = parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
-    let refused = list(output).iter().flat_map(|item| list(&item["content"])).any(is_refusal);
+    let refused = list(output).flat_map(|item| list(&item["content"])).any(is_refusal);
     let reply = Reply {
         id: some_text(&response["id"]),
         model: some_text(&response["model"]),
@@ -43,17 +43,14 @@ fn parts(item: &Value) -> Vec<Part> {
     match item["type"].as_str() {
         Some("message") => match &item["content"] {
             Value::String(text) => vec![Part::Text(text.clone())],
-            content => list(content)
-                .iter()
-                .map(content_text)
-                .filter(|text| !text.is_empty())
-                .map(Part::Text)
-                .collect(),
+            content => {
+                list(content).map(content_text).filter(|text| !text.is_empty()).map(Part::Text).collect()
+            }
         },
         Some("function_call") => vec![Part::ToolCall(ToolCall {
             id: call_id(item),
             name: text(&item["name"]),
-            arguments: text(&item["arguments"]),
+            arguments: written(&item["arguments"]),
         })],
         Some("reasoning") => {
             vec![Part::Reasoning { text: thought(item), signature: signature(item) }]
@@ -74,7 +71,7 @@ fn call_id(item: &Value) -> String {
 
 /// The summary, or the reasoning itself if the server sends it.
 fn thought(item: &Value) -> String {
-    let texts = |value| list(value).iter().map(|part| text(&part["text"])).collect::<Vec<_>>();
+    let texts = |value| list(value).map(|part| text(&part["text"])).collect::<Vec<_>>();
     let summary = texts(&item["summary"]);
     if summary.is_empty() { texts(&item["content"]).concat() } else { summary.join("\n\n") }
 }
@@ -210,7 +207,7 @@ impl Decoder {
         match whole["type"].as_str() {
             Some("message") if streamed => {}
             Some("message") => {
-                for (content, at) in list(&whole["content"]).iter().zip(0..) {
+                for (content, at) in list(&whole["content"]).zip(0..) {
                     self.refused |= is_refusal(content);
                     deltas.push(Delta::Text { part: text_part(item, at), text: content_text(content) });
                 }
@@ -218,7 +215,7 @@ impl Decoder {
             Some("function_call") => {
                 self.has_calls = true;
                 let (id, name) = (Some(call_id(whole)), some_text(&whole["name"]));
-                let arguments = if streamed { String::new() } else { text(&whole["arguments"]) };
+                let arguments = if streamed { String::new() } else { written(&whole["arguments"]) };
                 deltas.push(Delta::ToolCall { part, id, name, arguments });
             }
             Some("reasoning") => {
