@@ -66,11 +66,7 @@ fn every_kind() -> Chain<Prompt, Message> {
             "call" => {
                 reply.finish_reason = Some(FinishReason::ToolCalls);
                 let call = ToolCall { id: "c1".into(), name: "now".into(), arguments: "{}".into() };
-                Message {
-                    role: fanweave_core::Role::Assistant,
-                    parts: vec![Part::ToolCall(call)],
-                    reply: None,
-                }
+                Message::from_parts(fanweave_core::Role::Assistant, vec![Part::ToolCall(call)])
             }
             "raw" => {
                 reply.raw =

@@ -216,7 +216,7 @@ impl Fold {
             .map(|(_, part)| part)
             .filter(|part| !matches!(part, Part::Text(text) if text.is_empty()))
             .collect();
-        Message { role: Role::Assistant, parts, reply: Some(Box::new(self.reply)) }
+        Message { reply: Some(Box::new(self.reply)), ..Message::from_parts(Role::Assistant, parts) }
     }
 
     /// Returns true once a finish reason has arrived.

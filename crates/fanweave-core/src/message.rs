@@ -1,5 +1,7 @@
 //! Messages to and from a model, independent of any provider's format.
 
+mod build;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -32,6 +34,10 @@ pub struct Message {
     pub role: Role,
     /// The content, in order.
     pub parts: Vec<Part>,
+    /// The name of the author, where several authors have the same role. Default: none. Sent to the providers
+    /// whose messages have a name, and omitted for the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Box<str>>,
     /// The reply of the provider. Only on messages that a model produced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<Box<Reply>>,
@@ -40,7 +46,12 @@ pub struct Message {
 impl Message {
     /// A message of one text.
     pub fn new(role: Role, text: impl Into<String>) -> Self {
-        Self { role, parts: vec![Part::Text(text.into())], reply: None }
+        Self::from_parts(role, vec![Part::Text(text.into())])
+    }
+
+    /// A message of these parts.
+    pub const fn from_parts(role: Role, parts: Vec<Part>) -> Self {
+        Self { role, parts, name: None, reply: None }
     }
 
     /// An instruction for the whole conversation.

@@ -60,7 +60,7 @@ impl<R: Reader> Protocol for OneShot<R> {
     fn response(&self, body: &[u8]) -> Result<Message> {
         let answer = self.reader.response(body)?;
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
-        Ok(Message { role: Role::Assistant, parts: Vec::new(), reply: None })
+        Ok(Message::from_parts(Role::Assistant, Vec::new()))
     }
 
     fn decoder(&self) -> Box<dyn StreamDecoder> {

@@ -134,7 +134,7 @@ impl Sim {
             attempts: 1,
             ..Reply::default()
         };
-        Ok(Message { role: Role::Assistant, parts, reply: Some(Box::new(reply)) })
+        Ok(Message { reply: Some(Box::new(reply)), ..Message::from_parts(Role::Assistant, parts) })
     }
 
     fn time_of(&self, tokens: u32) -> Duration {

@@ -4,7 +4,7 @@
 //! unknown fields of the body in [`Parameters::extra`]. Only `stream` (a batch does not stream) and the
 //! `name` of a message are dropped.
 
-use fanweave_core::{Media, Message, Parameters, Part, Prompt, Reply, ResponseFormat, Role};
+use fanweave_core::{Media, Message, Parameters, Part, Prompt, ResponseFormat, Role};
 use fanweave_core::{ToolCall, ToolChoice, ToolResult, ToolSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -190,7 +190,7 @@ impl WireMessage {
         if parts.is_empty() && role != Role::Assistant {
             return Err("`content` is missing".to_owned());
         }
-        Ok(Message { role, parts, reply: None::<Box<Reply>> })
+        Ok(Message::from_parts(role, parts))
     }
 }
 

@@ -217,11 +217,7 @@ impl Chat {
                         content: content.render(vars)?,
                         is_error: false,
                     };
-                    messages.push(Message {
-                        role: Role::Tool,
-                        parts: vec![Part::ToolResult(result)],
-                        reply: None,
-                    });
+                    messages.push(Message::from_parts(Role::Tool, vec![Part::ToolResult(result)]));
                 }
                 Entry::Messages { name, optional, last } => {
                     let given = match vars.get(name) {

@@ -133,7 +133,7 @@ impl RunTools {
             let results = self.with.tools.execute_or_raise(transcript.answer(), cx).await?;
             failed_rounds = if results.iter().all(|result| result.is_error) { failed_rounds + 1 } else { 0 };
             let parts = results.into_iter().map(Part::ToolResult).collect();
-            transcript.messages.push(Message { role: Role::Tool, parts, reply: None });
+            transcript.messages.push(Message::from_parts(Role::Tool, parts));
             if failed_rounds >= self.max_failures.get() {
                 return Err(self.too_many_failures(transcript));
             }

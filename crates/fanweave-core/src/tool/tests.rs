@@ -92,7 +92,10 @@ fn asks(calls: &[(&str, &str)]) -> Message {
         let (name, arguments) = ((*name).to_owned(), (*arguments).to_owned());
         Part::ToolCall(ToolCall { id: format!("call_{i}"), name, arguments })
     });
-    Message { role: Role::Assistant, parts: parts.collect(), reply: Some(reply(FinishReason::ToolCalls)) }
+    Message {
+        reply: Some(reply(FinishReason::ToolCalls)),
+        ..Message::from_parts(Role::Assistant, parts.collect())
+    }
 }
 
 fn says(text: &str) -> Message {

@@ -55,7 +55,7 @@ impl Transcript {
 
     /// The last message: the model's answer, if the run succeeded. An empty message without messages.
     pub fn answer(&self) -> &Message {
-        static NOTHING: Message = Message { role: crate::Role::Assistant, parts: Vec::new(), reply: None };
+        static NOTHING: Message = Message::from_parts(crate::Role::Assistant, Vec::new());
         self.messages.last().unwrap_or(&NOTHING)
     }
 

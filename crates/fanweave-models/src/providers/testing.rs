@@ -42,7 +42,7 @@ pub(super) fn decode(protocol: &dyn Protocol, chunks: &[&[u8]]) -> Result<(Messa
 }
 
 pub(super) fn with_parts(role: Role, parts: Vec<Part>) -> Message {
-    Message { role, parts, reply: None }
+    Message::from_parts(role, parts)
 }
 
 pub(super) fn call(id: &str, arguments: &str) -> Part {

@@ -196,7 +196,7 @@ async fn one_or_several_tools_are_called_and_their_results_are_sent_back() {
                     Part::ToolResult(ToolResult { id: id.clone(), content, is_error: false })
                 };
                 let results = called.iter().map(|call| result(&call.id)).collect();
-                let results = Message { role: Role::Tool, parts: results, reply: None };
+                let results = Message::from_parts(Role::Tool, results);
                 let next = Prompt::new([Message::user(question), message, results]);
                 let said = model.invoke(next).await.unwrap();
                 assert!(said.text().contains("18 degrees"), "{dialect:?}: {}", said.text());

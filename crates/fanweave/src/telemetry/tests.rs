@@ -9,7 +9,7 @@ use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData
 use opentelemetry::metrics::MeterProvider;
 
 use super::*;
-use crate::model::fake::Fake;
+use crate::model::fake::{Answer, Fake};
 use crate::{
     Chain, Context, Error, ErrorKind, Parameters, Prompt, chain, embedder, model, parallel, prompt, step,
     text, vars,
@@ -139,7 +139,7 @@ async fn a_streamed_call_tells_the_time_to_its_first_piece_and_content_only_wher
 #[tokio::test(start_paused = true)]
 async fn a_failure_says_why_and_a_step_that_is_dropped_leaves_no_span_open() {
     let exported = Exported::new();
-    let fails = chain(Fake::script::<&str>([Err(Error::new(ErrorKind::Overloaded, "come back later"))]));
+    let fails = chain(Fake::script([Answer::error(Error::new(ErrorKind::Overloaded, "come back later"))]));
     exported.watch(fails.named("outer"), false).invoke(Prompt::from("x")).await.unwrap_err();
 
     let slow = chain(Fake::echo().latency(Duration::from_secs(60))) | text();

@@ -33,7 +33,7 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
         ..Reply::default()
     };
     let parts = parts.into_iter().filter(|part| !matches!(part, Part::Text(text) if text.is_empty()));
-    Ok(Message { role: Role::Assistant, parts: parts.collect(), reply: Some(Box::new(reply)) })
+    Ok(Message { reply: Some(Box::new(reply)), ..Message::from_parts(Role::Assistant, parts.collect()) })
 }
 
 fn part(block: &Value) -> Part {

@@ -36,11 +36,8 @@ pub(super) fn messages(body: &[u8], prompts: usize, vendor: &str) -> Result<Vec<
                 ..Reply::default()
             };
             let text_part = some_text(&choice["text"]).map(Part::Text);
-            Ok(Message {
-                role: Role::Assistant,
-                parts: text_part.into_iter().collect(),
-                reply: Some(Box::new(reply)),
-            })
+            let message = Message::from_parts(Role::Assistant, text_part.into_iter().collect());
+            Ok(Message { reply: Some(Box::new(reply)), ..message })
         })
         .collect()
 }

@@ -77,7 +77,8 @@ impl Protocol for ChatCompletions {
         if !said.refusal.is_empty() {
             reply.finish_reason = Some(FinishReason::Refusal);
         }
-        let message = Message { role: Role::Assistant, parts: parts(said), reply: Some(Box::new(reply)) };
+        let message =
+            Message { reply: Some(Box::new(reply)), ..Message::from_parts(Role::Assistant, parts(said)) };
         match failed {
             Some(error) if message.parts.is_empty() => Err(error),
             Some(error) => Err(error.with_partial(message)),

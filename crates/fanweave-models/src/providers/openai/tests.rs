@@ -38,7 +38,7 @@ fn wire(messages: &[Message]) -> Value {
 }
 
 fn with_parts(role: Role, parts: Vec<Part>) -> Message {
-    Message { role, parts, reply: None }
+    Message::from_parts(role, parts)
 }
 
 fn call(id: &str, arguments: &str) -> Part {

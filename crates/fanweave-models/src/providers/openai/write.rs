@@ -94,6 +94,8 @@ impl<'a> Request<'a> {
 struct WireMessage<'a> {
     role: &'static str,
     content: Option<WireContent<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<WireToolCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -186,6 +188,7 @@ fn messages(messages: &[Message]) -> Result<Vec<WireMessage<'_>>> {
         wire.extend(results.map(|result| WireMessage {
             role: "tool",
             content: Some(WireContent::Text(Cow::Borrowed(&result.content))),
+            name: None,
             tool_calls: Vec::new(),
             tool_call_id: Some(&result.id),
         }));
@@ -194,6 +197,7 @@ fn messages(messages: &[Message]) -> Result<Vec<WireMessage<'_>>> {
             wire.push(WireMessage {
                 role: role(message.role)?,
                 content: content(message)?,
+                name: message.name.as_deref(),
                 tool_calls: message.tool_calls().map(Into::into).collect(),
                 tool_call_id: None,
             });

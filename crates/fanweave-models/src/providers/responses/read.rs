@@ -31,7 +31,7 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
         usage: usage(&response["usage"]),
         ..Reply::default()
     };
-    Ok(Message { role: Role::Assistant, parts, reply: Some(Box::new(reply)) })
+    Ok(Message { reply: Some(Box::new(reply)), ..Message::from_parts(Role::Assistant, parts) })
 }
 
 fn is_refusal(content: &Value) -> bool {
