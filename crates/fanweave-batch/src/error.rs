@@ -81,6 +81,24 @@ impl Error {
         Self { kind: ErrorKind::Io, message, advice, source: Some(source) }
     }
 
+    /// An error of a source or another part from outside. Its message is `doing: cause`, its kind
+    /// [`Io`](ErrorKind::Io).
+    ///
+    /// ```
+    /// use fanweave_batch::Error;
+    ///
+    /// let error = Error::external("cannot read the table users", "the server has gone away");
+    /// assert_eq!(error.to_string(), "cannot read the table users: the server has gone away");
+    /// ```
+    pub fn external(
+        doing: impl fmt::Display,
+        cause: impl Into<Box<dyn StdError + Send + Sync + 'static>>,
+    ) -> Self {
+        let cause = cause.into();
+        let error = Self::new(ErrorKind::Io, format!("{doing}: {cause}"));
+        Self { source: Some(io::Error::other(cause)), ..error }
+    }
+
     /// Appends context to the message.
     pub(crate) fn adding(mut self, more: &str) -> Self {
         self.message.push_str("; ");

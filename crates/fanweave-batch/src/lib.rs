@@ -1,5 +1,5 @@
-//! Runs any fanweave chain over the rows of a file, with results in input order, bounded memory, and resume
-//! after a crash.
+//! Runs any fanweave chain over the rows of a file or of any other source, with results in input order,
+//! bounded memory, and resume after a crash.
 //!
 //! A [`BatchJob`] reads rows from a [`Source`], skips those that the journal already has, keeps at most
 //! [`Settings::concurrency`] rows in flight, journals each result before reporting it, and writes the results
@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! Source -> minus journalled -> rows in flight -> recorder -> output in order
-//! (reader, a thread)            (window, tasks)   (a thread: journal, order, sink)
+//! (feed)                        (window, tasks)   (a thread: journal, order, sink)
 //! ```
 //!
 //! Batches of a program's own inputs, from memory and to memory, get a journal with [`JournalExt`].
@@ -15,7 +15,7 @@
 //! Because of the journal, no call is paid for twice. There is one exception: a call that the provider had
 //! finished, but that was not yet journalled when the process was killed, is made a second time on resume.
 //!
-//! To read the code, start with `run`, then follow a row through `reader`, `window` and `recorder`.
+//! To read the code, start with `run`, then follow a row through `feed`, `window` and `recorder`.
 
 mod advice;
 mod answer;
@@ -24,6 +24,7 @@ mod dedupe;
 mod disk;
 mod error;
 mod failing;
+mod feed;
 mod fingerprint;
 mod histogram;
 mod journal;
@@ -34,12 +35,12 @@ mod order;
 mod output;
 mod progress;
 mod queue;
-mod reader;
 mod recorded;
 mod recorder;
 mod refusals;
 mod render;
 mod row;
+mod rows;
 mod run;
 mod run_map;
 mod settings;
@@ -60,9 +61,10 @@ pub use output::{Output, OutputFormat};
 pub use progress::{InFlight, Progress, Snapshot};
 pub use recorded::{CallTimes, RowRecord, RunRecord};
 pub use render::Render;
+pub use rows::{InputRow, RowKey, RowSource};
 pub use run::BatchJob;
 pub use settings::Settings;
-pub use source::{Input, InputFormat, Item, MAX_LINE, Source};
+pub use source::{Input, InputFormat, MAX_LINE, Source};
 pub use summary::{FailureGroup, Summary};
 pub use tokio_util::sync::CancellationToken;
 pub use via::{BatchApi, BatchLimits, BatchState};

@@ -59,7 +59,7 @@ impl Open {
         if let Output::File(path) = output {
             output::check(path, source.path(), settings.fresh)?;
         }
-        let hash = self.scan(source)?;
+        let hash = self.scan(source)?.or(source.identity().map(|identity| identity.0));
         let (journal, mut previous) = match output {
             Output::File(path) => self.journal(&output::journal_path(path), source, hash)?,
             _ => (Journal::temporary(&self.disk)?, PreviousRun::default()),
@@ -77,13 +77,14 @@ impl Open {
         Ok((JournalWriter::new(journal, sink, unordered, self.progress), previous))
     }
 
-    /// Counts and hashes the rows of a file. Returns `None` for standard input, which can be read only once.
+    /// Counts and hashes the rows of a file. Returns `None` for other sources: standard input, for example,
+    /// can be read only once.
     fn scan(&self, source: &Source) -> Result<Option<Key>> {
-        let Some(path) = source.path() else { return Ok(None) };
+        let (Some(path), Some(format)) = (source.path(), source.format()) else { return Ok(None) };
         let limit = self.settings.limit.unwrap_or(u64::MAX);
         // Rows that will not run need not be readable.
         let strict = if self.settings.strict { limit } else { 0 };
-        let InputScan { rows, hash } = InputScan::of(path, source.format(), strict)?;
+        let InputScan { rows, hash } = InputScan::of(path, format, strict)?;
         if rows == 0 {
             return Err(Error::usage(format!("{}: the file has a header but no rows", source.name())));
         }
@@ -92,7 +93,8 @@ impl Open {
     }
 
     fn journal(&self, path: &Path, source: &Source, hash: Option<Key>) -> Result<(Journal, PreviousRun)> {
-        let fingerprint = self.fingerprint.clone().set("input format", source.format().to_string());
+        let format = source.format().map_or_else(|| "rows".to_owned(), |format| format.to_string());
+        let fingerprint = self.fingerprint.clone().set("input format", format);
         let manifest = Manifest::new(fingerprint, hash).of_file(source.path());
         let Settings { fresh, changed_input, .. } = self.settings;
         let (journal, mut previous) = Journal::open(&self.disk, path, &manifest, fresh, changed_input)?;

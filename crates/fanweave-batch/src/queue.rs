@@ -9,7 +9,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::timeout;
 
 use crate::Result;
-use crate::reader::Job;
+use crate::feed::Job;
 
 /// Maximum number of skipped rows in the queue.
 const MAX_SKIPPED: usize = 256;

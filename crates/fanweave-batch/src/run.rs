@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::IntoAnswer;
 use crate::dedupe::Dedupe;
 use crate::disk::Disk;
+use crate::feed::Feed;
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::open::Open;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::reader::Reader;
 use crate::recorder::Recorder;
 use crate::row::{Prepare, RequestKey, RowRun};
 use crate::settings::Settings;
@@ -190,7 +190,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         let (jobs, inbox) = mpsc::channel(settings.concurrency.get().min(AHEAD));
         let is_file = source.path().is_some();
         let answered = Arc::new(OnceLock::new());
-        let reader = Reader {
+        let feed = Feed {
             source,
             done: previous.done,
             limit: settings.limit.unwrap_or(u64::MAX),
@@ -198,8 +198,9 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             jobs,
             recorder: recorder.weak(),
             answered: answered.clone(),
+            progress: progress.clone(),
         };
-        let read = reader.spawn()?;
+        let reading = feed.start()?;
 
         let drain = stop.child_token();
         let around = cx.clone();
@@ -232,8 +233,9 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             is_last,
         };
         let mut window = Window::new(row, recorder, inbox, terms);
-        window.run(&stop, &around).await?;
-        if is_file {
+        let (ended, read) = reading.during(window.run(&stop, &around)).await;
+        ended?;
+        if is_file && let Some(read) = read {
             // The output also includes finished rows after the position at which the run was stopped.
             let _ = read.await;
         }

@@ -30,7 +30,7 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
         args.model.cache = None;
     }
     let source = open(&args.input, args.input_format.as_deref())?;
-    if source.format() == InputFormat::OpenAi && args.prompt.is_some() {
+    if source.format() == Some(InputFormat::OpenAi) && args.prompt.is_some() {
         return Err(Failure::usage(
             "--prompt cannot be used with an OpenAI batch file: its rows are complete requests",
         )
@@ -39,7 +39,7 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
     if args.json {
         one_on_stdout(&args.output)?;
     }
-    let keep_raw = source.format() == InputFormat::OpenAi;
+    let keep_raw = source.format() == Some(InputFormat::OpenAi);
     let mut routed = route(&args, &program.config, keep_raw)?;
     let (render, mut fingerprint) = templates(&args)?;
     let prices = cost::prices(args.prices.as_deref())?;

@@ -44,13 +44,13 @@ impl OutputFormat {
     }
 
     /// Format inferred from the output's file extension, or from the input format.
-    pub(crate) fn detect(output: Option<&Path>, input: InputFormat) -> Self {
+    pub(crate) fn detect(output: Option<&Path>, input: Option<InputFormat>) -> Self {
         let extension =
             output.and_then(Path::extension).and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
         match extension.as_deref() {
             Some("csv") => OutputFormat::Csv,
             Some("parquet") => OutputFormat::Parquet,
-            _ if input == InputFormat::OpenAi => OutputFormat::OpenAi,
+            _ if input == Some(InputFormat::OpenAi) => OutputFormat::OpenAi,
             _ => OutputFormat::Jsonl,
         }
     }

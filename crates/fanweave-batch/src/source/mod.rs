@@ -1,6 +1,7 @@
-//! Sources of rows: a file or standard input, read lazily, one row at a time.
+//! Sources of rows: a file or standard input, read lazily, one row at a time, or rows from outside.
 //!
-//! A row that cannot be read is an [`Item`] with an error as its input: it fails, and the rows after it run.
+//! A row that cannot be read is an [`InputRow`] with an error as its input: it fails, and the rows after it
+//! run.
 
 mod chat;
 mod encoding;
@@ -22,7 +23,8 @@ use std::hash::BuildHasher;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use fanweave_core::{ErrorKind as RowErrorKind, Prompt, Vars, closest};
+use fanweave_core::{ErrorKind as RowErrorKind, Prompt, Vars, blocking, closest};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub(crate) use chat::Body;
@@ -31,6 +33,7 @@ pub use lines::MAX_LINE;
 pub(crate) use scan::{InputScan, refuse};
 
 use crate::key::Key;
+use crate::rows::{DynRowSource, InputRow, Listed, RowKey, RowSource};
 use crate::{Error, Result};
 use lines::LineReader;
 use table::Table;
@@ -39,16 +42,17 @@ use table::Table;
 const STDIN: &str = "standard input";
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// The rows of a file or of standard input, one by one. Memory does not grow with their number.
+/// The rows of a batch, one by one: those of a file or of standard input, of an iterator, or of a
+/// [`RowSource`]. Memory does not grow with their number.
 ///
-/// A UTF-8 byte order mark, CR LF line ends, blank lines and a last line without a newline are accepted.
-/// UTF-16 and UTF-32 text, and binary data, are rejected.
+/// In files, a UTF-8 byte order mark, CR LF line ends, blank lines and a last line without a newline are
+/// accepted. UTF-16 and UTF-32 text, and binary data, are rejected.
 ///
 /// ```
 /// use fanweave::batch::{InputFormat, Input, Source};
 ///
 /// let mut rows = Source::from_reader("example", "What is rain?\n\nAnd snow?".as_bytes(), None)?;
-/// assert_eq!(rows.format(), InputFormat::Text);
+/// assert_eq!(rows.format(), Some(InputFormat::Text));
 /// let row = rows.nth(1).expect("two rows")?;
 /// assert_eq!((row.index, row.line), (1, 3));
 /// assert_eq!(row.input.unwrap(), Input::Text("And snow?".into()));
@@ -57,7 +61,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 pub struct Source {
     name: String,
     path: Option<PathBuf>,
-    format: InputFormat,
+    /// `None` for rows from outside.
+    format: Option<InputFormat>,
     rows: Rows,
     index: u64,
     /// Hash and line of each `custom_id` seen. The hashes have 64 bits and a random key: with a million ids,
@@ -71,32 +76,14 @@ enum Rows {
     Table(Box<Table>),
     #[cfg(feature = "parquet")]
     Parquet(Box<parquet::Rows>),
+    /// Rows from outside.
+    Own {
+        source: Box<dyn DynRowSource>,
+        /// Set if reading a row may block its thread.
+        may_block: bool,
+    },
     /// The source ended with a record after which nothing can be read.
     Ended,
-}
-
-/// One row of a source.
-///
-/// ```
-/// use fanweave::batch::Source;
-///
-/// let rows = Source::from_reader("example", r#"{"id": 7, "topic": "bears"}"#.as_bytes(), None)?;
-/// let ids: Vec<_> = rows.map(|row| row.map(|row| row.id)).collect::<Result<_, _>>()?;
-/// assert_eq!(ids, [Some("7".to_owned())]);
-/// # Ok::<_, fanweave::batch::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct Item {
-    /// Index of the row, from 0. Blank lines do not count.
-    pub index: u64,
-    /// Line of the file on which the row begins, from 1. In a Parquet file, the number of the row, from 1.
-    pub line: u64,
-    /// Its `custom_id`, or otherwise its `id`.
-    pub id: Option<String>,
-    /// Contents of the row, or the error that occurred while reading it.
-    pub input: fanweave_core::Result<Input>,
-    /// Its key in a journal, before equal rows are distinguished.
-    pub(crate) content: Key,
 }
 
 /// Contents of a row.
@@ -108,7 +95,8 @@ pub struct Item {
 /// assert_eq!(prompt.last_user_text(), "Name a bear.");
 /// # Ok::<_, fanweave::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Input {
     /// A complete request: messages and parameters.
@@ -142,7 +130,7 @@ impl Source {
             }
         }
         let reader = Box::new(BufReader::with_capacity(1 << 16, file));
-        Self::new(path.display().to_string(), is_file.then(|| path.to_owned()), reader, format)
+        Self::read(path.display().to_string(), is_file.then(|| path.to_owned()), reader, format)
     }
 
     /// Reads standard input. Blocks until its first line is available.
@@ -150,7 +138,7 @@ impl Source {
     /// # Errors
     /// Those of [`open`](Self::open).
     pub fn stdin(format: Option<InputFormat>) -> Result<Self> {
-        Self::new(STDIN.to_owned(), None, Box::new(BufReader::new(io::stdin())), format)
+        Self::read(STDIN.to_owned(), None, Box::new(BufReader::new(io::stdin())), format)
     }
 
     /// Reads from any reader. `name` is its name in messages.
@@ -162,7 +150,7 @@ impl Source {
         reader: impl Read + Send + 'static,
         format: Option<InputFormat>,
     ) -> Result<Self> {
-        Self::new(name.into(), None, Box::new(BufReader::new(reader)), format)
+        Self::read(name.into(), None, Box::new(BufReader::new(reader)), format)
     }
 
     #[cfg(feature = "parquet")]
@@ -170,7 +158,7 @@ impl Source {
         let rows = Rows::Parquet(Box::new(parquet::Rows::open(file, path)?));
         let (ids, hasher) = (HashMap::new(), RandomState::new());
         let (name, path) = (path.display().to_string(), Some(path.to_owned()));
-        Ok(Self { name, path, format: InputFormat::Parquet, rows, index: 0, ids, hasher })
+        Ok(Self { name, path, format: Some(InputFormat::Parquet), rows, index: 0, ids, hasher })
     }
 
     #[cfg(not(feature = "parquet"))]
@@ -178,7 +166,51 @@ impl Source {
         Err(Error::without_parquet())
     }
 
-    fn new(
+    /// Rows of an iterator, from memory. `name` is their name in messages. The iterator runs on a thread of
+    /// its own, ahead of the calls, and may block.
+    ///
+    /// ```
+    /// use fanweave_batch::{BatchJob, Output, Render, Source};
+    /// use fanweave_core::{chain, model::fake::Fake};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> fanweave_batch::Result<()> {
+    /// let source = Source::rows("bears", ["Name a bear.", "Name another bear."]);
+    /// let output = Output::Writer(Box::new(std::io::sink()));
+    /// let summary = BatchJob::new(source, Render::default(), chain(Fake::echo()), output).run().await?;
+    /// assert_eq!((summary.ok, summary.left), (2, Some(0)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rows<T: Into<Input>, R>(name: impl Into<String>, rows: R) -> Self
+    where
+        R: IntoIterator<Item = T>,
+        R::IntoIter: Send + 'static,
+    {
+        Self::blocking(Listed { name: name.into(), rows: rows.into_iter() })
+    }
+
+    /// Rows of a source from outside, read in the task of the run: reading a row must not block. A stopped
+    /// run does not wait for further rows, also not for those that have a result.
+    pub fn new(source: impl RowSource) -> Self {
+        Self::own(source, false)
+    }
+
+    /// Rows of a source from outside that may block, read on a thread of their own. The futures of such a
+    /// source run without a runtime: they must not wait for timers, sockets or tasks of one. A thread that
+    /// blocks when the run ends continues until its row has been read.
+    pub fn blocking(source: impl RowSource) -> Self {
+        Self::own(source, true)
+    }
+
+    fn own(source: impl RowSource, may_block: bool) -> Self {
+        let name = source.name().to_owned();
+        let rows = Rows::Own { source: Box::new(source), may_block };
+        let (ids, hasher) = (HashMap::new(), RandomState::new());
+        Self { name, path: None, format: None, rows, index: 0, ids, hasher }
+    }
+
+    fn read(
         name: String,
         path: Option<PathBuf>,
         mut reader: Box<dyn BufRead + Send>,
@@ -214,11 +246,11 @@ impl Source {
             _ => Rows::Lines(LineReader::new(reader, MAX_LINE)),
         };
         let (ids, hasher) = (HashMap::new(), RandomState::new());
-        Ok(Self { name, path, format, rows, index: 0, ids, hasher })
+        Ok(Self { name, path, format: Some(format), rows, index: 0, ids, hasher })
     }
 
-    /// Format in which the rows are read.
-    pub fn format(&self) -> InputFormat {
+    /// Format in which the rows are read. `None` for rows of an iterator or a [`RowSource`].
+    pub fn format(&self) -> Option<InputFormat> {
         self.format
     }
 
@@ -232,14 +264,51 @@ impl Source {
         self.path.as_deref()
     }
 
-    fn read(&mut self) -> io::Result<Option<Item>> {
+    /// Identity of all rows together, if it is known without reading them.
+    pub(crate) fn identity(&self) -> Option<RowKey> {
+        if let Rows::Own { source, .. } = &self.rows { source.identity() } else { None }
+    }
+
+    /// Returns true if reading a row may block the thread.
+    pub(crate) fn may_block(&self) -> bool {
+        !matches!(self.rows, Rows::Own { may_block: false, .. })
+    }
+
+    /// Number of rows, if a source from outside knows it.
+    pub(crate) async fn total(&mut self) -> Result<Option<u64>> {
+        if let Rows::Own { source, .. } = &mut self.rows { source.total().await } else { Ok(None) }
+    }
+
+    /// The next row. Rows of files are read without waiting.
+    pub(crate) async fn next_row(&mut self) -> Option<Result<InputRow>> {
+        let Rows::Own { source, .. } = &mut self.rows else { return self.next_line() };
+        let row = source.next().await.transpose()?;
+        if row.is_err() {
+            self.rows = Rows::Ended;
+        }
+        let index = self.index;
+        self.index += 1;
+        Some(row.map(|row| row.numbered(index)))
+    }
+
+    /// The next row of a file.
+    fn next_line(&mut self) -> Option<Result<InputRow>> {
+        let row = self.read_line().map_err(|e| {
+            self.rows = Rows::Ended;
+            Error::io("continue reading", Path::new(&self.name), e)
+        });
+        row.transpose()
+    }
+
+    fn read_line(&mut self) -> io::Result<Option<InputRow>> {
+        let Some(format) = self.format else { return Ok(None) };
         let index = self.index;
         let (line, id, content, input) = match &mut self.rows {
-            Rows::Ended => return Ok(None),
+            Rows::Ended | Rows::Own { .. } => return Ok(None),
             Rows::Lines(lines) => {
                 let Some(line) = lines.next()? else { return Ok(None) };
-                let (id, input) = read_line(self.format, line.bytes);
-                let content = content_of(self.format, line.bytes, id.as_deref(), &input);
+                let (id, input) = read_line(format, line.bytes);
+                let content = content_of(format, line.bytes, id.as_deref(), &input);
                 (line.number, id, content, input)
             }
             #[cfg(feature = "parquet")]
@@ -272,16 +341,16 @@ impl Source {
         self.index += 1;
         let input = input.and_then(|input| self.check_id(id.as_deref(), line).map(|()| input));
         let input = input.map_err(|e| {
-            let unit = if self.format == InputFormat::Parquet { "row" } else { "line" };
+            let unit = if format == InputFormat::Parquet { "row" } else { "line" };
             let message = format!("{} {unit} {line}: {e}", self.name);
             fanweave_core::Error::new(RowErrorKind::Input, message)
         });
-        Ok(Some(Item { index, line, id, input, content }))
+        Ok(Some(InputRow { index, line, id, input, key: Some(RowKey(content)) }))
     }
 
     /// Rejects a duplicate `custom_id`: results are identified by it, and OpenAI rejects duplicates too.
     fn check_id(&mut self, id: Option<&str>, line: u64) -> Result<(), String> {
-        let (InputFormat::OpenAi, Some(id)) = (self.format, id) else { return Ok(()) };
+        let (Some(InputFormat::OpenAi), Some(id)) = (self.format, id) else { return Ok(()) };
         match self.ids.entry(self.hasher.hash_one(id)) {
             Entry::Vacant(free) => {
                 free.insert(line);
@@ -298,15 +367,14 @@ impl Source {
 }
 
 impl Iterator for Source {
-    type Item = Result<Item>;
+    type Item = Result<InputRow>;
 
-    /// The next row. An error if reading fails; the source has then ended.
+    /// The next row. An error if reading fails; the source has then ended. Blocks, also for a [`RowSource`].
     fn next(&mut self) -> Option<Self::Item> {
-        let item = self.read().map_err(|e| {
-            self.rows = Rows::Ended;
-            Error::io("continue reading", Path::new(&self.name), e)
-        });
-        item.transpose()
+        if matches!(self.rows, Rows::Own { .. }) {
+            return blocking::wait(self.next_row());
+        }
+        self.next_line()
     }
 }
 
@@ -337,6 +405,39 @@ fn begin(reader: &mut impl BufRead, max_len: usize) -> io::Result<Vec<u8>> {
         if !begin[line.min(begin.len())..].trim_ascii().is_empty() {
             return Ok(begin);
         }
+    }
+}
+
+/// Content key of a row from outside.
+pub(crate) fn content_of_input(input: &Input) -> Key {
+    match input {
+        Input::Prompt(prompt) => Key::of_prompt(prompt),
+        Input::Vars(vars) => Key::of_object(vars.as_map()),
+        Input::Text(text) => Key::of(&[text.as_bytes()]),
+    }
+}
+
+impl From<&str> for Input {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Input {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Vars> for Input {
+    fn from(vars: Vars) -> Self {
+        Self::Vars(vars)
+    }
+}
+
+impl From<Prompt> for Input {
+    fn from(prompt: Prompt) -> Self {
+        Self::Prompt(Box::new(prompt))
     }
 }
 

@@ -7,8 +7,8 @@ fn rows(text: impl AsRef<[u8]>, format: Option<InputFormat>) -> Vec<String> {
     source.map(|row| show(&row.expect("it can be read"))).collect()
 }
 
-fn show(item: &Item) -> String {
-    let Item { index, line, id, input, .. } = item;
+fn show(item: &InputRow) -> String {
+    let InputRow { index, line, id, input, .. } = item;
     let input = match input {
         Ok(Input::Text(text)) => format!("text {text}"),
         Ok(Input::Vars(vars)) => serde_json::to_string(vars).unwrap(),
@@ -145,7 +145,7 @@ fn a_folder_and_a_missing_file_are_rejected_with_advice() {
 fn equal_rows_have_equal_content_and_a_header_is_part_of_it() {
     let content = |text: &'static str, format| -> Vec<Key> {
         let source = Source::from_reader("q", text.as_bytes(), Some(format)).unwrap();
-        source.map(|row| row.unwrap().content).collect()
+        source.map(|row| row.unwrap().content()).collect()
     };
     let text = content("a\nb\na \r\n", InputFormat::Text);
     assert!(text[0] == text[2] && text[0] != text[1]);

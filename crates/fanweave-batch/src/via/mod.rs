@@ -27,10 +27,10 @@ use tokio_util::sync::CancellationToken;
 pub use api::{BatchApi, BatchLimits, BatchState};
 
 use crate::answer::IntoAnswer;
+use crate::feed::{Feed, Job};
 use crate::journal::{Failure, Outcome, Part, PartState, PreviousRun, Record};
 use crate::key::Key;
 use crate::open::Open;
-use crate::reader::{Job, Reader};
 use crate::recorder::{Entry, Recorder};
 use crate::run::{AHEAD, BatchJob};
 use crate::summary::Summary;
@@ -112,7 +112,7 @@ impl BatchJob<Prompt, Message> {
         let recorder = Recorder::spawn(writer)?;
         let (jobs, inbox) = mpsc::channel(AHEAD);
         let is_file = source.path().is_some();
-        let reader = Reader {
+        let feed = Feed {
             source,
             done,
             limit: settings.limit.unwrap_or(u64::MAX),
@@ -120,8 +120,9 @@ impl BatchJob<Prompt, Message> {
             jobs,
             recorder: recorder.weak(),
             answered: Arc::default(),
+            progress: progress.clone(),
         };
-        let read = reader.spawn()?;
+        let reading = feed.start()?;
         let (waiting, parts) = (HashMap::new(), Parts::new(parts));
         let mut run = Run {
             api,
@@ -141,7 +142,7 @@ impl BatchJob<Prompt, Message> {
             run.confirm().await?;
             Ok(run.submit_all(inbox, prepare, &stop).await? && run.collect_all(&stop).await?)
         };
-        let collected: Result<bool> = work.await;
+        let (collected, read): (Result<bool>, _) = reading.during(work).await;
         let Run { recorder, failed_parts, .. } = run;
         let complete = match collected {
             Ok(complete) => complete,
@@ -153,7 +154,7 @@ impl BatchJob<Prompt, Message> {
             Err(error) if failed_parts.is_empty() => return Err(error),
             Err(error) => return Err(failed_parts.add_to(error)),
         };
-        if is_file {
+        if is_file && let Some(read) = read {
             // Rows after the position at which the run was stopped may have results of a previous run.
             let _ = read.await;
         }

@@ -1,0 +1,202 @@
+//! Feed: reads the source ahead of the calls, so that a slow disk, pipe or database does not delay answers.
+//!
+//! Files and blocking sources are read on a thread, other sources in the task of the run: no task of a run
+//! outlives it, and the recorder's thread can be joined when a run is dropped.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use futures::FutureExt;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::journal::Location;
+use crate::key::{Key, Occurrences};
+use crate::progress::Progress;
+use crate::recorder::Entry;
+use crate::rows::InputRow;
+use crate::source::{Input, InputFormat, Source, refuse};
+use crate::tally::Calls;
+use crate::{Error, ErrorKind, Result};
+
+/// A row to run.
+#[derive(Clone)]
+pub(crate) struct Job {
+    pub(crate) key: Key,
+    pub(crate) index: u64,
+    pub(crate) line: u64,
+    pub(crate) id: Option<String>,
+    pub(crate) input: fanweave_core::Result<Input>,
+    /// Number of times that it was requeued after an interrupted stream.
+    pub(crate) requeues: u8,
+    /// Totals of its earlier calls.
+    pub(crate) earlier: Calls,
+}
+
+/// Reads rows from the source: sends finished ones to the recorder, and the others to the window.
+pub(crate) struct Feed {
+    pub(crate) source: Source,
+    pub(crate) done: HashMap<Key, Location>,
+    pub(crate) limit: u64,
+    pub(crate) strict: bool,
+    pub(crate) jobs: mpsc::Sender<Result<Job>>,
+    pub(crate) recorder: mpsc::WeakSender<Entry>,
+    /// Set to the first row that a previous run answered.
+    pub(crate) answered: Arc<OnceLock<Job>>,
+    pub(crate) progress: Arc<Progress>,
+}
+
+/// A feed that was started.
+pub(crate) enum Reading {
+    /// Runs on its thread. Resolves when the last row has been read.
+    Thread(oneshot::Receiver<()>),
+    /// Runs in the task of the run.
+    InTask(Box<Feed>),
+}
+
+impl Feed {
+    /// Starts the thread, if the source is read on one.
+    ///
+    /// The thread ends with the source, or soon after the receiver of its rows is dropped. A thread that
+    /// waits for a pipe ends with the pipe.
+    pub(crate) fn start(self) -> Result<Reading> {
+        if !self.source.may_block() {
+            return Ok(Reading::InTask(Box::new(self)));
+        }
+        let (ended, end) = oneshot::channel();
+        let (jobs, name) = (self.jobs.clone(), self.source.name().to_owned());
+        let work = move || {
+            // A panic must not look like the end of the source.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| park_until_done(self.run()))) {
+                let _ = jobs.blocking_send(Err(panicked(&name, &*panic)));
+            }
+            drop(ended);
+        };
+        let thread = thread::Builder::new().name("fanweave-reader".into()).spawn(work);
+        thread.map_err(|e| Error::io("start the thread", "thread".as_ref(), e))?;
+        Ok(Reading::Thread(end))
+    }
+
+    async fn run(mut self) {
+        match self.source.total().await {
+            Ok(Some(rows)) => self.progress.set_total(self.limit.min(rows)),
+            Ok(None) => {}
+            Err(error) => {
+                let _ = self.jobs.send(Err(error)).await;
+                return;
+            }
+        }
+        let mut seen = Occurrences::default();
+        let mut admitting = true;
+        // A stopped run still needs the finished rows, because its output contains them all.
+        while admitting || !self.done.is_empty() {
+            let Some(row) = self.source.next_row().await else { return };
+            match row {
+                Ok(row) if row.index >= self.limit => return,
+                Ok(row) => {
+                    let key = self.key(&mut seen, &row);
+                    if let Some(location) = self.done.remove(&key) {
+                        let entry = Entry::Resumed { index: row.index, line: row.line, location };
+                        if location.ok && row.input.is_ok() && self.answered.get().is_none() {
+                            let _ = self.answered.set(job(key, row));
+                        }
+                        let Some(recorder) = self.recorder.upgrade() else { return };
+                        if recorder.send(entry).await.is_err() {
+                            return;
+                        }
+                    } else if admitting {
+                        admitting = self.admit(key, row).await;
+                    } else if self.recorder.strong_count() == 0 {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    let _ = self.jobs.send(Err(error)).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn key(&self, seen: &mut Occurrences, row: &InputRow) -> Key {
+        match (self.source.format(), &row.input) {
+            // Rows of an OpenAI batch have unique ids, so no two are equal, and no table of them is needed.
+            (Some(InputFormat::OpenAi), Ok(_)) => row.content(),
+            // An invalid row, however, may have the same content as a valid one.
+            (Some(InputFormat::OpenAi), Err(_)) => seen.next(row.content().and(&Key::of(&[b"refused"]))),
+            _ => seen.next(row.content()),
+        }
+    }
+
+    /// Sends a row to the window. Returns false if it takes no more.
+    async fn admit(&self, key: Key, row: InputRow) -> bool {
+        let job = job(key, row);
+        let job = if self.strict { strict(job) } else { Ok(job) };
+        let refused = job.is_err();
+        self.jobs.send(job).await.is_ok() && !refused
+    }
+}
+
+impl Reading {
+    /// Completes `work`, and reads rows meanwhile. Returns the end of the thread, if there is one; a feed
+    /// without a thread has ended.
+    pub(crate) async fn during<T>(self, work: impl Future<Output = T>) -> (T, Option<oneshot::Receiver<()>>) {
+        let feed = match self {
+            Self::Thread(end) => return (work.await, Some(end)),
+            Self::InTask(feed) => feed,
+        };
+        let (jobs, name) = (feed.jobs.clone(), feed.source.name().to_owned());
+        let feed = async move {
+            if let Err(panic) = AssertUnwindSafe(feed.run()).catch_unwind().await {
+                let _ = jobs.send(Err(panicked(&name, &*panic))).await;
+            }
+        };
+        let (mut work, mut feed, mut has_ended) = (pin!(work), pin!(feed), false);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return (done, None),
+                () = &mut feed, if !has_ended => has_ended = true,
+            }
+        }
+    }
+}
+
+fn panicked(source: &str, panic: &(dyn std::any::Any + Send)) -> Error {
+    let why = fanweave_core::Error::from_panic(panic);
+    Error::new(ErrorKind::Io, format!("{source}: cannot continue reading: {}", why.message()))
+}
+
+/// Runs a future on this thread, which needs no runtime.
+fn park_until_done<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let (mut task, mut future) = (Context::from_waker(&waker), pin!(future));
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut task) {
+            return output;
+        }
+        thread::park();
+    }
+}
+
+/// Rejects a row whose input is invalid.
+fn strict(job: Job) -> Result<Job> {
+    let Job { key, index, line, id, input, requeues, earlier } = job;
+    Ok(Job { key, index, line, id, input: Ok(refuse(input)?), requeues, earlier })
+}
+
+fn job(key: Key, row: InputRow) -> Job {
+    let InputRow { index, line, id, input, .. } = row;
+    Job { key, index, line, id, input, requeues: 0, earlier: Calls::default() }
+}
