@@ -132,7 +132,7 @@ impl Feed {
     }
 
     /// Sends a row to the window. Returns false if it takes no more.
-    async fn admit(&self, key: Key, row: InputRow) -> bool {
+    async fn admit(&mut self, key: Key, row: InputRow) -> bool {
         let job = job(key, row);
         let job = if self.strict { strict(job) } else { Ok(job) };
         let refused = job.is_err();
