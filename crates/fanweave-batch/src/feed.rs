@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -143,18 +143,22 @@ impl Feed {
 impl Reading {
     /// Completes `work`, and reads rows meanwhile. Returns the end of the thread, if there is one; a feed
     /// without a thread has ended.
-    pub(crate) async fn during<T>(self, work: impl Future<Output = T>) -> (T, Option<oneshot::Receiver<()>>) {
+    pub(crate) async fn during<T>(
+        self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> (T, Option<oneshot::Receiver<()>>) {
         let feed = match self {
             Self::Thread(end) => return (work.await, Some(end)),
             Self::InTask(feed) => feed,
         };
         let (jobs, name) = (feed.jobs.clone(), feed.source.name().to_owned());
-        let feed = async move {
+        // Boxed, because runs over files do not have it.
+        let mut feed = Box::pin(async move {
             if let Err(panic) = AssertUnwindSafe(feed.run()).catch_unwind().await {
                 let _ = jobs.send(Err(panicked(&name, &*panic))).await;
             }
-        };
-        let (mut work, mut feed, mut has_ended) = (pin!(work), pin!(feed), false);
+        });
+        let mut has_ended = false;
         loop {
             tokio::select! {
                 biased;

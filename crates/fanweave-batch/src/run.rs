@@ -1,5 +1,6 @@
 //! The batch job: reads rows, runs their calls concurrently and records the results.
 
+use std::pin::pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
@@ -233,7 +234,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             is_last,
         };
         let mut window = Window::new(row, recorder, inbox, terms);
-        let (ended, read) = reading.during(window.run(&stop, &around)).await;
+        let (ended, read) = reading.during(pin!(window.run(&stop, &around))).await;
         ended?;
         if is_file && let Some(read) = read {
             // The output also includes finished rows after the position at which the run was stopped.

@@ -16,6 +16,7 @@ mod parts;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,7 +143,7 @@ impl BatchJob<Prompt, Message> {
             run.confirm().await?;
             Ok(run.submit_all(inbox, prepare, &stop).await? && run.collect_all(&stop).await?)
         };
-        let (collected, read): (Result<bool>, _) = reading.during(work).await;
+        let (collected, read): (Result<bool>, _) = reading.during(pin!(work)).await;
         let Run { recorder, failed_parts, .. } = run;
         let complete = match collected {
             Ok(complete) => complete,
