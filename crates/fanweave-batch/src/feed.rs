@@ -5,11 +5,11 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 
+use fanweave_core::__private::park_until_done;
 use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
@@ -172,26 +172,6 @@ impl Reading {
 fn panicked(source: &str, panic: &(dyn std::any::Any + Send)) -> Error {
     let why = fanweave_core::Error::from_panic(panic);
     Error::new(ErrorKind::Io, format!("{source}: cannot continue reading: {}", why.message()))
-}
-
-/// Runs a future on this thread, which needs no runtime.
-fn park_until_done<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(Thread);
-
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let (mut task, mut future) = (Context::from_waker(&waker), pin!(future));
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut task) {
-            return output;
-        }
-        thread::park();
-    }
 }
 
 /// Rejects a row whose input is invalid.

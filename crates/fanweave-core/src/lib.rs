@@ -81,6 +81,7 @@ pub use vars::Vars;
 #[doc(hidden)]
 pub mod __private {
     //! Items that other crates of the workspace use, and that macros expand to.
+    pub use crate::blocking::wait::park_until_done;
     pub use crate::cache::sorted;
     pub use crate::compose::dag::find_cycle;
     pub use crate::generation::{Made, PerProcess};

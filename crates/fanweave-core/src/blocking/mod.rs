@@ -9,7 +9,7 @@ mod pool;
 mod step;
 #[cfg(test)]
 mod tests;
-mod wait;
+pub(crate) mod wait;
 
 use futures::StreamExt;
 

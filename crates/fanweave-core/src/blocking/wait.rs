@@ -32,7 +32,8 @@ pub fn wait<F: Future>(future: F) -> F::Output {
     aside(|| park_until_done(future))
 }
 
-fn park_until_done<F: Future>(future: F) -> F::Output {
+/// Runs `future` to its end and blocks this thread, without a runtime around it.
+pub fn park_until_done<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
 
     impl Wake for Unpark {
