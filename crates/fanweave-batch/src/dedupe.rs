@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::OwnedSemaphorePermit;
-
-use crate::journal::{Location, Record};
+use crate::finished::FinishedRow;
+use crate::journal::Record;
 use crate::key::Key;
+use crate::location::RowLocation;
+use crate::records::RowPermit;
 
 /// The requests of a run and the rows that wait for them. Takes about 50 bytes per answered request.
 #[derive(Default)]
@@ -17,7 +18,7 @@ enum State {
     /// The request is in flight; these rows share its answer.
     Running(Vec<Follower>),
     /// Location of its answer in the journal.
-    Answered(Location),
+    Answered(RowLocation),
 }
 
 /// A row with the same request as another row, the leader.
@@ -26,18 +27,18 @@ pub(crate) struct Follower {
     pub(crate) index: u64,
     pub(crate) line: u64,
     pub(crate) id: Option<String>,
-    /// Its row permit, held until it has its result. `None` if it was released for other rows.
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// Its row permit, held until it has its result. Empty if it was released for other rows.
+    pub(crate) permit: RowPermit,
 }
 
 /// Role of a row for its request.
 pub(crate) enum Role {
     /// Leader: makes the request.
-    Leads(Option<OwnedSemaphorePermit>),
+    Leads(RowPermit),
     /// Follower: waits for the leader's answer.
     Waits,
     /// The request has been answered already.
-    Answered(Follower, Location),
+    Answered(Follower, RowLocation),
 }
 
 impl Dedupe {
@@ -69,10 +70,13 @@ impl Dedupe {
 
     /// Records that a request has ended with the result at `location`, and returns the rows that waited for
     /// it. A failed request is made again by the next row that has it.
-    pub(crate) fn ended(&self, request: &Key, location: Location) -> Vec<Follower> {
+    pub(crate) fn ended(&self, request: &Key, location: RowLocation) -> Vec<Follower> {
         let mut rows = self.lock();
-        let before =
-            if location.ok { rows.insert(*request, State::Answered(location)) } else { rows.remove(request) };
+        let before = if location.is_ok() {
+            rows.insert(*request, State::Answered(location))
+        } else {
+            rows.remove(request)
+        };
         match before {
             Some(State::Running(followers)) => followers,
             _ => Vec::new(),
@@ -91,7 +95,7 @@ impl Dedupe {
     pub(crate) fn permits(&self, request: &Key) -> usize {
         match self.lock().get(request) {
             Some(State::Running(followers)) => {
-                followers.iter().filter(|follower| follower.permit.is_some()).count()
+                followers.iter().filter(|follower| follower.permit.0.is_some()).count()
             }
             _ => 0,
         }
@@ -101,7 +105,7 @@ impl Dedupe {
     pub(crate) fn release(&self, request: &Key, max: usize) -> usize {
         match self.lock().get_mut(request) {
             Some(State::Running(followers)) => {
-                followers.iter_mut().filter_map(|follower| follower.permit.take()).take(max).count()
+                followers.iter_mut().filter_map(|follower| follower.permit.0.take()).take(max).count()
             }
             _ => 0,
         }
@@ -118,12 +122,12 @@ impl Dedupe {
 }
 
 impl Follower {
-    /// Record of this row with the leader's result, without latency, requests and tokens.
-    pub(crate) fn record(&self, of: &Record) -> Record {
-        let mut result = of.result.clone();
+    /// This row with the leader's result, without latency, requests and tokens.
+    pub(crate) fn row(&self, leader: &FinishedRow) -> FinishedRow {
+        let mut result = leader.record.result.clone();
         result.without_effort();
         let Self { key, index, line, id, .. } = self;
-        Record {
+        let record = Record {
             key: *key,
             index: *index,
             line: *line,
@@ -133,6 +137,7 @@ impl Follower {
             maybe_billed_usd: None,
             time: None,
             result,
-        }
+        };
+        FinishedRow::new(record, leader.error.clone().map(|error| error.with_attempts(0)))
     }
 }

@@ -13,12 +13,13 @@ use fanweave_core::__private::park_until_done;
 use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::journal::Location;
+use crate::input::Input;
 use crate::key::{Key, Occurrences};
+use crate::location::RowLocation;
 use crate::progress::Progress;
 use crate::recorder::Entry;
 use crate::rows::InputRow;
-use crate::source::{Input, InputFormat, Source, refuse};
+use crate::source::{InputFormat, Source, refuse};
 use crate::tally::Calls;
 use crate::{Error, ErrorKind, Result};
 
@@ -39,7 +40,7 @@ pub(crate) struct Job {
 /// Reads rows from the source: sends finished ones to the recorder, and the others to the window.
 pub(crate) struct Feed {
     pub(crate) source: Source,
-    pub(crate) done: HashMap<Key, Location>,
+    pub(crate) done: HashMap<Key, RowLocation>,
     pub(crate) limit: u64,
     pub(crate) strict: bool,
     pub(crate) jobs: mpsc::Sender<Result<Job>>,
@@ -100,7 +101,7 @@ impl Feed {
                     let key = self.key(&mut seen, &row);
                     if let Some(location) = self.done.remove(&key) {
                         let entry = Entry::Resumed { index: row.index, line: row.line, location };
-                        if location.ok && row.input.is_ok() && self.answered.get().is_none() {
+                        if location.is_ok() && row.input.is_ok() && self.answered.get().is_none() {
                             let _ = self.answered.set(job(key, row));
                         }
                         let Some(recorder) = self.recorder.upgrade() else { return };

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use crate::answer::{Answer, Content, IntoAnswer};
 use crate::disk::Disk;
-use crate::journal::{Journal, Location, Manifest, Outcome, PreviousRun, Record};
+use crate::journal::{Journal, Manifest, Outcome, PreviousRun, Record};
 use crate::key::{Key, Occurrences};
+use crate::location::RowLocation;
 use crate::{Error, ErrorKind, Result};
 
 /// Adds a journal to the batches of a chain whose inputs and outputs serialise to JSON.
@@ -141,7 +142,7 @@ where
 
 /// State shared by the rows of a batch.
 struct Shared {
-    done: HashMap<Key, Location>,
+    done: HashMap<Key, RowLocation>,
     journal: Mutex<Journal>,
 }
 
@@ -152,7 +153,7 @@ impl Shared {
         O: Serialize + DeserializeOwned + Send + 'static,
     {
         let (key, index) = row.key?;
-        if let Some(location) = self.done.get(&key).filter(|location| location.ok) {
+        if let Some(location) = self.done.get(&key).filter(|location| location.is_ok()) {
             return self.read(*location).map_err(RowError::step);
         }
         let began = Instant::now();
@@ -178,7 +179,7 @@ impl Shared {
     }
 
     /// Reads the result of a previous run.
-    fn read<O: DeserializeOwned>(&self, location: Location) -> Result<O> {
+    fn read<O: DeserializeOwned>(&self, location: RowLocation) -> Result<O> {
         let record = self.journal.lock().unwrap_or_else(PoisonError::into_inner).read(location)?;
         let Outcome::Answer(answer) = record.result else {
             return Err(Error::new(ErrorKind::Journal, "the journal was modified by another process"));

@@ -6,9 +6,11 @@
 //! to an [`Output`] in input order. [`Progress`] counts while the job runs; a [`Summary`] holds the totals.
 //!
 //! ```text
-//! Source -> minus journalled -> rows in flight -> recorder -> output in order
-//! (feed)                        (window, tasks)   (a thread: journal, order, sink)
+//! Source -> minus recorded -> rows in flight -> recorder --> store: journal or Records
+//! (feed)                      (window, tasks)            \-> arranger -> RowSink: output in order
 //! ```
+//!
+//! Other crates bring rows with [`RowSource`], keep results with [`Records`], and show them with [`RowSink`].
 //!
 //! Batches of a program's own inputs, from memory and to memory, get a journal with [`JournalExt`].
 //!
@@ -19,6 +21,7 @@
 
 mod advice;
 mod answer;
+mod arranger;
 mod cost;
 mod dedupe;
 mod disk;
@@ -26,10 +29,13 @@ mod error;
 mod failing;
 mod feed;
 mod fingerprint;
+mod finished;
 mod histogram;
+mod input;
 mod journal;
 mod journalled;
 mod key;
+mod location;
 mod open;
 mod order;
 mod output;
@@ -37,6 +43,7 @@ mod progress;
 mod queue;
 mod recorded;
 mod recorder;
+mod records;
 mod refusals;
 mod render;
 mod row;
@@ -45,6 +52,7 @@ mod run;
 mod run_map;
 mod settings;
 mod source;
+mod store;
 mod summary;
 mod tally;
 mod timeline;
@@ -56,15 +64,19 @@ pub use answer::{Answer, Content, IntoAnswer};
 pub use cost::Costs;
 pub use error::{Error, ErrorKind, Result};
 pub use fingerprint::Fingerprint;
+pub use finished::FinishedRow;
+pub use input::Input;
 pub use journalled::{JournalExt, Journalled, Keyed};
-pub use output::{Output, OutputFormat};
+pub use location::RowLocation;
+pub use output::{Output, OutputFormat, OwnOutput};
 pub use progress::{InFlight, Progress, Snapshot};
 pub use recorded::{CallTimes, RowRecord, RunRecord};
+pub use records::{EarlierRows, Records, RowPermit, RowSink, RunEnd, RunIdentity};
 pub use render::Render;
 pub use rows::{InputRow, RowKey, RowSource};
 pub use run::BatchJob;
 pub use settings::Settings;
-pub use source::{Input, InputFormat, MAX_LINE, Source};
+pub use source::{InputFormat, MAX_LINE, Source};
 pub use summary::{FailureGroup, Summary};
 pub use tokio_util::sync::CancellationToken;
 pub use via::{BatchApi, BatchLimits, BatchState};

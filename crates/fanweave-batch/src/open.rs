@@ -1,21 +1,24 @@
 //! Checks and opens everything that a run needs before its first call. Blocks, so it runs on its own thread.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use fanweave_core::__private::park_until_done;
 use tokio::sync::oneshot;
 
+use crate::arranger::Arranger;
 use crate::disk::Disk;
 use crate::fingerprint::Fingerprint;
 use crate::journal::{Journal, Manifest, PreviousRun};
 use crate::key::Key;
-use crate::output::{self, Output, OutputFormat, Sink};
+use crate::output::{self, Output, OutputFormat, OwnKind, OwnOutput, Sink};
 use crate::progress::Progress;
-use crate::recorder::JournalWriter;
+use crate::recorder::{Driver, Recording};
+use crate::records::{EarlierRows, RowSink, RunIdentity};
 use crate::settings::Settings;
 use crate::source::{InputScan, Source};
-use crate::{Error, Result};
+use crate::store::RecordStore;
+use crate::{Error, ErrorKind, Result};
 
 /// Inputs for opening a run.
 pub(crate) struct Open {
@@ -24,6 +27,17 @@ pub(crate) struct Open {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) progress: Arc<Progress>,
     pub(crate) disk: Disk,
+}
+
+/// A run that is open.
+pub(crate) struct Opened {
+    pub(crate) recording: Recording,
+    pub(crate) driver: Driver,
+    pub(crate) previous: PreviousRun,
+    /// Set if the input cannot be compared with that of the first run.
+    is_unchecked: bool,
+    /// Identity of the run, for records that are not open yet.
+    waits: Option<RunIdentity>,
 }
 
 /// A thread that opens a run. Dropping this joins the thread, so that a dropped run leaves nothing locked.
@@ -39,42 +53,93 @@ impl Drop for Opening {
 }
 
 impl Open {
-    /// Opens the run on its own thread, and returns the source.
-    pub(crate) async fn run(self, source: Source) -> Result<(JournalWriter, PreviousRun, Source)> {
+    /// Opens the run on its own thread, but records that wait in the task of the run. Returns the source.
+    pub(crate) async fn run(self, source: Source) -> Result<(Opened, Source)> {
+        let retry_failed = self.settings.retry_failed;
         let (sender, opened) = oneshot::channel();
         let work = move || {
-            let opened = self.open(&source).map(|(writer, previous)| (writer, previous, source));
+            let opened = self.open(&source).map(|opened| (opened, source));
             // The receiver is gone if the run was dropped.
             let _ = sender.send(opened);
         };
         let thread = std::thread::Builder::new().name("fanweave-open".into()).spawn(work);
         let _opening =
             Opening(Some(thread.map_err(|e| Error::io("start the thread", "thread".as_ref(), e))?));
-        opened.await.expect("opening sends its result")
+        // Records and sinks of other crates may panic.
+        let panicked = |_| Err(Error::new(ErrorKind::Io, "opening the records of the run panicked"));
+        let (mut opened, source) = opened.await.unwrap_or_else(panicked)?;
+        if let (Some(identity), RecordStore::Own(records)) =
+            (opened.waits.take(), &mut opened.recording.store)
+        {
+            opened.previous = records.open(&identity).await?.into();
+        }
+        let previous = &mut opened.previous;
+        if opened.is_unchecked && !previous.done.is_empty() {
+            previous.notes.push(format!(
+                "cannot check that {} is the same input as in the first run; rows are matched one by one",
+                source.name()
+            ));
+        }
+        if retry_failed {
+            previous.done.retain(|_, location| location.is_ok());
+        }
+        Ok((opened, source))
     }
 
-    /// Scans the input, opens the journal and the output, and reads the results of a previous run.
-    fn open(self, source: &Source) -> Result<(JournalWriter, PreviousRun)> {
+    /// Scans the input, opens the records and the output, and reads the results of a previous run.
+    fn open(self, source: &Source) -> Result<Opened> {
         let Self { output, settings, .. } = &self;
         if let Output::File(path) = output {
             output::check(path, source.path(), settings.fresh)?;
         }
         let hash = self.scan(source)?.or(source.identity().map(|identity| identity.0));
-        let (journal, mut previous) = match output {
-            Output::File(path) => self.journal(&output::journal_path(path), source, hash)?,
-            _ => (Journal::temporary(&self.disk)?, PreviousRun::default()),
-        };
-        if settings.retry_failed {
-            previous.done.retain(|_, location| location.ok);
-        }
+        let format = source.format().map_or_else(|| "rows".to_owned(), |format| format.to_string());
+        let fingerprint = self.fingerprint.clone().set("input format", format);
+        let manifest = Manifest::new(fingerprint, hash).of_file(source.path());
         let unordered = settings.unordered;
-        let path = match &self.output {
+        let path = match output {
             Output::File(path) => Some(path.as_path()),
             _ => None,
         };
         let format = settings.output_format.unwrap_or_else(|| OutputFormat::detect(path, source.format()));
-        let sink = Sink::open(&self.disk, self.output, format)?;
-        Ok((JournalWriter::new(journal, sink, unordered, self.progress), previous))
+        let Settings { fresh, changed_input, dedupe, .. } = *settings;
+        let Self { output, progress, disk, .. } = self;
+        let mut opened = match output {
+            Output::Own(OwnOutput(OwnKind::Records { records, driver })) => {
+                let name = records.name().to_owned();
+                if dedupe && !records.is_readable() {
+                    return Err(Error::usage(format!(
+                        "{name}: duplicate requests cannot be merged, because these records cannot be read"
+                    )));
+                }
+                let identity = RunIdentity { manifest, name, starts_over: fresh, changed_input };
+                Opened::new(RecordStore::Own(records), None, PreviousRun::default(), unordered, progress)
+                    .waiting(identity, driver)?
+            }
+            Output::Own(OwnOutput(OwnKind::Sink { journal, mut sink })) => {
+                let (journal, previous) = Journal::open(&disk, &journal, &manifest, fresh, changed_input)?;
+                sink.begin()?;
+                Opened::new(RecordStore::Journal(journal), Some(sink), previous, unordered, progress)
+            }
+            Output::File(path) => {
+                let journal = output::journal_path(&path);
+                let (journal, previous) = Journal::open(&disk, &journal, &manifest, fresh, changed_input)?;
+                let sink = Sink::file(&disk, path, format)?;
+                Opened::new(
+                    RecordStore::Journal(journal),
+                    Some(Box::new(sink)),
+                    previous,
+                    unordered,
+                    progress,
+                )
+            }
+            Output::Stdout => Opened::temporary(&disk, Sink::stdout(format)?, unordered, progress)?,
+            Output::Writer(writer) => {
+                Opened::temporary(&disk, Sink::writer(writer, format)?, unordered, progress)?
+            }
+        };
+        opened.is_unchecked = hash.is_none();
+        Ok(opened)
     }
 
     /// Counts and hashes the rows of a file. Returns `None` for other sources: standard input, for example,
@@ -91,19 +156,44 @@ impl Open {
         self.progress.set_total(limit.min(rows));
         Ok(Some(hash))
     }
+}
 
-    fn journal(&self, path: &Path, source: &Source, hash: Option<Key>) -> Result<(Journal, PreviousRun)> {
-        let format = source.format().map_or_else(|| "rows".to_owned(), |format| format.to_string());
-        let fingerprint = self.fingerprint.clone().set("input format", format);
-        let manifest = Manifest::new(fingerprint, hash).of_file(source.path());
-        let Settings { fresh, changed_input, .. } = self.settings;
-        let (journal, mut previous) = Journal::open(&self.disk, path, &manifest, fresh, changed_input)?;
-        if hash.is_none() && !previous.done.is_empty() {
-            previous.notes.push(format!(
-                "cannot check that {} is the same input as in the first run; rows are matched one by one",
-                source.name()
-            ));
+impl Opened {
+    fn new(
+        store: RecordStore,
+        sink: Option<Box<dyn RowSink>>,
+        previous: PreviousRun,
+        unordered: bool,
+        progress: Arc<Progress>,
+    ) -> Self {
+        let arranger = Arranger::new(sink, unordered, progress.clone());
+        let recording = Recording { store, arranger, progress, dedupe: None };
+        Self { recording, driver: Driver::Thread, previous, is_unchecked: false, waits: None }
+    }
+
+    /// A run without a journal that lasts.
+    fn temporary(disk: &Disk, sink: impl RowSink, unordered: bool, progress: Arc<Progress>) -> Result<Self> {
+        let store = RecordStore::Journal(Journal::temporary(disk)?);
+        Ok(Self::new(store, Some(Box::new(sink)), PreviousRun::default(), unordered, progress))
+    }
+
+    /// Opens records of another crate if they block, and leaves them to the task of the run if they wait.
+    fn waiting(mut self, identity: RunIdentity, driver: Driver) -> Result<Self> {
+        self.driver = driver;
+        match (&mut self.recording.store, driver) {
+            (RecordStore::Own(records), Driver::Thread) => {
+                self.previous = park_until_done(records.open(&identity))?.into();
+            }
+            _ => self.waits = Some(identity),
         }
-        Ok((journal, previous))
+        Ok(self)
+    }
+}
+
+impl From<EarlierRows> for PreviousRun {
+    fn from(earlier: EarlierRows) -> Self {
+        let EarlierRows { rows, spent_usd, unpriced, notes } = earlier;
+        let done = rows.into_iter().map(|(key, location)| (key.0, location)).collect();
+        Self { done, spent_usd, unpriced, parts: Vec::new(), notes }
     }
 }

@@ -2,19 +2,19 @@
 
 use std::collections::VecDeque;
 
-use crate::journal::Location;
+use crate::location::RowLocation;
 
 /// Results that wait for an earlier row. Takes 16 bytes for each row after the first missing one.
 #[derive(Default)]
 pub(crate) struct Order {
     next: u64,
     /// Location of row `next + i`, once it is finished.
-    waiting: VecDeque<Option<Location>>,
+    waiting: VecDeque<Option<RowLocation>>,
     held: usize,
 }
 
 impl Order {
-    pub(crate) fn insert(&mut self, index: u64, location: Location) {
+    pub(crate) fn insert(&mut self, index: u64, location: RowLocation) {
         let ahead = index.checked_sub(self.next).expect("a row has one result");
         let at = usize::try_from(ahead).expect("the waiting rows fit into memory");
         if self.waiting.len() <= at {
@@ -26,7 +26,7 @@ impl Order {
     }
 
     /// The next row in order, if it is finished.
-    pub(crate) fn pop(&mut self) -> Option<(u64, Location)> {
+    pub(crate) fn pop(&mut self) -> Option<(u64, RowLocation)> {
         let location = (*self.waiting.front()?)?;
         self.waiting.pop_front();
         self.held -= 1;

@@ -1,23 +1,29 @@
-//! Recorder: the thread that owns the journal and the output, and writes both.
+//! Recorder: records results and writes them to the output, one after the other.
 //!
-//! It has its own thread because writing blocks, which the threads of the runtime must not do.
+//! A journal and an output are written by a thread of its own, because writing blocks, which the threads of
+//! the runtime must not do. Records that wait are written by a task.
 
-use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use fanweave_core::__private::park_until_done;
+use futures::FutureExt;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::arranger::Arranger;
 use crate::dedupe::{Dedupe, Follower};
-use crate::journal::{Journal, Location, Outcome, Part, Record};
+use crate::finished::FinishedRow;
+use crate::journal::Part;
 use crate::key::Key;
-use crate::order::Order;
-use crate::output::Sink;
+use crate::location::RowLocation;
 use crate::progress::Progress;
-use crate::summary::{FailureGroup, Failures};
-use crate::{Error, Result};
+use crate::records::{RowPermit, RunEnd};
+use crate::store::RecordStore;
+use crate::summary::FailureGroup;
+use crate::{Error, ErrorKind, Result};
 
 /// Maximum results waiting to be written. When the queue is full, a slow disk delays rows.
 const MAX_QUEUED: usize = 256;
@@ -25,13 +31,11 @@ const MAX_QUEUED: usize = 256;
 /// Message to the recorder.
 pub(crate) enum Entry {
     /// A row has a result from a previous run.
-    Resumed { index: u64, line: u64, location: Location },
+    Resumed { index: u64, line: u64, location: RowLocation },
     /// A row has ended.
     Finished(Finished),
     /// A follower gets the answer of another row.
-    Duplicate { follower: Follower, of: Location },
-    /// A row has its result from a provider's batch API.
-    Collected { record: Box<Record> },
+    Duplicate { follower: Follower, of: RowLocation },
     /// The state of a part of a run through a provider's batch API. `known` is notified once it is on the
     /// disk.
     Noted { part: Part, known: oneshot::Sender<()> },
@@ -42,13 +46,13 @@ pub(crate) enum Entry {
 
 /// A row that has ended with a result.
 pub(crate) struct Finished {
-    pub(crate) record: Box<Record>,
+    pub(crate) row: FinishedRow,
     /// Time at which it started.
     pub(crate) began: Instant,
     pub(crate) latency: Duration,
-    /// Its row permit, held until the record is in the journal, so that a kill repeats at most as many calls
-    /// as there are permits. `None` if it was released for other rows.
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// Its row permit, held until the row is recorded, so that a kill repeats at most as many calls as there
+    /// are permits. Empty if it was released for other rows.
+    pub(crate) permit: RowPermit,
     /// Key of its request, if other rows may have an equal one.
     pub(crate) request: Option<Key>,
     /// Set when any of its calls was answered. If not, its cost counts as zero.
@@ -57,87 +61,70 @@ pub(crate) struct Finished {
 
 /// Handle to the recorder, for sending messages to it.
 ///
-/// Dropping it ends the recorder and waits until all messages are journalled, so the next run can start
-/// immediately.
+/// Dropping it ends the recorder. If that is a thread, the drop waits until all messages are recorded, so the
+/// next run can start immediately; a task records them afterwards.
 pub(crate) struct Recorder {
     entries: Option<mpsc::Sender<Entry>>,
     ended: Option<oneshot::Receiver<Result<Vec<FailureGroup>>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// State of the recorder's thread.
-pub(crate) struct JournalWriter {
-    pub(crate) journal: Journal,
-    pub(crate) sink: Sink,
-    /// Writes results as rows finish, rather than in input order.
-    pub(crate) unordered: bool,
+/// State of a recorder: the records and the output.
+pub(crate) struct Recording {
+    pub(crate) store: RecordStore,
+    pub(crate) arranger: Arranger,
     pub(crate) progress: Arc<Progress>,
     /// Deduplication of requests, if enabled.
-    dedupe: Option<Arc<Dedupe>>,
-    order: Order,
-    /// Current lines of rows whose failure comes from a previous run, until these are written.
-    lines: HashMap<u64, u64>,
-    failures: Failures,
+    pub(crate) dedupe: Option<Arc<Dedupe>>,
 }
 
-impl JournalWriter {
-    pub(crate) fn new(journal: Journal, sink: Sink, unordered: bool, progress: Arc<Progress>) -> Self {
-        let (order, lines, failures) = (Order::default(), HashMap::new(), Failures::default());
-        Self { journal, sink, unordered, progress, dedupe: None, order, lines, failures }
-    }
+/// Thread or task that runs a recorder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Driver {
+    /// A thread, which may block.
+    Thread,
+    /// A task of the runtime, which may wait.
+    Task,
+}
 
-    /// Adds deduplication of requests.
-    pub(crate) fn with_dedupe(self, dedupe: Option<Arc<Dedupe>>) -> Self {
-        Self { dedupe, ..self }
-    }
-
-    fn run(mut self, mut entries: mpsc::Receiver<Entry>) -> Result<Vec<FailureGroup>> {
+impl Recording {
+    async fn run(mut self, mut entries: mpsc::Receiver<Entry>) -> Result<Vec<FailureGroup>> {
         loop {
             let entry = match entries.try_recv() {
                 Ok(entry) => Some(entry),
                 Err(_) => {
                     // The queue is empty: flush, so that the reader of a pipe sees all results.
-                    self.sink.flush()?;
-                    entries.blocking_recv()
+                    self.arranger.flush()?;
+                    self.store.idle().await?;
+                    entries.recv().await
                 }
             };
             match entry {
                 Some(Entry::Resumed { index, line, location }) => {
-                    self.progress.row_resumed(location.ok);
-                    if !location.ok {
-                        self.lines.insert(index, line);
-                    }
-                    self.put(index, location)?;
+                    self.progress.row_resumed(location.is_ok());
+                    self.arranger.resumed(index, line, location, &mut self.store).await?;
                 }
-                Some(Entry::Finished(Finished { record, latency, permit: _permit, request, .. })) => {
-                    if let Err(error) = self.record_all(&record, latency, request.as_ref()) {
+                Some(Entry::Finished(Finished { row, latency, mut permit, request, .. })) => {
+                    if let Err(error) = self.record_all(row, latency, &mut permit, request.as_ref()).await {
                         // Do this before releasing the permit: no other row must start, because it could not
-                        // be journalled.
+                        // be recorded.
                         entries.close();
                         return Err(error);
                     }
                 }
-                Some(Entry::Duplicate { follower, of }) => {
-                    let record = follower.record(&self.journal.read(of)?);
-                    self.record(&record, Duration::ZERO)?;
-                }
-                Some(Entry::Collected { record }) => {
-                    self.progress.row_started(record.index, record.line, None);
-                    self.record(&record, Duration::ZERO)?;
-                    // The provider's calls emit no events.
-                    if let Outcome::Answer(answer) = &record.result {
-                        self.progress.add_usage(&answer.usage);
-                    }
+                Some(Entry::Duplicate { mut follower, of }) => {
+                    let row = follower.row(&self.store.read(of).await?);
+                    self.record(row, Duration::ZERO, &mut follower.permit).await?;
                 }
                 Some(Entry::Noted { part, known }) => {
-                    self.journal.note(&part)?;
+                    self.store.note(&part)?;
                     // If the run was dropped in the meantime, the next one finds it in the journal.
                     let _ = known.send(());
                 }
-                Some(Entry::End { cut_short }) => return self.end(cut_short),
-                // The run was dropped. Journalled results are kept; an output would be incomplete.
+                Some(Entry::End { cut_short }) => return self.end(cut_short).await,
+                // The run was dropped. Recorded results are kept; an output would be incomplete.
                 None => {
-                    self.journal.finish()?;
+                    self.store.finish(RunEnd::Dropped).await?;
                     return Ok(Vec::new());
                 }
             }
@@ -145,88 +132,81 @@ impl JournalWriter {
     }
 
     /// Records a row and its followers.
-    fn record_all(&mut self, record: &Record, latency: Duration, request: Option<&Key>) -> Result<()> {
-        let location = self.record(record, latency)?;
+    async fn record_all(
+        &mut self,
+        row: FinishedRow,
+        latency: Duration,
+        permit: &mut RowPermit,
+        request: Option<&Key>,
+    ) -> Result<()> {
+        let location = self.keep(&row, latency, permit).await?;
         let followers = match (&self.dedupe, request) {
             (Some(dedupe), Some(request)) => dedupe.ended(request, location),
-            _ => return Ok(()),
+            _ => Vec::new(),
         };
-        for follower in followers {
-            self.record(&follower.record(record), Duration::ZERO)?;
+        let leader = (!followers.is_empty()).then(|| row.clone());
+        self.arranger.finished(row, location, &mut self.store).await?;
+        for (mut follower, leader) in followers.into_iter().zip(leader.iter().cycle()) {
+            self.record(follower.row(leader), Duration::ZERO, &mut follower.permit).await?;
         }
         Ok(())
     }
 
-    fn record(&mut self, record: &Record, latency: Duration) -> Result<Location> {
-        // Journal before reporting: a crash in between must not repeat a paid call.
-        let location = self.journal.append(record)?;
-        self.progress.row_finished(record.index, record.result.is_ok(), latency);
-        self.progress.row_cost(record.cost_usd);
-        if self.unordered || self.order.advance_past(record.index) {
-            self.emit(record)?;
-            self.emit_ready()?;
-        } else {
-            self.put(record.index, location)?;
-        }
+    async fn record(&mut self, row: FinishedRow, latency: Duration, permit: &mut RowPermit) -> Result<()> {
+        let location = self.keep(&row, latency, permit).await?;
+        self.arranger.finished(row, location, &mut self.store).await
+    }
+
+    /// Adds a row to the records, and only then to the progress: a crash in between must not repeat a paid
+    /// call.
+    async fn keep(
+        &mut self,
+        row: &FinishedRow,
+        latency: Duration,
+        permit: &mut RowPermit,
+    ) -> Result<RowLocation> {
+        let location = self.store.record(row, permit).await?;
+        self.progress.row_finished(row.index(), row.is_ok(), latency);
+        self.progress.row_cost(row.cost_usd());
         Ok(location)
     }
 
-    /// Writes a row that is in the journal to the output when all earlier rows are written.
-    fn put(&mut self, index: u64, location: Location) -> Result<()> {
-        if self.unordered {
-            return self.emit_from_journal(index, location);
+    async fn end(mut self, cut_short: bool) -> Result<Vec<FailureGroup>> {
+        if cut_short {
+            self.arranger.close_gaps(&mut self.store).await?;
         }
-        self.order.insert(index, location);
-        self.emit_ready()
-    }
-
-    fn emit_ready(&mut self) -> Result<()> {
-        while let Some((index, location)) = self.order.pop() {
-            self.emit_from_journal(index, location)?;
-        }
-        self.progress.set_reorder(self.order.held());
-        Ok(())
-    }
-
-    fn emit_from_journal(&mut self, index: u64, location: Location) -> Result<()> {
-        let mut record = self.journal.read(location)?;
-        // Rows may have been inserted before it in the input.
-        record.index = index;
-        if let Some(line) = self.lines.remove(&index) {
-            record.move_to(line);
-        }
-        self.emit(&record)
-    }
-
-    fn emit(&mut self, record: &Record) -> Result<()> {
-        if let Outcome::Error(failure) = &record.result {
-            self.failures.add(failure, record.line);
-        }
-        self.sink.write(record)
-    }
-
-    fn end(mut self, cut_short: bool) -> Result<Vec<FailureGroup>> {
-        while cut_short && self.order.skip_gap() {
-            self.emit_ready()?;
-        }
-        debug_assert_eq!(self.order.held(), 0, "every row of a complete run has a result");
-        self.journal.finish()?;
-        self.sink.finish()?;
-        Ok(self.failures.into_groups())
+        self.store.finish(if cut_short { RunEnd::Stopped } else { RunEnd::Complete }).await?;
+        self.arranger.finish()
     }
 }
 
 impl Recorder {
-    pub(crate) fn spawn(writer: JournalWriter) -> Result<Self> {
+    /// Starts recording.
+    ///
+    /// # Panics
+    /// A task outside of a runtime.
+    pub(crate) fn spawn(recording: Recording, driver: Driver) -> Result<Self> {
         let (entries, inbox) = mpsc::channel(MAX_QUEUED);
         let (result, ended) = oneshot::channel();
-        let work = move || {
+        let work = async move {
+            // Records and sinks of other crates may panic.
+            let recorded = AssertUnwindSafe(recording.run(inbox)).catch_unwind().await;
             // The receiver is gone if the run was dropped.
-            let _ = result.send(writer.run(inbox));
+            let _ = result.send(recorded.unwrap_or_else(|panic| Err(panicked(&*panic))));
         };
-        let thread = std::thread::Builder::new().name("fanweave-recorder".into()).spawn(work);
-        let thread = thread.map_err(|e| Error::io("start the thread", "thread".as_ref(), e))?;
-        Ok(Self { entries: Some(entries), ended: Some(ended), thread: Some(thread) })
+        let thread = match driver {
+            Driver::Thread => {
+                let thread = std::thread::Builder::new().name("fanweave-recorder".into());
+                let thread = thread.spawn(|| park_until_done(work));
+                Some(thread.map_err(|e| Error::io("start the thread", "thread".as_ref(), e))?)
+            }
+            Driver::Task => {
+                // If the run is dropped, the task still records what is in its queue.
+                tokio::spawn(work);
+                None
+            }
+        };
+        Ok(Self { entries: Some(entries), ended: Some(ended), thread })
     }
 
     /// Another sender, which does not keep the recorder running.
@@ -261,7 +241,9 @@ impl Recorder {
     pub(crate) async fn end(mut self, cut_short: bool) -> Result<Vec<FailureGroup>> {
         self.send(Entry::End { cut_short }).await;
         let ended = self.ended.take().expect("a recorder ends once");
-        ended.await.expect("the recorder sends its result")
+        ended.await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Io, "the runtime was shut down before all results were recorded"))
+        })
     }
 }
 
@@ -273,4 +255,9 @@ impl Drop for Recorder {
             let _ = thread.join();
         }
     }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let why = fanweave_core::Error::from_panic(panic);
+    Error::new(ErrorKind::Io, format!("cannot record results: {}", why.message()))
 }

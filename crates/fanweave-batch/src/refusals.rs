@@ -106,7 +106,7 @@ impl Refusals {
     /// Number of row permits that they hold.
     pub(crate) fn permits(&self, dedupe: Option<&Dedupe>) -> usize {
         let followers = |row: &Finished| Some(dedupe?.permits(row.request.as_ref()?));
-        let held = |row: &Finished| usize::from(row.permit.is_some()) + followers(row).unwrap_or_default();
+        let held = |row: &Finished| usize::from(row.permit.0.is_some()) + followers(row).unwrap_or_default();
         self.withheld.iter().map(|(_, row)| held(row)).sum()
     }
 
@@ -114,7 +114,7 @@ impl Refusals {
     pub(crate) fn release(&mut self, max: usize, dedupe: Option<&Dedupe>) {
         let mut remaining = max;
         for (_, row) in &mut self.withheld {
-            if remaining > 0 && row.permit.take().is_some() {
+            if remaining > 0 && row.permit.0.take().is_some() {
                 remaining -= 1;
             }
             if let (Some(dedupe), Some(request)) = (dedupe, &row.request) {

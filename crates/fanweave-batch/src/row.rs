@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use fanweave_core::{Chain, Context, Error, ErrorKind, Event, EventKind, Observer};
 use futures::FutureExt;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::Costs;
 use crate::answer::IntoAnswer;
 use crate::dedupe::{Dedupe, Follower, Role};
 use crate::feed::Job;
+use crate::finished::FinishedRow;
+use crate::input::Input;
 use crate::journal::{Outcome, Record};
 use crate::key::Key;
 use crate::progress::Progress;
 use crate::recorder::{Entry, Finished};
-use crate::source::Input;
+use crate::records::RowPermit;
 use crate::tally::{Calls, Tally};
 
 /// Converts a row to a chain's input.
@@ -56,7 +58,7 @@ impl<I, O> Clone for RowRun<I, O> {
 /// A row that may start.
 pub(crate) struct Start {
     pub(crate) job: Job,
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    pub(crate) permit: RowPermit,
     /// Set when the budget allows its calls.
     pub(crate) is_affordable: bool,
     /// Key of its request, if other rows already wait for it.
@@ -136,10 +138,10 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
         let (cost_usd, time) = (tally.cost(), Some(tally.timeline()));
         let maybe_billed_usd = tally.maybe_billed();
-        let record =
-            Box::new(Record { key, index, line, id, latency_ms, cost_usd, maybe_billed_usd, time, result });
+        let record = Record { key, index, line, id, latency_ms, cost_usd, maybe_billed_usd, time, result };
         let is_paid = error.is_none() || tally.is_answered();
-        let row = Finished { record, began, latency, permit, request, is_paid };
+        let row = FinishedRow::new(record, error.clone());
+        let row = Finished { row, began, latency, permit, request, is_paid };
         match error {
             None => RowEnd::Answered(Entry::Finished(row), requeue.map(Box::new)),
             Some(error) => {

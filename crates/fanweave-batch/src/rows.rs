@@ -1,15 +1,17 @@
 //! Sources of rows from outside: a trait to implement, its rows, and their keys in a journal.
 
 use std::fmt;
+use std::str::FromStr;
 
 use fanweave_core::ErrorKind as RowErrorKind;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use serde::de::IntoDeserializer;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::input::Input;
 use crate::key::Key;
-use crate::source::{Input, content_of_input};
 
 /// A source of rows, such as a database or a queue. [`Source::new`](crate::Source::new) and
 /// [`Source::blocking`](crate::Source::blocking) make it the source of a [`BatchJob`](crate::BatchJob).
@@ -154,7 +156,7 @@ impl InputRow {
     /// A row. Its key is that of `input`, so a row with other contents is another row, and equal rows are
     /// distinguished by their order.
     pub fn new(input: Input) -> Self {
-        let key = Some(RowKey(content_of_input(&input)));
+        let key = Some(RowKey(input.key()));
         Self { index: 0, line: 0, id: None, input: Ok(input), key }
     }
 
@@ -209,6 +211,7 @@ impl InputRow {
 /// let key = RowKey::of(&("users", 17))?;
 /// assert_eq!(key, RowKey::of(&("users", 17))?);
 /// assert_eq!(key.to_string().len(), 32);
+/// assert_eq!(key.to_string().parse::<RowKey>()?, key);
 /// # Ok::<_, fanweave_batch::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -223,6 +226,17 @@ impl RowKey {
         let value = serde_json::to_value(value)
             .map_err(|e| crate::Error::usage(format!("the key does not serialise to JSON: {e}")))?;
         Ok(Self(Key::of_value(&value)))
+    }
+}
+
+impl FromStr for RowKey {
+    type Err = crate::Error;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Self> {
+        let key = Key::deserialize(text.into_deserializer());
+        key.map(Self)
+            .map_err(|e: serde::de::value::Error| crate::Error::usage(format!("not the key of a row: {e}")))
     }
 }
 

@@ -25,9 +25,9 @@ use crate::Result;
 use crate::answer::IntoAnswer;
 use crate::cost::RemainingBudget;
 use crate::feed::Job;
-use crate::journal::Outcome;
 use crate::queue::Queue;
 use crate::recorder::{Entry, Finished, Recorder};
+use crate::records::RowPermit;
 use crate::refusals::Refusals;
 use crate::row::{Failed, Rerun, RowEnd, RowRun, Start};
 
@@ -204,7 +204,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                         self.stop_admitting();
                     }
                     Some(Ok(job)) => {
-                        let permit = self.free.take();
+                        let permit = RowPermit(self.free.take());
                         self.start(Start { job, permit, is_affordable, leads: None });
                     }
                     Some(Err(error)) => {
@@ -272,7 +272,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     /// Keeps an answered row as the sample if it used the fewest tokens.
     fn keep_sample(&mut self, entry: &Entry, job: Option<Box<Job>>) {
         let (Some(job), Entry::Finished(row)) = (job, entry) else { return };
-        let Outcome::Answer(answer) = &row.record.result else { return };
+        let Some(answer) = row.row.answer() else { return };
         let tokens = answer.usage.total_tokens();
         if self.sample.as_ref().is_none_or(|(_, fewest)| tokens < *fewest) {
             self.sample = Some((job, tokens));
@@ -387,7 +387,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         let Failed { row, job, .. } = failed;
         let Some(mut job) = job.filter(|_| self.is_admitting) else { return self.leave(&row) };
         job.requeues += 1;
-        self.row.progress.row_cancelled(row.record.index);
+        self.row.progress.row_cancelled(row.row.index());
         match row.request {
             // Followers hold their permits while they wait for its answer. It keeps its own, because there
             // might be none free.
@@ -428,7 +428,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         match last_failure(&failed.error) {
             // Without a result, it would fail every later run in the same way, and none could finish.
             Some(cause) if !self.stopped.is_cut_short => {
-                failed.row.record.result = Outcome::Error(Box::new(cause.into()));
+                failed.row.row.fail(cause.clone());
                 self.record(failed.row).await;
             }
             _ => {
@@ -439,8 +439,8 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     }
 
     async fn record(&mut self, row: Finished) {
-        if row.is_paid || row.record.cost_usd.is_some() {
-            self.budget.pay(row.record.cost_usd);
+        if row.is_paid || row.row.cost_usd().is_some() {
+            self.budget.pay(row.row.cost_usd());
         }
         self.report(Entry::Finished(row)).await;
     }
@@ -452,7 +452,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
 
     /// Leaves a row without a result.
     fn leave(&mut self, row: &Finished) {
-        self.row.leave_unfinished(row.record.index, row.request.as_ref());
+        self.row.leave_unfinished(row.row.index(), row.request.as_ref());
         self.stopped.is_cut_short = true;
     }
 

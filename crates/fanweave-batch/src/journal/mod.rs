@@ -12,6 +12,7 @@ mod sync;
 mod tests;
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::fs::TryLockError;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::num::NonZeroU32;
@@ -25,24 +26,16 @@ pub(crate) use record::{Failure, Outcome, Part, PartState, Record};
 
 use crate::disk::{Disk, DiskFile};
 use crate::key::Key;
+use crate::location::RowLocation;
 use crate::{Advice, Error, ErrorKind, Result};
 use record::LineKind;
 use sync::Syncer;
-
-/// Location of a row's line in the journal, and whether the row succeeded. 16 bytes, also as an `Option`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Location {
-    offset: u64,
-    length: NonZeroU32,
-    /// Set when the row has an answer.
-    pub(crate) ok: bool,
-}
 
 /// Results of previous runs.
 #[derive(Debug, Default)]
 pub(crate) struct PreviousRun {
     /// Finished rows.
-    pub(crate) done: HashMap<Key, Location>,
+    pub(crate) done: HashMap<Key, RowLocation>,
     /// Cost of all its calls in US dollars, as far as known. Includes failed calls that were retried.
     pub(crate) spent_usd: f64,
     /// Number of answers whose cost is unknown.
@@ -120,14 +113,14 @@ impl Journal {
     ///
     /// # Errors
     /// [`ErrorKind::Io`]; all previous lines are then intact.
-    pub(crate) fn append(&mut self, record: &Record) -> Result<Location> {
+    pub(crate) fn append(&mut self, record: &Record) -> Result<RowLocation> {
         record::encode(LineKind::Row, record, &mut self.line);
         let length = u32::try_from(self.line.len()).ok().and_then(NonZeroU32::new);
         let length = length.ok_or_else(|| {
             let message = format!("the result of line {} is longer than 4 GiB", record.line);
             Error::new(ErrorKind::Io, message)
         })?;
-        let location = Location { offset: self.length, length, ok: record.result.is_ok() };
+        let location = RowLocation::of_line(self.length, length, record.result.is_ok());
         self.write()?;
         if let Some(sync) = &self.sync {
             sync.row_written().map_err(|e| Error::io("sync the journal", &self.path, e))?;
@@ -164,10 +157,10 @@ impl Journal {
     ///
     /// # Errors
     /// [`ErrorKind::Io`], or [`ErrorKind::Journal`] if the file was modified by another process.
-    pub(crate) fn read(&self, location: Location) -> Result<Record> {
+    pub(crate) fn read(&self, location: RowLocation) -> Result<Record> {
         let mut line = vec![0; location.length.get() as usize];
         self.file
-            .read_exact_at(&mut line, location.offset)
+            .read_exact_at(&mut line, location.position())
             .map_err(|e| Error::io("read back from the journal", &self.path, e))?;
         let record = record::decode(LineKind::Row, &line).and_then(record::parse);
         record.ok_or_else(|| {
@@ -269,7 +262,7 @@ fn recover(
         }
         offset += line.len() as u64;
     }
-    belongs_to(&manifest, path, now, changed_input)?;
+    check_manifest(&manifest, now, path.display(), changed_input)?;
     if !line.is_empty() {
         file.set_len(offset).map_err(failed)?;
     }
@@ -285,26 +278,42 @@ fn first_manifest(line: &[u8], path: &Path) -> Result<Manifest> {
             Error::new(ErrorKind::Journal, message).advising([Advice::StartOver, Advice::AnotherOutput])
         );
     };
-    let writer = match serde_json::from_slice::<Manifest>(body) {
+    parse_manifest(body, &shown)
+}
+
+/// Parses the JSON of a manifest. `name` is that of the journal or the records in messages.
+///
+/// # Errors
+/// [`ErrorKind::Journal`] if it is not a manifest of this version.
+pub(crate) fn parse_manifest(json: &[u8], name: impl Display) -> Result<Manifest> {
+    let writer = match serde_json::from_slice::<Manifest>(json) {
         Ok(manifest) if manifest.is_readable() => return Ok(manifest),
         Ok(manifest) => manifest.writer(),
         Err(_) => "another version of fanweave".to_owned(),
     };
     let message = format!(
-        "{shown}: the journal was written by {writer}, and this version reads format {}",
+        "{name}: the journal was written by {writer}, and this version reads format {}",
         manifest::VERSION
     );
     Err(Error::new(ErrorKind::Journal, message).advising([Advice::FinishWithWriter, Advice::StartOver]))
 }
 
-fn belongs_to(manifest: &Manifest, path: &Path, now: &Manifest, changed_input: bool) -> Result<()> {
-    let shown = path.display();
+/// Checks that a manifest is that of the run `now`.
+///
+/// # Errors
+/// [`ErrorKind::Mismatch`] with the differences.
+pub(crate) fn check_manifest(
+    manifest: &Manifest,
+    now: &Manifest,
+    name: impl Display,
+    changed_input: bool,
+) -> Result<()> {
     let differences = manifest.differences(now, changed_input);
     if differences.is_empty() {
         return Ok(());
     }
     let only_input = manifest.differences(now, true).is_empty();
-    let message = format!("{shown} belongs to another run: {}", differences.join("; "));
+    let message = format!("{name} belongs to another run: {}", differences.join("; "));
     let advice = only_input.then_some(Advice::ResumeChanged).into_iter();
     let advice = advice.chain([Advice::StartOver, Advice::AnotherOutput]);
     Err(Error::new(ErrorKind::Mismatch, message).advising(advice))
@@ -320,7 +329,7 @@ fn read_part(line: &[u8]) -> Option<Part> {
 }
 
 /// Reads what resuming needs of a row. The cost is `None` if the row was called and its price is unknown.
-fn read_row(line: &[u8], offset: u64) -> Option<(Key, Location, Option<f64>)> {
+fn read_row(line: &[u8], offset: u64) -> Option<(Key, RowLocation, Option<f64>)> {
     #[derive(Deserialize)]
     struct Row {
         key: Key,
@@ -344,5 +353,5 @@ fn read_row(line: &[u8], offset: u64) -> Option<(Key, Location, Option<f64>)> {
     let ok = matches!(row.result, RowStatus::Answer(_));
     let is_unknown = ok && row.time.is_some();
     let cost = row.cost_usd.or((!is_unknown).then_some(0.0)).map(|cost| cost + row.maybe_billed_usd);
-    Some((row.key, Location { offset, length, ok }, cost))
+    Some((row.key, RowLocation::of_line(offset, length, ok), cost))
 }

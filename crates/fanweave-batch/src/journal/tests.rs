@@ -53,7 +53,7 @@ fn the_last_record_of_a_row_wins() {
     journal.append(&failed).unwrap();
     journal.append(&record(1)).unwrap();
     drop(journal);
-    assert!(open(&path).unwrap().1.done[&record(1).key].ok);
+    assert!(open(&path).unwrap().1.done[&record(1).key].is_ok());
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_long_line_of_a_file_that_is_not_a_journal_is_not_read_to_its_end() {
 
 #[test]
 fn a_location_takes_at_most_sixteen_bytes() {
-    assert_eq!(size_of::<Option<Location>>(), 16);
+    assert_eq!(size_of::<Option<RowLocation>>(), 16);
 }
 
 #[test]

@@ -13,7 +13,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, DiskFile};
+use crate::finished::FinishedRow;
 use crate::journal::Record;
+use crate::recorder::Driver;
+use crate::records::{DynRecords, Records, RowSink};
 use crate::{Advice, Error, ErrorKind, Result};
 
 pub use format::OutputFormat;
@@ -36,6 +39,53 @@ pub enum Output {
     Stdout,
     /// Any writer. Behaves like standard output.
     Writer(Box<dyn Write + Send>),
+    /// Records or a sink of another crate: see [`records`](Self::records) and [`sink`](Self::sink).
+    Own(OwnOutput),
+}
+
+/// An output of another crate, made by [`Output::records`], [`Output::blocking_records`] or
+/// [`Output::sink`].
+///
+/// ```
+/// use fanweave_batch::{FinishedRow, Output, Result, RowSink};
+///
+/// struct Nothing;
+///
+/// impl RowSink for Nothing {
+///     fn write(&mut self, _: FinishedRow) -> Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// assert!(matches!(Output::sink("rows.journal", Nothing), Output::Own(_)));
+/// ```
+pub struct OwnOutput(pub(crate) OwnKind);
+
+pub(crate) enum OwnKind {
+    Records { records: Box<dyn DynRecords>, driver: Driver },
+    Sink { journal: PathBuf, sink: Box<dyn RowSink> },
+}
+
+impl Output {
+    /// Records in place of a journal and an output file, such as a table of a database. They may wait, but
+    /// must not block a thread: a task of the runtime writes them. If the run is dropped, that task still
+    /// records the rows that have ended. For an example, see [`Records`].
+    pub fn records(records: impl Records) -> Self {
+        Self::Own(OwnOutput(OwnKind::Records { records: Box::new(records), driver: Driver::Task }))
+    }
+
+    /// Records that may block: a thread of its own writes them. Their futures run without a runtime, so they
+    /// must not wait for timers, sockets or tasks of one. Dropping the run waits for the thread, which
+    /// records the rows that have ended.
+    pub fn blocking_records(records: impl Records) -> Self {
+        Self::Own(OwnOutput(OwnKind::Records { records: Box::new(records), driver: Driver::Thread }))
+    }
+
+    /// A view of the results, which each run makes again from the journal at `journal`. For an example, see
+    /// [`FinishedRow`](crate::FinishedRow).
+    pub fn sink(journal: impl Into<PathBuf>, sink: impl RowSink) -> Self {
+        Self::Own(OwnOutput(OwnKind::Sink { journal: journal.into(), sink: Box::new(sink) }))
+    }
 }
 
 impl std::fmt::Debug for Output {
@@ -44,6 +94,16 @@ impl std::fmt::Debug for Output {
             Output::File(path) => f.debug_tuple("File").field(path).finish(),
             Output::Stdout => f.write_str("Stdout"),
             Output::Writer(_) => f.write_str("Writer"),
+            Output::Own(own) => own.fmt(f),
+        }
+    }
+}
+
+impl std::fmt::Debug for OwnOutput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            OwnKind::Records { records, .. } => f.debug_tuple("Records").field(&records.name()).finish(),
+            OwnKind::Sink { journal, .. } => f.debug_tuple("Sink").field(journal).finish(),
         }
     }
 }
@@ -135,36 +195,31 @@ enum Target {
 }
 
 impl Sink {
-    pub(crate) fn open(disk: &Disk, output: Output, format: OutputFormat) -> Result<Self> {
+    /// A file, which appears at `path` when it is complete.
+    pub(crate) fn file(disk: &Disk, path: PathBuf, format: OutputFormat) -> Result<Self> {
         // Fail before anything is created.
-        let encoder: Box<dyn OutputEncoder> = match format {
-            OutputFormat::OpenAi => Box::new(JsonLines(openai::write)),
-            OutputFormat::Jsonl => Box::new(JsonLines(plain::write)),
-            OutputFormat::Csv => Box::new(csv::Table),
-            #[cfg(feature = "parquet")]
-            OutputFormat::Parquet => Box::new(parquet::Columns::new()),
-            #[cfg(not(feature = "parquet"))]
-            OutputFormat::Parquet => return Err(Error::without_parquet()),
-        };
-        let target = match output {
-            Output::File(path) => {
-                let partial = partial_path(&path);
-                let file = disk.create(&partial).map_err(|e| Error::io("create the file", &partial, e))?;
-                let file = BufWriter::with_capacity(1 << 16, file);
-                Target::File { path, partial, file, done: false, disk: disk.clone() }
-            }
-            Output::Stdout => Target::pipe("standard output", Box::new(io::stdout())),
-            Output::Writer(pipe) => Target::pipe("the output", pipe),
-        };
+        let encoder = encoder(format)?;
+        let partial = partial_path(&path);
+        let file = disk.create(&partial).map_err(|e| Error::io("create the file", &partial, e))?;
+        let file = BufWriter::with_capacity(1 << 16, file);
+        Self::new(Target::File { path, partial, file, done: false, disk: disk.clone() }, encoder)
+    }
+
+    /// Standard output.
+    pub(crate) fn stdout(format: OutputFormat) -> Result<Self> {
+        Self::new(Target::pipe("standard output", Box::new(io::stdout())), encoder(format)?)
+    }
+
+    /// Any writer.
+    pub(crate) fn writer(writer: Box<dyn Write + Send>, format: OutputFormat) -> Result<Self> {
+        Self::new(Target::pipe("the output", writer), encoder(format)?)
+    }
+
+    fn new(target: Target, encoder: Box<dyn OutputEncoder>) -> Result<Self> {
         let mut sink = Self { target, encoder, bytes: Vec::new() };
         sink.encoder.begin(&mut sink.bytes);
         sink.put()?;
         Ok(sink)
-    }
-
-    pub(crate) fn write(&mut self, record: &Record) -> Result<()> {
-        self.encoder.row(record, &mut self.bytes);
-        self.put()
     }
 
     /// Writes the encoded bytes.
@@ -179,10 +234,17 @@ impl Sink {
         self.bytes.clear();
         written.map_err(|e| Error::io("write results", path, e))
     }
+}
+
+impl RowSink for Sink {
+    fn write(&mut self, row: FinishedRow) -> Result<()> {
+        self.encoder.row(&row.record, &mut self.bytes);
+        self.put()
+    }
 
     /// Flushes, so that the reader of a pipe sees all results. Does nothing for a file, which is visible only
     /// when complete.
-    pub(crate) fn flush(&mut self) -> Result<()> {
+    fn flush(&mut self) -> Result<()> {
         match &mut self.target {
             Target::File { .. } => Ok(()),
             Target::Pipe { name, pipe } => pipe.flush().map_err(|e| Error::io("write results", name, e)),
@@ -190,7 +252,7 @@ impl Sink {
     }
 
     /// Completes the output. A file is moved to its final path.
-    pub(crate) fn finish(mut self) -> Result<()> {
+    fn finish(&mut self) -> Result<()> {
         let ended = self.encoder.end(&mut self.bytes);
         ended.map_err(|e| Error::io("write results", self.target.path(), e))?;
         self.put()?;
@@ -203,6 +265,18 @@ impl Sink {
         sync_folder(path);
         Ok(())
     }
+}
+
+fn encoder(format: OutputFormat) -> Result<Box<dyn OutputEncoder>> {
+    Ok(match format {
+        OutputFormat::OpenAi => Box::new(JsonLines(openai::write)),
+        OutputFormat::Jsonl => Box::new(JsonLines(plain::write)),
+        OutputFormat::Csv => Box::new(csv::Table),
+        #[cfg(feature = "parquet")]
+        OutputFormat::Parquet => Box::new(parquet::Columns::new()),
+        #[cfg(not(feature = "parquet"))]
+        OutputFormat::Parquet => return Err(Error::without_parquet()),
+    })
 }
 
 /// Syncs the rename to the disk. Not all file systems support this; the journal has all results in any case.

@@ -23,8 +23,7 @@ use std::hash::BuildHasher;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use fanweave_core::{ErrorKind as RowErrorKind, Prompt, Vars, blocking, closest};
-use serde::{Deserialize, Serialize};
+use fanweave_core::{ErrorKind as RowErrorKind, blocking, closest};
 use serde_json::{Map, Value};
 
 pub(crate) use chat::Body;
@@ -32,6 +31,7 @@ pub use format::InputFormat;
 pub use lines::MAX_LINE;
 pub(crate) use scan::{InputScan, refuse};
 
+use crate::input::Input;
 use crate::key::Key;
 use crate::rows::{DynRowSource, InputRow, Listed, RowKey, RowSource};
 use crate::{Error, Result};
@@ -84,27 +84,6 @@ enum Rows {
     },
     /// The source ended with a record after which nothing can be read.
     Ended,
-}
-
-/// Contents of a row.
-///
-/// ```
-/// use fanweave::batch::{Input, Render};
-///
-/// let prompt = Render::default().render(Input::Text("Name a bear.".into()))?;
-/// assert_eq!(prompt.last_user_text(), "Name a bear.");
-/// # Ok::<_, fanweave::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Input {
-    /// A complete request: messages and parameters.
-    Prompt(Box<Prompt>),
-    /// Named values: the fields of a JSON object or of a CSV record.
-    Vars(Vars),
-    /// Text: a line of a text file, or a JSON string.
-    Text(String),
 }
 
 impl Source {
@@ -405,39 +384,6 @@ fn begin(reader: &mut impl BufRead, max_len: usize) -> io::Result<Vec<u8>> {
         if !begin[line.min(begin.len())..].trim_ascii().is_empty() {
             return Ok(begin);
         }
-    }
-}
-
-/// Content key of a row from outside.
-pub(crate) fn content_of_input(input: &Input) -> Key {
-    match input {
-        Input::Prompt(prompt) => Key::of_prompt(prompt),
-        Input::Vars(vars) => Key::of_object(vars.as_map()),
-        Input::Text(text) => Key::of(&[text.as_bytes()]),
-    }
-}
-
-impl From<&str> for Input {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Input {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<Vars> for Input {
-    fn from(vars: Vars) -> Self {
-        Self::Vars(vars)
-    }
-}
-
-impl From<Prompt> for Input {
-    fn from(prompt: Prompt) -> Self {
-        Self::Prompt(Box::new(prompt))
     }
 }
 

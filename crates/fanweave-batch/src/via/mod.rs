@@ -29,10 +29,13 @@ pub use api::{BatchApi, BatchLimits, BatchState};
 
 use crate::answer::IntoAnswer;
 use crate::feed::{Feed, Job};
+use crate::finished::FinishedRow;
 use crate::journal::{Failure, Outcome, Part, PartState, PreviousRun, Record};
 use crate::key::Key;
-use crate::open::Open;
-use crate::recorder::{Entry, Recorder};
+use crate::open::{Open, Opened};
+use crate::progress::Progress;
+use crate::recorder::{Entry, Finished, Recorder};
+use crate::records::RowPermit;
 use crate::run::{AHEAD, BatchJob};
 use crate::summary::Summary;
 use crate::{Advice, Costs, Error, ErrorKind, Result};
@@ -108,9 +111,9 @@ impl BatchJob<Prompt, Message> {
             ));
         }
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
-        let (writer, previous, source) = open.run(source).await?;
+        let (Opened { recording, driver, previous, .. }, source) = open.run(source).await?;
         let PreviousRun { done, mut notes, parts, .. } = previous;
-        let recorder = Recorder::spawn(writer)?;
+        let recorder = Recorder::spawn(recording, driver)?;
         let (jobs, inbox) = mpsc::channel(AHEAD);
         let is_file = source.path().is_some();
         let feed = Feed {
@@ -128,6 +131,7 @@ impl BatchJob<Prompt, Message> {
         let mut run = Run {
             api,
             recorder,
+            progress: progress.clone(),
             costs,
             waiting,
             parts,
@@ -191,6 +195,7 @@ impl BatchJob<Prompt, Message> {
 struct Run<'a, A> {
     api: &'a A,
     recorder: Recorder,
+    progress: Arc<Progress>,
     costs: Costs,
     waiting: HashMap<Key, Waiting>,
     parts: Parts,
@@ -420,15 +425,19 @@ impl<A: BatchApi> Run<'_, A> {
     async fn record(&self, key: Key, waiting: Waiting, result: fanweave_core::Result<Message>) -> Result<()> {
         let Waiting { index, line, id } = waiting;
         let mut cost_usd = None;
+        self.progress.row_started(index, line, id.clone());
+        let error = result.as_ref().err().cloned();
         let result = match result {
             Ok(message) => {
                 let answer = message.into_answer();
                 cost_usd = self.costs.of(self.api.model(), &answer.usage);
+                // The provider's calls emit no events.
+                self.progress.add_usage(&answer.usage);
                 Outcome::Answer(Box::new(answer))
             }
             Err(error) => Outcome::Error(Box::new(Failure::from(&error))),
         };
-        let record = Box::new(Record {
+        let record = Record {
             key,
             index,
             line,
@@ -438,8 +447,16 @@ impl<A: BatchApi> Run<'_, A> {
             maybe_billed_usd: None,
             time: None,
             result,
-        });
-        if self.recorder.send(Entry::Collected { record }).await {
+        };
+        let row = Finished {
+            row: FinishedRow::new(record, error),
+            began: Instant::now(),
+            latency: Duration::ZERO,
+            permit: RowPermit(None),
+            request: None,
+            is_paid: cost_usd.is_some(),
+        };
+        if self.recorder.send(Entry::Finished(row)).await {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Io, "the journal cannot be written"))

@@ -1,0 +1,55 @@
+//! Where a run records its rows: a journal file, or records of another crate.
+
+use crate::finished::FinishedRow;
+use crate::journal::{Journal, Part};
+use crate::location::RowLocation;
+use crate::records::{DynRecords, RowPermit, RunEnd};
+use crate::{Error, Result};
+
+/// The records of a run. A journal blocks and never waits, so its futures resolve at once.
+pub(crate) enum RecordStore {
+    Journal(Journal),
+    Own(Box<dyn DynRecords>),
+}
+
+impl RecordStore {
+    /// Records a row.
+    pub(crate) async fn record(&mut self, row: &FinishedRow, permit: &mut RowPermit) -> Result<RowLocation> {
+        match self {
+            Self::Journal(journal) => journal.append(&row.record),
+            Self::Own(records) => records.record(row, permit).await,
+        }
+    }
+
+    /// Reads a row that was recorded.
+    pub(crate) async fn read(&mut self, location: RowLocation) -> Result<FinishedRow> {
+        match self {
+            Self::Journal(journal) => Ok(FinishedRow::new(journal.read(location)?, None)),
+            Self::Own(records) => records.read(location).await,
+        }
+    }
+
+    /// Records the state of a part, so that it survives the process.
+    pub(crate) fn note(&mut self, part: &Part) -> Result<()> {
+        match self {
+            Self::Journal(journal) => journal.note(part),
+            Self::Own(records) => Err(Error::usage(format!("{}: not a journal", records.name()))),
+        }
+    }
+
+    /// Called when nothing waits to be recorded.
+    pub(crate) async fn idle(&mut self) -> Result<()> {
+        match self {
+            Self::Journal(_) => Ok(()),
+            Self::Own(records) => records.idle().await,
+        }
+    }
+
+    /// Makes everything that was recorded durable.
+    pub(crate) async fn finish(&mut self, end: RunEnd) -> Result<()> {
+        match self {
+            Self::Journal(journal) => journal.finish(),
+            Self::Own(records) => records.finish(end).await,
+        }
+    }
+}
