@@ -241,8 +241,8 @@ impl RunIdentity {
     /// afterwards: it may be that of an earlier version or of an input that has changed since.
     ///
     /// # Errors
-    /// [`Mismatch`](crate::ErrorKind::Mismatch) names the differences; [`Journal`](crate::ErrorKind::Journal) if the
-    /// manifest is invalid or of another version of the format.
+    /// [`Mismatch`](crate::ErrorKind::Mismatch) names the differences;
+    /// [`Journal`](crate::ErrorKind::Journal) if the manifest is invalid or of another version of the format.
     pub fn check(&self, manifest: &str) -> Result<()> {
         let earlier = journal::parse_manifest(manifest.as_bytes(), &self.name)?;
         journal::check_manifest(&earlier, &self.manifest, &self.name, self.changed_input)
@@ -293,7 +293,7 @@ impl EarlierRows {
     }
 }
 
-/// How a run ended.
+/// End of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunEnd {
@@ -309,7 +309,8 @@ pub enum RunEnd {
 /// keeps its permit until it is recorded.
 ///
 /// Records that write rows in groups release the permits of rows that wait: otherwise a group larger than the
-/// concurrency would never fill. Rows that are not written yet when the process is killed are run again.
+/// concurrency would never fill. Rows that are not written when the process is killed are called a second
+/// time.
 pub struct RowPermit(pub(crate) Option<OwnedSemaphorePermit>);
 
 impl RowPermit {

@@ -1,4 +1,4 @@
-//! Where a run records its rows: a journal file, or records of another crate.
+//! Store of the results of a run: a journal file, or records of another crate.
 
 use crate::finished::FinishedRow;
 use crate::journal::{Journal, Part};

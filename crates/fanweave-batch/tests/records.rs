@@ -220,8 +220,8 @@ async fn a_dropped_run_still_records_what_has_ended() {
     until(|| table.0.lock().unwrap().ends == [RunEnd::Dropped]).await;
     let (rows, calls) = (table.0.lock().unwrap().rows.len(), count.load(Ordering::SeqCst));
     assert!(rows <= 4 && calls == 4, "{rows} rows, {calls} calls");
-    let (resumed, again) = run(100, &table, Settings::default()).await;
-    assert_eq!((resumed.unwrap().resumed, again), (rows as u64, 100 - rows));
+    let (resumed, second) = run(100, &table, Settings::default()).await;
+    assert_eq!((resumed.unwrap().resumed, second), (rows as u64, 100 - rows));
 }
 
 /// Waits until a condition holds.
