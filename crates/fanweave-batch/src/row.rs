@@ -56,8 +56,10 @@ impl<I, O> Clone for RowRun<I, O> {
 }
 
 /// A row that may start.
-pub(crate) struct Start {
+pub(crate) struct Start<I> {
     pub(crate) job: Job,
+    /// Input of the chain, if it is prepared already.
+    pub(crate) prepared: Option<fanweave_core::Result<I>>,
     pub(crate) permit: RowPermit,
     /// Set when the budget allows its calls.
     pub(crate) is_affordable: bool,
@@ -89,15 +91,14 @@ pub(crate) struct Failed {
 
 impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
     /// Runs a row to its end. A row that is not affordable makes no call.
-    pub(crate) async fn run(self, start: Start) -> RowEnd {
-        let Start { job, mut permit, is_affordable, leads } = start;
+    pub(crate) async fn run(self, start: Start<I>) -> RowEnd {
+        let Start { job, prepared, mut permit, is_affordable, leads } = start;
         let requeue = (job.input.is_ok() && job.requeues < MAX_REQUEUES).then(|| job.clone());
         let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone(), job.earlier));
         let Job { key, index, line, id, input, .. } = job;
         let cx = self.cx.clone().with_observer(tally.clone()).driven();
         self.progress.row_started(index, line, id.clone());
-        let input = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input?)));
-        let input = input.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
+        let input = prepared.unwrap_or_else(|| self.prepare(input));
         let mut request = leads;
         if let (None, Some((dedupe, request_key)), Ok(input)) = (request, &self.dedupe, &input) {
             let own = request_key(input);
@@ -200,12 +201,16 @@ impl Observer for FirstFailure {
 }
 
 impl<I, O> RowRun<I, O> {
-    /// Returns true if a row costs nothing: it makes no call, or its request is a duplicate.
-    pub(crate) fn is_free(&self, job: &Job) -> bool {
-        let Ok(input) = &job.input else { return true };
-        let prepared = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input.clone())));
-        let Ok(Ok(input)) = prepared else { return true };
-        self.dedupe.as_ref().is_some_and(|(dedupe, request_key)| dedupe.knows(&request_key(&input)))
+    /// Prepares the input of the chain.
+    pub(crate) fn prepare(&self, input: fanweave_core::Result<Input>) -> fanweave_core::Result<I> {
+        let prepared = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input?)));
+        prepared.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)))
+    }
+
+    /// Returns true if a row with this input costs nothing: it makes no call, or its request is a duplicate.
+    pub(crate) fn is_free(&self, input: &fanweave_core::Result<I>) -> bool {
+        let Ok(input) = input else { return true };
+        self.dedupe.as_ref().is_some_and(|(dedupe, request_key)| dedupe.knows(&request_key(input)))
     }
 
     /// Leaves a row, and the rows that wait for its request, without a result.

@@ -10,14 +10,14 @@
 //! before is rerun. If it is answered, the account charges the failures to the rows that failed; if not, the
 //! provider is down.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fanweave_core::__private::task_locals;
+use fanweave_core::__private::flights::Flights;
 use fanweave_core::{Context, Error, ErrorKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +43,7 @@ pub(crate) struct Window<I, O> {
     pub(crate) row: RowRun<I, O>,
     pub(crate) recorder: Recorder,
     queue: Queue,
-    flights: JoinSet<RowEnd>,
+    flights: Flights<u64, RowEnd>,
     /// Maximum number of rows in flight.
     concurrency: usize,
     /// A permit for each row that may be in flight.
@@ -61,7 +61,7 @@ pub(crate) struct Window<I, O> {
     /// A row that a previous run answered.
     answered: Arc<OnceLock<Job>>,
     /// The rerun in progress, if any.
-    reruns: JoinSet<Rerun>,
+    reruns: Flights<(), Rerun>,
     /// Set when the last rerun got no answer.
     is_down: bool,
     /// Cancelled when the run stops: rows that only wait end immediately.
@@ -77,8 +77,44 @@ pub(crate) struct Window<I, O> {
     /// Set while a single row of the run remains. Its calls read it.
     is_last: Arc<AtomicBool>,
     budget: RemainingBudget,
+    /// Error of the source, which ends the run.
+    source_error: Result<()>,
     pub(crate) stopped: Stopped,
 }
+
+/// Event that a window handles.
+enum RowEvent {
+    /// The recorder has ended early, with an error.
+    RecorderEnded,
+    StopRequested,
+    /// A row has ended. `None` if its task was dropped.
+    Ended(Option<RowEnd>),
+    /// A row permit is free.
+    Permit(OwnedSemaphorePermit),
+    /// A rerun has ended. `None` if it panicked.
+    Rerun(Option<Rerun>),
+    /// Calls of the run fail, or wait for a provider that does.
+    Failing,
+    /// The next row to start, or the error of the source. `None` if nothing is left.
+    Job(Option<Result<Job>>),
+}
+
+/// Effect of an event on the run.
+#[derive(PartialEq, Eq)]
+enum Flow {
+    Continue,
+    /// The run ends without waiting for the rows in flight.
+    Abort,
+}
+
+/// Events from outside of a window.
+struct Signals<'a> {
+    recorder_ended: Signal<'a>,
+    stopped: Signal<'a>,
+    failing: Signal<'a>,
+}
+
+type Signal<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send + 'a)>;
 
 /// Reason for which the run stopped before its end.
 #[derive(Default)]
@@ -122,7 +158,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             row,
             recorder,
             queue: Queue::new(jobs, concurrency),
-            flights: JoinSet::new(),
+            flights: Flights::new(),
             concurrency,
             permits: Arc::new(Semaphore::new(concurrency)),
             free: None,
@@ -131,7 +167,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             looked_ahead: 0,
             sample: None,
             answered,
-            reruns: JoinSet::new(),
+            reruns: Flights::new(),
             is_down: false,
             drain,
             is_admitting: true,
@@ -141,6 +177,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             suspect: None,
             is_last,
             budget,
+            source_error: Ok(()),
             stopped: Stopped::default(),
         }
     }
@@ -151,8 +188,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     /// # Errors
     /// The source cannot be read any further. The rows in flight have ended by then.
     pub(crate) async fn run(&mut self, stop: &CancellationToken, around: &Context) -> Result<()> {
-        let mut broken = Ok(());
-        let ended_early = self.recorder.ended_early();
+        let recorder_ended = self.recorder.ended_early();
         let stopped = async {
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -160,72 +196,118 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             }
         };
         let progress = self.row.progress.clone();
-        let changed = progress.failing().changed();
-        tokio::pin!(stopped, ended_early, changed);
-        while self.may_start() || !self.flights.is_empty() || self.suspect.is_some() {
-            let is_affordable = self.is_affordable();
-            // One more row than the budget allows is taken if no row in flight can turn out cheaper than
-            // assumed: whether there is a row that costs anything decides how the run ends.
-            let is_ready = self.free.is_some() && (is_affordable || self.flights.is_empty());
-            let takes = self.may_start() && (is_ready || self.suspect.is_some());
-            tokio::select! {
-                biased;
-                () = &mut ended_early => {
-                    // Nothing that runs now could be recorded.
-                    self.queue.close();
-                    self.flights.abort_all();
-                    return Ok(());
-                }
-                () = &mut stopped, if self.is_admitting => self.stop(),
-                Some(ended) = self.flights.join_next() => {
-                    self.settle(ended.expect("a row catches panics, and is aborted only when the window is dropped")).await;
-                }
-                permit = self.permits.clone().acquire_owned(), if self.may_start() && self.free.is_none() => {
-                    let permit = permit.expect("the semaphore is never closed");
-                    if self.extra > 0 && !self.next_is_extra {
-                        // Rows end again, so the normal concurrency is enough.
-                        permit.forget();
-                        self.extra -= 1;
-                    } else {
-                        self.next_is_extra = false;
-                        self.free = Some(permit);
-                    }
-                }
-                Some(rerun) = self.reruns.join_next(), if !self.reruns.is_empty() => self.settle_rerun(rerun.ok()),
-                () = &mut changed, if self.is_admitting => {
-                    changed.set(progress.failing().changed());
-                    self.look_ahead();
-                }
-                job = self.queue.next(), if takes => match job {
-                    // The suspect is not the last row of the run.
-                    Some(Ok(_)) if self.suspect.is_some() => self.unavailable(),
-                    Some(Ok(job)) if !is_affordable && !self.row.is_free(&job) => {
-                        self.stopped.over_budget = true;
-                        self.stop_admitting();
-                    }
-                    Some(Ok(job)) => {
-                        let permit = RowPermit(self.free.take());
-                        self.start(Start { job, permit, is_affordable, leads: None });
-                    }
-                    Some(Err(error)) => {
-                        self.is_admitting = false;
-                        broken = Err(error);
-                    }
-                    // There is nothing to start.
-                    None => self.look_ahead(),
-                },
+        let failing = progress.failing().changed();
+        tokio::pin!(recorder_ended, stopped, failing);
+        while self.has_work() {
+            let signals = Signals {
+                recorder_ended: recorder_ended.as_mut(),
+                stopped: stopped.as_mut(),
+                failing: failing.as_mut(),
+            };
+            let event = self.next_event(signals).await;
+            if matches!(event, RowEvent::Failing) {
+                failing.set(progress.failing().changed());
             }
-            if !self.may_start()
-                && let Some(suspect) = self.suspect.take()
-            {
-                self.settle_suspect(suspect).await;
+            if self.handle(event).await == Flow::Abort {
+                return Ok(());
             }
-            self.judge_refusals();
-            let is_last = !self.may_start() && self.flights.len() == 1 && self.sample().is_none();
-            self.is_last.store(is_last, Ordering::Relaxed);
         }
         self.end_refusals().await;
-        broken
+        std::mem::replace(&mut self.source_error, Ok(()))
+    }
+
+    /// Returns true if a row is in flight, or one may start.
+    fn has_work(&self) -> bool {
+        self.may_start() || !self.flights.is_empty() || self.suspect.is_some()
+    }
+
+    /// Waits for the next event.
+    ///
+    /// # Cancellation
+    /// No event is lost.
+    async fn next_event(&mut self, signals: Signals<'_>) -> RowEvent {
+        let may_start = self.may_start();
+        // One more row than the budget allows is taken if no row in flight can turn out cheaper than
+        // assumed: whether there is a row that costs anything decides how the run ends.
+        let is_ready = self.free.is_some() && (self.flights.is_empty() || self.is_affordable());
+        let takes = may_start && (is_ready || self.suspect.is_some());
+        tokio::select! {
+            biased;
+            () = signals.recorder_ended => RowEvent::RecorderEnded,
+            () = signals.stopped, if self.is_admitting => RowEvent::StopRequested,
+            Some((_, ended)) = self.flights.next() => RowEvent::Ended(ended.ok()),
+            permit = self.permits.clone().acquire_owned(), if may_start && self.free.is_none() => {
+                RowEvent::Permit(permit.expect("the semaphore is never closed"))
+            }
+            Some(((), rerun)) = self.reruns.next() => RowEvent::Rerun(rerun.ok()),
+            () = signals.failing, if self.is_admitting => RowEvent::Failing,
+            job = self.queue.next(), if takes => RowEvent::Job(job),
+        }
+    }
+
+    /// Handles an event.
+    async fn handle(&mut self, event: RowEvent) -> Flow {
+        match event {
+            RowEvent::RecorderEnded => {
+                // Nothing that runs now could be recorded.
+                self.queue.close();
+                self.flights.abort_all();
+                return Flow::Abort;
+            }
+            RowEvent::StopRequested => self.stop(),
+            RowEvent::Ended(Some(ended)) => self.settle(ended).await,
+            // Its task was dropped with the runtime.
+            RowEvent::Ended(None) => self.stopped.is_cut_short = true,
+            RowEvent::Permit(permit) => self.keep_permit(permit),
+            RowEvent::Rerun(rerun) => self.settle_rerun(rerun),
+            RowEvent::Failing => self.look_ahead(),
+            RowEvent::Job(job) => self.admit(job),
+        }
+        if !self.may_start()
+            && let Some(suspect) = self.suspect.take()
+        {
+            self.settle_suspect(suspect).await;
+        }
+        self.judge_refusals();
+        let is_last = !self.may_start() && self.flights.len() == 1 && self.sample().is_none();
+        self.is_last.store(is_last, Ordering::Relaxed);
+        Flow::Continue
+    }
+
+    fn keep_permit(&mut self, permit: OwnedSemaphorePermit) {
+        if self.extra > 0 && !self.next_is_extra {
+            // Rows end again, so the normal concurrency is enough.
+            permit.forget();
+            self.extra -= 1;
+        } else {
+            self.next_is_extra = false;
+            self.free = Some(permit);
+        }
+    }
+
+    /// Starts the next row. `None` if nothing is left to start.
+    fn admit(&mut self, job: Option<Result<Job>>) {
+        let job = match job {
+            Some(Ok(job)) => job,
+            Some(Err(error)) => {
+                self.is_admitting = false;
+                self.source_error = Err(error);
+                return;
+            }
+            None => return self.look_ahead(),
+        };
+        if self.suspect.is_some() {
+            // The suspect is not the last row of the run.
+            return self.unavailable();
+        }
+        let is_affordable = self.is_affordable();
+        let prepared = (!is_affordable).then(|| self.row.prepare(job.input.clone()));
+        if prepared.as_ref().is_some_and(|input| !self.row.is_free(input)) {
+            self.stopped.over_budget = true;
+            return self.stop_admitting();
+        }
+        let permit = RowPermit(self.free.take());
+        self.start(Start { job, prepared, permit, is_affordable, leads: None });
     }
 
     /// Starts another row if all rows in flight are stalled: see the [module](self).
@@ -259,7 +341,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 sleep(pause).await;
                 row.rerun(job).await
             };
-            self.reruns.spawn(task_locals::propagate(task_locals::here(), row));
+            self.reruns.start((), row);
         }
     }
 
@@ -300,7 +382,8 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         self.is_admitting && !self.queue.is_exhausted()
     }
 
-    fn start(&mut self, start: Start) {
+    fn start(&mut self, start: Start<I>) {
+        let index = start.job.index;
         // Boxed: the future is several KiB, and spawning a task moves it four times.
         let (row, held) = (Box::pin(self.row.clone().run(start)), self.queue.hold());
         let row = async move {
@@ -308,7 +391,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             drop(held);
             ended
         };
-        self.flights.spawn(task_locals::propagate(task_locals::here(), row));
+        self.flights.start(index, row);
     }
 
     fn is_affordable(&self) -> bool {
@@ -393,7 +476,13 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             // might be none free.
             Some(request) => {
                 let is_affordable = self.is_affordable();
-                self.start(Start { job, permit: row.permit, is_affordable, leads: Some(request) });
+                self.start(Start {
+                    job,
+                    prepared: None,
+                    permit: row.permit,
+                    is_affordable,
+                    leads: Some(request),
+                });
             }
             None => self.queue.requeue(job),
         }
