@@ -85,7 +85,7 @@ impl Error {
     /// [`Io`](ErrorKind::Io).
     ///
     /// ```
-    /// use fanweave_batch::Error;
+    /// use fanweave::batch::Error;
     ///
     /// let error = Error::external("cannot read the table users", "the server has gone away");
     /// assert_eq!(error.to_string(), "cannot read the table users: the server has gone away");

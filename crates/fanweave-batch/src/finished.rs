@@ -17,8 +17,8 @@ use crate::timeline::CallTimes;
 /// and read it back. The source of an error and its [payload](Error::payload) are not stored.
 ///
 /// ```
-/// use fanweave_batch::{BatchJob, Output, Render, Result, FinishedRow, RowSink, Source};
-/// use fanweave_core::{chain, model::fake::Fake};
+/// use fanweave::batch::{BatchJob, Output, Render, Result, FinishedRow, RowSink, Source};
+/// use fanweave::{chain, model::fake::Fake};
 ///
 /// struct Print;
 ///
@@ -32,15 +32,15 @@ use crate::timeline::CallTimes;
 ///     }
 /// }
 ///
-/// # #[tokio::main]
-/// # async fn main() -> Result<()> {
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let journal = folder.path().join("cities.journal");
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
+/// # let folder = std::env::temp_dir().join(module_path!().replace("::", "-"));
+/// # std::fs::create_dir_all(&folder).unwrap();
+/// # let journal = folder.join("cities.journal");
 /// let source = Source::rows("cities", ["Oslo", "Rome"]);
 /// let job = BatchJob::new(source, Render::default(), chain(Fake::echo()), Output::sink(journal, Print));
 /// assert_eq!(job.run().await?.ok, 2);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone)]
 pub struct FinishedRow {

@@ -8,11 +8,11 @@ use crate::key::Key;
 /// Contents of a row.
 ///
 /// ```
-/// use fanweave_batch::{Input, Render};
+/// use fanweave::batch::{Input, Render};
 ///
 /// let prompt = Render::default().render(Input::Text("Name a bear.".into()))?;
 /// assert_eq!(prompt.last_user_text(), "Name a bear.");
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

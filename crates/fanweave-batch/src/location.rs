@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 /// Location of a row in [`Records`](crate::Records), and whether the row has an answer. 16 bytes.
 ///
 /// ```
-/// use fanweave_batch::RowLocation;
+/// use fanweave::batch::RowLocation;
 ///
 /// let location = RowLocation::new(7, true);
 /// assert_eq!((location.position(), location.is_ok()), (7, true));

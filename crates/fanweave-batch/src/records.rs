@@ -25,11 +25,12 @@ use crate::{Error, Result};
 /// use std::collections::BTreeMap;
 /// use std::sync::{Arc, Mutex};
 ///
-/// use fanweave_batch::{
+/// use fanweave::crates::serde_json;
+/// use fanweave::batch::{
 ///     BatchJob, EarlierRows, FinishedRow, Output, Records, Render, Result, RowKey, RowLocation, RowPermit,
 ///     RunIdentity, Source,
 /// };
-/// use fanweave_core::{chain, model::fake::Fake};
+/// use fanweave::{chain, model::fake::Fake};
 ///
 /// /// Rows as JSON, by key.
 /// #[derive(Clone, Default)]
@@ -59,8 +60,7 @@ use crate::{Error, Result};
 ///     }
 /// }
 ///
-/// # #[tokio::main]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let table = Table::default();
 /// for resumed in [0, 2] {
 ///     let source = Source::rows("cities", ["Oslo", "Rome"]);
@@ -69,7 +69,7 @@ use crate::{Error, Result};
 ///     assert_eq!((summary.ok, summary.resumed), (2, resumed));
 /// }
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub trait Records: Send + 'static {
     /// Name of the records in messages.
@@ -258,7 +258,7 @@ impl RunIdentity {
 /// Rows that earlier runs recorded. Takes about 40 bytes of memory per row.
 ///
 /// ```
-/// use fanweave_batch::EarlierRows;
+/// use fanweave::batch::EarlierRows;
 ///
 /// let mut earlier = EarlierRows::default();
 /// earlier.notes.push("2 rows could not be read and are run again".into());

@@ -20,8 +20,8 @@ use crate::key::Key;
 /// rows, so a source may return its rows in a different order when the job resumes.
 ///
 /// ```
-/// use fanweave_batch::{BatchJob, Input, InputRow, Output, Render, Result, RowSource, Source};
-/// use fanweave_core::{chain, model::fake::Fake};
+/// use fanweave::batch::{BatchJob, Input, InputRow, Output, Render, Result, RowSource, Source};
+/// use fanweave::{chain, model::fake::Fake};
 ///
 /// struct Countdown(u64);
 ///
@@ -37,14 +37,13 @@ use crate::key::Key;
 ///     }
 /// }
 ///
-/// # #[tokio::main]
-/// # async fn main() -> Result<()> {
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let source = Source::new(Countdown(3));
 /// let output = Output::Writer(Box::new(std::io::sink()));
 /// let summary = BatchJob::new(source, Render::default(), chain(Fake::echo()), output).run().await?;
 /// assert_eq!(summary.ok, 3);
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 pub trait RowSource: Send + 'static {
     /// Name of the source in messages.
@@ -123,7 +122,8 @@ impl<T: Into<Input>, I: Iterator<Item = T> + Send + 'static> RowSource for Liste
 /// One row of a source.
 ///
 /// ```
-/// use fanweave_batch::{Input, InputRow, Source};
+/// use fanweave::crates::serde_json;
+/// use fanweave::batch::{Input, InputRow, Source};
 ///
 /// let rows = Source::from_reader("example", r#"{"id": 7, "topic": "bears"}"#.as_bytes(), None)?;
 /// let ids: Vec<_> = rows.map(|row| row.map(|row| row.id)).collect::<Result<_, _>>()?;
@@ -133,7 +133,7 @@ impl<T: Into<Input>, I: Iterator<Item = T> + Send + 'static> RowSource for Liste
 /// let json = serde_json::to_string(&row).unwrap();
 /// let back: InputRow = serde_json::from_str(&json).unwrap();
 /// assert_eq!((back.id.as_deref(), back.input.unwrap()), (Some("b1"), Input::Text("Name a bear.".into())));
-/// # Ok::<_, fanweave_batch::Error>(())
+/// # Ok::<_, fanweave::batch::Error>(())
 /// ```
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -206,13 +206,13 @@ impl InputRow {
 /// Key of a row, or of all rows of a source, in a journal. 16 bytes.
 ///
 /// ```
-/// use fanweave_batch::RowKey;
+/// use fanweave::batch::RowKey;
 ///
 /// let key = RowKey::of(&("users", 17))?;
 /// assert_eq!(key, RowKey::of(&("users", 17))?);
 /// assert_eq!(key.to_string().len(), 32);
 /// assert_eq!(key.to_string().parse::<RowKey>()?, key);
-/// # Ok::<_, fanweave_batch::Error>(())
+/// # Ok::<_, fanweave::batch::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RowKey(pub(crate) Key);

@@ -47,7 +47,7 @@ pub enum Output {
 /// [`Output::sink`].
 ///
 /// ```
-/// use fanweave_batch::{FinishedRow, Output, Result, RowSink};
+/// use fanweave::batch::{FinishedRow, Output, Result, RowSink};
 ///
 /// struct Nothing;
 ///

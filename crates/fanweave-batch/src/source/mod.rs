@@ -149,17 +149,16 @@ impl Source {
     /// its own, ahead of the calls, and may block.
     ///
     /// ```
-    /// use fanweave_batch::{BatchJob, Output, Render, Source};
-    /// use fanweave_core::{chain, model::fake::Fake};
+    /// use fanweave::batch::{BatchJob, Output, Render, Source};
+    /// use fanweave::{chain, model::fake::Fake};
     ///
-    /// # #[tokio::main]
-    /// # async fn main() -> fanweave_batch::Result<()> {
+    /// # fn main() -> fanweave::batch::Result<()> { fanweave::blocking::wait(async {
     /// let source = Source::rows("bears", ["Name a bear.", "Name another bear."]);
     /// let output = Output::Writer(Box::new(std::io::sink()));
     /// let summary = BatchJob::new(source, Render::default(), chain(Fake::echo()), output).run().await?;
     /// assert_eq!((summary.ok, summary.left), (2, Some(0)));
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     pub fn rows<T: Into<Input>, R>(name: impl Into<String>, rows: R) -> Self
     where
