@@ -31,6 +31,7 @@ pub mod runnable;
 pub mod runtime;
 pub mod session;
 mod task_locals;
+pub mod think;
 pub mod tool;
 mod vars;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::chain::Chain;
 use crate::many::Many;
-use crate::parse::partial::Partial;
+use crate::parse::value_stream::ValueStream;
 use crate::run::Run;
 use crate::{Error, ErrorKind, Message, Node, Result, Runnable};
 
@@ -20,7 +20,7 @@ where
     let node = Node::sequence([chain.describe(), Node::step("items")]);
     Many::new(node, move |input, cx| {
         let reader =
-            Reader { run: Run::new(chain.clone(), input, cx), partial: Partial::of_items(), ended: false };
+            Reader { run: Run::new(chain.clone(), input, cx), values: ValueStream::of_items(), ended: false };
         stream::unfold(reader, |mut reader| async move {
             let items = reader.next().await?;
             Some((stream::iter(items.into_iter().map(read)), reader))
@@ -37,7 +37,7 @@ where
 
 struct Reader {
     run: Run<Message>,
-    partial: Partial,
+    values: ValueStream,
     ended: bool,
 }
 
@@ -49,8 +49,7 @@ impl Reader {
         }
         match self.run.next().await {
             Some(Ok(delta)) => {
-                let complete = self.partial.take_items(delta.as_text().unwrap_or_default());
-                return Some(complete.into_iter().map(Ok).collect());
+                return Some(self.values.take_items(&delta).into_iter().map(Ok).collect());
             }
             Some(Err(error)) => {
                 self.ended = true;
@@ -59,7 +58,11 @@ impl Reader {
             None => self.ended = true,
         }
         let cut_off = || Error::new(ErrorKind::Parse, "expected a complete JSON array");
-        (!self.partial.items_ended()).then(|| vec![Err(cut_off())])
+        let mut items: Vec<_> = self.values.last_items().into_iter().map(Ok).collect();
+        if !self.values.items_ended() {
+            items.push(Err(cut_off()));
+        }
+        Some(items)
     }
 }
 

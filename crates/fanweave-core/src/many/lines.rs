@@ -7,14 +7,20 @@ use futures::stream;
 use crate::chain::Chain;
 use crate::many::Many;
 use crate::run::Run;
+use crate::think::ThinkSplitter;
 use crate::{Delta, Message, Node, Result, Runnable};
 
 /// Reads an answer line by line.
 pub(super) fn lines<I: Send + 'static>(chain: Chain<I, Message>) -> Many<I, String> {
     let node = Node::sequence([chain.describe(), Node::step("lines")]);
     Many::new(node, move |input, cx| {
-        let state =
-            Reader { run: Run::new(chain.clone(), input, cx), splitter: Splitter::default(), ended: false };
+        let state = Reader {
+            run: Run::new(chain.clone(), input, cx),
+            thinking: ThinkSplitter::default(),
+            part: 0,
+            splitter: Splitter::default(),
+            ended: false,
+        };
         stream::unfold(state, |mut reader| async move {
             let line = reader.next().await?;
             Some((line, reader))
@@ -24,6 +30,9 @@ pub(super) fn lines<I: Send + 'static>(chain: Chain<I, Message>) -> Many<I, Stri
 
 struct Reader {
     run: Run<Message>,
+    thinking: ThinkSplitter,
+    /// The part of the last text.
+    part: u32,
     splitter: Splitter,
     ended: bool,
 }
@@ -38,7 +47,12 @@ impl Reader {
                 return None;
             }
             match self.run.next().await {
-                Some(Ok(Delta::Text { text, .. })) => self.splitter.push(&text),
+                Some(Ok(Delta::Text { part, text })) => {
+                    if std::mem::replace(&mut self.part, part) != part {
+                        self.thinking = ThinkSplitter::default();
+                    }
+                    self.splitter.push(&self.thinking.push(&text).text);
+                }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => {
                     self.ended = true;
@@ -46,6 +60,7 @@ impl Reader {
                 }
                 None => {
                     self.ended = true;
+                    self.splitter.push(&self.thinking.finish().text);
                     self.splitter.end();
                 }
             }

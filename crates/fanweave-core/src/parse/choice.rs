@@ -2,6 +2,7 @@
 
 use super::unreadable;
 use crate::chain::{Chain, chain};
+use crate::think::answer_of;
 use crate::{Context, Message, Node, Result, Runnable};
 
 /// The step that [`choice`] makes.
@@ -77,7 +78,7 @@ impl Runnable for Choice {
     type Output = String;
 
     async fn run(&self, message: Message, _: &Context) -> Result<String> {
-        let text = message.into_text();
+        let text = answer_of(message);
         let found = self.options.iter().find(|option| option.trim() == text.trim());
         found
             .or_else(|| self.meant(&text))

@@ -6,8 +6,10 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::parse::parse_message;
-use crate::parse::partial::Partial;
+use super::candidates::{self, Candidate, Kind, State};
+use super::parse_message;
+use super::value_stream::ValueStream;
+use crate::think;
 use crate::{Context, Delta, Error, ErrorKind, Message, Node, Result, Runnable, Streaming, excerpt};
 
 /// Maximum bytes of an answer that an error message shows. 200: three lines.
@@ -19,15 +21,26 @@ pub struct Json<T>(PhantomData<fn() -> T>);
 
 /// Returns the JSON of a message: fenced or bare, with prose around it.
 ///
-/// Streams: emits the value so far as it grows, if it is an object or array. Strings grow, everything else
-/// appears once complete.
+/// The place of the JSON in an answer:
 ///
-/// The JSON begins after a code fence that comes before any bracket, otherwise at the first `{` or `[`, and
-/// ends with that value. An answer without brackets is read as a whole: `42`.
+/// | the answer has | the JSON is |
+/// |---|---|
+/// | thinking at its beginning, such as `<think>..</think>` | in what follows |
+/// | fences tagged `json` | the last one |
+/// | fences without a tag | the last one |
+/// | values in its text | the first that fits the type; for [`Value`] the last object or array |
+/// | brackets of prose, such as `[as asked]`, `{name}` and `[link](target)` | not there |
+/// | no brackets | the whole answer: `42` |
+///
+/// # Streaming
+/// Emits the value so far as it grows, if it is an object or array. Strings grow, everything else appears
+/// once complete, and nothing that was emitted is taken back: of several values the first one is streamed,
+/// and only the run's output is certain to be the one above.
 ///
 /// # Errors
 /// A run fails with [`ErrorKind::Parse`], naming the expected type and the location, if the answer contains
-/// no JSON.
+/// no JSON, if it is truncated, or if what was meant as JSON cannot be read: another value of the answer does
+/// not take its place.
 ///
 /// ```
 /// use fanweave::{Message, chain, json};
@@ -71,10 +84,8 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Json<T> {
     }
 
     fn streaming(&self) -> Streaming {
-        let mut partial = Partial::default();
-        Streaming::Through(Box::new(move |delta: Delta| {
-            delta.as_text().and_then(|text| partial.push(text)).map(Delta::Value)
-        }))
+        let mut values = ValueStream::default();
+        Streaming::Through(Box::new(move |delta: Delta| values.push(&delta).map(Delta::Value)))
     }
 
     fn describe(&self) -> Node {
@@ -83,48 +94,98 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Json<T> {
 }
 
 pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
-    let start = start(text);
-    let found = first(&text[start..]).or_else(|error| {
+    // The usual answer is one value.
+    let whole = match serde_json::from_str(text.trim()) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    let answer = think::answer(text);
+    let before = text.len() - answer.len();
+    if answer.trim().is_empty() && !text.trim().is_empty() {
+        let message = format!("expected {}: the answer has only thinking", wanted::<T>());
+        return Err(Error::new(ErrorKind::Parse, message).with_body(text).with_source(whole));
+    }
+    let mut failed = None;
+    for candidate in order(candidates::find(answer), answer, is_any::<T>()) {
+        let found = match candidate.state {
+            State::ClosedEarly => {
+                Err(serde::de::Error::custom("the object has ended, but more members follow"))
+            }
+            _ => read(&answer[candidate.range.clone()]),
+        };
+        match found {
+            Ok(value) => return Ok(value),
+            Err(error) => failed = failed.or(Some((before + candidate.range.start, error))),
+        }
+        if candidate.state != State::Valid {
+            // This was meant as the value: another one is not it.
+            break;
+        }
+    }
+    let (start, error) = match failed {
+        Some(failed) => failed,
+        None if before == 0 => (text.len() - text.trim_start().len(), whole),
+        None => match serde_json::from_str(answer.trim()) {
+            Ok(value) => return Ok(value),
+            Err(error) => (text.len() - answer.trim_start().len(), error),
+        },
+    };
+    let (line, column) = line_and_column(text, start, &error);
+    let shown = excerpt(text.trim(), MAX_EXCERPT_BYTES);
+    let wanted = wanted::<T>();
+    let why = parse_message(&error);
+    let why = why.split(" at line ").next().unwrap_or_default();
+    let cut = if error.is_eof() && !answer.trim().is_empty() { "the JSON is truncated: " } else { "" };
+    let message = format!("expected {wanted}: {cut}{why} at line {line}, column {column} of {shown:?}");
+    Err(Error::new(ErrorKind::Parse, message).with_body(text).with_source(error))
+}
+
+/// Reads a candidate: an object or array with prose after it, or another value.
+fn read<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+    if !text.starts_with(['{', '[']) {
+        return serde_json::from_str(text);
+    }
+    first(text).or_else(|error| {
         // Models write raw line breaks into strings, which JSON requires to be escaped.
-        escape_controls(&text[start..]).map_or(Err(error), |escaped| first(&escaped))
-    });
-    found.map_err(|error| {
-        let (line, column) = line_and_column(text, start, &error);
-        let shown = excerpt(text.trim(), MAX_EXCERPT_BYTES);
-        let wanted = wanted::<T>();
-        let why = parse_message(&error);
-        let why = why.split(" at line ").next().unwrap_or_default();
-        let message = format!("expected {wanted}: {why} at line {line}, column {column} of {shown:?}");
-        Error::new(ErrorKind::Parse, message).with_body(text).with_source(error)
+        escape_controls(text).map_or(Err(error), |escaped| first(&escaped))
     })
+}
+
+/// The candidates in the order in which they are tried.
+///
+/// Fences tagged as JSON come first, then those without a tag, and of each the last: models show drafts and
+/// examples before their answer. Of the values in the text, the first that fits a type is taken, and for any
+/// value the last object or array that is not empty.
+fn order(mut all: Vec<Candidate>, text: &str, any_value: bool) -> Vec<Candidate> {
+    let reversed = |kind: Kind| kind != Kind::Bare || any_value;
+    let is_empty = |candidate: &Candidate| {
+        let inside = &text[candidate.range.clone()];
+        candidate.state == State::Valid
+            && inside.get(1..inside.len() - 1).is_some_and(|inside| inside.trim().is_empty())
+    };
+    all.sort_by_key(|candidate| {
+        let start = candidate.range.start;
+        // Empty values come after all others, the first one first.
+        let is_empty = any_value && is_empty(candidate);
+        let at = if reversed(candidate.kind) && !is_empty { usize::MAX - start } else { start };
+        (candidate.kind, is_empty, at)
+    });
+    all
+}
+
+/// Returns true if `T` is any JSON value.
+fn is_any<T>() -> bool {
+    type_name::<T>() == type_name::<Value>()
 }
 
 /// Description of the expected value.
 fn wanted<T>() -> String {
-    match type_name::<T>() {
-        any if any == type_name::<Value>() => "JSON".to_owned(),
-        one => format!("JSON of {one}"),
-    }
+    if is_any::<T>() { "JSON".to_owned() } else { format!("JSON of {}", type_name::<T>()) }
 }
 
 /// The first value of `text`. The rest is prose.
 fn first<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     T::deserialize(&mut serde_json::Deserializer::from_str(text))
-}
-
-/// The start of the JSON: the first of these candidates that exists.
-fn start(text: &str) -> usize {
-    let whole = text.len() - text.trim_start().len();
-    let bracket = text.find(['{', '[']);
-    // A fence after the first bracket is part of a string.
-    if let Some(fence) = text.find("```").filter(|fence| bracket.is_none_or(|bracket| *fence < bracket)) {
-        let inside = &text[fence + 3..];
-        return text.len() - inside.trim_start_matches(|c: char| c.is_ascii_alphanumeric()).len();
-    }
-    match text[whole..].chars().next() {
-        Some('"') => whole,
-        _ => bracket.unwrap_or(whole),
-    }
 }
 
 /// Line and column of `error` in the whole answer, in which the JSON begins at `start`.

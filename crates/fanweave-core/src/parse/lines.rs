@@ -1,6 +1,7 @@
 //! Parses the lines of an answer.
 
 use crate::many::lines::strip;
+use crate::think::answer_of;
 use crate::{Context, Message, Node, Result, Runnable};
 
 /// The step that [`lines`] makes.
@@ -31,7 +32,7 @@ impl Runnable for Lines {
     type Output = Vec<String>;
 
     async fn run(&self, message: Message, _: &Context) -> Result<Vec<String>> {
-        let text = message.into_text();
+        let text = answer_of(message);
         Ok(text.lines().map(strip).filter(|line| !line.is_empty()).map(str::to_owned).collect())
     }
 

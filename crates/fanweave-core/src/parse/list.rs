@@ -1,5 +1,6 @@
 //! Parses the items of a comma-separated answer.
 
+use crate::think::answer_of;
 use crate::{Context, Message, Node, Result, Runnable};
 
 /// The step that [`list`] makes.
@@ -29,7 +30,7 @@ impl Runnable for List {
     type Output = Vec<String>;
 
     async fn run(&self, message: Message, _: &Context) -> Result<Vec<String>> {
-        Ok(split(&message.into_text()))
+        Ok(split(&answer_of(message)))
     }
 
     fn describe(&self) -> Node {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use regex::Regex;
 
 use super::unreadable;
+use crate::think::answer_of;
 use crate::{Context, Error, ErrorKind, Message, Node, Result, Runnable, Vars};
 
 /// The step that [`matches()`] makes.
@@ -47,7 +48,7 @@ impl Runnable for Matches {
     type Output = Vars;
 
     async fn run(&self, message: Message, _: &Context) -> Result<Vars> {
-        let text = message.into_text();
+        let text = answer_of(message);
         let Some(found) = self.regex.captures(&text) else {
             return Err(unreadable(&format!("text that matches `{}`", self.regex), &text));
         };

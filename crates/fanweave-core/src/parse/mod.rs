@@ -1,5 +1,6 @@
 //! Parsers: steps that read a model's answer.
 
+mod candidates;
 pub mod choice;
 pub mod json;
 pub mod lines;
@@ -9,9 +10,11 @@ pub mod matches;
 pub(crate) mod nulls;
 pub(crate) mod partial;
 pub mod repair;
+mod scan;
 pub mod structured;
 pub mod text;
 pub mod tool_calls;
+pub(crate) mod value_stream;
 
 use crate::{Error, ErrorKind, excerpt};
 
@@ -36,4 +39,77 @@ pub(crate) fn parse_message(error: &serde_json::Error) -> String {
         from += 1;
     }
     excerpt(&why, MAX_EXCERPT_BYTES) + &why[from..]
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt;
+
+    use crate::model::fake::Fake;
+    use crate::{
+        ChatModel, Context, Delta, Message, Model, Prompt, Result, chain, choice, json, lines, list,
+    };
+
+    /// A model that sends its answer in chunks of so many characters.
+    struct Splits(&'static str, usize);
+
+    impl ChatModel for Splits {
+        fn name(&self) -> &str {
+            "test/splits"
+        }
+
+        async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {
+            let chars: Vec<char> = self.0.chars().collect();
+            for chunk in chars.chunks(self.1) {
+                cx.delta(Delta::text(chunk.iter().collect::<String>())).await;
+            }
+            Ok(Message::assistant(self.0))
+        }
+    }
+
+    #[tokio::test]
+    async fn thinking_never_becomes_the_value() {
+        let answer = |text: &str| Message::assistant(format!("<think>No, 1. [\"x\"]\nyes</think>\n{text}"));
+        assert_eq!(chain(json()).invoke(answer("[2]")).await.unwrap(), serde_json::json!([2]));
+        assert_eq!(chain(json()).invoke(answer("2")).await.unwrap(), serde_json::json!(2));
+        assert_eq!(chain(list()).invoke(answer("a, b")).await.unwrap(), ["a", "b"]);
+        assert_eq!(chain(lines()).invoke(answer("a\nb")).await.unwrap(), ["a", "b"]);
+        assert_eq!(chain(choice(["yes", "no"])).invoke(answer("No.")).await.unwrap(), "no");
+        #[cfg(feature = "regex")]
+        assert_eq!(
+            chain(super::matches::matches(r"\d").unwrap()).invoke(answer("2")).await.unwrap(),
+            crate::vars! { match: "2" }
+        );
+        let error = chain(json()).invoke(Message::assistant("<think>[1]")).await.unwrap_err();
+        assert!(error.message().contains("only thinking"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn thinking_and_prose_are_skipped_at_every_split() {
+        for text in [
+            "<think>Maybe [7]? Or {\"n\": 7}.</think>The items [as asked], see {name} and [1]:\n```json\n[1, 2]\n```",
+            "[THINK]```json\n[7]\n```[/THINK]\n\n{\"n\": [1, 2]}",
+        ] {
+            for width in 1..text.len() {
+                let model = || chain(Model::new(Splits(text, width)));
+                let items = model().items::<u8>().stream("?").try_collect::<Vec<_>>().await;
+                assert_eq!(items.unwrap(), [1, 2], "{text} in chunks of {width}");
+                let mut run = (model() | json()).stream("?");
+                let mut last = None;
+                while let Some(delta) = run.next().await {
+                    last = Some(delta.unwrap());
+                }
+                let output = run.output().await.unwrap();
+                assert_eq!(last, Some(Delta::Value(output)), "{text} in chunks of {width}");
+                let lines = chain(Model::new(Splits("<think>a\nb</think>\nc\nd", width))).lines();
+                assert_eq!(lines.stream("?").try_collect::<Vec<_>>().await.unwrap(), ["c", "d"]);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_items_of_an_array_like_a_footnote_are_emitted() {
+        let items = chain(Fake::echo()).items::<u8>().stream("The list: [7]").try_collect::<Vec<_>>().await;
+        assert_eq!(items.unwrap(), [7]);
+    }
 }

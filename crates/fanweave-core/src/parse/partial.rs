@@ -9,7 +9,12 @@ const MAX_DEPTH: usize = 127;
 /// times the text would cost more than 9 times as much.
 const LONG: usize = 16 * 1024;
 
-/// Reads an object or array from text that arrives in chunks. Text before its first bracket is prose.
+/// Reads an object or array from text that arrives in chunks. Text before it is prose, as are brackets such
+/// as `[as asked]` and `{name}`.
+///
+/// Nothing is shown before it is certain not to be prose: at the first quote if it begins the text or a
+/// fence, otherwise at the colon after the first key, after the first item, and after the second one if the
+/// first is a number, because `[1]` may be a footnote.
 ///
 /// Numbers, literals and keys appear once complete, strings as they grow: nothing that was shown is taken
 /// back. Each value shown is a copy, so the next one waits until the text has grown by an eighth, or by a
@@ -29,6 +34,24 @@ pub(crate) struct Partial {
     items: Option<Vec<Value>>,
     depth: usize,
     closed: bool,
+    /// Backticks before the next character, while seeking.
+    ticks: usize,
+    position: Position,
+    /// Set once the value cannot be prose.
+    is_certain: bool,
+    /// Items of the first array within prose that has at most one number.
+    footnote: Option<Vec<Value>>,
+}
+
+/// The text before the next character, while seeking.
+#[derive(Default, Clone, Copy, PartialEq)]
+enum Position {
+    /// Nothing but white space since the beginning of the text or of a fence.
+    #[default]
+    Begin,
+    /// The tag of a fence.
+    Tag,
+    Prose,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -78,12 +101,18 @@ impl Partial {
 
     /// Reads a chunk. Returns the items that are complete now.
     pub(crate) fn take_items(&mut self, chunk: &str) -> Vec<Value> {
-        for c in chunk.chars() {
-            if self.next(c).is_none() {
-                self.state = State::Ended;
-            }
+        chunk.chars().for_each(|c| self.read(c));
+        let certain = self.items.as_mut().filter(|_| self.is_certain);
+        certain.map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Returns the items of an array that looked like a footnote, if no other value came. The text has ended.
+    pub(crate) fn last_items(&mut self) -> Vec<Value> {
+        if self.is_certain {
+            return Vec::new();
         }
-        self.items.as_mut().map(std::mem::take).unwrap_or_default()
+        self.closed |= self.footnote.is_some();
+        self.footnote.take().unwrap_or_default()
     }
 
     /// Returns true if the array is complete.
@@ -91,24 +120,30 @@ impl Partial {
         self.closed
     }
 
+    /// Returns true if the value is complete, or the input was not JSON.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
     /// Returns true if the input was not JSON.
     pub(crate) fn is_broken(&self) -> bool {
-        matches!(self.state, State::Ended) && !self.stack.is_empty()
+        self.has_ended() && !self.stack.is_empty()
+    }
+
+    /// Looks for another value.
+    pub(crate) fn restart(&mut self) {
+        *self = Self { items: self.items.as_ref().map(|_| Vec::new()), ..Self::default() };
     }
 
     /// Reads a chunk. Returns the value so far if enough of it is new.
     pub(crate) fn push(&mut self, chunk: &str) -> Option<Value> {
-        for c in chunk.chars() {
-            if self.next(c).is_none() {
-                self.state = State::Ended;
-            }
-        }
+        chunk.chars().for_each(|c| self.read(c));
         self.size += chunk.len();
         if let Some(root) = self.root.take() {
             return Some(root);
         }
         let enough = if self.shown < LONG { self.shown / 8 } else { self.shown / 2 };
-        if !self.changed || self.size - self.shown < enough {
+        if !self.changed || !self.is_certain || self.size - self.shown < enough {
             return None;
         }
         (self.changed, self.shown) = (false, self.size);
@@ -128,17 +163,62 @@ impl Partial {
         matches!(self.stack.last(), Some(Frame::Object(_, None)))
     }
 
-    /// Reads one character. `None` if it is not valid JSON.
+    fn read(&mut self, c: char) {
+        if matches!(self.state, State::Seek) {
+            return self.seek(c);
+        }
+        if self.next(c).is_some() {
+            return;
+        }
+        if self.is_certain {
+            self.state = State::Ended;
+            return;
+        }
+        // The brackets belong to prose.
+        self.reject();
+        self.seek(c);
+    }
+
+    /// Drops what was read as a value: it belongs to prose.
+    fn reject(&mut self) {
+        *self = Self {
+            items: self.items.as_ref().map(|_| Vec::new()),
+            size: self.size,
+            position: Position::Prose,
+            footnote: self.footnote.take(),
+            ..Self::default()
+        };
+    }
+
+    /// Reads a character before the value.
+    fn seek(&mut self, c: char) {
+        let ticks = std::mem::take(&mut self.ticks);
+        match c {
+            '{' | '[' => {
+                self.state = State::Between;
+                self.between(c);
+            }
+            '`' => self.ticks = ticks + 1,
+            _ if ticks >= 3 => {
+                self.position = if c.is_alphanumeric() { Position::Tag } else { Position::Begin }
+            }
+            _ if c.is_whitespace() && self.position != Position::Prose => self.position = Position::Begin,
+            _ if c.is_alphanumeric() && self.position == Position::Tag => {}
+            _ => self.position = Position::Prose,
+        }
+    }
+
+    /// Reads one character of the value. `None` if it is not valid JSON.
     fn next(&mut self, c: char) -> Option<()> {
         match self.state {
-            State::Ended => {}
-            State::Seek if !matches!(c, '{' | '[') => {}
-            State::Seek | State::Between => self.between(c)?,
+            State::Ended | State::Seek => {}
+            State::Between => self.between(c)?,
             State::Scalar if matches!(c, ',' | ']' | '}') || c.is_whitespace() => {
                 let value = serde_json::from_str(&self.text).ok()?;
                 self.add(value);
                 self.between(c)?;
             }
+            State::Scalar if matches!(c, '{' | '[' | '"' | '`') => return None,
             State::Scalar => self.text.push(c),
             State::Text => match c {
                 '\\' => self.state = State::Escape,
@@ -151,7 +231,10 @@ impl Partial {
                 }
                 '"' => {
                     let text = std::mem::take(&mut self.text);
+                    // Its end changes nothing that is shown.
+                    let is_changed = self.changed;
                     self.add(Value::String(text));
+                    self.changed = is_changed;
                 }
                 c => self.append(c),
             },
@@ -206,11 +289,22 @@ impl Partial {
             }
             ('}', Some(Frame::Object(_, None))) | (']', Some(Frame::Array(_))) => {
                 let value = self.stack.pop()?.into_value();
+                if self.stack.is_empty() && !self.is_certain && self.position == Position::Prose {
+                    let items =
+                        value.as_array().map(|items| self.items.clone().unwrap_or_else(|| items.clone()));
+                    self.footnote = self.footnote.take().or(items);
+                    self.reject();
+                    return Some(());
+                }
+                self.is_certain |= self.stack.is_empty();
                 self.closed |= self.stack.len() + 1 == self.depth;
                 self.add(value);
             }
+            (':', Some(Frame::Object(_, Some(_)))) => self.is_certain = true,
+            (',', Some(Frame::Array(_))) => self.is_certain |= self.position != Position::Prose,
             (',' | ':', _) => {}
             ('"', _) => {
+                self.is_certain |= self.position != Position::Prose;
                 self.state = State::Text;
                 self.changed |= !self.at_key();
             }
@@ -239,11 +333,16 @@ impl Partial {
             && self.depth > 0
             && !self.closed
         {
+            self.is_certain |= !value.is_number() || !items.is_empty();
             items.push(value);
             return;
         }
         match self.stack.last_mut() {
-            Some(frame) => frame.add(value),
+            Some(frame) => {
+                let is_first = matches!(frame, Frame::Array(items) if items.is_empty());
+                self.is_certain |= !value.is_number() || !is_first;
+                frame.add(value);
+            }
             None => {
                 self.root = Some(value);
                 self.state = State::Ended;
@@ -271,7 +370,22 @@ mod tests {
         assert_eq!(last("Sure:\n```json\n{\"a\": 1}}\n```"), Some(json!({"a": 1})));
         assert_eq!(last("{\"a\": \"x\ny"), Some(json!({"a": "x\ny"})));
         assert_eq!(last(r#"["\u00e9\ud83d\ude00\ud8"#), Some(json!(["é😀"])));
-        assert!(last(&"[".repeat(100_000)).is_some());
+        assert!(last(&"[[[".repeat(100_000)).is_none());
+        assert!(last(&r#"{"a":"#.repeat(100_000)).is_some());
+    }
+
+    #[test]
+    fn brackets_of_prose_are_not_shown() {
+        for prose in
+            ["[as asked]", "{name}", "[a](b)", "See [1]", "[x[y", "A {\"name\"}", "[[note]]", "no [] yet"]
+        {
+            assert_eq!(last(prose), None, "{prose}");
+            assert_eq!(last(&format!("{prose}: {{\"a\": 1}}")), Some(json!({"a": 1})), "{prose}");
+            assert_eq!(last(&format!("{prose}:\n```json\n[1, 2]\n```")), Some(json!([1, 2])), "{prose}");
+        }
+        assert_eq!(last("It is [1, 2"), None);
+        assert_eq!(last("It is [1, 2, 3"), Some(json!([1, 2])));
+        assert_eq!(last("It is {\"a\": \"b"), Some(json!({"a": "b"})));
     }
 
     #[test]

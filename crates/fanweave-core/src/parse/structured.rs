@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::partial::Partial;
 use super::repair::retry_messages;
+use super::value_stream::ValueStream;
 use super::{MAX_EXCERPT_BYTES, nulls, parse_message};
 use crate::chain::{Chain, chain};
 use crate::{
@@ -41,8 +41,9 @@ type AsyncCheck<T> = Arc<dyn Fn(&T) -> BoxFuture<'static, Result<(), String>> + 
 ///
 /// # Streaming
 /// Emits the value of the first answer as it grows: strings grow, everything else appears once complete, and
-/// nothing that was emitted is taken back. If the first answer does not fit, the retries are not streamed;
-/// only the run's output is then valid.
+/// nothing that was emitted is taken back. The complete value is emitted once it fits the type and has passed
+/// the checks. If the first answer does not fit, the retries are not streamed; only the run's output is then
+/// valid.
 ///
 /// # Errors
 /// A run fails with [`ErrorKind::Parse`] if no answer fits; the error contains the last one. An answer that
@@ -306,20 +307,20 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
         let schema = Value::clone(&self.schema);
         let name = self.name.to_string();
         prompt.parameters.format = Some(ResponseFormat::JsonSchema { name, schema, strict: true });
-        let (mut partial, is_wrapped) = (Partial::default(), self.is_wrapped);
-        let mut at = 0;
+        let (mut values, is_wrapped) = (ValueStream::holding_complete(), self.is_wrapped);
+        // The complete value is emitted once it has been checked.
+        let complete = Arc::new(Mutex::new(None));
+        let held = complete.clone();
         let first = cx.mapped(Box::new(move |delta: Delta| {
-            if let Delta::Text { part, .. } = delta
-                && std::mem::replace(&mut at, part) != part
-                && partial.is_broken()
-            {
-                // It belongs to an earlier round, which ended with a tool call.
-                partial = Partial::default();
+            let value = values.push(&delta)?;
+            let value = if is_wrapped { value.get(ANSWER)?.clone() } else { value };
+            if !values.has_ended() {
+                return Some(Delta::Value(value));
             }
-            let value = delta.as_text().and_then(|text| partial.push(text))?;
-            Some(Delta::Value(if is_wrapped { value.get(ANSWER)?.clone() } else { value }))
+            *held.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+            None
         }));
-        let without_deltas = cx.without_deltas();
+        let (reader, without_deltas) = (cx, cx.without_deltas());
         let mut cx = &first;
         let mut left = self.max_retries;
         loop {
@@ -327,7 +328,13 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
             let retry_prompt = (left > 0).then(|| prompt.clone());
             let message = self.model.run(prompt, cx).await?;
             let error = match (self.read(&message).await, retry_prompt) {
-                (Ok(value), _) => return Ok(value),
+                (Ok(value), _) => {
+                    let complete = complete.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    if let Some(complete) = complete {
+                        reader.delta(Delta::Value(complete)).await;
+                    }
+                    return Ok(value);
+                }
                 (Err(error), Some(max_retries)) if Self::may_improve(&message) => {
                     prompt = max_retries;
                     error
@@ -335,6 +342,7 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
                 (Err(error), _) => return Err(error.with_partial(message)),
             };
             prompt.messages.extend(retry_messages(message.text(), &error));
+            *complete.lock().unwrap_or_else(PoisonError::into_inner) = None;
             left -= 1;
             cx = &without_deltas;
         }
@@ -374,6 +382,7 @@ impl<T> fmt::Debug for Structured<T> {
 
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt;
     use proptest::prelude::*;
 
     use super::*;
@@ -536,6 +545,20 @@ mod tests {
         }
         assert_eq!(run.output().await.unwrap(), Number { n: 2 });
         assert_eq!(last, Some(Delta::Value(json!({ "n": 2 }))));
+    }
+
+    #[tokio::test]
+    async fn a_refused_value_is_never_streamed_as_complete() {
+        let shown = async |retries, answers: &[&'static str]| {
+            let model = Fake::script(answers.iter().map(|answer| Ok(*answer)).collect::<Vec<_>>());
+            let number = structured_as::<Number>(model, "number", schema()).max_retries(retries);
+            let even = number.check(|n| if n.n.is_multiple_of(2) { Ok(()) } else { Err("odd".to_owned()) });
+            chain(even).stream("?").map(Result::ok).collect::<Vec<_>>().await
+        };
+        let value = |value| Some(Delta::Value(value));
+        assert_eq!(shown(0, &[r#"{"n": 1}"#]).await, [value(json!({})), None]);
+        assert_eq!(shown(1, &[r#"{"n": 1}"#, r#"{"n": 2}"#]).await, [value(json!({}))]);
+        assert_eq!(shown(0, &[r#"{"n": 2}"#]).await, [value(json!({})), value(json!({ "n": 2 }))]);
     }
 
     #[test]

@@ -1,0 +1,74 @@
+//! Reads the JSON of a streamed answer.
+
+use serde_json::Value;
+
+use super::partial::Partial;
+use crate::Delta;
+use crate::think::ThinkSplitter;
+
+/// Reads the JSON of the text deltas of an answer, without its thinking.
+#[derive(Default)]
+pub(crate) struct ValueStream {
+    partial: Partial,
+    thinking: ThinkSplitter,
+    part: u32,
+    /// Set if the reader holds complete values back.
+    holds_complete: bool,
+    is_shown: bool,
+}
+
+impl ValueStream {
+    /// For the items of the top-level array, or of the first array in the top-level object.
+    pub(crate) fn of_items() -> Self {
+        Self { partial: Partial::of_items(), ..Self::default() }
+    }
+
+    /// For a reader that holds complete values back.
+    pub(crate) fn holding_complete() -> Self {
+        Self { holds_complete: true, ..Self::default() }
+    }
+
+    /// Reads a delta. Returns the value so far if enough of it is new.
+    pub(crate) fn push(&mut self, delta: &Delta) -> Option<Value> {
+        self.begin_part(delta);
+        let text = delta.as_text()?;
+        let value = self.partial.push(&self.thinking.push(text).text);
+        self.is_shown |= value.is_some() && !(self.holds_complete && self.has_ended());
+        value
+    }
+
+    /// Reads a delta. Returns the items that are complete now.
+    pub(crate) fn take_items(&mut self, delta: &Delta) -> Vec<Value> {
+        self.begin_part(delta);
+        let text = delta.as_text().unwrap_or_default();
+        self.partial.take_items(&self.thinking.push(text).text)
+    }
+
+    /// Returns the last items. The answer has ended.
+    pub(crate) fn last_items(&mut self) -> Vec<Value> {
+        self.partial.last_items()
+    }
+
+    /// Returns true if the array is complete.
+    pub(crate) fn items_ended(&self) -> bool {
+        self.partial.items_ended()
+    }
+
+    /// Returns true if the value is complete.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.partial.has_ended()
+    }
+
+    /// Rounds of a tool loop have parts of their own. A value that was interrupted belongs to an earlier one,
+    /// and so may one that was not shown.
+    fn begin_part(&mut self, delta: &Delta) {
+        if let Delta::Text { part, .. } = delta
+            && std::mem::replace(&mut self.part, *part) != *part
+        {
+            self.thinking = ThinkSplitter::default();
+            if self.partial.is_broken() || self.holds_complete && !self.is_shown && self.has_ended() {
+                self.partial.restart();
+            }
+        }
+    }
+}
