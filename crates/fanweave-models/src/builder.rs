@@ -6,19 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanweave_core::{Embedder, Error, ErrorKind, Model, Result, RetryPolicy};
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 
 use crate::batch_api::BatchClient;
 use crate::completer::Completer;
 use crate::embedder::HttpEmbedder;
-use crate::providers::compatible::{Dialect, Vendor, set};
+use crate::protocol::Protocol;
+use crate::providers::dialect::Dialect;
 use crate::transport::call::{HttpModel, SharedModel};
 use crate::transport::client::{Client, header};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::keys::{KeyHeader, KeySource};
 use crate::transport::limits::{AccountKey, RateLimits};
 use crate::transport::secret::Secret;
+use crate::vendor::{Vendor, set};
 
 /// Creates a model by name, with key and base URL from the environment.
 ///
@@ -67,6 +69,8 @@ pub fn embedder(name: &str) -> Result<Embedder> {
 #[must_use]
 pub struct ModelBuilder {
     name: String,
+    vendor: Option<Vendor>,
+    protocol: Option<Arc<dyn Protocol>>,
     base_url: Option<String>,
     api_key: Option<String>,
     key_source: Option<KeySource>,
@@ -87,6 +91,8 @@ impl ModelBuilder {
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
+            vendor: None,
+            protocol: None,
             base_url: None,
             api_key: None,
             key_source: None,
@@ -100,6 +106,28 @@ impl ModelBuilder {
             headers: Vec::new(),
             keep_raw: false,
         }
+    }
+
+    /// Vendor of the model, in place of the one that its name finds. The name of the model begins with that
+    /// of the vendor and `/`.
+    ///
+    /// ```
+    /// use fanweave::models::{Dialect, ModelBuilder, Vendor};
+    ///
+    /// let local = Vendor::new("local", "http://localhost:9000").dialect(Dialect::Ollama);
+    /// let model = ModelBuilder::new("local/qwen3").vendor(local).build()?;
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    pub fn vendor(mut self, vendor: Vendor) -> Self {
+        self.vendor = Some(vendor);
+        self
+    }
+
+    /// Dialect of the model, in place of the vendor's. The vendor may then be unknown, if a
+    /// [`base_url`](Self::base_url) is set. [`protocol`](crate::protocol) has an example.
+    pub fn protocol(mut self, protocol: impl Protocol) -> Self {
+        self.protocol = Some(Arc::new(protocol));
+        self
     }
 
     /// Base URL of the API, such as `http://localhost:8000/v1`. Default: from the environment, or the
@@ -232,8 +260,8 @@ impl ModelBuilder {
     pub fn build_embedder(self) -> Result<Embedder> {
         let dimensions = self.dimensions;
         let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
-        let Some(dialect) = vendor.dialect.embeddings() else {
-            let message = format!("{} has no embeddings: choose another provider for them", vendor.name);
+        let Some(dialect) = vendor.known_dialect().and_then(Dialect::embeddings) else {
+            let message = format!("{} has no embeddings: choose another provider for them", vendor.name());
             return Err(Error::new(ErrorKind::Config, message));
         };
         Ok(Embedder::new(HttpEmbedder { http, dialect, dimensions }))
@@ -247,12 +275,12 @@ impl ModelBuilder {
     pub fn build_completer(self) -> Result<Completer> {
         self.refuse_dimensions()?;
         let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
-        if vendor.dialect != Dialect::Completions {
+        if vendor.known_dialect() != Some(Dialect::OpenAiCompletions) {
             let message =
-                format!("{} takes one prompt per request: use openai-completions/model", vendor.name);
+                format!("{} takes one prompt per request: use openai-completions/model", vendor.name());
             return Err(Error::new(ErrorKind::Config, message));
         }
-        Ok(Completer::new(http, vendor.quirks))
+        Ok(Completer::new(http, vendor.known_quirks()))
     }
 
     fn refuse_dimensions(&self) -> Result<()> {
@@ -272,10 +300,10 @@ impl ModelBuilder {
     pub fn batch_api(self) -> Result<BatchClient> {
         self.refuse_dimensions()?;
         let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
-        BatchClient::new(http, vendor.dialect).ok_or_else(|| {
+        vendor.known_dialect().and_then(|dialect| BatchClient::new(http, dialect)).ok_or_else(|| {
             let message = format!(
                 "the batch API of {} is not supported: use a model of openai or anthropic",
-                vendor.name
+                vendor.name()
             );
             Error::new(ErrorKind::Config, message)
         })
@@ -287,24 +315,40 @@ impl ModelBuilder {
         self.http(env).map(|(http, _)| Model::new(SharedModel(Arc::new(http))))
     }
 
-    fn http(self, env: &dyn Fn(&str) -> Option<String>) -> Result<(HttpModel, &'static Vendor)> {
-        let (vendor, model) = Vendor::of(&self.name)?;
+    /// The vendor of the model, and the vendor's name of it.
+    fn vendor_and_model(&self) -> Result<(Vendor, &str)> {
+        let (vendor, model) = match (&self.vendor, &self.protocol, &self.base_url) {
+            (Some(vendor), ..) => (vendor.clone(), vendor.model(&self.name)?),
+            (None, Some(_), Some(url)) => {
+                let (name, model) = Vendor::split(&self.name)?;
+                (Vendor::named(name).unwrap_or_else(|| Vendor::new(name, url)), model)
+            }
+            (None, ..) => Vendor::of(&self.name)?,
+        };
+        Ok(match &self.protocol {
+            Some(protocol) => (vendor.with_protocol(protocol.clone()), model),
+            None => (vendor, model),
+        })
+    }
+
+    fn http(self, env: &dyn Fn(&str) -> Option<String>) -> Result<(HttpModel, Vendor)> {
+        let (vendor, model) = self.vendor_and_model()?;
+        let model = model.to_owned();
         let (key, own_header) = match &self.key_source {
             Some(_) => (None, None),
-            None => key(vendor, self.api_key, self.base_url.is_some(), env)?.unzip(),
+            None => key(&vendor, self.api_key, self.base_url.is_some(), env)?.unzip(),
         };
-        let key_header = self.key_header.or(own_header).unwrap_or_else(|| vendor.key_header.header());
+        let key_header = self.key_header.or(own_header).unwrap_or_else(|| vendor.default_key_header());
         let keys = self.key_source.map(|source| source.with_header(key_header.clone()));
         let url = match self.base_url {
             Some(url) => url,
             None => vendor.url(env)?,
         };
-        let endpoint = Endpoint::parse(&vendor.dialect.base(&url))?;
-        let protocol = vendor.dialect.protocol(vendor, self.api_version.as_deref())?;
+        let endpoint = Endpoint::parse(vendor.base(&url))?;
+        let protocol = vendor.versioned_protocol(self.api_version.as_deref())?;
         let client = self.client.unwrap_or_default();
 
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("fanweave/", env!("CARGO_PKG_VERSION"))));
         // A compressed answer can be a thousand times its transferred size.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -312,7 +356,7 @@ impl ModelBuilder {
             let (name, value) = key_header.write(key)?;
             headers.insert(name, value);
         }
-        if vendor.name.starts_with("openai") {
+        if vendor.is_openai() {
             for (variable, name) in ACCOUNT_HEADERS {
                 if let Some(value) = set(env, variable) {
                     let (name, value) = header(name, &value)?;
@@ -324,7 +368,7 @@ impl ModelBuilder {
         let account = AccountKey {
             base_url: endpoint.to_string(),
             key: key.as_ref().map(Secret::fingerprint).or(keys.as_ref().map(|keys| keys.id)),
-            model: model.to_owned(),
+            model: model.clone(),
         };
         let mut secrets: Vec<_> = key.into_iter().collect();
         for (name, value) in client.headers() {
@@ -338,8 +382,8 @@ impl ModelBuilder {
         let mut timeouts = client.timeouts();
         timeouts.total = self.timeout.unwrap_or(timeouts.total);
         let http = HttpModel {
-            provider: Arc::from(vendor.name),
-            model: model.to_owned(),
+            provider: Arc::from(vendor.name()),
+            model,
             protocol,
             name: self.name,
             endpoint,
@@ -378,19 +422,23 @@ fn key(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Option<(Secret, KeyHeader)>> {
     let refused = |message| Err(Error::new(ErrorKind::Authentication, message));
-    let variable = vendor.key_variables.first().copied().unwrap_or("the API key");
-    let header = vendor.key_header.header();
+    let variable = vendor.first_key_variable();
+    let header = vendor.default_key_header();
     let key = match given {
         Some(key) if key.trim().is_empty() => {
-            return refused(format!("the API key is empty: set {variable} or remove `api_key`"));
+            let set = variable.map(|variable| format!("set {variable} or ")).unwrap_or_default();
+            return refused(format!("the API key is empty: {set}remove `api_key`"));
         }
         Some(key) => Some((key.trim().to_owned(), header)),
         None => vendor.key(env),
     };
-    if key.is_none() && vendor.needs_key && !has_url {
-        return refused(format!(
-            "{variable} is not set: export it, or use a model that needs no key such as sim/writer"
-        ));
+    if key.is_none() && vendor.requires_key() && !has_url {
+        return refused(match variable {
+            Some(variable) => format!(
+                "{variable} is not set: export it, or use a model that needs no key such as sim/writer"
+            ),
+            None => format!("{} needs an API key: set it with `api_key`", vendor.name()),
+        });
     }
     Ok(key.map(|(key, header)| (Secret::new(key), header)))
 }
@@ -422,6 +470,59 @@ mod tests {
         assert!(built(ModelBuilder::new("ollama/qwen3"), &[]).is_ok());
         assert!(built(ModelBuilder::new("openai/x").base_url("http://localhost:1/v1"), &[]).is_ok());
         assert!(built(ModelBuilder::new("openai/x"), &[("OPENAI_API_KEY", "sk-1\n")]).is_ok());
+    }
+
+    #[test]
+    fn a_vendor_of_ones_own_needs_no_registration() {
+        let acme = Vendor::new("acme", "https://acme.example/v1").key_variable("ACME_KEY");
+        let error = built(ModelBuilder::new("acme/x").vendor(acme.clone()), &[]).unwrap_err();
+        assert!(error.message().starts_with("ACME_KEY is not set"), "{error}");
+        let model = built(ModelBuilder::new("acme/a/b").vendor(acme.clone()), &[("ACME_KEY", "k")]).unwrap();
+        assert_eq!(model.identity(), "acme/a/b at https://acme.example/v1");
+        for name in ["openai/x", "acme", "acme/", "acme-2/x"] {
+            let error = built(ModelBuilder::new(name).vendor(acme.clone()), &[]).unwrap_err();
+            assert_eq!(
+                error.message(),
+                format!("`{name}` is not a model of the vendor `acme`: write acme/model")
+            );
+        }
+        let keyed = Vendor::new("acme", "https://acme.example").needs_key(true);
+        let error = built(ModelBuilder::new("acme/x").vendor(keyed), &[]).unwrap_err();
+        assert_eq!(error.message(), "acme needs an API key: set it with `api_key`");
+    }
+
+    #[test]
+    fn a_protocol_of_ones_own_needs_a_base_url_or_a_known_vendor() {
+        let own = || Own(Dialect::OpenAiChat.protocol(crate::Quirks::new()));
+        let build = |builder: ModelBuilder| built(builder.protocol(own()), &[("OPENAI_API_KEY", "k")]);
+        assert!(build(ModelBuilder::new("openai/x")).is_ok());
+        let error = build(ModelBuilder::new("acme/x")).unwrap_err();
+        assert!(error.message().starts_with("unknown provider `acme`"), "{error}");
+        // The path of the dialect is not known: nothing is stripped from the URL.
+        let model = build(ModelBuilder::new("ollama/x").base_url("http://localhost/api")).unwrap();
+        assert_eq!(model.identity(), "ollama/x at http://localhost/api");
+        assert!(build(ModelBuilder::new("acme/x").base_url("http://localhost:1")).is_ok());
+        let error = build(ModelBuilder::new("anthropic/x").api_key("k").api_version("2")).unwrap_err();
+        assert!(error.message().contains("has no API version to choose"), "{error}");
+        let url = ModelBuilder::new("acme/x").base_url("http://localhost:1").protocol(own());
+        assert_eq!(url.build_embedder().unwrap_err().kind(), ErrorKind::Config);
+    }
+
+    /// A dialect of another crate.
+    struct Own(Arc<dyn Protocol>);
+
+    impl Protocol for Own {
+        fn request(&self, call: &crate::protocol::Call<'_>) -> Result<crate::protocol::HttpRequest> {
+            self.0.request(call)
+        }
+
+        fn response(&self, body: &[u8]) -> Result<fanweave_core::Message> {
+            self.0.response(body)
+        }
+
+        fn decoder(&self) -> Box<dyn crate::protocol::StreamDecoder> {
+            self.0.decoder()
+        }
     }
 
     #[test]

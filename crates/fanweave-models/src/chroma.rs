@@ -152,7 +152,7 @@ impl Chroma {
     ) -> Result<(StatusCode, Bytes)> {
         let mut request = Request::new(Bytes::from(body));
         *request.method_mut() = method;
-        *request.uri_mut() = self.endpoint.uri(path);
+        *request.uri_mut() = self.endpoint.uri(path)?;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.headers_mut().extend(self.client.headers().clone());
         let connections = self.client.connections();

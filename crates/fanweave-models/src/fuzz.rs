@@ -8,19 +8,19 @@ use fanweave_core::{Delta, ErrorKind, Fold, Result};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::protocol::Protocol;
-use crate::providers::compatible::Vendor;
 use crate::transport::frames::Frames;
 use crate::transport::hints::{prose, reset, retry_after, should_retry};
 use crate::transport::limits::{Refusal, Report};
 use crate::transport::secret::Secret;
 use crate::transport::sse::{SseDecoder, SseLimits};
+use crate::vendor::Vendor;
 
 /// Every dialect. Add new ones here.
 fn dialects() -> [(&'static str, Arc<dyn Protocol>); 6] {
     ["openai/x", "openai-responses/x", "openai-completions/x", "anthropic/x", "gemini/x", "ollama/x"].map(
         |name| {
             let vendor = Vendor::of(name).expect("a vendor of the table").0;
-            (name, vendor.dialect.protocol(vendor, None).expect("every dialect has a version of its own"))
+            (name, vendor.versioned_protocol(None).expect("every dialect has a version of its own"))
         },
     )
 }

@@ -14,8 +14,9 @@
 //! # }) }
 //! ```
 //!
-//! [`vendors`] lists the providers. Use [`embedder`] for embeddings, [`Completer`] for several prompts in one
-//! request, [`log`] to report every call to a logging service, and [`Budget`] to limit spending.
+//! [`vendors`] lists the providers. Add others with [`register`], and dialects with a [`protocol`]. Use
+//! [`embedder`] for embeddings, [`Completer`] for several prompts in one request, [`log`] to report every
+//! call to a logging service, and [`Budget`] to limit spending.
 //!
 //! All calls of a process share one connection pool ([`Client`]) and one rate limiter per account
 //! ([`RateLimits`]), whichever chain or batch they come from. Temporary failures are retried by a single loop
@@ -38,9 +39,10 @@ pub mod log;
 mod once;
 #[cfg(feature = "prices")]
 mod prices;
-mod protocol;
+pub mod protocol;
 mod providers;
 mod transport;
+mod vendor;
 
 pub use batch_api::{BatchClient, BatchStatus};
 #[cfg(feature = "prices")]
@@ -52,10 +54,12 @@ pub use completer::Completer;
 pub use fanweave_core::RetryPolicy;
 #[cfg(feature = "prices")]
 pub use prices::{Price, Prices};
-pub use providers::compatible::{key_variables, vendors};
+pub use providers::dialect::Dialect;
+pub use providers::openai::Quirks;
 pub use transport::body::Body;
 pub use transport::client::{Client, ClientBuilder, connection_notice};
 pub use transport::keys::KeyHeader;
 pub use transport::limits::{AccountState, AccountStatus, RateLimits, account_states};
 pub use transport::own::HttpTransport;
 pub use transport::watch::Timeouts;
+pub use vendor::{Vendor, key_variables, register, vendors};

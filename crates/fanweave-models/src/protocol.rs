@@ -12,21 +12,82 @@
 //!
 //! Everything else is the same for all dialects and belongs to the transport: connections, keys, limits,
 //! timeouts, retries, request ids, and the status, `Retry-After` and redacted body that it adds to every
-//! error. A dialect is therefore a few pure functions, tested on recorded bytes alone. To add one, write a
-//! directory next to [`providers::openai`](crate::providers::openai) and name it in a row of
-//! [`providers::compatible`](crate::providers::compatible).
+//! error. A dialect is therefore a few pure functions, tested on recorded bytes alone.
+//!
+//! A dialect of another crate is used with [`ModelBuilder::protocol`](crate::ModelBuilder::protocol), or by
+//! all models of a vendor with [`Vendor::protocol`](crate::Vendor::protocol). To let it differ from a dialect
+//! of this crate in a few points, delegate to [`Dialect::protocol`](crate::Dialect::protocol). To add one to
+//! this crate, write a directory next to `providers/openai` and name it in [`Dialect`](crate::Dialect).
+//!
+//! ```
+//! use fanweave::models::ModelBuilder;
+//! use fanweave::models::protocol::{Call, Framing, HttpRequest, Protocol, SseEvent, StreamDecoder};
+//! use fanweave::{Delta, Error, ErrorKind, FinishReason, Message, Result};
+//!
+//! /// Takes and returns plain text: `POST /say` with the text of the last message.
+//! struct PlainText;
+//!
+//! impl Protocol for PlainText {
+//!     fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
+//!         let text = call.messages.last().map(Message::text).unwrap_or_default();
+//!         Ok(HttpRequest::post("/say", text).streamed(call.stream))
+//!     }
+//!
+//!     fn response(&self, body: &[u8]) -> Result<Message> {
+//!         let text = str::from_utf8(body).map_err(|_| Error::new(ErrorKind::Decode, "not UTF-8"))?;
+//!         Ok(Message::assistant(text))
+//!     }
+//!
+//!     fn framing(&self) -> Framing {
+//!         Framing::Lines
+//!     }
+//!
+//!     fn decoder(&self) -> Box<dyn StreamDecoder> {
+//!         Box::new(Lines { is_done: false })
+//!     }
+//! }
+//!
+//! /// Each line is a chunk of the text, and `.` alone is the end.
+//! struct Lines {
+//!     is_done: bool,
+//! }
+//!
+//! impl StreamDecoder for Lines {
+//!     fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
+//!         self.is_done = event.data == ".";
+//!         deltas.push(match self.is_done {
+//!             true => Delta::Finished(FinishReason::Stop),
+//!             false => Delta::text(event.data),
+//!         });
+//!         Ok(())
+//!     }
+//!
+//!     fn is_done(&self) -> bool {
+//!         self.is_done
+//!     }
+//! }
+//!
+//! let model =
+//!     ModelBuilder::new("plain/x").base_url("http://localhost:7000").protocol(PlainText).build()?;
+//! # Ok::<_, Error>(())
+//! ```
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
 use fanweave_core::{Delta, Error, Message, Parameters, Result};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-pub(crate) use crate::transport::sse::SseEvent;
+pub use bytes::Bytes;
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-/// A provider's dialect.
-pub(crate) trait Protocol: Send + Sync + 'static {
+pub use crate::providers::failure::classify;
+pub use crate::transport::sse::SseEvent;
+
+/// A provider's dialect. [The module](self) has an example.
+///
+/// Its functions run on the threads of the calls: they must not block or wait.
+pub trait Protocol: Send + Sync + 'static {
     /// Encodes the request for `call`. Called once per call, regardless of retries.
     ///
     /// # Errors
@@ -40,7 +101,7 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     /// documentation, or the error that the provider wrapped into a success.
     fn response(&self, body: &[u8]) -> Result<Message>;
 
-    /// Framing of a streamed answer.
+    /// Framing of a streamed answer. Default [`Framing::Events`].
     fn framing(&self) -> Framing {
         Framing::Events
     }
@@ -48,23 +109,27 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     /// A decoder for one streamed answer.
     fn decoder(&self) -> Box<dyn StreamDecoder>;
 
-    /// Classifies a response with an error status and keeps the provider's message.
+    /// Classifies a response with an error status and keeps the provider's message. Default [`classify`],
+    /// without a vendor.
     ///
     /// `body` is at most the first 64 KiB, with keys already redacted.
-    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error;
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {
+        classify(status, headers, body, "")
+    }
 }
 
 /// Framing of the events in a streamed answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Framing {
+#[non_exhaustive]
+pub enum Framing {
     /// Server-sent events.
     Events,
-    /// Each line is one JSON object.
+    /// Each line is one event without a name, such as a JSON object. Empty lines are skipped.
     Lines,
 }
 
 /// Decodes one streamed answer, event by event.
-pub(crate) trait StreamDecoder: Send {
+pub trait StreamDecoder: Send {
     /// Adds the deltas of `event` to `deltas`: none, one or several.
     ///
     /// # Errors
@@ -74,38 +139,115 @@ pub(crate) trait StreamDecoder: Send {
     /// Returns true after the end marker of the dialect: the rest of the stream is not read.
     fn is_done(&self) -> bool;
 
-    /// Returns true if the answer is complete when the stream ends here. Otherwise it was truncated.
+    /// Returns true if the answer is complete when the stream ends here. Otherwise it was truncated. Default
+    /// [`is_done`](Self::is_done).
     fn is_complete(&self) -> bool {
         self.is_done()
     }
 }
 
 /// Input of a dialect for writing a request.
-pub(crate) struct Call<'a> {
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Call<'a> {
     /// Name of the model as the provider knows it.
-    pub(crate) model: &'a str,
+    pub model: &'a str,
     /// The conversation so far.
-    pub(crate) messages: &'a [Message],
+    pub messages: &'a [Message],
     /// Parameters of the call.
-    pub(crate) parameters: &'a Parameters,
-    /// Set if the answer is to be streamed.
-    pub(crate) stream: bool,
-    /// Maximum time that the transport waits for the first byte. A dialect whose servers send nothing until
-    /// the answer is complete requests a stream if the answer may take longer, even without a delta
-    /// subscriber.
-    pub(crate) idle_timeout: Duration,
+    pub parameters: &'a Parameters,
+    /// Set if the answer is to be streamed. Default false.
+    pub stream: bool,
+    /// Maximum time that the transport waits for the first byte. Default: unlimited.
+    ///
+    /// A dialect whose servers send nothing until the answer is complete requests a stream if the answer may
+    /// take longer, even without a delta subscriber.
+    pub idle_timeout: Duration,
+}
+
+impl<'a> Call<'a> {
+    /// A call of `model` whose answer is not streamed, for tests of a dialect.
+    ///
+    /// ```
+    /// use fanweave::models::protocol::Call;
+    /// use fanweave::models::{Dialect, Quirks};
+    /// use fanweave::{Message, Parameters};
+    ///
+    /// let (messages, parameters) = ([Message::user("Hi")], Parameters::default());
+    /// let call = Call::new("gpt-5-mini", &messages, &parameters);
+    /// let request = Dialect::OpenAiChat.protocol(Quirks::new()).request(&call)?;
+    /// assert_eq!(request.path, "/chat/completions");
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    pub fn new(model: &'a str, messages: &'a [Message], parameters: &'a Parameters) -> Self {
+        Self { model, messages, parameters, stream: false, idle_timeout: Duration::MAX }
+    }
+
+    /// Sets whether the answer is to be streamed.
+    #[must_use]
+    pub fn streamed(self, stream: bool) -> Self {
+        Self { stream, ..self }
+    }
 }
 
 /// A request without host, key and connection, which the transport adds.
+///
+/// Debug output has no headers and no body.
 #[derive(Clone)]
-pub(crate) struct HttpRequest {
-    pub(crate) method: Method,
-    /// Appended to the base URL, as in `/chat/completions`.
-    pub(crate) path: Cow<'static, str>,
-    /// Set if the answer is streamed.
-    pub(crate) streams: bool,
-    /// Headers of this call, in addition to those of the transport.
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+#[non_exhaustive]
+pub struct HttpRequest {
+    /// Method of the request.
+    pub method: Method,
+    /// Path and query, appended to the base URL: `/chat/completions`. Begins with `/`.
+    pub path: Cow<'static, str>,
+    /// Set if the answer is streamed. Default false.
+    pub streams: bool,
+    /// Headers of this call. They replace the defaults of the transport, such as `content-type:
+    /// application/json`, but neither the key nor headers of the caller.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Encoded once and shared by all attempts.
-    pub(crate) body: Bytes,
+    pub body: Bytes,
+}
+
+impl HttpRequest {
+    /// A `POST` of `body` to `path`, which begins with `/`.
+    ///
+    /// ```
+    /// use fanweave::models::protocol::{HeaderName, HeaderValue, HttpRequest};
+    ///
+    /// let version = HeaderName::from_static("acme-version");
+    /// let request = HttpRequest::post("/say", "{}").header(version, HeaderValue::from_static("2"));
+    /// assert_eq!(request.headers.len(), 1);
+    /// ```
+    pub fn post(path: impl Into<Cow<'static, str>>, body: impl Into<Bytes>) -> Self {
+        Self {
+            method: Method::POST,
+            path: path.into(),
+            streams: false,
+            headers: Vec::new(),
+            body: body.into(),
+        }
+    }
+
+    /// Sets whether the answer is streamed.
+    #[must_use]
+    pub fn streamed(self, streams: bool) -> Self {
+        Self { streams, ..self }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
 }

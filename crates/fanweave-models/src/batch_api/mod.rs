@@ -13,7 +13,7 @@ use fanweave_core::{Error, ErrorKind, Message, Parameters, Prompt, Result};
 use serde::Deserialize;
 
 use crate::protocol::{Call, HttpRequest};
-use crate::providers::compatible::Dialect;
+use crate::providers::dialect::Dialect;
 use crate::transport::call::HttpModel;
 use anthropic::Anthropic;
 use openai::OpenAi;
@@ -92,7 +92,7 @@ impl BatchClient {
     /// `None` if the batch API of the dialect is not supported.
     pub(crate) fn new(mut model: HttpModel, dialect: Dialect) -> Option<Self> {
         let dialect = match dialect {
-            Dialect::Chat => BatchDialect::OpenAi,
+            Dialect::OpenAiChat => BatchDialect::OpenAi,
             Dialect::Anthropic => BatchDialect::Anthropic,
             _ => return None,
         };

@@ -180,7 +180,7 @@ pub(super) async fn beginning(model: &HttpModel, path: &str, max_bytes: usize) -
 async fn begin(model: &HttpModel, method: &Method, path: &str, body: &Body) -> Result<Exchange> {
     let mut request = Request::new(body.bytes.clone());
     *request.method_mut() = method.clone();
-    *request.uri_mut() = model.endpoint.uri(path);
+    *request.uri_mut() = model.endpoint.uri(path)?;
     let mut headers = model.headers.clone();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     match &body.content_type {

@@ -72,7 +72,7 @@ impl LogSink for PromptLayer {
         drop(record);
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.endpoint.uri("/log-request");
+        *request.uri_mut() = self.endpoint.uri("/log-request")?;
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(HeaderName::from_static("x-api-key"), self.key.clone());

@@ -3,6 +3,7 @@
 pub(crate) mod anthropic;
 pub(crate) mod compatible;
 pub(crate) mod completions;
+pub(crate) mod dialect;
 pub(crate) mod embeddings;
 pub(crate) mod failure;
 pub(crate) mod gemini;

@@ -11,8 +11,8 @@ use fanweave_core::{
     ChatModel, Context, Delta, EXCERPT_BYTES, Error, ErrorKind, EventKind, Fold, Message, Part, Prompt,
     Reply, Result, RetryPolicy, excerpt,
 };
-use http::header::{ACCEPT, LOCATION};
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use memchr::memmem;
 
 use super::IDEMPOTENCY_KEY;
@@ -129,6 +129,7 @@ impl SharedModel {
             stream: cx.wants_deltas(),
             idle_timeout,
         })?;
+        let uri = self.endpoint.uri(&request.path)?;
         let in_use = self.in_use();
         if !self.headers.contains_key(IDEMPOTENCY_KEY) {
             request.headers.push((IDEMPOTENCY_KEY, in_use.idempotency_keys.next()));
@@ -137,7 +138,7 @@ impl SharedModel {
         // A caller without retries expects a single request.
         let hedge = cx.hedges() && !request.streams && self.retry.max_attempts.get() > 1;
         let options = CallOptions { retry: self.retry, ask, hedge };
-        Ok((Sending { model: self.clone(), in_use, request }, options))
+        Ok((Sending { model: self.clone(), in_use, uri, request }, options))
     }
 }
 
@@ -146,6 +147,7 @@ impl SharedModel {
 struct Sending {
     model: SharedModel,
     in_use: Arc<Made<InUse>>,
+    uri: Uri,
     request: HttpRequest,
 }
 
@@ -164,9 +166,9 @@ impl Attempt for Sending {
         emitted: &mut bool,
         cx: &Context,
     ) -> Result<Message> {
-        let Self { model, in_use, request } = self;
+        let Self { model, in_use, uri, request } = self;
         let stream = request.streams;
-        let request = model.http_request(request, key.as_ref());
+        let request = model.http_request(uri, request, key.as_ref());
         let mut answer = Exchange::begin(&in_use.connections, request, model.timeouts, cx.deadline()).await?;
         cx.emit(EventKind::FirstByte).await;
 
@@ -237,20 +239,26 @@ impl HttpModel {
         }
     }
 
-    fn http_request(&self, request: &HttpRequest, key: Option<&KeyInUse>) -> Request<bytes::Bytes> {
+    fn http_request(
+        &self,
+        uri: &Uri,
+        request: &HttpRequest,
+        key: Option<&KeyInUse>,
+    ) -> Request<bytes::Bytes> {
         let mut http = Request::new(request.body.clone());
         *http.method_mut() = request.method.clone();
-        *http.uri_mut() = self.endpoint.uri(&request.path);
+        *http.uri_mut() = uri.clone();
         let mut headers = self.headers.clone();
         let accept = match self.protocol.framing() {
             Framing::Events if request.streams => "text/event-stream",
             Framing::Lines if request.streams => "application/x-ndjson",
             _ => "application/json",
         };
-        // Headers set by the caller take precedence.
-        let own = [(ACCEPT, HeaderValue::from_static(accept))];
+        // Headers set by the caller take precedence, then the key, then the dialect's.
+        let defaults = [(ACCEPT, accept), (CONTENT_TYPE, "application/json")]
+            .map(|(name, value)| (name, HeaderValue::from_static(value)));
         let key = key.map(|key| key.header.clone());
-        for (name, value) in own.into_iter().chain(key).chain(request.headers.iter().cloned()) {
+        for (name, value) in key.into_iter().chain(request.headers.iter().cloned()).chain(defaults) {
             headers.entry(name).or_insert(value);
         }
         *http.headers_mut() = headers;

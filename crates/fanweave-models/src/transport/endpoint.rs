@@ -48,10 +48,19 @@ impl Endpoint {
         Ok(Self { url: bare.to_owned() })
     }
 
-    /// The URL of `path`, which starts with a slash.
-    pub(crate) fn uri(&self, path: &str) -> Uri {
-        let uri = [&self.url, path].concat();
-        Uri::try_from(uri).expect("a checked URL and a path of plain letters make a URL")
+    /// The URL of `path`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if the path is invalid, or does not begin with a slash: appended to the host, it
+    /// would name another one.
+    pub(crate) fn uri(&self, path: &str) -> Result<Uri> {
+        let uri = path.starts_with('/').then(|| [&self.url, path].concat());
+        uri.and_then(|uri| Uri::try_from(uri).ok()).ok_or_else(|| {
+            let path = path.escape_debug();
+            let message =
+                format!("`{path}` is not a valid path: it must begin with / and be percent-encoded");
+            Error::new(ErrorKind::Config, message)
+        })
     }
 }
 
@@ -72,7 +81,20 @@ mod tests {
     #[test]
     fn slashes_at_the_end_make_no_difference() {
         let endpoint = Endpoint::parse(" https://api.openai.com/v1// ").unwrap();
-        assert_eq!(endpoint.uri("/chat/completions"), "https://api.openai.com/v1/chat/completions");
+        let uri = endpoint.uri("/chat/completions").unwrap();
+        assert_eq!(uri, "https://api.openai.com/v1/chat/completions");
+    }
+
+    #[test]
+    fn a_path_never_changes_the_host() {
+        let endpoint = Endpoint::parse("https://api.example").unwrap();
+        for path in ["", ".evil.example/x", "@evil.example/", ":8/x", "/a b", "/é\n", "?x=1"] {
+            let error = endpoint.uri(path).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{path}");
+            assert!(error.message().ends_with("it must begin with / and be percent-encoded"), "{error}");
+        }
+        assert_eq!(endpoint.uri("//evil.example/x").unwrap().host(), Some("api.example"));
+        assert_eq!(endpoint.uri("/x?y=@evil").unwrap().host(), Some("api.example"));
     }
 
     #[test]

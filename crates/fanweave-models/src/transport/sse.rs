@@ -12,11 +12,29 @@ use memchr::{memchr, memchr2};
 
 /// One event of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SseEvent<'a> {
-    /// The `event` field. Empty if the event has no such field, which means `message`.
-    pub(crate) name: &'a str,
-    /// The `data` lines, joined with line feeds.
-    pub(crate) data: &'a str,
+#[non_exhaustive]
+pub struct SseEvent<'a> {
+    /// The `event` field. Empty if the event has no such field, which means `message`, and for a line.
+    pub name: &'a str,
+    /// The `data` lines, joined with line feeds, or the line.
+    pub data: &'a str,
+}
+
+impl<'a> SseEvent<'a> {
+    /// An event, for tests of a decoder.
+    ///
+    /// ```
+    /// use fanweave::models::protocol::SseEvent;
+    /// use fanweave::models::{Dialect, Quirks};
+    ///
+    /// let mut decoder = Dialect::OpenAiChat.protocol(Quirks::new()).decoder();
+    /// decoder.event(&SseEvent::new("", "[DONE]"), &mut Vec::new())?;
+    /// assert!(decoder.is_done());
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    pub fn new(name: &'a str, data: &'a str) -> Self {
+        Self { name, data }
+    }
 }
 
 /// Maximum size of one event.

@@ -1,13 +1,15 @@
 //! Behaviour shared by all dialects: with the simulated provider, which shares no code with the code under
 //! test, and with recorded streams.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanweave_core::{
     Context, Delta, Error, ErrorKind, FinishReason, Message, Model, Parameters, Part, Prompt, ResponseFormat,
     Role, Tool, ToolChoice, ToolResult, ToolSpec, Tools, chain,
 };
-use fanweave_models::{ModelBuilder, RetryPolicy};
+use fanweave_models::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
+use fanweave_models::{ModelBuilder, Quirks, RetryPolicy};
 use fanweave_sim::{Server as Sim, Settings};
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -44,7 +46,7 @@ const OPENAI: Dialect = Dialect {
     failed_event: "data: {\"error\":{\"message\":\"busy\",\"type\":\"overloaded_error\"}}\n\n",
 };
 
-const ALL: [Dialect; 6] = [
+const ALL: [Dialect; 7] = [
     OPENAI,
     Dialect {
         vendor: "openai-responses",
@@ -87,7 +89,34 @@ const ALL: [Dialect; 6] = [
         failed_event: "{\"error\":{\"message\":\"busy\",\"type\":\"overloaded\"}}\n",
         ..OPENAI
     },
+    Dialect { vendor: OUTSIDE, ..OPENAI },
 ];
+
+/// A vendor that is not in the table, with a dialect of another crate.
+const OUTSIDE: &str = "outside";
+
+/// A dialect of another crate that differs from OpenAI's in its errors.
+struct Outside(Arc<dyn Protocol>);
+
+impl Outside {
+    fn new() -> Self {
+        Self(fanweave_models::Dialect::OpenAiChat.protocol(Quirks::new()))
+    }
+}
+
+impl Protocol for Outside {
+    fn request(&self, call: &Call<'_>) -> Result<HttpRequest, Error> {
+        self.0.request(call)
+    }
+
+    fn response(&self, body: &[u8]) -> Result<Message, Error> {
+        self.0.response(body)
+    }
+
+    fn decoder(&self) -> Box<dyn StreamDecoder> {
+        self.0.decoder()
+    }
+}
 
 fn sim(settings: Settings) -> Sim {
     Sim::start(settings).unwrap()
@@ -95,9 +124,12 @@ fn sim(settings: Settings) -> Sim {
 
 impl Dialect {
     fn on(self, url: &str, model: &str) -> ModelBuilder {
-        let url = if self.vendor.starts_with("openai") { format!("{url}/v1") } else { url.to_owned() };
+        let is_openai = self.vendor.starts_with("openai") || self.vendor == OUTSIDE;
+        let url = if is_openai { format!("{url}/v1") } else { url.to_owned() };
         let name = format!("{}/{model}", self.vendor);
-        ModelBuilder::new(name).base_url(url).api_key("sk-right-1234").retry(RetryPolicy::never())
+        let model =
+            ModelBuilder::new(name).base_url(url).api_key("sk-right-1234").retry(RetryPolicy::never());
+        if self.vendor == OUTSIDE { model.protocol(Outside::new()) } else { model }
     }
 
     fn model(self, sim: &Sim, model: &str) -> Model {

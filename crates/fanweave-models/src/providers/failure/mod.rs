@@ -26,12 +26,24 @@ use serde_json::Value;
 pub(crate) use self::read::ProviderError;
 use self::verdict::{Answer, verdict};
 
-/// The error of a response whose status is not a success. The only reader of error responses, for all
-/// dialects and for requests without a message as answer.
+/// The error of a response whose status is not a success: its kind, its message, and the wait that the
+/// provider asks for. The only reader of error responses, for all dialects and for requests without a message
+/// as answer.
 ///
-/// `body` is at most its first 64 KiB, with keys already redacted. `vendor` is the name of a row of
-/// [`compatible`](super::compatible), or empty.
-pub(crate) fn classify(status: StatusCode, headers: &HeaderMap, body: &str, vendor: &str) -> Error {
+/// `body` is at most its first 64 KiB, with keys already redacted. `vendor` is one of the
+/// [`vendors`](crate::vendors) whose names of errors are known, or empty: what the names mean differs between
+/// vendors.
+///
+/// ```
+/// use fanweave::ErrorKind;
+/// use fanweave::models::protocol::{HeaderMap, StatusCode, classify};
+///
+/// let body = r#"{"error":{"message":"You exceeded your quota","code":"insufficient_quota"}}"#;
+/// let error = classify(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), body, "openai");
+/// assert_eq!(error.kind(), ErrorKind::QuotaExhausted);
+/// assert_eq!(error.code(), Some("insufficient_quota"));
+/// ```
+pub fn classify(status: StatusCode, headers: &HeaderMap, body: &str, vendor: &str) -> Error {
     let now = crate::transport::hints::time_of(headers, SystemTime::now());
     ProviderError::read(body).error(&Answer { status: Some(status.as_u16()), headers, vendor, now })
 }

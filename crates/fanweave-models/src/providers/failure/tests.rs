@@ -80,7 +80,7 @@ fn every_refusal_of_the_cases_is_known() {
             wrong.push(format!("{}: {read:?} instead of {meant:?}: {error}", case.note));
         }
         if !case.vendor.is_empty() {
-            let _ = super::super::compatible::Vendor::of(&format!("{}/x", case.vendor)).expect(&case.note);
+            let _ = crate::vendor::Vendor::of(&format!("{}/x", case.vendor)).expect(&case.note);
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -149,8 +149,8 @@ fn all_dialects_read_refusals_alike() {
         let status = StatusCode::from_u16(case.status.max(400)).unwrap();
         let headers = headers(case.headers.clone());
         for model in MODELS {
-            let vendor = super::super::compatible::Vendor::of(model).unwrap().0;
-            let error = vendor.dialect.protocol(vendor, None).unwrap().error(status, &headers, &case.body);
+            let vendor = crate::vendor::Vendor::of(model).unwrap().0;
+            let error = vendor.versioned_protocol(None).unwrap().error(status, &headers, &case.body);
             // The meaning of a bare status can differ between vendors.
             let is_known = case.status == 0 || error.kind() == case.kind || !case.vendor.is_empty();
             if !is_known || !error.message().contains(&case.sentence()) {
@@ -175,8 +175,8 @@ fn a_429_inside_a_success_is_a_rate_limit_with_its_wait_in_every_dialect() {
         json!({ "type": "error", "error": { "type": "rate_limit_error", "message": "try again in 2.5s" } }),
     ];
     for model in MODELS {
-        let vendor = super::super::compatible::Vendor::of(model).unwrap().0;
-        let protocol = vendor.dialect.protocol(vendor, None).unwrap();
+        let vendor = crate::vendor::Vendor::of(model).unwrap().0;
+        let protocol = vendor.versioned_protocol(None).unwrap();
         for body in &refusals {
             let body = body.to_string();
             let whole = protocol.response(body.as_bytes()).unwrap_err();
@@ -196,8 +196,8 @@ fn an_error_event_without_json_is_reported_in_every_dialect_with_events() {
     for model in
         MODELS.into_iter().filter(|model| !model.starts_with("ollama") && !model.starts_with("gemini"))
     {
-        let vendor = super::super::compatible::Vendor::of(model).unwrap().0;
-        let protocol = vendor.dialect.protocol(vendor, None).unwrap();
+        let vendor = crate::vendor::Vendor::of(model).unwrap().0;
+        let protocol = vendor.versioned_protocol(None).unwrap();
         let event = crate::protocol::SseEvent { name: "error", data: "upstream timed out" };
         let error = protocol.decoder().event(&event, &mut Vec::new()).unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Server, "upstream timed out"), "{model}");
@@ -215,8 +215,8 @@ fn an_empty_error_beside_an_answer_costs_nothing() {
         ("ollama/x", json!({ "message": { "content": "hi" }, "done": true })),
     ];
     for (model, mut answer) in answers {
-        let vendor = super::super::compatible::Vendor::of(model).unwrap().0;
-        let protocol = vendor.dialect.protocol(vendor, None).unwrap();
+        let vendor = crate::vendor::Vendor::of(model).unwrap().0;
+        let protocol = vendor.versioned_protocol(None).unwrap();
         for error in [json!(null), json!(""), json!({}), json!([]), json!(false)] {
             answer["error"] = error;
             answer["base_resp"] = json!({ "status_code": 0, "status_msg": "success" });
@@ -229,8 +229,8 @@ fn an_empty_error_beside_an_answer_costs_nothing() {
 #[test]
 fn a_body_without_an_answer_says_what_it_says_in_every_dialect() {
     for model in MODELS {
-        let vendor = super::super::compatible::Vendor::of(model).unwrap().0;
-        let protocol = vendor.dialect.protocol(vendor, None).unwrap();
+        let vendor = crate::vendor::Vendor::of(model).unwrap().0;
+        let protocol = vendor.versioned_protocol(None).unwrap();
         for body in [
             r#"{"detail":"no such route"}"#,
             r#"{"message":"no such route"}"#,

@@ -16,20 +16,56 @@ use super::failure::{self, ProviderError, classify};
 use super::json;
 use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder};
 
-/// Deviations from OpenAI's own server. The default is common to compatible servers.
+/// Deviations of a vendor from OpenAI's own dialects. The default is common to compatible servers.
+///
+/// ```
+/// use fanweave::models::{Quirks, Vendor};
+///
+/// let vendor = Vendor::new("acme", "https://api.acme.example/v1").quirks(Quirks::new().random_seed(true));
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Quirks {
-    /// Name of the vendor, for vendor-specific errors. Default: none.
+#[must_use]
+pub struct Quirks {
+    /// Name of the vendor in the table, for vendor-specific errors. Default: none.
     pub(crate) vendor: &'static str,
-    /// The output limit is called `max_completion_tokens`: OpenAI's newer models reject `max_tokens`, and
-    /// most other servers support only that.
     pub(crate) max_completion_tokens: bool,
-    /// The seed is called `random_seed`.
     pub(crate) random_seed: bool,
-    /// Rejects `stream_options`, and always reports usage.
     pub(crate) no_stream_options: bool,
-    /// A stream with a finish reason is complete, because `[DONE]` may be missing.
     pub(crate) no_done: bool,
+}
+
+impl Quirks {
+    /// No deviations from what compatible servers have in common.
+    pub const fn new() -> Self {
+        Self {
+            vendor: "",
+            max_completion_tokens: false,
+            random_seed: false,
+            no_stream_options: false,
+            no_done: false,
+        }
+    }
+
+    /// The output limit is called `max_completion_tokens`: OpenAI's newer models reject `max_tokens`, and
+    /// most other servers support only that. Default false.
+    pub const fn max_completion_tokens(self, is_called_so: bool) -> Self {
+        Self { max_completion_tokens: is_called_so, ..self }
+    }
+
+    /// The seed is called `random_seed`. Default false.
+    pub const fn random_seed(self, is_called_so: bool) -> Self {
+        Self { random_seed: is_called_so, ..self }
+    }
+
+    /// The server rejects `stream_options`, and always reports usage. Default false.
+    pub const fn no_stream_options(self, rejects: bool) -> Self {
+        Self { no_stream_options: rejects, ..self }
+    }
+
+    /// A stream with a finish reason is complete, because `[DONE]` may be missing. Default false.
+    pub const fn no_done(self, may_be_missing: bool) -> Self {
+        Self { no_done: may_be_missing, ..self }
+    }
 }
 
 /// The dialect.

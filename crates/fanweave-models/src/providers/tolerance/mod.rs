@@ -11,11 +11,11 @@ use fanweave_core::{FinishReason, Message, Part, Result};
 use self::streams::{DIALECTS, Original, USAGE, events, rich, text, whole, wire};
 use super::testing::decode;
 use crate::protocol::Protocol;
-use crate::providers::compatible::Vendor;
+use crate::vendor::Vendor;
 
 fn protocol(dialect: &str) -> Arc<dyn Protocol> {
     let vendor = Vendor::of(&format!("{dialect}/m")).expect("a vendor of the table").0;
-    vendor.dialect.protocol(vendor, None).expect("every dialect has a version of its own")
+    vendor.versioned_protocol(None).expect("every dialect has a version of its own")
 }
 
 /// The contents of an answer.
