@@ -1,21 +1,24 @@
-//! A small server of chat completions for the tests, on threads of its own: it continues while a test forks.
+//! A small server for the tests, on threads of its own: it continues while a test forks.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fanweave::models::ModelBuilder;
 use serde_json::{Value, json};
 
-/// Makes the response to a request: status, further headers, and body.
+/// Makes the response to a request: status, further headers, and body. A body is JSON unless the headers have
+/// a `content-type`.
 pub type Script = dyn Fn(usize, &Value) -> (u16, String, String) + Send + Sync;
 
 /// The server. Its threads end with the process.
 pub struct Server {
     address: SocketAddr,
-    requests: Arc<AtomicUsize>,
+    heads: Arc<Heads>,
 }
+
+/// The head of each request so far, in lower case.
+type Heads = Mutex<Vec<String>>;
 
 impl Server {
     /// Repeats each prompt. Requests with `"stream": true` get one chunk and no end.
@@ -27,20 +30,25 @@ impl Server {
     pub fn start(script: impl Fn(usize, &Value) -> (u16, String, String) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let requests = Arc::new(AtomicUsize::new(0));
-        let (script, count): (Arc<Script>, _) = (Arc::new(script), requests.clone());
+        let all = Arc::new(Heads::default());
+        let (script, heads): (Arc<Script>, _) = (Arc::new(script), all.clone());
         std::thread::spawn(move || {
             for socket in listener.incoming().flatten() {
-                let (script, count) = (script.clone(), count.clone());
-                std::thread::spawn(move || serve(&socket, &*script, &count));
+                let (script, heads) = (script.clone(), heads.clone());
+                std::thread::spawn(move || serve(&socket, &*script, &heads));
             }
         });
-        Self { address, requests }
+        Self { address, heads: all }
     }
 
     /// A model of this server.
     pub fn model(&self) -> ModelBuilder {
         ModelBuilder::new("openai/test").base_url(self.base_url()).api_key("sk-outside-1234")
+    }
+
+    /// URL of its root.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     pub fn base_url(&self) -> String {
@@ -49,7 +57,12 @@ impl Server {
 
     /// Number of requests so far.
     pub fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
+        self.heads().len()
+    }
+
+    /// The head of each request so far, in lower case.
+    pub fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -67,17 +80,17 @@ pub fn completion(text: &Value) -> String {
 }
 
 /// Answers the requests of one connection.
-fn serve(socket: &TcpStream, script: &Script, count: &AtomicUsize) -> Option<()> {
+fn serve(socket: &TcpStream, script: &Script, heads: &Heads) -> Option<()> {
     let mut reader = BufReader::new(socket);
     loop {
         let mut length = 0;
-        let mut line = String::new();
+        let mut head = String::new();
         loop {
-            line.clear();
-            if reader.read_line(&mut line).ok()? == 0 {
+            let start = head.len();
+            if reader.read_line(&mut head).ok()? == 0 {
                 return None;
             }
-            let line = line.trim_end().to_ascii_lowercase();
+            let line = head[start..].trim_end().to_ascii_lowercase();
             if line.is_empty() {
                 break;
             }
@@ -88,7 +101,11 @@ fn serve(socket: &TcpStream, script: &Script, count: &AtomicUsize) -> Option<()>
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
         let request: Value = serde_json::from_slice(&body).ok()?;
-        let number = count.fetch_add(1, Ordering::SeqCst);
+        let number = {
+            let mut heads = heads.lock().unwrap_or_else(PoisonError::into_inner);
+            heads.push(head.to_ascii_lowercase());
+            heads.len() - 1
+        };
         let mut writer = socket;
         if request["stream"] == true {
             let chunk = json!({ "choices": [{ "index": 0, "delta": { "content": "once " } }] });
@@ -97,9 +114,12 @@ fn serve(socket: &TcpStream, script: &Script, count: &AtomicUsize) -> Option<()>
             // The connection stays open: the stream has no end.
             std::thread::park();
         }
-        let (status, headers, body) = script(number, &request);
+        let (status, mut headers, body) = script(number, &request);
+        if !headers.contains("content-type:") {
+            headers.push_str("content-type: application/json\r\n");
+        }
         let length = body.len();
-        let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{headers}");
+        let head = format!("HTTP/1.1 {status} X\r\n{headers}");
         write!(writer, "{head}content-length: {length}\r\n\r\n{body}").ok()?;
     }
 }
