@@ -2,16 +2,21 @@
 
 mod chat;
 mod few_shot;
+mod filters;
 mod fstring;
+mod guard;
+mod limits;
 mod partials;
 mod template;
 mod template_check;
+mod weight;
 
 use serde::{Deserialize, Serialize};
 
 pub use chat::{Chat, chat};
 pub use few_shot::{ByLength, BySimilarity, FewShot, Selector};
 pub use fstring::fstring;
+pub use limits::RenderLimits;
 pub use template::{Template, prompt};
 
 use crate::{Message, Parameters, Role, Usage};

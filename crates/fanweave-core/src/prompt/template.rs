@@ -1,14 +1,19 @@
 //! The template step: from variables to a prompt of one user message.
 
-use std::fmt;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use minijinja::value::ValueKind;
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::machinery::{eval, get_compiled_template, make_string_output};
+use minijinja::value::ObjectRepr;
+use minijinja::{AutoEscape, Environment, State, UndefinedBehavior};
 use serde_json::{Map, Value, json};
 
+use super::guard::{self, Steps};
+use super::limits::{self, RenderLimits};
 use super::partials::Partials;
-use super::template_check;
+use super::{filters, template_check, weight};
 use crate::chain::{Chain, chain};
 use crate::runnable::Runnable;
 use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
@@ -32,6 +37,9 @@ use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 #[derive(Clone)]
 pub struct Template {
     env: Arc<Environment<'static>>,
+    /// Set if the steps of the template need guards.
+    is_guarded: bool,
+    limits: RenderLimits,
     partials: Partials,
 }
 
@@ -54,37 +62,51 @@ impl Template {
     /// # Errors
     /// [`ErrorKind::Config`] if the text is not a valid template, naming the line.
     pub fn parse(text: impl Into<String>) -> Result<Self> {
-        let mut env = Environment::new();
-        env.set_undefined_behavior(UndefinedBehavior::Strict);
-        // Prompts are plain text, whatever their name: nothing is escaped.
-        env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        env.set_formatter(|out, state, value| {
-            // Values of variables are JSON. A plain object is therefore a function of the language, found
-            // because no variable of its name is given.
-            if value.kind() == ValueKind::Plain && value.to_string() == "function" {
-                let message =
-                    "this prints a function of the template language; no variable of that name is given";
-                return Err(minijinja::Error::new(minijinja::ErrorKind::UndefinedError, message));
-            }
-            minijinja::escape_formatter(out, state, value)
-        });
         let text = text.into();
+        if text.len() > MAX_TEXT {
+            let message =
+                format!("the template has {} bytes, and at most {MAX_TEXT} are allowed", text.len());
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        let invalid = |line: usize, why: &dyn fmt::Display| {
+            Error::new(ErrorKind::Config, format!("the template is not valid: line {line}: {why}"))
+        };
         if let Some(line) = template_check::too_long(&text) {
             let max = template_check::MAX_CODE_TOKENS;
-            let message =
-                format!("the template is not valid: line {line}: more than {max} tokens between two braces");
-            return Err(Error::new(ErrorKind::Config, message));
+            return Err(invalid(line, &format_args!("more than {max} tokens between two braces")));
         }
+        let mut env = environment();
         env.add_template_owned(NAME, text.clone()).map_err(|e| {
-            let line = e.line().unwrap_or(1);
             let detail = e.detail().map_or_else(|| e.kind().to_string(), str::to_owned);
-            Error::new(ErrorKind::Config, format!("the template is not valid: line {line}: {detail}"))
+            invalid(e.line().unwrap_or(1), &detail)
         })?;
         if let Some((line, message)) = template_check::unknown(&env, &text) {
-            let message = format!("the template is not valid: line {line}: {message}");
-            return Err(Error::new(ErrorKind::Config, message));
+            return Err(invalid(line, &message));
         }
-        Ok(Self { env: Arc::new(env), partials: Partials::default() })
+        let steps = guard::check(&get_compiled_template(&get(&env)).instructions);
+        let is_guarded = match steps {
+            Steps::Plain => false,
+            Steps::Guarded => true,
+            Steps::Unknown(line) => {
+                return Err(invalid(line, &"it uses a part of the template language that is not supported"));
+            }
+        };
+        let limits = RenderLimits::default();
+        env.set_fuel(Some(limits.fuel()));
+        filters::register(&mut env);
+        Ok(Self { env: Arc::new(env), is_guarded, limits, partials: Partials::default() })
+    }
+
+    /// Sets the limits of a rendering, which no template can exceed. Default: [`RenderLimits::default`].
+    ///
+    /// A template that exceeds one fails with [`ErrorKind::Input`], before any call is made.
+    #[must_use]
+    pub fn with_limits(mut self, limits: RenderLimits) -> Self {
+        let mut env = Environment::clone(&self.env);
+        env.set_fuel(Some(limits.fuel()));
+        self.env = Arc::new(env);
+        self.limits = limits;
+        self
     }
 
     /// The variables that the template reads, sorted.
@@ -114,9 +136,9 @@ impl Template {
     /// The text with the variables filled in.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] if a variable is missing or has a type that the template cannot use.
+    /// [`ErrorKind::Input`] if a variable is missing or has a type that the template cannot use, or if the
+    /// template exceeds its [limits](Self::with_limits).
     pub fn render(&self, vars: &Vars) -> Result<String> {
-        let template = self.env.get_template(NAME).expect("an environment is created with its template");
         let filled;
         let vars = if self.partials.is_empty() {
             vars
@@ -124,7 +146,45 @@ impl Template {
             filled = self.partials.fill(vars);
             &filled
         };
-        template.render(minijinja::value::Serde(vars)).map_err(|e| self.explain(&e, vars))
+        // A few odd arguments make the language panic, such as `loop.cycle()` without any.
+        let text = catch_unwind(AssertUnwindSafe(|| self.eval(vars)))
+            .map_err(|panic| Error::from_panic(&*panic))?
+            .map_err(|e| self.explain(&e, vars))?;
+        if text.len() > self.limits.output_bytes {
+            let (len, max) = (text.len(), self.limits.output_bytes);
+            let message = format!(
+                "the template cannot be rendered: its text has {len} bytes, and at most {max} are allowed"
+            );
+            return Err(Error::new(ErrorKind::Input, message));
+        }
+        Ok(text)
+    }
+
+    /// The same template without guards.
+    #[cfg(test)]
+    pub(super) fn unguarded(mut self) -> Self {
+        self.is_guarded = false;
+        self
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_guarded(&self) -> bool {
+        self.is_guarded
+    }
+
+    fn eval(&self, vars: &Vars) -> std::result::Result<String, minijinja::Error> {
+        let template = get(&self.env);
+        let vars = minijinja::value::Serde(vars);
+        if !self.is_guarded {
+            return template.render(vars);
+        }
+        let _session = weight::Session;
+        let steps = guard::guarded(&get_compiled_template(&template).instructions);
+        let mut text = String::new();
+        let mut output = make_string_output(&mut text);
+        eval(&self.env, &steps, vars.into(), &BTreeMap::new(), &mut output, AutoEscape::None)?;
+        drop(output);
+        Ok(text)
     }
 
     /// Sets a variable for all calls that do not set it themselves.
@@ -155,18 +215,92 @@ impl Template {
     }
 
     fn explain(&self, error: &minijinja::Error, vars: &Vars) -> Error {
-        let missing: Vec<_> = self.variables().into_iter().filter(|name| vars.get(name).is_none()).collect();
-        if error.kind() == minijinja::ErrorKind::UndefinedError && !missing.is_empty() {
-            let given = match vars.names().collect::<Vec<_>>().as_slice() {
-                [] => "none are given".to_owned(),
-                names => format!("only {} given", are(names)),
-            };
-            let message = format!("the template needs {}, but {given}", list(&missing));
-            return Error::new(ErrorKind::Input, message);
+        use minijinja::ErrorKind::{OutOfFuel, UndefinedError};
+        if error.kind() == UndefinedError {
+            let missing: Vec<_> =
+                self.variables().into_iter().filter(|name| vars.get(name).is_none()).collect();
+            if !missing.is_empty() {
+                let given = match vars.names().collect::<Vec<_>>().as_slice() {
+                    [] => "none are given".to_owned(),
+                    names => format!("only {} given", are(names)),
+                };
+                let message = format!("the template needs {}, but {given}", list(&missing));
+                return Error::new(ErrorKind::Input, message);
+            }
         }
         let line = error.line().unwrap_or(1);
-        let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+        let detail = match error.detail() {
+            _ if error.kind() == OutOfFuel => {
+                format!("it takes more work than its limit of {}", size(self.limits.work_bytes))
+            }
+            Some(detail) => detail.to_owned(),
+            None => error.kind().to_string(),
+        };
         Error::new(ErrorKind::Input, format!("the template cannot be rendered: line {line}: {detail}"))
+    }
+}
+
+/// Maximum length of a template, in bytes. Source: the compiler of the language is fast up to here.
+const MAX_TEXT: usize = 4 << 20;
+
+/// The language, without a template.
+fn environment() -> Environment<'static> {
+    let mut env = Environment::new();
+    env.set_undefined_behavior(UndefinedBehavior::Strict);
+    // Prompts are plain text, whatever their name: nothing is escaped.
+    env.set_auto_escape_callback(|_| AutoEscape::None);
+    env.set_formatter(|out, state, value| {
+        let Some(object) = value.as_object() else { return minijinja::escape_formatter(out, state, value) };
+        // Values of variables are JSON. A plain object is therefore a function of the language, found
+        // because no variable of its name is given.
+        if object.repr() == ObjectRepr::Plain {
+            let message =
+                "this prints a function of the template language; no variable of that name is given";
+            return Err(minijinja::Error::new(minijinja::ErrorKind::UndefinedError, message));
+        }
+        write_value(out, state, value)
+    });
+    // It prints all that the program knows.
+    env.remove_global("debug");
+    env
+}
+
+/// Writes a list or an object as long as the work lasts.
+fn write_value(
+    out: &mut minijinja::Output<'_>,
+    state: &State<'_, '_>,
+    value: &minijinja::Value,
+) -> std::result::Result<(), minijinja::Error> {
+    let left = state.fuel_levels().map_or(u64::MAX, |(_, left)| left.saturating_mul(limits::STEP));
+    let mut out = Bounded { out, left: usize::try_from(left / PRINTED_BYTE).unwrap_or(usize::MAX) };
+    // The error of a formatter says nothing.
+    write!(out, "{value}").map_err(|_| minijinja::ErrorKind::OutOfFuel.into())
+}
+
+/// Work of a byte of a list that is printed. Source: the language pays this once it is printed.
+const PRINTED_BYTE: u64 = 16;
+
+struct Bounded<'a, 'o> {
+    out: &'a mut minijinja::Output<'o>,
+    left: usize,
+}
+
+impl fmt::Write for Bounded<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.left = self.left.checked_sub(text.len()).ok_or(fmt::Error)?;
+        self.out.write_str(text)
+    }
+}
+
+fn get<'a>(env: &'a Environment<'a>) -> minijinja::Template<'a, 'a> {
+    env.get_template(NAME).expect("an environment is created with its template")
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        bytes if bytes % (1 << 20) == 0 => format!("{} MiB", bytes >> 20),
+        bytes if bytes % (1 << 10) == 0 => format!("{} KiB", bytes >> 10),
+        bytes => format!("{bytes} bytes"),
     }
 }
 
