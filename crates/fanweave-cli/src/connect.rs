@@ -123,7 +123,8 @@ pub(crate) fn batch_api(
     Ok(api.map_err(|e| Failure::usage(e.to_string()))?.with(parameters(args)))
 }
 
-fn parameters(args: &ModelArgs) -> Parameters {
+/// Parameters of the flags.
+pub(crate) fn parameters(args: &ModelArgs) -> Parameters {
     Parameters {
         temperature: args.temperature,
         max_tokens: args.max_tokens.map(Into::into),

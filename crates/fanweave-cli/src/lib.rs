@@ -33,6 +33,7 @@ mod program;
 mod progress;
 mod report;
 mod route;
+mod rows;
 mod run;
 mod sim;
 mod spread;
@@ -40,6 +41,7 @@ mod stop;
 mod summary;
 mod telemetry;
 mod why;
+mod work;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -13,16 +13,17 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::args::{ModelArgs, RunArgs, Via};
-use crate::batch::{Watch, one_on_stdout, open, output, parameters_fingerprint};
 use crate::config::Config;
-use crate::connect::{Connected, Terms, connect, text_or_file};
+use crate::connect::{Connected, Terms, connect, parameters, text_or_file};
 use crate::cut::TruncatedAnswers;
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::out::{tell, written};
 use crate::pieces::print;
 use crate::program::Program;
+use crate::rows::{Watch, one_on_stdout, open, output, settings};
 use crate::telemetry::Exporter;
+use crate::work::ChainWork;
 use crate::{cost, dry_run};
 
 pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failure> {
@@ -48,18 +49,25 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
         file = file.with_model(model);
     }
     let file = Arc::new(file);
+    let model = args.model.model.clone();
+    let work = ChainWork { file: file.clone(), model, given: inputs, parameters: parameters(&args.model) };
     let prices = cost::prices(args.prices.as_deref())?;
     let limit = args.budget_usd.or(file.limits().budget_usd);
     let budget = limit.map(|limit| Budget::new(limit, prices.clone()));
     if args.dry_run {
-        return dry_run(&args, program, &file, inputs, &prices, budget.as_ref()).await;
+        return dry_run(&args, program, &work, &prices, budget.as_ref()).await;
     }
     let connections = RefCell::new(Vec::new());
     let history = History::begin(&program.config, args.no_log || args.rows.is_some(), file.name())?;
     let terms = Terms { budget: budget.as_ref(), history: Some(&history), ..Terms::default() };
     let telemetry = Exporter::from_env();
-    let chain =
-        telemetry.watch(file.name(), chain(&file, &args.model, &program.config, terms, &connections)?);
+    let chain = work.chain(|name| {
+        let connected = connect_step(&file, name, &args.model, &program.config, terms)?;
+        let model = connected.model.clone();
+        connections.borrow_mut().push(connected);
+        Ok(model)
+    })?;
+    let chain = telemetry.watch(file.name(), chain);
     let done = match &args.rows {
         Some(rows) => {
             let mut costs = cost::known(&prices, Via::Calls);
@@ -72,10 +80,10 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
                 let calls = budget.clone();
                 costs = costs.cap(budget.limit(), row).on_earlier_cost(move |usd| calls.spend(usd));
             }
-            each_row(&args, program, &file, rows, chain, inputs, costs).await
+            each_row(&args, program, &work, rows, chain, costs).await
         }
         None => {
-            given_all(&file, &inputs)?;
+            given_all(&file, &work.given)?;
             let cuts = Arc::new(TruncatedAnswers::of_chain());
             let cx = match args.concurrency {
                 Some(max) => cuts.watch().with_concurrency(max),
@@ -83,9 +91,9 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
             };
             let work = async {
                 if args.json {
-                    print_json(&chain, inputs, &cx).await
+                    print_json(&chain, work.given, &cx).await
                 } else {
-                    print_deltas(&chain, inputs, &cx).await
+                    print_deltas(&chain, work.given, &cx).await
                 }
             };
             let done = tokio::select! {
@@ -107,25 +115,26 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
 async fn dry_run(
     args: &RunArgs,
     program: &Program,
-    file: &Arc<ChainFile>,
-    given: Vars,
+    work: &ChainWork,
     prices: &Prices,
     budget: Option<&Budget>,
 ) -> Result<Exit, Failure> {
+    let ChainWork { file, given, .. } = work;
     let terms = Terms { dry: true, budget, ..Terms::default() };
+    let connect = |name: Option<&str>| connect_step(file, name, &args.model, &program.config, terms);
     let dry_run_chain = dry_run::chain::DryRunChain {
-        chain: chain(file, &args.model, &program.config, terms, &RefCell::default())?,
+        chain: work.chain(|name| Ok(connect(name)?.model))?,
         prices,
         rpm: args.model.rpm.or(file.limits().rpm.and_then(NonZeroU32::new)),
         model: &args.model,
     };
     let Some(rows) = &args.rows else {
-        given_all(file, &given)?;
-        return dry_run::chain::once(dry_run_chain, given).await;
+        given_all(file, given)?;
+        return dry_run::chain::once(dry_run_chain, given.clone()).await;
     };
-    let source = open(rows, args.input_format.as_deref())?;
+    let source = open(rows, args.row.input_format.as_deref())?;
     let inputs = |input| {
-        let inputs = inputs_of_row(input, file, &given)?;
+        let inputs = inputs_of_row(input, file, given)?;
         match missing(file, &inputs) {
             Some(names) => Err(Error::new(ErrorKind::Input, format!("the row has no {}", names.join(", ")))),
             None => Ok(inputs),
@@ -134,40 +143,22 @@ async fn dry_run(
     dry_run::chain::for_rows(dry_run_chain, source, inputs).await
 }
 
-/// Builds the chain with its models. Their connections are added to `connections`.
-fn chain(
+/// Connects a model of the chain. The flags take precedence over the limits of the file.
+fn connect_step(
     file: &ChainFile,
+    name: Option<&str>,
     flags: &ModelArgs,
     config: &Config,
     terms: Terms<'_>,
-    connections: &RefCell<Vec<Connected>>,
-) -> Result<Chain<Vars, Value>, Failure> {
+) -> Result<Connected, Failure> {
     let limits = file.limits();
-    let failed = RefCell::new(None);
-    let chain = file.chain(|name| {
-        let flags = ModelArgs {
-            model: name.map(str::to_owned),
-            rpm: flags.rpm.or(limits.rpm.and_then(NonZeroU32::new)),
-            retries: flags.retries.or(limits.retries),
-            ..flags.clone()
-        };
-        match connect(&flags, config, terms) {
-            Ok(connected) => {
-                let model = connected.model.clone();
-                connections.borrow_mut().push(connected);
-                Ok(model)
-            }
-            Err(failure) => {
-                let error = Error::new(ErrorKind::Config, failure.message());
-                // If no model is set anywhere, the hint helps more than the location.
-                if name.is_none() {
-                    *failed.borrow_mut() = Some(failure);
-                }
-                Err(error)
-            }
-        }
-    });
-    chain.map_err(|error| failed.take().unwrap_or_else(|| error.into()))
+    let flags = ModelArgs {
+        model: name.map(str::to_owned),
+        rpm: flags.rpm.or(limits.rpm.and_then(NonZeroU32::new)),
+        retries: flags.retries.or(limits.retries),
+        ..flags.clone()
+    };
+    connect(&flags, config, terms)
 }
 
 /// Parses the inputs of `--set`.
@@ -220,41 +211,23 @@ async fn print_json(chain: &Chain<Vars, Value>, inputs: Vars, cx: &Context) -> R
 async fn each_row(
     args: &RunArgs,
     program: &Program,
-    file: &Arc<ChainFile>,
+    work: &ChainWork,
     rows: &Path,
     chain: Chain<Vars, Value>,
-    given: Vars,
     costs: Costs,
 ) -> Result<Exit, Failure> {
-    let source = open(rows, args.input_format.as_deref())?;
-    let concurrency = args.concurrency.or(file.limits().concurrency);
+    let source = open(rows, args.row.input_format.as_deref())?;
+    let concurrency = args.concurrency.or(work.file.limits().concurrency);
     let concurrency = concurrency.unwrap_or(Settings::default().concurrency);
     let to = args.output.as_deref().expect("clap asks for the output of rows");
     if args.json {
         one_on_stdout(to)?;
     }
-    let settings = Settings {
-        concurrency,
-        retry_failed: args.retry_failed,
-        hedge: !args.no_hedging,
-        keep_going: args.keep_going,
-        fresh: args.fresh,
-        ..Settings::default()
-    };
-    let given_values =
-        given.as_map().iter().map(|(name, value)| (format!("--set {name}"), value.to_string()));
-    let model = args.model.model.clone().map(|model| ("model".to_owned(), model));
-    let fingerprint = model
-        .into_iter()
-        .chain(parameters_fingerprint(&args.model))
-        .chain(given_values)
-        .fold(file.fingerprint(), |all, (name, value)| all.set(name, value));
-
-    let of_row = file.clone();
+    let (of_row, given) = (work.file.clone(), work.given.clone());
     let prepare = move |input| inputs_of_row(input, &of_row, &given);
     let job = BatchJob::over(source, prepare, chain, output(to))
-        .settings(settings)
-        .fingerprint(fingerprint)
+        .settings(settings(&args.row, concurrency)?)
+        .fingerprint(work.fingerprint())
         .costs(costs);
     let watch = Watch {
         program,
@@ -264,7 +237,7 @@ async fn each_row(
         concurrency,
         json: args.json,
         reads_keys: rows != Path::new("-"),
-        fail_if_done: args.fail_if_done,
+        fail_if_done: args.row.fail_if_done,
         stopping: "stopping: finishing requests in flight (press Ctrl-C again to exit immediately)",
     };
     // Each step has a single model: no lane can be disabled, and no notes are sent.

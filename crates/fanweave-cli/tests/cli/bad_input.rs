@@ -331,3 +331,20 @@ fn a_dry_run_rejects_what_the_run_would_reject() {
     let said = batch_in(&folder, &via);
     assert!(said.contains("--via batch-api supports only one model and one key"), "{said}");
 }
+
+#[test]
+fn fresh_and_retry_failed_exclude_each_other() {
+    let folder = Folder::new();
+    let batch = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo"];
+    let run = ["run", "chain.yaml", "--rows", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo"];
+    for command in [&batch[..], &run[..]] {
+        for other in ["--retry-failed", "--resume-changed", "--fail-if-done"] {
+            let ran = folder.run(&[command, &["--fresh", other]].concat()).expect_code(2);
+            assert!(
+                ran.stderr.contains("cannot be used with") && ran.stderr.contains(other),
+                "{}",
+                ran.stderr
+            );
+        }
+    }
+}

@@ -21,6 +21,19 @@ fn help_is_readable() {
 }
 
 #[test]
+fn prompt_and_rows_come_before_the_model_in_help() {
+    for (command, wanted) in [
+        ("batch", vec!["Arguments", "Options", "Prompt", "Rows", "Model", "Cost", "Progress"]),
+        ("run", vec!["Arguments", "Options", "Rows", "Model", "Cost", "Progress"]),
+    ] {
+        let text = help(&[command, "--help"]);
+        let headings = text.lines().filter_map(|line| line.strip_suffix(':'));
+        let headings: Vec<_> = headings.filter(|line| !line.contains(' ') && *line != "Examples").collect();
+        assert_eq!(headings, wanted, "{command}");
+    }
+}
+
+#[test]
 fn without_arguments_the_usage_is_printed() {
     let ran = Folder::new().run(&[""; 0]).expect_code(2);
     assert!(ran.stderr.contains("Usage: fanweave"), "{}", ran.stderr);

@@ -377,3 +377,26 @@ fn the_commands_of_the_guide_do_what_they_say() {
     }
     assert_eq!(folder.rows("articles.jsonl").len(), 1);
 }
+
+#[test]
+fn flags_of_rows_work_as_in_a_batch_and_require_rows() {
+    let folder = folder();
+    let run = ["run", "chain.yaml", "-m", "sim/echo", "--set", "tone=dry"];
+    for flag in ["--unordered", "--strict", "--resume-changed", "--output-format=csv"] {
+        let alone = folder.run(&[&run[..], &[flag]].concat()).expect_code(2);
+        assert!(alone.stderr.contains("--rows"), "{flag}: {}", alone.stderr);
+    }
+    let run = [&run[..], &["--rows", "rows.jsonl", "-o", "out.csv", "-q"]].concat();
+    folder.write("rows.jsonl", "{\"topic\":\"wind\"}\n{\"topic\":\n");
+    let strict = folder.run(&[&run[..], &["--strict"]].concat()).expect_code(2);
+    assert!(strict.stderr.contains("line 2"), "{}", strict.stderr);
+
+    folder.write("rows.jsonl", "{\"topic\":\"wind\"}\n");
+    folder.run(&[&run[..], &["--unordered"]].concat()).expect_code(0);
+    assert!(folder.read("out.csv").starts_with("index,"), "{}", folder.read("out.csv"));
+    folder.write("rows.jsonl", "{\"topic\":\"rain\"}\n{\"topic\":\"wind\"}\n");
+    folder.run(&run).expect_code(2);
+    folder.run(&[&run[..], &["--resume-changed", "--output-format", "jsonl"]].concat()).expect_code(0);
+    let answers: Vec<_> = folder.rows("out.csv").iter().map(|row| row["answer"].clone()).collect();
+    assert_eq!(answers, [made("rain", "dry"), made("wind", "dry")]);
+}

@@ -1,0 +1,91 @@
+//! Arguments of `fanweave ask` and `fanweave index`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::FalseyValueParser;
+
+use super::{ModelArgs, at_least_one_usize};
+
+/// Ask a question and stream the answer
+///
+/// The prompt is the arguments followed by standard input.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fanweave ask --model sim/writer \"Write a haiku about tides.\"
+  git diff | fanweave ask --model openai/gpt-5-mini \"Write a commit message for this change.\"
+  fanweave ask --docs notes.db --model openai/gpt-5-mini \"When do tides turn?\"")]
+pub(crate) struct AskArgs {
+    /// The prompt
+    #[arg(value_name = "PROMPT")]
+    pub(crate) prompt: Vec<String>,
+
+    /// System message, or @FILE to read it from a file; use @@ to start with a literal @
+    #[arg(short, long, value_name = "TEXT|@FILE")]
+    pub(crate) system: Option<String>,
+
+    /// Print a JSON object with answer, usage and finish reason once the answer is complete
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Do not record the calls in the history (`fanweave logs`)
+    #[arg(long, env = "FANWEAVE_NO_LOG", value_parser = FalseyValueParser::new())]
+    pub(crate) no_log: bool,
+
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    /// Answer from the documents in this store (see `fanweave index`), and name the sources
+    #[arg(long, value_name = "FILE", conflicts_with = "system", help_heading = "Documents")]
+    pub(crate) docs: Option<PathBuf>,
+
+    /// Maximum document chunks to retrieve
+    #[arg(long, value_name = "N", default_value = "4", requires = "docs", help_heading = "Documents")]
+    pub(crate) top: NonZeroUsize,
+
+    /// Base URL of an OpenAI-compatible server for the store's embedding model
+    #[arg(long, value_name = "URL", requires = "docs", help_heading = "Documents")]
+    pub(crate) embeddings_url: Option<String>,
+}
+
+/// Index documents for retrieval
+///
+/// Reads text, Markdown, CSV and JSON from files and folders. Each document is split into chunks, and each
+/// chunk is embedded. A document that is already in the store is replaced.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fanweave index docs/ --store notes.db
+  fanweave index report.md facts.csv --store facts.db --embeddings openai/text-embedding-3-small
+  fanweave ask --docs notes.db --model openai/gpt-5-mini \"When do tides turn?\"")]
+pub(crate) struct IndexArgs {
+    /// Files and folders to index
+    #[arg(value_name = "DOCS", required = true)]
+    pub(crate) docs: Vec<PathBuf>,
+
+    /// Path of the store; created if it does not exist
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) store: PathBuf,
+
+    /// Embedding model as provider/model, or sim/words, which needs no API key and only matches words
+    #[arg(short, long, env = "FANWEAVE_EMBEDDINGS", value_name = "MODEL", default_value = "sim/words")]
+    pub(crate) embeddings: String,
+
+    /// Base URL of an OpenAI-compatible server for the embedding model
+    #[arg(long, value_name = "URL")]
+    pub(crate) embeddings_url: Option<String>,
+
+    /// Maximum chunk size in tokens (estimated at 4 bytes each)
+    #[arg(long, value_name = "N", default_value = "200", value_parser = at_least_one_usize, allow_negative_numbers = true)]
+    pub(crate) tokens: NonZeroUsize,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Only print errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}

@@ -1,0 +1,61 @@
+//! Flags of the model.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{at_least_one_u32, at_least_one_usize, duration, duration_or_zero, temperature};
+
+/// Options of the model. Shared by all commands that call one.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    /// Model as provider/model, such as openai/gpt-5-mini, or sim/writer, which needs no API key
+    #[arg(short, long, env = "FANWEAVE_MODEL", value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+
+    /// API base URL, such as http://127.0.0.1:8080/v1 for an OpenAI-compatible server
+    #[arg(long, env = "FANWEAVE_BASE_URL", value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+
+    /// Maximum requests per minute
+    #[arg(long, value_name = "N", value_parser = at_least_one_u32, allow_negative_numbers = true)]
+    pub(crate) rpm: Option<NonZeroU32>,
+
+    /// Maximum tokens per minute, input and output combined
+    #[arg(long, value_name = "N", value_parser = at_least_one_u32, allow_negative_numbers = true)]
+    pub(crate) tpm: Option<NonZeroU32>,
+
+    /// Maximum requests in flight, across all rows and steps
+    #[arg(long, value_name = "N", value_parser = at_least_one_usize, allow_negative_numbers = true)]
+    pub(crate) max_in_flight: Option<NonZeroUsize>,
+
+    /// Request timeout, such as 30s or 2m [default: 10m]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// Maximum retries per request. Rejections with 429 do not count, and neither do failures during a
+    /// provider outage, unless --outage-timeout is 0 [default: 5]
+    #[arg(long, value_name = "N")]
+    pub(crate) retries: Option<u32>,
+
+    /// Maximum time to wait for a failing provider, such as 90s or 1h. With 0, a request fails after its
+    /// retries [default: 10m for rows and 30s for a single prompt; 30s and 5s until the provider has answered
+    /// once]
+    #[arg(long, value_name = "DURATION", value_parser = duration_or_zero)]
+    pub(crate) outage_timeout: Option<Duration>,
+
+    /// Cache responses in this file and reuse them for identical requests
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cache: Option<PathBuf>,
+
+    /// Sampling temperature
+    #[arg(long, value_name = "0..2", value_parser = temperature, allow_negative_numbers = true)]
+    pub(crate) temperature: Option<f64>,
+
+    /// Maximum output tokens per request
+    #[arg(long, value_name = "N", value_parser = at_least_one_u32, allow_negative_numbers = true)]
+    pub(crate) max_tokens: Option<NonZeroU32>,
+}

@@ -1,0 +1,64 @@
+//! Flags that every command with rows has.
+
+use clap::{Args, ValueEnum};
+
+/// Flags of rows. Shared by all commands that run rows.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Rows")]
+pub(crate) struct RowArgs {
+    /// Input format: openai, jsonl, csv, parquet or text [default: auto-detected]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) input_format: Option<String>,
+
+    /// Output format: openai, jsonl, csv or parquet [default: from the output's extension, else the input
+    /// format]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) output_format: Option<String>,
+
+    /// Write rows as they finish instead of in input order
+    #[arg(long)]
+    pub(crate) unordered: bool,
+
+    /// Stop at the first row that cannot be read
+    #[arg(long)]
+    pub(crate) strict: bool,
+
+    /// Retry rows that failed in an earlier run
+    #[arg(long)]
+    pub(crate) retry_failed: bool,
+
+    /// Continue even if the first rows are all rejected for the same reason. By default, the run stops in
+    /// that case
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+
+    /// Disable hedged requests. By default, once no more rows are queued, a second request is sent for slow
+    /// rows, for at most 5% of calls
+    #[arg(long)]
+    pub(crate) no_hedging: bool,
+
+    /// Resume even if the input file has changed; unchanged rows keep their answers
+    #[arg(long)]
+    pub(crate) resume_changed: bool,
+
+    /// Start from scratch: discard the journal and overwrite the output
+    #[arg(long, conflicts_with_all = ["retry_failed", "resume_changed", "fail_if_done"])]
+    pub(crate) fresh: bool,
+
+    /// Exit with code 4 if all rows already have a result
+    #[arg(long)]
+    pub(crate) fail_if_done: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShowProgress {
+    /// A panel on a terminal, otherwise lines
+    #[default]
+    Auto,
+    /// A panel that is updated in place
+    Bar,
+    /// A line every 10 seconds
+    Counter,
+    /// Only the summary
+    None,
+}

@@ -1,0 +1,103 @@
+//! Arguments of `fanweave run`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{ArgGroup, Args};
+
+use super::{ModelArgs, RowArgs, ShowProgress, at_least_one_usize, dollars};
+
+/// Run a chain defined in a file
+///
+/// A chain file is YAML, or TOML if its name ends in .toml. It defines steps with prompts, the variables
+/// passed between them, and steps that run once per item of another step's output. The file is checked before
+/// any call is made. The output is streamed.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fanweave run examples/article.yaml --model sim/writer --set topic='tidal power'
+  fanweave run examples/article.yaml --check
+  fanweave run examples/article.yaml --graph
+  fanweave run examples/article.yaml --model openai/gpt-5-mini --rows examples/topics.txt --dry-run
+  fanweave run examples/article.yaml --model sim/writer --rows examples/topics.txt -o articles.jsonl
+
+With --rows, the fields of a row set the inputs of the same name. A line of plain text sets the only
+input, or the one named `input`. The exit codes are those of `fanweave batch`.",
+    // Rows need an output, unless it is a dry run.
+    mut_group("RowArgs", |flags| flags.requires("rows")),
+    group = ArgGroup::new("ends").args(["output", "dry_run"]).multiple(true))]
+pub(crate) struct RunArgs {
+    /// Chain file
+    pub(crate) file: PathBuf,
+
+    /// Set an input of the chain. @FILE reads the value from a file; use @@ to start with a literal @
+    #[arg(long, value_name = "NAME=VALUE|NAME=@FILE")]
+    pub(crate) set: Vec<String>,
+
+    /// Check the chain file without making calls
+    #[arg(long, conflicts_with_all = ["graph", "rows", "json"])]
+    pub(crate) check: bool,
+
+    /// Print a diagram of the chain without making calls [possible values: tree, mermaid]
+    #[arg(long, value_name = "HOW", num_args = 0..=1, default_missing_value = "tree", value_parser = ["tree", "mermaid"], hide_possible_values = true, conflicts_with_all = ["rows", "json"])]
+    pub(crate) graph: Option<String>,
+
+    /// Print the output as JSON once it is complete; with --rows, print the summary as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Do not record the calls in the history (`fanweave logs`). Calls of --rows are only recorded in the
+    /// journal
+    #[arg(long, env = "FANWEAVE_NO_LOG", value_parser = FalseyValueParser::new())]
+    pub(crate) no_log: bool,
+
+    /// Run the chain for every row of this file, or of stdin if it is -. The fields of a row set the inputs
+    /// of the same name; strings are parsed like the values of --set
+    #[arg(long, value_name = "FILE", requires = "ends", help_heading = "Rows")]
+    pub(crate) rows: Option<PathBuf>,
+
+    /// Output file for all rows, or - for stdout
+    #[arg(short, long, value_name = "FILE", requires = "rows", help_heading = "Rows")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Maximum rows in flight, and maximum concurrent calls in total (also without --rows) [default: the
+    /// chain file's limit, or 64 rows]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one_usize, allow_negative_numbers = true, help_heading = "Rows")]
+    pub(crate) concurrency: Option<NonZeroUsize>,
+
+    #[command(flatten)]
+    pub(crate) row: RowArgs,
+
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    /// Make no calls: run the chain with simulated models, show the prompts of the first run and estimate
+    /// time, tokens and cost. Needs no API key
+    #[arg(long, conflicts_with_all = ["check", "graph", "json"], help_heading = "Cost")]
+    pub(crate) dry_run: bool,
+
+    /// Budget in US dollars for all calls, including all rows and earlier runs of this output [default: the
+    /// chain file's budget, or none]
+    #[arg(long, value_name = "USD", value_parser = dollars, allow_negative_numbers = true, help_heading = "Cost")]
+    pub(crate) budget_usd: Option<f64>,
+
+    /// TOML file with model prices, used instead of the built-in ones (format: see `fanweave models --help`)
+    #[arg(long, value_name = "FILE", help_heading = "Cost")]
+    pub(crate) prices: Option<PathBuf>,
+
+    /// Progress display
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "HOW",
+        requires = "rows",
+        help_heading = "Progress"
+    )]
+    pub(crate) show_progress: ShowProgress,
+
+    /// Only print errors
+    #[arg(short, long, help_heading = "Progress")]
+    pub(crate) quiet: bool,
+}

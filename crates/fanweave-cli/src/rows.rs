@@ -1,0 +1,269 @@
+//! Jobs over rows, which `fanweave batch` and `fanweave run` share: input, output, progress, summary.
+
+use std::ffi::{OsStr, OsString};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use fanweave::batch::{Error, ErrorKind, InputFormat, Output, Progress, Settings, Source, Summary};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{RowArgs, ShowProgress};
+use crate::exit::{Exit, Failure, with_flags};
+use crate::out::{print, tell};
+use crate::program::Program;
+use crate::progress::Display;
+use crate::{live, summary};
+
+/// Options for displaying and stopping a job over rows.
+pub(crate) struct Watch<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) output: &'a Path,
+    pub(crate) show: ShowProgress,
+    pub(crate) quiet: bool,
+    pub(crate) concurrency: NonZeroUsize,
+    /// Set to print the summary as JSON on stdout.
+    pub(crate) json: bool,
+    /// Set if the keyboard can be read, because stdin is not the input.
+    pub(crate) reads_keys: bool,
+    /// Set to exit with a separate code if there was nothing to do.
+    pub(crate) fail_if_done: bool,
+    /// Notice to show at the first Ctrl-C.
+    pub(crate) stopping: &'a str,
+}
+
+impl Watch<'_> {
+    /// Runs a job, shows its progress and `notes`, and prints the summary.
+    pub(crate) async fn over<F>(
+        &self,
+        notes: &mut UnboundedReceiver<String>,
+        job: impl FnOnce(Arc<Progress>, CancellationToken) -> F,
+    ) -> Result<Exit, Failure>
+    where
+        F: Future<Output = Result<Summary, Error>>,
+    {
+        let progress = Arc::new(Progress::default());
+        let show = if self.quiet { ShowProgress::None } else { self.show };
+        let display = Display::new(show, progress.clone(), self.concurrency.get());
+        let listening = self.program.stop.listen();
+        let stop = listening.token();
+        let work = job(progress, stop.clone());
+        let drawing = async {
+            let draining = async {
+                stop.cancelled().await;
+                display.set_notice(self.stopping);
+                std::future::pending::<()>().await;
+            };
+            let noting = async {
+                while let Some(note) = notes.recv().await {
+                    self.note(&display, &note);
+                }
+            };
+            tokio::join!(
+                display.draw(),
+                draining,
+                noting,
+                live::answer(&display, self.reads_keys, self.program)
+            );
+        };
+        let done = tokio::select! {
+            done = work => done,
+            _ = drawing => unreachable!("drawing never ends"),
+        };
+        display.clear();
+        while let Ok(note) = notes.try_recv() {
+            self.note(&display, &note);
+        }
+        if let Some(notice) = fanweave::models::connection_notice() {
+            self.note(&display, &format!("note: {notice}"));
+        }
+        match done {
+            Ok(summary) => self.finish(&summary),
+            Err(error) if error.is_broken_pipe() => Ok(Exit::Ok),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
+    fn note(&self, display: &Display, note: &str) {
+        if !self.quiet {
+            display.print(note);
+        }
+    }
+
+    /// Prints the summary, and the command to resume if the job is not complete.
+    fn finish(&self, summary: &Summary) -> Result<Exit, Failure> {
+        let output = name(self.output);
+        if self.json {
+            print(format!("{}\n", summary::json(summary, &output)).as_bytes())?;
+        }
+        let print_summary = || {
+            if !self.json {
+                tell!("{}", summary::text(summary, &output));
+            }
+        };
+        let remaining = match summary.left {
+            None => "some rows remaining".to_owned(),
+            Some(1) => "1 row remaining".to_owned(),
+            Some(n) => format!("{n} rows remaining"),
+        };
+        if let Some(error) = &summary.refused {
+            if summary.rows > 0 {
+                print_summary();
+            }
+            let resume = format!(
+                "{remaining}; fix the problem, then resume with: {}",
+                resume_command(&self.program.args)
+            );
+            let is_started = summary.ok + summary.resumed > 0;
+            let hint = match summary.refused_rows {
+                0 => resume,
+                n => {
+                    let which = if is_started { "last" } else { "first" };
+                    format!(
+                        "the {which} {n} rows were all rejected for this reason; use --keep-going to continue anyway\n  \
+                         {resume}"
+                    )
+                }
+            };
+            let exit = if is_started { Exit::Stopped } else { Exit::Error };
+            return Err(Failure::new(error.to_string()).with_exit(exit).with_hint(hint));
+        }
+        if let Some(error) = &summary.unavailable {
+            print_summary();
+            tell!("stopped with {remaining}: {}", summary::outage(error));
+            tell!("  fix the problem, then resume with: {}", resume_command(&self.program.args));
+            return Ok(Exit::Stopped);
+        }
+        if summary.over_budget {
+            print_summary();
+            tell!(
+                "stopped with {remaining}: another row could exceed the budget; resume with a larger one: {}",
+                resume_with_budget(&self.program.args)
+            );
+            return Ok(Exit::Stopped);
+        }
+        if summary.interrupted {
+            print_summary();
+            tell!("stopped with {remaining}; resume with: {}", resume_command(&self.program.args));
+            return Ok(Exit::Stopped);
+        }
+        if summary.nothing_to_do() {
+            if !self.quiet {
+                tell!(
+                    "nothing to do: all {} rows have a result in {output} ({} failed); --fresh starts from scratch{}",
+                    summary.rows,
+                    summary.failed,
+                    if summary.failed > 0 { ", --retry-failed retries the failed rows" } else { "" },
+                );
+            }
+            return Ok(if self.fail_if_done { Exit::NothingToDo } else { Exit::Ok });
+        }
+        if !self.quiet {
+            print_summary();
+        }
+        Ok(if summary.failed > 0 { Exit::RowsFailed } else { Exit::Ok })
+    }
+}
+
+/// Rejects answers and a summary on the same stdout.
+pub(crate) fn one_on_stdout(output: &Path) -> Result<(), Failure> {
+    if output == Path::new("-") {
+        return Err(Failure::usage("--json cannot be used with output to stdout")
+            .with_hint("write the output to a file, or remove --json"));
+    }
+    Ok(())
+}
+
+/// Opens the rows of a file, or of stdin.
+pub(crate) fn open(path: &Path, format: Option<&str>) -> Result<Source, Failure> {
+    let format = format.map(str::parse::<InputFormat>).transpose().map_err(|e| failure(&e))?;
+    let source = if path == Path::new("-") { Source::stdin(format) } else { Source::open(path, format) };
+    source.map_err(|e| failure(&e))
+}
+
+pub(crate) fn output(path: &Path) -> Output {
+    if path == Path::new("-") { Output::Stdout } else { Output::File(path.to_owned()) }
+}
+
+/// Options of a job. `dedupe` is unset: its rows must be comparable.
+pub(crate) fn settings(args: &RowArgs, concurrency: NonZeroUsize) -> Result<Settings, Failure> {
+    let output_format = args.output_format.as_deref().map(str::parse).transpose().map_err(|e| failure(&e))?;
+    Ok(Settings {
+        output_format,
+        concurrency,
+        strict: args.strict,
+        unordered: args.unordered,
+        retry_failed: args.retry_failed,
+        fresh: args.fresh,
+        changed_input: args.resume_changed,
+        hedge: !args.no_hedging,
+        keep_going: args.keep_going,
+        ..Settings::default()
+    })
+}
+
+fn name(path: &Path) -> String {
+    if path == Path::new("-") { "stdout".to_owned() } else { path.display().to_string() }
+}
+
+/// The command that resumes this run: the current one without `--fresh`.
+fn resume_command(args: &[OsString]) -> String {
+    command(args.iter())
+}
+
+/// Like [`resume_command`], with a placeholder instead of the budget.
+fn resume_with_budget(args: &[OsString]) -> String {
+    let mut is_value = false;
+    let kept = args.iter().filter(|arg| {
+        let is_flag = *arg == "--budget-usd";
+        let is_budget = is_flag || is_value || arg.to_string_lossy().starts_with("--budget-usd=");
+        is_value = is_flag;
+        !is_budget
+    });
+    command(kept) + " --budget-usd AMOUNT"
+}
+
+fn command<'a>(args: impl Iterator<Item = &'a OsString>) -> String {
+    let args = args.filter(|arg| *arg != "--fresh").map(|arg| quoted(arg));
+    std::iter::once("fanweave".to_owned()).chain(args).collect::<Vec<_>>().join(" ")
+}
+
+/// Quotes an argument for a shell.
+fn quoted(word: &OsStr) -> String {
+    let Some(word) = word.to_str() else {
+        // Not UTF-8: the terminal could not display it.
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\'' && byte != b'\\';
+        let escaped =
+            |byte: &u8| if plain(*byte) { char::from(*byte).into() } else { format!(r"\x{byte:02x}") };
+        return format!("$'{}'", word.as_encoded_bytes().iter().map(escaped).collect::<String>());
+    };
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@,+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+pub(crate) fn failure(error: &Error) -> Failure {
+    match error.kind() {
+        ErrorKind::Usage | ErrorKind::Input | ErrorKind::Exists | ErrorKind::Mismatch => {
+            Failure::usage(with_flags(error))
+        }
+        _ => Failure::new(with_flags(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_can_be_pasted_back_into_a_shell() {
+        assert_eq!(quoted("answers.jsonl".as_ref()), "answers.jsonl");
+        assert_eq!(quoted("Name a {{ thing }}.".as_ref()), "'Name a {{ thing }}.'");
+        assert_eq!(quoted("it's".as_ref()), r"'it'\''s'");
+        assert_eq!(quoted("".as_ref()), "''");
+    }
+}
