@@ -13,7 +13,9 @@ use fanweave_core::__private::park_until_done;
 use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::answers::EarlierAnswer;
 use crate::input::Input;
+use crate::journal::{CallReader, EarlierCalls};
 use crate::key::{Key, Occurrences};
 use crate::location::RowLocation;
 use crate::progress::Progress;
@@ -35,6 +37,10 @@ pub(crate) struct Job {
     pub(crate) requeues: u8,
     /// Totals of its earlier calls.
     pub(crate) earlier: Calls,
+    /// The part of them that previous runs paid for.
+    pub(crate) paid_before: Calls,
+    /// Answers of its earlier calls, if it makes several.
+    pub(crate) answers: Vec<EarlierAnswer>,
 }
 
 /// Reads rows from the source: sends finished ones to the recorder, and the others to the window.
@@ -43,6 +49,8 @@ pub(crate) struct Feed {
     pub(crate) done: HashMap<Key, RowLocation>,
     pub(crate) limit: u64,
     pub(crate) strict: bool,
+    /// Answered calls of rows without an answer, and their reader.
+    pub(crate) calls: Option<(HashMap<Key, EarlierCalls>, CallReader)>,
     pub(crate) jobs: mpsc::Sender<Result<Job>>,
     pub(crate) recorder: mpsc::WeakSender<Entry>,
     /// Set to the first row that a previous run answered.
@@ -134,10 +142,24 @@ impl Feed {
 
     /// Sends a row to the window. Returns false if it takes no more.
     async fn admit(&mut self, key: Key, row: InputRow) -> bool {
-        let job = job(key, row);
-        let job = if self.strict { strict(job) } else { Ok(job) };
+        let job = self.with_answers(job(key, row));
+        let job = if self.strict { job.and_then(strict) } else { job };
         let refused = job.is_err();
         self.jobs.send(job).await.is_ok() && !refused
+    }
+}
+
+impl Feed {
+    /// Adds the answers of calls of a previous run.
+    fn with_answers(&mut self, mut job: Job) -> Result<Job> {
+        let Some((calls, reader)) = &mut self.calls else { return Ok(job) };
+        let Some(EarlierCalls { lines, totals }) = calls.remove(&job.key) else { return Ok(job) };
+        (job.earlier, job.paid_before) = (totals, totals);
+        for location in lines {
+            let call = reader.read(location)?;
+            job.answers.push(EarlierAnswer { call: call.call, answer: Arc::new(call.answer) });
+        }
+        Ok(job)
     }
 }
 
@@ -177,11 +199,11 @@ fn panicked(source: &str, panic: &(dyn std::any::Any + Send)) -> Error {
 
 /// Rejects a row whose input is invalid.
 fn strict(job: Job) -> Result<Job> {
-    let Job { key, index, line, id, input, requeues, earlier } = job;
-    Ok(Job { key, index, line, id, input: Ok(refuse(input)?), requeues, earlier })
+    Ok(Job { input: Ok(refuse(job.input)?), ..job })
 }
 
 fn job(key: Key, row: InputRow) -> Job {
     let InputRow { index, line, id, input, .. } = row;
-    Job { key, index, line, id, input, requeues: 0, earlier: Calls::default() }
+    let (earlier, paid_before) = (Calls::default(), Calls::default());
+    Job { key, index, line, id, input, requeues: 0, earlier, paid_before, answers: Vec::new() }
 }

@@ -21,6 +21,7 @@
 
 mod advice;
 mod answer;
+mod answers;
 mod arranger;
 mod cost;
 mod dedupe;

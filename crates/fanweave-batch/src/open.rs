@@ -34,6 +34,8 @@ pub(crate) struct Opened {
     pub(crate) recording: Recording,
     pub(crate) driver: Driver,
     pub(crate) previous: PreviousRun,
+    /// Set if calls of rows are journalled: the journal outlives the run.
+    pub(crate) keeps_calls: bool,
     /// Set if the input cannot be compared with that of the first run.
     is_unchecked: bool,
     /// Identity of the run, for records that are not open yet.
@@ -83,6 +85,7 @@ impl Open {
         if retry_failed {
             previous.done.retain(|_, location| location.is_ok());
         }
+        previous.calls.retain(|row, _| !previous.done.contains_key(row));
         Ok((opened, source))
     }
 
@@ -104,6 +107,7 @@ impl Open {
         let format = settings.output_format.unwrap_or_else(|| OutputFormat::detect(path, source.format()));
         let Settings { fresh, changed_input, dedupe, .. } = *settings;
         let Self { output, progress, disk, .. } = self;
+        let keeps_calls = matches!(output, Output::File(_) | Output::Own(OwnOutput(OwnKind::Sink { .. })));
         let mut opened = match output {
             Output::Own(OwnOutput(OwnKind::Records { records, driver })) => {
                 let name = records.name().to_owned();
@@ -139,6 +143,7 @@ impl Open {
             }
         };
         opened.is_unchecked = hash.is_none();
+        opened.keeps_calls = keeps_calls;
         Ok(opened)
     }
 
@@ -168,7 +173,8 @@ impl Opened {
     ) -> Self {
         let arranger = Arranger::new(sink, unordered, progress.clone());
         let recording = Recording { store, arranger, progress, dedupe: None };
-        Self { recording, driver: Driver::Thread, previous, is_unchecked: false, waits: None }
+        let driver = Driver::Thread;
+        Self { recording, driver, previous, keeps_calls: false, is_unchecked: false, waits: None }
     }
 
     /// A run without a journal that lasts.
@@ -194,6 +200,6 @@ impl From<EarlierRows> for PreviousRun {
     fn from(earlier: EarlierRows) -> Self {
         let EarlierRows { rows, spent_usd, unpriced, notes } = earlier;
         let done = rows.into_iter().map(|(key, location)| (key.0, location)).collect();
-        Self { done, spent_usd, unpriced, parts: Vec::new(), notes }
+        Self { done, spent_usd, unpriced, notes, ..Self::default() }
     }
 }

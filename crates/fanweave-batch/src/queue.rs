@@ -149,6 +149,8 @@ mod tests {
             input: Err(error),
             requeues: 0,
             earlier: Default::default(),
+            paid_before: Default::default(),
+            answers: Vec::new(),
         }
     }
 

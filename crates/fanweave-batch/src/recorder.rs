@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::arranger::Arranger;
 use crate::dedupe::{Dedupe, Follower};
 use crate::finished::FinishedRow;
-use crate::journal::Part;
+use crate::journal::{CallRecord, Part};
 use crate::key::Key;
 use crate::location::RowLocation;
 use crate::progress::Progress;
@@ -34,6 +34,8 @@ pub(crate) enum Entry {
     Resumed { index: u64, line: u64, location: RowLocation },
     /// A row has ended.
     Finished(Finished),
+    /// A call of a row that goes on was answered.
+    Called(Box<CallRecord>),
     /// A follower gets the answer of another row.
     Duplicate { follower: Follower, of: RowLocation },
     /// The state of a part of a run through a provider's batch API. `known` is notified once it is on the
@@ -57,6 +59,8 @@ pub(crate) struct Finished {
     pub(crate) request: Option<Key>,
     /// Set when any of its calls was answered. If not, its cost counts as zero.
     pub(crate) is_paid: bool,
+    /// Cost of its calls in this run, in US dollars. `None` if it is not known.
+    pub(crate) new_cost_usd: Option<f64>,
 }
 
 /// Handle to the recorder, for sending messages to it.
@@ -104,7 +108,9 @@ impl Recording {
                     self.progress.row_resumed(location.is_ok());
                     self.arranger.resumed(index, line, location, &mut self.store).await?;
                 }
-                Some(Entry::Finished(Finished { row, latency, mut permit, request, .. })) => {
+                Some(Entry::Finished(finished)) => {
+                    let Finished { row, latency, mut permit, request, new_cost_usd, .. } = finished;
+                    self.progress.row_cost(new_cost_usd);
                     if let Err(error) = self.record_all(row, latency, &mut permit, request.as_ref()).await {
                         // Do this before releasing the permit: no other row must start, because it could not
                         // be recorded.
@@ -112,6 +118,7 @@ impl Recording {
                         return Err(error);
                     }
                 }
+                Some(Entry::Called(call)) => self.store.call(&call)?,
                 Some(Entry::Duplicate { mut follower, of }) => {
                     let row = follower.row(&self.store.read(of).await?);
                     self.record(row, Duration::ZERO, &mut follower.permit).await?;
@@ -167,7 +174,6 @@ impl Recording {
     ) -> Result<RowLocation> {
         let location = self.store.record(row, permit).await?;
         self.progress.row_finished(row.index(), row.is_ok(), latency);
-        self.progress.row_cost(row.cost_usd());
         Ok(location)
     }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::Costs;
 use crate::answer::IntoAnswer;
+use crate::answers::CallJournal;
 use crate::dedupe::{Dedupe, Follower, Role};
 use crate::feed::Job;
 use crate::finished::FinishedRow;
@@ -39,11 +40,13 @@ pub(crate) struct RowRun<I, O> {
     pub(crate) costs: Costs,
     /// Deduplication of requests, if enabled.
     pub(crate) dedupe: Option<(Arc<Dedupe>, RequestKey<I>)>,
+    /// Journal of the calls of rows, if they are journalled.
+    pub(crate) journal: Option<CallJournal>,
 }
 
 impl<I, O> Clone for RowRun<I, O> {
     fn clone(&self) -> Self {
-        let Self { prepare, chain, cx, progress, costs, dedupe } = self;
+        let Self { prepare, chain, cx, progress, costs, dedupe, journal } = self;
         Self {
             prepare: prepare.clone(),
             chain: chain.clone(),
@@ -51,6 +54,7 @@ impl<I, O> Clone for RowRun<I, O> {
             progress: progress.clone(),
             costs: costs.clone(),
             dedupe: dedupe.clone(),
+            journal: journal.clone(),
         }
     }
 }
@@ -95,8 +99,12 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let Start { job, prepared, mut permit, is_affordable, leads } = start;
         let requeue = (job.input.is_ok() && job.requeues < MAX_REQUEUES).then(|| job.clone());
         let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone(), job.earlier));
-        let Job { key, index, line, id, input, .. } = job;
-        let cx = self.cx.clone().with_observer(tally.clone()).driven();
+        let Job { key, index, line, id, input, paid_before, answers, .. } = job;
+        let mut cx = self.cx.clone().with_observer(tally.clone()).driven();
+        let answers = self.journal.as_ref().and_then(|journal| journal.row(key, answers, &self.costs, &cx));
+        if let Some(answers) = &answers {
+            cx = cx.with_call_hook(answers.clone());
+        }
         self.progress.row_started(index, line, id.clone());
         let input = prepared.unwrap_or_else(|| self.prepare(input));
         let mut request = leads;
@@ -126,6 +134,12 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let result = AssertUnwindSafe(work).catch_unwind().await;
         let latency = began.elapsed();
         tally.close();
+        if let Some(journal) = &self.journal
+            && answers.is_none()
+            && tally.has_several()
+        {
+            journal.enable();
+        }
         let result = result.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
         let error = result.as_ref().err().cloned();
         if error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled) {
@@ -142,11 +156,13 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let record = Record { key, index, line, id, latency_ms, cost_usd, maybe_billed_usd, time, result };
         let is_paid = error.is_none() || tally.is_answered();
         let row = FinishedRow::new(record, error.clone());
-        let row = Finished { row, began, latency, permit, request, is_paid };
+        let new_cost_usd = tally.calls().cost_since(&paid_before);
+        let row = Finished { row, began, latency, permit, request, is_paid, new_cost_usd };
         match error {
             None => RowEnd::Answered(Entry::Finished(row), requeue.map(Box::new)),
             Some(error) => {
-                let job = requeue.map(|job| Job { earlier: tally.calls(), ..job });
+                let answers = answers.map(|answers| answers.all()).unwrap_or_default();
+                let job = requeue.map(|job| Job { earlier: tally.calls(), answers, ..job });
                 RowEnd::Failed(Box::new(Failed { row, error, job }))
             }
         }
@@ -160,7 +176,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone(), Calls::default()));
         let failed = Arc::new(FirstFailure::default());
         let cx = self.cx.clone().with_observer(tally.clone()).with_observer(failed.clone());
-        let cx = cx.with_fresh_answers().driven();
+        let cx = cx.with_fresh_answers().without_call_hook().driven();
         let work = async {
             let input = (self.prepare)(job.input?)?;
             self.chain.invoke_in(input, &cx).await

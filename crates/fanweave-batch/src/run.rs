@@ -4,12 +4,13 @@ use std::pin::pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use fanweave_core::{Chain, Context, Priority, Prompt};
+use fanweave_core::{Chain, Context, Priority, Prompt, Runnable};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::IntoAnswer;
+use crate::answers::CallJournal;
 use crate::dedupe::Dedupe;
 use crate::disk::Disk;
 use crate::feed::Feed;
@@ -23,6 +24,7 @@ use crate::recorder::Recorder;
 use crate::row::{Prepare, RequestKey, RowRun};
 use crate::settings::Settings;
 use crate::source::Source;
+use crate::store::RecordStore;
 use crate::summary::Summary;
 use crate::window::{Stopped, Terms, Window};
 use crate::{Costs, Render, Result};
@@ -184,11 +186,19 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             disk,
         } = self;
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
-        let (Opened { mut recording, driver, previous, .. }, source) = open.run(source).await?;
+        let (Opened { mut recording, driver, previous, keeps_calls, .. }, source) = open.run(source).await?;
         let was_answered = previous.done.values().any(|location| location.is_ok());
         let dedupe = (settings.dedupe && request_key.is_some()).then(Arc::<Dedupe>::default);
         recording.dedupe.clone_from(&dedupe);
+        let calls = match &recording.store {
+            RecordStore::Journal(journal) if !previous.calls.is_empty() => {
+                Some((previous.calls, journal.call_reader()?))
+            }
+            _ => None,
+        };
         let recorder = Recorder::spawn(recording, driver)?;
+        let has_several_calls = calls.is_some() || Runnable::describe(&chain).models() > 1;
+        let journal = keeps_calls.then(|| CallJournal::new(recorder.weak(), has_several_calls));
         let (jobs, inbox) = mpsc::channel(settings.concurrency.get().min(AHEAD));
         let is_file = source.path().is_some();
         let answered = Arc::new(OnceLock::new());
@@ -197,6 +207,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             done: previous.done,
             limit: settings.limit.unwrap_or(u64::MAX),
             strict: settings.strict,
+            calls,
             jobs,
             recorder: recorder.weak(),
             answered: answered.clone(),
@@ -221,6 +232,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             progress,
             costs,
             dedupe: dedupe.zip(request_key),
+            journal,
         };
         if let Some(max_usd) = row.costs.max_usd() {
             row.progress.set_cap(max_usd);

@@ -1,7 +1,7 @@
 //! Store of the results of a run: a journal file, or records of another crate.
 
 use crate::finished::FinishedRow;
-use crate::journal::{Journal, Part};
+use crate::journal::{CallRecord, Journal, Part};
 use crate::location::RowLocation;
 use crate::records::{DynRecords, RowPermit, RunEnd};
 use crate::{Error, Result};
@@ -26,6 +26,14 @@ impl RecordStore {
         match self {
             Self::Journal(journal) => Ok(FinishedRow::new(journal.read(location)?, None)),
             Self::Own(records) => records.read(location).await,
+        }
+    }
+
+    /// Records an answered call of a row that goes on. Records of other crates keep rows only.
+    pub(crate) fn call(&mut self, call: &CallRecord) -> Result<()> {
+        match self {
+            Self::Journal(journal) => journal.call(call),
+            Self::Own(_) => Ok(()),
         }
     }
 

@@ -18,7 +18,7 @@ pub(crate) struct Tally {
 }
 
 /// Totals over the calls of a row.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Calls {
     answered: u32,
     attempts: u32,
@@ -29,6 +29,46 @@ pub(crate) struct Calls {
     unpriced: u32,
     /// Cost in US dollars of the input of requests whose responses were incomplete.
     maybe_billed: f64,
+}
+
+impl Calls {
+    /// The totals of one answered call.
+    pub(crate) fn of(usage: Usage, attempts: u32, cost_usd: Option<f64>) -> Self {
+        Self {
+            answered: 1,
+            attempts,
+            usage,
+            cost: cost_usd.unwrap_or_default(),
+            unpriced: u32::from(cost_usd.is_none()),
+            maybe_billed: 0.0,
+        }
+    }
+
+    /// Adds the totals of other calls.
+    pub(crate) fn add(&mut self, more: &Self) {
+        self.answered += more.answered;
+        self.attempts += more.attempts;
+        self.usage += more.usage;
+        self.cost += more.cost;
+        self.unpriced += more.unpriced;
+        self.maybe_billed += more.maybe_billed;
+    }
+
+    /// Cost of the calls as far as known.
+    pub(crate) fn known_cost(&self) -> f64 {
+        self.cost
+    }
+
+    /// Number of answered calls of unknown cost.
+    pub(crate) fn unpriced(&self) -> u32 {
+        self.unpriced
+    }
+
+    /// Cost of the calls other than `earlier`. `None` if the price of one is unknown, or if none was answered.
+    pub(crate) fn cost_since(&self, earlier: &Self) -> Option<f64> {
+        let is_known = self.answered > earlier.answered && self.unpriced == earlier.unpriced;
+        is_known.then_some(self.cost - earlier.cost)
+    }
 }
 
 impl Tally {
@@ -52,10 +92,14 @@ impl Tally {
         self.calls().answered > 0
     }
 
+    /// Returns true if it has seen more than one answered call.
+    pub(crate) fn has_several(&self) -> bool {
+        self.calls().answered > 1
+    }
+
     /// Cost of the row. `None` if the price of a call is unknown, or if none was answered.
     pub(crate) fn cost(&self) -> Option<f64> {
-        let calls = self.calls();
-        (calls.answered > 0 && calls.unpriced == 0).then_some(calls.cost)
+        self.calls().cost_since(&Calls::default())
     }
 
     /// Timeline of its calls.
@@ -86,11 +130,7 @@ impl Observer for Tally {
         if let EventKind::StepFinished { reply: Some(reply) } = &event.kind {
             let cost = self.costs.of(event.path.name().unwrap_or_default(), &reply.usage);
             let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-            calls.answered += 1;
-            calls.attempts += reply.attempts;
-            calls.usage += reply.usage;
-            calls.cost += cost.unwrap_or_default();
-            calls.unpriced += u32::from(cost.is_none());
+            calls.add(&Calls::of(reply.usage, reply.attempts, cost));
         }
         if let EventKind::Unanswered(usage) = &event.kind {
             let usd = self.costs.of(event.path.name().unwrap_or_default(), usage);

@@ -528,8 +528,8 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     }
 
     async fn record(&mut self, row: Finished) {
-        if row.is_paid || row.row.cost_usd().is_some() {
-            self.budget.pay(row.row.cost_usd());
+        if row.is_paid || row.new_cost_usd.is_some() {
+            self.budget.pay(row.new_cost_usd);
         }
         self.report(Entry::Finished(row)).await;
     }

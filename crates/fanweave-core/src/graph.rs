@@ -23,6 +23,8 @@ pub struct Node {
     input: Option<Value>,
     /// The paths of the variables that the step reads, if it reads no others.
     reads: Option<Vec<String>>,
+    /// Set for a step that calls a model.
+    is_model: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +43,23 @@ enum Parts {
 impl Node {
     /// A step without parts.
     pub fn step(label: impl Into<String>) -> Self {
-        Self { label: label.into(), parts: Parts::None, input: None, reads: None }
+        Self { label: label.into(), parts: Parts::None, input: None, reads: None, is_model: false }
+    }
+
+    /// A step that calls a model.
+    pub(crate) fn model(label: impl Into<String>) -> Self {
+        Self { is_model: true, ..Self::step(label) }
+    }
+
+    /// Number of models among the steps: the number of calls of a run that takes every step once. Steps of
+    /// other crates may call more.
+    pub fn models(&self) -> usize {
+        match &self.parts {
+            Parts::None => usize::from(self.is_model),
+            Parts::Sequence(nodes) | Parts::Within(nodes) => nodes.iter().map(Node::models).sum(),
+            Parts::All(parts) => parts.iter().map(|(_, node)| node.models()).sum(),
+            Parts::One(parts) => parts.iter().map(|(_, node)| node.models()).max().unwrap_or_default(),
+        }
     }
 
     /// A step of this type: its name without module and parameters.
@@ -61,17 +79,29 @@ impl Node {
         if all.len() == 1 {
             return all.remove(0);
         }
-        Self { label: String::new(), parts: Parts::Sequence(all), input: None, reads: None }
+        Self { label: String::new(), parts: Parts::Sequence(all), input: None, reads: None, is_model: false }
     }
 
     /// Several steps run concurrently, each with its name.
     pub fn all_of(label: impl Into<String>, parts: impl IntoIterator<Item = (String, Node)>) -> Self {
-        Self { label: label.into(), parts: Parts::All(parts.into_iter().collect()), input: None, reads: None }
+        Self {
+            label: label.into(),
+            parts: Parts::All(parts.into_iter().collect()),
+            input: None,
+            reads: None,
+            is_model: false,
+        }
     }
 
     /// One of several steps, each with its name.
     pub fn one_of(label: impl Into<String>, parts: impl IntoIterator<Item = (String, Node)>) -> Self {
-        Self { label: label.into(), parts: Parts::One(parts.into_iter().collect()), input: None, reads: None }
+        Self {
+            label: label.into(),
+            parts: Parts::One(parts.into_iter().collect()),
+            input: None,
+            reads: None,
+            is_model: false,
+        }
     }
 
     /// A step that wraps others.
@@ -80,7 +110,7 @@ impl Node {
             Node { parts: Parts::Sequence(nodes), .. } => nodes,
             node => vec![node],
         };
-        Self { label: label.into(), parts: Parts::Within(inner), input: None, reads: None }
+        Self { label: label.into(), parts: Parts::Within(inner), input: None, reads: None, is_model: false }
     }
 
     /// The same node under another name.

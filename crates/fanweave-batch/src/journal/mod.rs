@@ -22,11 +22,12 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 pub(crate) use manifest::Manifest;
-pub(crate) use record::{Failure, Outcome, Part, PartState, Record};
+pub(crate) use record::{CallRecord, Failure, Outcome, Part, PartState, Record};
 
 use crate::disk::{Disk, DiskFile};
 use crate::key::Key;
 use crate::location::RowLocation;
+use crate::tally::Calls;
 use crate::{Advice, Error, ErrorKind, Result};
 use record::LineKind;
 use sync::Syncer;
@@ -40,10 +41,39 @@ pub(crate) struct PreviousRun {
     pub(crate) spent_usd: f64,
     /// Number of answers whose cost is unknown.
     pub(crate) unpriced: u64,
+    /// Answered calls of rows that have no answer.
+    pub(crate) calls: HashMap<Key, EarlierCalls>,
     /// State of the parts that were submitted to a provider's batch API.
     pub(crate) parts: Vec<Part>,
     /// Problems found while reading, one sentence each.
     pub(crate) notes: Vec<String>,
+}
+
+/// Answered calls of a row that has no answer.
+#[derive(Debug, Default)]
+pub(crate) struct EarlierCalls {
+    /// Locations of their lines, in the order in which they were answered.
+    pub(crate) lines: Vec<RowLocation>,
+    /// Totals of those that are not part of a failed result of the row.
+    pub(crate) totals: Calls,
+}
+
+/// Reads the answered calls of rows.
+pub(crate) struct CallReader {
+    path: PathBuf,
+    file: DiskFile,
+}
+
+impl CallReader {
+    /// Reads the call at a location.
+    ///
+    /// # Errors
+    /// Like [`Journal::read`].
+    pub(crate) fn read(&self, location: RowLocation) -> Result<CallRecord> {
+        let line = read_line(&self.file, &self.path, location)?;
+        let record = record::decode(LineKind::Call, &line).and_then(|body| serde_json::from_slice(body).ok());
+        record.ok_or_else(|| modified(&self.path))
+    }
 }
 
 /// An open journal, locked against other processes.
@@ -122,10 +152,32 @@ impl Journal {
         })?;
         let location = RowLocation::of_line(self.length, length, record.result.is_ok());
         self.write()?;
-        if let Some(sync) = &self.sync {
-            sync.row_written().map_err(|e| Error::io("sync the journal", &self.path, e))?;
-        }
+        self.line_written()?;
         Ok(location)
+    }
+
+    /// Appends an answered call of a row that goes on.
+    ///
+    /// # Errors
+    /// Like [`append`](Self::append).
+    pub(crate) fn call(&mut self, call: &CallRecord) -> Result<()> {
+        record::encode(LineKind::Call, call, &mut self.line);
+        self.write()?;
+        self.line_written()
+    }
+
+    /// A reader of the calls in the journal, for another thread.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    pub(crate) fn call_reader(&self) -> Result<CallReader> {
+        let file = self.file.try_clone().map_err(|e| Error::io("read the journal", &self.path, e))?;
+        Ok(CallReader { path: self.path.clone(), file })
+    }
+
+    fn line_written(&self) -> Result<()> {
+        let Some(sync) = &self.sync else { return Ok(()) };
+        sync.row_written().map_err(|e| Error::io("sync the journal", &self.path, e))
     }
 
     /// Appends the state of a part and syncs it to the disk, because submitted requests are billed.
@@ -158,15 +210,8 @@ impl Journal {
     /// # Errors
     /// [`ErrorKind::Io`], or [`ErrorKind::Journal`] if the file was modified by another process.
     pub(crate) fn read(&self, location: RowLocation) -> Result<Record> {
-        let mut line = vec![0; location.length.get() as usize];
-        self.file
-            .read_exact_at(&mut line, location.position())
-            .map_err(|e| Error::io("read back from the journal", &self.path, e))?;
-        let record = record::decode(LineKind::Row, &line).and_then(record::parse);
-        record.ok_or_else(|| {
-            let message = format!("{}: the journal was modified by another process", self.path.display());
-            Error::new(ErrorKind::Journal, message)
-        })
+        let line = read_line(&self.file, &self.path, location)?;
+        record::decode(LineKind::Row, &line).and_then(record::parse).ok_or_else(|| modified(&self.path))
     }
 
     /// Syncs everything to the disk.
@@ -177,6 +222,18 @@ impl Journal {
         let Some(sync) = &mut self.sync else { return Ok(()) };
         sync.finish().map_err(|e| Error::io("sync the journal", &self.path, e))
     }
+}
+
+fn read_line(file: &DiskFile, path: &Path, location: RowLocation) -> Result<Vec<u8>> {
+    let mut line = vec![0; location.length.get() as usize];
+    let read = file.read_exact_at(&mut line, location.position());
+    read.map_err(|e| Error::io("read back from the journal", path, e))?;
+    Ok(line)
+}
+
+fn modified(path: &Path) -> Error {
+    let message = format!("{}: the journal was modified by another process", path.display());
+    Error::new(ErrorKind::Journal, message)
 }
 
 /// Returns true if these bytes can be the beginning of a journal.
@@ -196,7 +253,7 @@ pub(crate) fn manifest(line: &[u8]) -> Option<Manifest> {
 
 /// Returns true if the checksum of a line is correct.
 pub(crate) fn is_sound(line: &[u8]) -> bool {
-    [LineKind::Manifest, LineKind::Row, LineKind::Part]
+    [LineKind::Manifest, LineKind::Row, LineKind::Part, LineKind::Call]
         .into_iter()
         .any(|kind| record::decode(kind, line).is_some())
 }
@@ -248,10 +305,20 @@ fn recover(
             break;
         }
         match read_row(&line, offset) {
-            Some((key, location, cost)) => {
-                previous.spent_usd += cost.unwrap_or_default();
-                previous.unpriced += u64::from(cost.is_none());
-                previous.done.insert(key, location);
+            Some(row) => {
+                previous.spent_usd += row.cost.unwrap_or_default();
+                previous.unpriced += u64::from(row.cost.is_none());
+                previous.done.insert(row.key, row.location);
+                match previous.calls.get_mut(&row.key) {
+                    // Its cost is that of all its calls.
+                    Some(calls) if row.keeps_calls => calls.totals = Calls::default(),
+                    _ => drop(previous.calls.remove(&row.key)),
+                }
+            }
+            None if let Some((row, location, totals)) = read_call(&line, offset) => {
+                let calls = previous.calls.entry(row).or_default();
+                calls.lines.push(location);
+                calls.totals.add(&totals);
             }
             None if let Some(part) = read_part(&line) => previous.parts.push(part),
             None if let Some(changed) = self::manifest(&line) => manifest = changed,
@@ -261,6 +328,10 @@ fn recover(
             )),
         }
         offset += line.len() as u64;
+    }
+    for calls in previous.calls.values() {
+        previous.spent_usd += calls.totals.known_cost();
+        previous.unpriced += u64::from(calls.totals.unpriced());
     }
     check_manifest(&manifest, now, path.display(), changed_input)?;
     if !line.is_empty() {
@@ -328,8 +399,17 @@ fn read_part(line: &[u8]) -> Option<Part> {
     serde_json::from_slice(record::decode(LineKind::Part, line)?).ok()
 }
 
-/// Reads what resuming needs of a row. The cost is `None` if the row was called and its price is unknown.
-fn read_row(line: &[u8], offset: u64) -> Option<(Key, RowLocation, Option<f64>)> {
+/// What resuming needs of a row.
+struct ResumedRow {
+    key: Key,
+    location: RowLocation,
+    /// `None` if the row was called and its price is unknown.
+    cost: Option<f64>,
+    /// Set if the row failed because of a call that was not answered: the answers before it are good.
+    keeps_calls: bool,
+}
+
+fn read_row(line: &[u8], offset: u64) -> Option<ResumedRow> {
     #[derive(Deserialize)]
     struct Row {
         key: Key,
@@ -346,12 +426,27 @@ fn read_row(line: &[u8], offset: u64) -> Option<(Key, RowLocation, Option<f64>)>
     #[serde(rename_all = "snake_case")]
     enum RowStatus {
         Answer(IgnoredAny),
-        Error(IgnoredAny),
+        Error(RowFailure),
+    }
+    #[derive(Deserialize)]
+    struct RowFailure {
+        #[serde(default)]
+        kind: String,
     }
     let row: Row = serde_json::from_slice(record::decode(LineKind::Row, line)?).ok()?;
     let length = NonZeroU32::new(u32::try_from(line.len()).ok()?)?;
-    let ok = matches!(row.result, RowStatus::Answer(_));
+    let (ok, keeps_calls) = match &row.result {
+        RowStatus::Answer(_) => (true, false),
+        RowStatus::Error(failure) => (false, record::is_of_unanswered_call(&failure.kind)),
+    };
     let is_unknown = ok && row.time.is_some();
     let cost = row.cost_usd.or((!is_unknown).then_some(0.0)).map(|cost| cost + row.maybe_billed_usd);
-    Some((row.key, RowLocation::of_line(offset, length, ok), cost))
+    Some(ResumedRow { key: row.key, location: RowLocation::of_line(offset, length, ok), cost, keeps_calls })
+}
+
+/// Reads what resuming needs of an answered call: its row, location and totals.
+fn read_call(line: &[u8], offset: u64) -> Option<(Key, RowLocation, Calls)> {
+    let call: CallRecord = serde_json::from_slice(record::decode(LineKind::Call, line)?).ok()?;
+    let length = NonZeroU32::new(u32::try_from(line.len()).ok()?)?;
+    Some((call.row, RowLocation::of_line(offset, length, true), call.totals()))
 }

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use fanweave_core::Message;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::answer::Answer;
 use crate::key::Key;
+use crate::tally::Calls;
 use crate::timeline::Timeline;
 
 /// One finished row.
@@ -132,12 +134,57 @@ pub(crate) enum PartState {
     Collected,
 }
 
+/// One answered call of a row of several calls, written before the row ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CallRecord {
+    /// Key of the row.
+    pub(crate) row: Key,
+    /// Key of the call: of the model, the prompt and the branch.
+    pub(crate) call: Key,
+    /// Its cost in US dollars, if its price is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cost_usd: Option<f64>,
+    pub(crate) answer: Message,
+}
+
+impl CallRecord {
+    /// Totals of the call.
+    pub(crate) fn totals(&self) -> Calls {
+        let reply = self.answer.reply.as_deref();
+        let usage = reply.map(|reply| reply.usage).unwrap_or_default();
+        Calls::of(usage, reply.map_or(0, |reply| reply.attempts), self.cost_usd)
+    }
+}
+
+/// Returns true if a row that failed with this kind of error got no answer from its last call, and may get
+/// one for the same prompt. Other errors come from the answers of its calls, such as one that does not parse:
+/// with the same answers, the row would fail in the same way.
+pub(super) fn is_of_unanswered_call(kind: &str) -> bool {
+    use fanweave_core::ErrorKind as Kind;
+    let kinds = [
+        Kind::Authentication,
+        Kind::Permission,
+        Kind::NotFound,
+        Kind::RateLimited,
+        Kind::QuotaExhausted,
+        Kind::Overloaded,
+        Kind::Server,
+        Kind::Timeout,
+        Kind::Connection,
+        Kind::Unavailable,
+        Kind::Decode,
+        Kind::StreamIncomplete,
+    ];
+    kinds.iter().any(|unanswered| unanswered.as_str() == kind)
+}
+
 /// Kind of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineKind {
     Manifest,
     Row,
     Part,
+    Call,
 }
 
 impl LineKind {
@@ -146,6 +193,7 @@ impl LineKind {
             LineKind::Manifest => br#"","manifest":"#,
             LineKind::Row => br#"","row":"#,
             LineKind::Part => br#"","part":"#,
+            LineKind::Call => br#"","call":"#,
         }
     }
 }

@@ -121,6 +121,7 @@ impl BatchJob<Prompt, Message> {
             done,
             limit: settings.limit.unwrap_or(u64::MAX),
             strict: settings.strict,
+            calls: None,
             jobs,
             recorder: recorder.weak(),
             answered: Arc::default(),
@@ -455,6 +456,7 @@ impl<A: BatchApi> Run<'_, A> {
             permit: RowPermit(None),
             request: None,
             is_paid: cost_usd.is_some(),
+            new_cost_usd: cost_usd,
         };
         if self.recorder.send(Entry::Finished(row)).await {
             return Ok(());

@@ -13,6 +13,8 @@ use crate::{Context, Message, Prompt, Result};
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct PendingCall<'a> {
+    /// The [name](crate::Model::name) of the model, such as `openai/gpt-5-mini`.
+    pub model: &'a str,
     /// The [identity](crate::ChatModel::identity) of the model: its name and endpoint.
     pub identity: &'a str,
     /// The prompt with all parameters of the call.
@@ -108,12 +110,13 @@ impl Context {
 /// Answers a prompt through a hook.
 pub(super) async fn generate(
     hook: &dyn CallHook,
+    name: &str,
     model: &dyn DynChatModel,
     prompt: Prompt,
     cx: &Context,
 ) -> Result<Message> {
     let identity = model.identity();
-    let call = PendingCall { identity: &identity, prompt: &prompt, branch: cx.branch_id(), cx };
+    let call = PendingCall { model: name, identity: &identity, prompt: &prompt, branch: cx.branch_id(), cx };
     if let Some(answer) = hook.before(&call).await? {
         return Ok(answer);
     }

@@ -187,7 +187,7 @@ impl Runnable for Model {
         let mut result = match cx.call_hook() {
             None => self.inner.generate(prompt, &cx).await,
             // Boxed, to keep the futures of calls without a hook small.
-            Some(hook) => Box::pin(hook::generate(&**hook, &*self.inner, prompt, &cx)).await,
+            Some(hook) => Box::pin(hook::generate(&**hook, &self.name, &*self.inner, prompt, &cx)).await,
         };
         if let Ok(message) = result {
             result = Ok(cx.emit_value(message, EventKind::Answered).await);
@@ -207,7 +207,7 @@ impl Runnable for Model {
     }
 
     fn describe(&self) -> Node {
-        Node::step(&*self.name)
+        Node::model(&*self.name)
     }
 }
 

@@ -1,0 +1,164 @@
+//! Answers of the calls of a row, journalled before the row ends: a resumed row computes its steps a second
+//! time, but pays for no answered call.
+//!
+//! Only rows of several calls need this. A chain with several models is known to have such rows; for other
+//! chains, such as a loop of tool calls, the first row of several calls shows it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fanweave_core::model::{CallHook, PendingCall};
+use fanweave_core::{Context, Message, Result, Usage};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use crate::Costs;
+use crate::journal::CallRecord;
+use crate::key::Key;
+use crate::recorder::Entry;
+
+/// An answer of a call of a row.
+#[derive(Debug, Clone)]
+pub(crate) struct EarlierAnswer {
+    /// Key of the call.
+    pub(crate) call: Key,
+    pub(crate) answer: Arc<Message>,
+}
+
+/// Journal of the calls of a run. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct CallJournal {
+    /// Set once rows are known to make several calls.
+    is_enabled: Arc<AtomicBool>,
+    recorder: mpsc::WeakSender<Entry>,
+}
+
+impl CallJournal {
+    pub(crate) fn new(recorder: mpsc::WeakSender<Entry>, is_enabled: bool) -> Self {
+        Self { is_enabled: Arc::new(AtomicBool::new(is_enabled)), recorder }
+    }
+
+    /// Journals the calls of rows that start from now on.
+    pub(crate) fn enable(&self) {
+        self.is_enabled.store(true, Ordering::Relaxed);
+    }
+
+    /// The answers of a row that starts. `None` if its calls are not journalled.
+    pub(crate) fn row(
+        &self,
+        row: Key,
+        earlier: Vec<EarlierAnswer>,
+        costs: &Costs,
+        cx: &Context,
+    ) -> Option<Arc<RowAnswers>> {
+        if earlier.is_empty() && !self.is_enabled.load(Ordering::Relaxed) {
+            return None;
+        }
+        let outer = cx.call_hook().cloned();
+        let (recorder, costs) = (self.recorder.clone(), costs.clone());
+        let state = Mutex::new(State { answers: earlier, given: HashMap::new(), pending: HashMap::new() });
+        Some(Arc::new(RowAnswers { row, recorder, costs, outer, state }))
+    }
+}
+
+/// Answers the calls of a row that were answered before, and journals the others.
+///
+/// A call is the same if its model, prompt and branch are, and as many equal calls before it in this branch:
+/// equal calls get their answers in the order in which these were given.
+pub(crate) struct RowAnswers {
+    row: Key,
+    recorder: mpsc::WeakSender<Entry>,
+    costs: Costs,
+    /// The hook of the run around the batch, which sees calls first.
+    outer: Option<Arc<dyn CallHook>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Answers in the order in which they were given.
+    answers: Vec<EarlierAnswer>,
+    /// Number of answers of each call that the row has got.
+    given: HashMap<Key, usize>,
+    /// Key of the call that each branch is waiting for.
+    pending: HashMap<fanweave_core::context::BranchId, Key>,
+}
+
+impl RowAnswers {
+    /// All answers, for the next attempt of the row.
+    pub(crate) fn all(&self) -> Vec<EarlierAnswer> {
+        self.lock().answers.clone()
+    }
+
+    /// The next earlier answer of a call.
+    fn earlier(&self, call: &PendingCall<'_>) -> Option<Message> {
+        let prompt = serde_json::to_value(call.prompt).expect("a prompt has string keys");
+        let branch = serde_json::to_value(call.branch).expect("a branch is a number");
+        let key = Key::of_value(&serde_json::json!([call.identity, prompt, branch]));
+        let mut state = self.lock();
+        let State { answers, given, pending } = &mut *state;
+        let n = given.entry(key).or_default();
+        if let Some(earlier) = answers.iter().filter(|answer| answer.call == key).nth(*n) {
+            *n += 1;
+            return Some(replay(&earlier.answer));
+        }
+        pending.insert(call.branch, key);
+        None
+    }
+
+    /// Keeps a new answer. Returns the record of its call.
+    fn keep(&self, call: &PendingCall<'_>, answer: &Message) -> Option<CallRecord> {
+        let mut state = self.lock();
+        let key = state.pending.remove(&call.branch)?;
+        *state.given.entry(key).or_default() += 1;
+        state.answers.push(EarlierAnswer { call: key, answer: Arc::new(answer.clone()) });
+        let usage = answer.reply.as_deref().map(|reply| reply.usage).unwrap_or_default();
+        let cost_usd = self.costs.of(call.model, &usage);
+        Some(CallRecord { row: self.row, call: key, cost_usd, answer: answer.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An answer that costs nothing, because it was paid for before.
+fn replay(answer: &Message) -> Message {
+    let mut answer = answer.clone();
+    let reply = answer.reply.get_or_insert_default();
+    reply.cached = true;
+    reply.usage = Usage::default();
+    reply.attempts = 0;
+    answer
+}
+
+impl CallHook for RowAnswers {
+    fn before<'a>(&'a self, call: &'a PendingCall<'a>) -> BoxFuture<'a, Result<Option<Message>>> {
+        async move {
+            if let Some(outer) = &self.outer
+                && let Some(answer) = outer.before(call).await?
+            {
+                return Ok(Some(answer));
+            }
+            Ok(self.earlier(call))
+        }
+        .boxed()
+    }
+
+    fn answered<'a>(&'a self, call: &'a PendingCall<'a>, answer: &'a Message) -> BoxFuture<'a, Result<()>> {
+        async move {
+            if let Some(record) = self.keep(call, answer)
+                && let Some(recorder) = self.recorder.upgrade()
+            {
+                // In the queue before the next call starts. If the recorder has ended, so has the run.
+                let _ = recorder.send(Entry::Called(Box::new(record))).await;
+            }
+            match &self.outer {
+                Some(outer) => outer.answered(call, answer).await,
+                None => Ok(()),
+            }
+        }
+        .boxed()
+    }
+}
