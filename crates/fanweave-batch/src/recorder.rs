@@ -34,7 +34,7 @@ pub(crate) enum Entry {
     Resumed { index: u64, line: u64, location: RowLocation },
     /// A row has ended.
     Finished(Finished),
-    /// A call of a row that goes on was answered.
+    /// A call was answered, and its row has not ended.
     Called(Box<CallRecord>),
     /// A follower gets the answer of another row.
     Duplicate { follower: Follower, of: RowLocation },

@@ -29,7 +29,7 @@ impl RecordStore {
         }
     }
 
-    /// Records an answered call of a row that goes on. Records of other crates keep rows only.
+    /// Records an answered call of a row that has not ended. Records of other crates keep rows only.
     pub(crate) fn call(&mut self, call: &CallRecord) -> Result<()> {
         match self {
             Self::Journal(journal) => journal.call(call),

@@ -64,7 +64,7 @@ impl Calls {
         self.unpriced
     }
 
-    /// Cost of the calls other than `earlier`. `None` if the price of one is unknown, or if none was answered.
+    /// Cost of the calls other than `earlier`. `None` if a price is unknown, or if no call was answered.
     pub(crate) fn cost_since(&self, earlier: &Self) -> Option<f64> {
         let is_known = self.answered > earlier.answered && self.unpriced == earlier.unpriced;
         is_known.then_some(self.cost - earlier.cost)

@@ -219,9 +219,9 @@ async fn a_changed_step_is_called_and_the_steps_before_it_are_not() {
 #[tokio::test]
 async fn equal_calls_of_a_row_keep_their_own_answers() {
     let (dir, echo) = (TempRun::new(), Echo::default());
-    let same = || chain(Model::new(echo.clone()));
+    let ask = || chain(Model::new(echo.clone()));
     let both = |last: Chain<Message, Message>| {
-        parallel((same(), same()))
+        parallel((ask(), ask()))
             .map(|(one, two): (Message, Message)| Message::assistant(format!("{}{}", one.text(), two.text())))
             | last
     };

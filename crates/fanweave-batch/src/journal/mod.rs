@@ -156,7 +156,7 @@ impl Journal {
         Ok(location)
     }
 
-    /// Appends an answered call of a row that goes on.
+    /// Appends an answered call of a row that has not ended.
     ///
     /// # Errors
     /// Like [`append`](Self::append).
@@ -399,7 +399,7 @@ fn read_part(line: &[u8]) -> Option<Part> {
     serde_json::from_slice(record::decode(LineKind::Part, line)?).ok()
 }
 
-/// What resuming needs of a row.
+/// A row as far as a resumed run needs it.
 struct ResumedRow {
     key: Key,
     location: RowLocation,

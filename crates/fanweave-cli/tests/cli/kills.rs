@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use fanweave_sim::{Latency, Settings};
 
-use crate::support::{Folder, Provider, assert_all_answered, batch_args, prompts, via_args};
+use crate::support::{Folder, Provider, assert_all_answered, batch_args, echo_of, prompts, via_args};
 
 /// Maximum rows in flight.
 const CONCURRENCY: u64 = 16;
@@ -103,6 +103,74 @@ fn rows_have_one_result_each_however_often_the_run_is_killed() {
         calls - rows
     );
     assert!(calls <= max_calls, "{calls} calls: at most those in flight at a kill are repeated");
+}
+
+/// A chain of three calls, each with the answer before.
+const THREE_CALLS: &str = r#"
+model: openai/echo
+inputs: { prompt: a question }
+steps:
+  outline: { prompt: "Outline of {{ prompt }}" }
+  draft: { prompt: "Draft of {{ steps.outline.output }}" }
+  polished: { prompt: "Polish {{ steps.draft.output }}" }
+"#;
+
+#[test]
+fn a_chain_of_three_calls_pays_for_no_journalled_answer_twice_however_often_it_is_killed() {
+    let kills = setting("FANWEAVE_TEST_CHAIN_KILLS", 10);
+    let rows = setting("FANWEAVE_TEST_CHAIN_ROWS", 100);
+    let latency = Latency::LogNormal { median: Duration::from_millis(10), sigma: 0.5 };
+    let outages = std::env::var("FANWEAVE_TEST_CHAIN_OUTAGES").is_ok();
+    let outage = || "600ms..1s=502".parse().expect("a valid outage");
+    let settings = Settings {
+        latency,
+        outages: if outages { vec![outage()] } else { Vec::new() },
+        ..Settings::default()
+    };
+    let count = usize::try_from(rows).expect("as many rows as fit into memory");
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(count));
+    folder.write("three.yaml", THREE_CALLS);
+    let concurrency = CONCURRENCY.to_string();
+    let provider = Provider::start(settings);
+    let url = provider.url();
+    let args = ["run", "three.yaml", "--rows", "in.jsonl", "-o", "out.jsonl"];
+    let args = [&args[..], &["--base-url", &url, "-c", &concurrency, "-q"]].concat();
+    let mut random = fastrand::Rng::with_seed(setting("FANWEAVE_TEST_SEED", 1));
+    let mut max_delay = Duration::from_millis(60);
+    let mut killed = 0;
+    while killed < kills {
+        let mut child = folder.command(&args).spawn().expect("the program starts");
+        if runs_out(&mut child, max_delay.mul_f64(random.f64())) {
+            break;
+        }
+        child.kill().expect("the program runs");
+        child.wait().expect("the program ends");
+        killed += 1;
+        let ahead = provider.stats().ok * kills > killed * 3 * rows;
+        max_delay = max_delay.mul_f64(if ahead { 0.9 } else { 1.1 });
+    }
+    folder.run(&args).expect_code(0);
+    for (i, row) in folder.rows("out.jsonl").iter().enumerate() {
+        let draft = echo_of(&format!("Draft of {}", echo_of(&format!("Outline of question {i}"))));
+        assert_eq!(row["answer"], echo_of(&format!("Polish {draft}")), "{row}");
+    }
+    // A call that is answered from the journal is not journalled a second time.
+    let mut journalled: Vec<_> = folder.rows("out.jsonl.journal");
+    journalled.retain(|line| line["call"].is_object());
+    let mut calls: Vec<_> = journalled.iter().map(|line| &line["call"]).collect();
+    let key = |call: &serde_json::Value| (call["row"].to_string(), call["call"].to_string());
+    calls.sort_by_key(|call| key(call));
+    calls.dedup_by_key(|call| key(call));
+    assert_eq!(calls.len(), journalled.len(), "no journalled call is made a second time");
+    assert!(journalled.len() > 2 * count, "answers are journalled");
+    let answers = provider.stats().ok;
+    let max_answers = 3 * rows + killed * CONCURRENCY;
+    println!(
+        "{killed} kills over {rows} rows of 3 calls: {answers} answers, {} repeated; at most {max_answers}",
+        answers - 3 * rows
+    );
+    assert!(answers <= max_answers, "{answers} answers: at most those in flight at a kill are repeated");
 }
 
 #[test]
