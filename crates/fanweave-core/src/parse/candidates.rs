@@ -52,9 +52,9 @@ pub(super) enum Kind {
 ///
 /// A value is looked for at each bracket that begins JSON. Brackets of prose, such as `[as asked]`, `{name}`
 /// and `[link](target)`, do not. A candidate begins after the end of the previous one, so that no part of a
-/// broken value is one. Nothing follows a value that has no end.
+/// broken value is one. Nothing follows a value that has no end, and no other value of the text a broken one.
 pub(super) fn find(text: &str) -> Vec<Candidate> {
-    let mut finder = Finder { text, found: Vec::new() };
+    let mut finder = Finder { text, found: Vec::new(), is_broken: false };
     let mut at = 0;
     while let Some(next) = text[at..].find(['{', '[', '`']).map(|next| at + next) {
         let ticks = text[next..].bytes().take_while(|byte| *byte == b'`').count();
@@ -70,10 +70,17 @@ pub(super) fn find(text: &str) -> Vec<Candidate> {
 struct Finder<'a> {
     text: &'a str,
     found: Vec<Candidate>,
+    /// Set after a value in the text that is not valid: its end is not certain.
+    is_broken: bool,
 }
 
 impl Finder<'_> {
     fn add(&mut self, range: Range<usize>, kind: Kind, state: State) {
+        let is_in_text = matches!(kind, Kind::Bare | Kind::Footnote);
+        if is_in_text && self.is_broken {
+            return;
+        }
+        self.is_broken |= is_in_text && state != State::Valid;
         if self.found.len() == MAX_CANDIDATES {
             self.found.remove(MAX_CANDIDATES / 2);
         }
@@ -129,6 +136,9 @@ impl Finder<'_> {
         let (mut at, count) = (begin, self.found.len());
         while let Some(next) = text[at..end].find(['{', '[']).map(|next| at + next) {
             at = self.value(next, end, kind);
+            if self.found.last().is_some_and(|last| last.state != State::Valid && last.range.start == next) {
+                break;
+            }
             let rest = text[at..].trim_start();
             if rest.starts_with("```") {
                 end = text.len() - rest.len();
@@ -157,7 +167,7 @@ fn closing_line(text: &str) -> Option<usize> {
 }
 
 /// Returns true if members follow the end of an object: it was closed too early.
-fn continues(rest: &str) -> bool {
+pub(super) fn continues(rest: &str) -> bool {
     let Some(key) = rest.trim_start().strip_prefix(',').map(str::trim_start) else { return false };
     let Some(key) = key.strip_prefix('"') else { return false };
     let end = key.char_indices().take(MAX_KEY_LEN).find(|(_, c)| *c == '"');
@@ -197,7 +207,11 @@ fn begins_json(text: &str) -> bool {
 fn balanced(text: &str) -> Option<usize> {
     let closes = |counts_strings: bool| {
         let (mut depth, mut in_string, mut is_escaped) = (0usize, false, false);
+        let mut comment_end = 0;
         for (at, byte) in text.bytes().enumerate() {
+            if at < comment_end {
+                continue;
+            }
             if in_string {
                 in_string = is_escaped || byte != b'"';
                 is_escaped = byte == b'\\' && !is_escaped;
@@ -205,6 +219,11 @@ fn balanced(text: &str) -> Option<usize> {
             }
             match byte {
                 b'"' if counts_strings => in_string = true,
+                b'/' | b'#'
+                    if text[..at].ends_with(|c: char| c.is_whitespace() || matches!(c, ',' | '{' | '[')) =>
+                {
+                    comment_end = at + comment_len(&text[at..]);
+                }
                 b'{' | b'[' => depth += 1,
                 b'}' | b']' => depth -= 1,
                 _ => {}
@@ -216,6 +235,15 @@ fn balanced(text: &str) -> Option<usize> {
         None
     };
     closes(true).or_else(|| closes(false))
+}
+
+/// Length of the comment that begins `text`. 0 without one.
+fn comment_len(text: &str) -> usize {
+    if text.starts_with("/*") {
+        return text.find("*/").map_or(text.len(), |end| end + 2);
+    }
+    let is_comment = text.starts_with("//") || text.starts_with('#');
+    if is_comment { text.find('\n').unwrap_or(text.len()) } else { 0 }
 }
 
 #[cfg(test)]
@@ -237,10 +265,7 @@ mod tests {
     fn no_part_of_a_broken_value_is_a_candidate() {
         assert_eq!(
             found(r#"{"a": {"b": 1}, c}, {"d": 1}"#),
-            [
-                (r#"{"a": {"b": 1}, c}"#, Kind::Bare, State::Unknown),
-                (r#"{"d": 1}"#, Kind::Bare, State::Valid)
-            ]
+            [(r#"{"a": {"b": 1}, c}"#, Kind::Bare, State::Unknown)]
         );
         assert_eq!(found(r#"{"a": {"b": 1}, "#), [(r#"{"a": {"b": 1}, "#, Kind::Bare, State::Unknown)]);
         assert_eq!(found(r#"{"a": 1}, "b": 2}"#), [(r#"{"a": 1}, "b": 2}"#, Kind::Bare, State::ClosedEarly)]);

@@ -7,17 +7,38 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::candidates::{self, Candidate, Kind, State};
-use super::parse_message;
 use super::value_stream::ValueStream;
+use super::{lenient, parse_message};
 use crate::think;
 use crate::{Context, Delta, Error, ErrorKind, Message, Node, Result, Runnable, Streaming, excerpt};
 
 /// Maximum bytes of an answer that an error message shows. 200: three lines.
 const MAX_EXCERPT_BYTES: usize = 200;
 
+/// Maximum values of an answer that are not valid JSON. 16: each one is read twice.
+const MAX_BROKEN: usize = 16;
+
 /// The step that [`json`] and [`json_as`] make.
 #[derive(Debug)]
-pub struct Json<T>(PhantomData<fn() -> T>);
+pub struct Json<T> {
+    reading: Reading,
+    of: PhantomData<fn() -> T>,
+}
+
+/// The forms of JSON that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// The whole answer is JSON.
+    Strict,
+    /// A part of the answer is JSON.
+    Within,
+    /// Like [`Within`](Self::Within), then what is meant as JSON.
+    Lenient,
+}
+
+/// The answers of a run are read leniently before a model is called for a better one.
+#[derive(Debug)]
+pub(super) struct BeforeRetry;
 
 /// Returns the JSON of a message: fenced or bare, with prose around it.
 ///
@@ -70,7 +91,57 @@ pub fn json() -> Json<Value> {
 /// # }) }
 /// ```
 pub fn json_as<T: DeserializeOwned + Send + 'static>() -> Json<T> {
-    Json(PhantomData)
+    Json { reading: Reading::Within, of: PhantomData }
+}
+
+impl<T> Clone for Json<T> {
+    fn clone(&self) -> Self {
+        Self { reading: self.reading, of: PhantomData }
+    }
+}
+
+impl<T> Json<T> {
+    /// Also reads what models write in place of JSON: trailing and missing commas, single and typographic
+    /// quotes, keys and words without quotes, unescaped quotes within texts, `True`, `None` and `NaN` (which
+    /// is `null`), comments, ellipses, tuples, sets and numbers of Python, invalid escapes, and the wrong
+    /// closing bracket.
+    ///
+    /// It is tried only if the answer is not valid JSON, and makes nothing up: a truncated answer, a missing
+    /// value and a missing colon stay errors. Streams emit the value up to the first such form.
+    ///
+    /// [`repair`](crate::repair()) and [`repaired`](crate::repaired) read like this by themselves, before
+    /// they ask the model for a better answer.
+    ///
+    /// ```
+    /// use fanweave::{Message, chain, json};
+    ///
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+    /// let answer = Message::assistant("{name: 'Ada', tags: ['a', 'b',], ok: True} // done");
+    /// assert_eq!(chain(json().lenient()).invoke(answer).await?["tags"][1], "b");
+    /// # Ok(())
+    /// # }) }
+    /// ```
+    #[must_use]
+    pub fn lenient(self) -> Self {
+        Self { reading: Reading::Lenient, ..self }
+    }
+
+    /// Reads only answers that are JSON as a whole, apart from thinking: no fences, no prose.
+    ///
+    /// ```
+    /// use fanweave::{Message, chain, json};
+    ///
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+    /// let strict = chain(json().strict());
+    /// assert!(strict.invoke(Message::assistant("It is [1]")).await.is_err());
+    /// assert_eq!(strict.invoke(Message::assistant("[1]")).await?[0], 1);
+    /// # Ok(())
+    /// # }) }
+    /// ```
+    #[must_use]
+    pub fn strict(self) -> Self {
+        Self { reading: Reading::Strict, ..self }
+    }
 }
 
 impl<T: DeserializeOwned + Send + 'static> Runnable for Json<T> {
@@ -79,8 +150,12 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Json<T> {
     type Input = Message;
     type Output = T;
 
-    async fn run(&self, message: Message, _: &Context) -> Result<T> {
-        parse(&message.into_text())
+    async fn run(&self, message: Message, cx: &Context) -> Result<T> {
+        let text = message.into_text();
+        parse_in(&text, self.reading).or_else(|error| {
+            let is_lenient = self.reading == Reading::Within && cx.extension::<BeforeRetry>().is_some();
+            if is_lenient { parse_in(&text, Reading::Lenient) } else { Err(error) }
+        })
     }
 
     fn streaming(&self) -> Streaming {
@@ -94,6 +169,10 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Json<T> {
 }
 
 pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+    parse_in(text, Reading::Within)
+}
+
+pub(super) fn parse_in<T: DeserializeOwned>(text: &str, reading: Reading) -> Result<T> {
     // The usual answer is one value.
     let whole = match serde_json::from_str(text.trim()) {
         Ok(value) => return Ok(value),
@@ -106,7 +185,8 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
         return Err(Error::new(ErrorKind::Parse, message).with_body(text).with_source(whole));
     }
     let mut failed = None;
-    for candidate in order(candidates::find(answer), answer, is_any::<T>()) {
+    let found = if reading == Reading::Strict { Vec::new() } else { candidates::find(answer) };
+    for candidate in order(found, answer, is_any::<T>()) {
         let found = match candidate.state {
             State::ClosedEarly => {
                 Err(serde::de::Error::custom("the object has ended, but more members follow"))
@@ -117,10 +197,16 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
             Ok(value) => return Ok(value),
             Err(error) => failed = failed.or(Some((before + candidate.range.start, error))),
         }
-        if candidate.state != State::Valid {
+        if candidate.state != State::Valid && answer[candidate.range].starts_with(['{', '[']) {
             // This was meant as the value: another one is not it.
             break;
         }
+    }
+    if reading == Reading::Lenient
+        && let Some(value) = read_leniently(answer)
+    {
+        tracing::debug!(target: "fanweave", "read an answer that is not valid JSON");
+        return Ok(value);
     }
     let (start, error) = match failed {
         Some(failed) => failed,
@@ -138,6 +224,46 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     let cut = if error.is_eof() && !answer.trim().is_empty() { "the JSON is truncated: " } else { "" };
     let message = format!("expected {wanted}: {cut}{why} at line {line}, column {column} of {shown:?}");
     Err(Error::new(ErrorKind::Parse, message).with_body(text).with_source(error))
+}
+
+/// Reads what is meant as JSON.
+fn read_leniently<T: DeserializeOwned>(answer: &str) -> Option<T> {
+    let (mut all, mut from) = (Vec::new(), 0);
+    // The end of a broken value is known only once it was read. Others may follow it.
+    for _ in 0..MAX_BROKEN {
+        let found = candidates::find(&answer[from..]).into_iter().map(|candidate| Candidate {
+            range: candidate.range.start + from..candidate.range.end + from,
+            ..candidate
+        });
+        let found: Vec<_> = found.collect();
+        let broken = found
+            .iter()
+            .find(|one| one.kind == Kind::Bare && one.state != State::Valid)
+            .map(|one| one.range.start);
+        let end = broken.and_then(|start| Some(start + lenient::read(&answer[start..]).ok()?.1));
+        let Some(end) = end else {
+            all.extend(found);
+            break;
+        };
+        all.extend(found.into_iter().take_while(|one| Some(one.range.start) <= broken));
+        from = end;
+    }
+    if all.is_empty() {
+        return T::deserialize(lenient::read_whole(answer)?).ok();
+    }
+    for candidate in order(all, answer, is_any::<T>()) {
+        let text = &answer[candidate.range.start..];
+        let is_bracket = text.starts_with(['{', '[']);
+        let value = match candidate.state {
+            State::Valid => read(&answer[candidate.range]).ok(),
+            _ if is_bracket => T::deserialize(lenient::read(text).ok()?.0).ok(),
+            _ => lenient::read_whole(&answer[candidate.range]).and_then(|value| T::deserialize(value).ok()),
+        };
+        if value.is_some() {
+            return value;
+        }
+    }
+    None
 }
 
 /// Reads a candidate: an object or array with prose after it, or another value.

@@ -1,6 +1,9 @@
 //! Retries an answer that cannot be parsed.
 
+use std::sync::Arc;
+
 use crate::chain::{Chain, chain};
+use crate::parse::json::BeforeRetry;
 use crate::runnable::run_within;
 use crate::{Context, Error, ErrorKind, Message, Model, Node, Prompt, Result, Runnable};
 
@@ -26,7 +29,7 @@ pub struct Repair<P> {
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::script([Ok(r#"{"a": 1}"#)]).model();
-/// let value = chain(repair(json(), &model, 2)).invoke(Message::assistant("{a: 1}")).await?;
+/// let value = chain(repair(json(), &model, 2)).invoke(Message::assistant("a is 1")).await?;
 /// assert_eq!(value["a"], 1);
 /// # Ok(())
 /// # }) }
@@ -43,7 +46,7 @@ impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
 
     async fn run(&self, mut message: Message, cx: &Context) -> Result<P::Output> {
         // Deltas of a repaired answer are text, not deltas of the parser's output.
-        let without_deltas = cx.without_deltas();
+        let without_deltas = cx.without_deltas().with_extension(Arc::new(BeforeRetry));
         for _ in 0..self.times {
             let error = match run_within(&self.parser, message.clone(), &without_deltas).await {
                 Err(error) if error.kind() == ErrorKind::Parse => error,
@@ -68,7 +71,7 @@ impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
 /// use fanweave::{json, model::fake::Fake, prompt, repaired, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
-/// let model = Fake::script([Ok("{size: 3}"), Ok(r#"{"size": 3}"#)]).model();
+/// let model = Fake::script([Ok("It is of size 3."), Ok(r#"{"size": 3}"#)]).model();
 /// let size = prompt("How large is {{ x }}? Answer in JSON.") | repaired(&model, json(), 2);
 /// assert_eq!(size.invoke(vars! { x: "it" }).await?["size"], 3);
 /// # Ok(())
@@ -99,7 +102,7 @@ impl<P: Runnable<Input = Message>> Runnable for Repaired<P> {
 
     async fn run(&self, mut prompt: Prompt, cx: &Context) -> Result<P::Output> {
         // A partial value could belong to an answer that is then replaced.
-        let without_deltas = cx.without_deltas();
+        let without_deltas = cx.without_deltas().with_extension(Arc::new(BeforeRetry));
         for _ in 0..self.times {
             let message = self.model.run(prompt.clone(), &without_deltas).await?;
             let answer = message.text();
@@ -143,6 +146,25 @@ mod tests {
         assert_eq!(chain(parser.clone()).invoke(broken()).await.unwrap(), "yes");
         // A valid answer needs no repair: the script is empty.
         assert_eq!(chain(parser).invoke(Message::assistant("no")).await.unwrap(), "no");
+    }
+
+    #[tokio::test]
+    async fn a_second_call_is_not_paid_for_what_can_be_read() {
+        let answer = || Message::assistant("{size: 3,}");
+        // The script is empty: a call fails.
+        let model = || Fake::script::<&str>([]).model();
+        let read = chain(repair(crate::json(), &model(), 1)).invoke(answer()).await;
+        assert_eq!(read.unwrap()["size"], 3);
+        assert!(chain(crate::json()).invoke(answer()).await.is_err());
+        assert!(chain(repair(crate::json().strict(), &model(), 1)).invoke(answer()).await.is_err());
+        let once = Fake::script([Ok("{size: 3,}")]).model();
+        assert_eq!(crate::repaired(&once, crate::json(), 1).invoke("?").await.unwrap()["size"], 3);
+        let once = Fake::script([Ok("{size: 3,}")]);
+        let sized = crate::structured_value(once, "size", serde_json::json!({ "type": "object" }));
+        assert_eq!(chain(sized).invoke("?").await.unwrap()["size"], 3);
+        let once = Fake::script([Ok("{size: 3,}")]);
+        let sized = crate::structured_value(once, "size", serde_json::json!({ "type": "object" })).strict();
+        assert!(chain(sized.max_retries(0)).invoke("?").await.is_err());
     }
 
     #[tokio::test]

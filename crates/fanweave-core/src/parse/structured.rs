@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::json::Reading;
 use super::repair::retry_messages;
 use super::value_stream::ValueStream;
 use super::{MAX_EXCERPT_BYTES, nulls, parse_message};
@@ -55,6 +56,7 @@ pub struct Structured<T> {
     /// Set if the schema wraps the answer in an object.
     is_wrapped: bool,
     max_retries: u32,
+    is_strict: bool,
     checks: Vec<Check<T>>,
     async_checks: Vec<AsyncCheck<T>>,
 }
@@ -104,6 +106,7 @@ where
         schema: Arc::new(schema),
         is_wrapped: !is_object,
         max_retries: DEFAULT_MAX_RETRIES,
+        is_strict: false,
         checks: Vec::new(),
         async_checks: Vec::new(),
     }
@@ -202,6 +205,13 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
         Self { max_retries: times, ..self }
     }
 
+    /// Rejects answers that are not valid JSON. By default they are read
+    /// [leniently](crate::parse::json::Json::lenient) before the model is asked for a better one.
+    #[must_use]
+    pub fn strict(self) -> Self {
+        Self { is_strict: true, ..self }
+    }
+
     /// Rejects values that fit the type but are invalid: `check` returns the reason, which the model
     /// receives.
     #[must_use]
@@ -268,7 +278,8 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
         }
         let reply = message.reply.as_deref();
         let reason = reply.and_then(|reply| reply.finish_reason.as_ref());
-        let value = super::json::parse::<Value>(text).map_err(|error| match reason {
+        let reading = if self.is_strict { Reading::Within } else { Reading::Lenient };
+        let value = super::json::parse_in::<Value>(text, reading).map_err(|error| match reason {
             Some(FinishReason::Length) => {
                 let message = "the answer was truncated at the token limit: raise `max_tokens`";
                 Error::new(ErrorKind::Parse, message).with_body(text)
@@ -365,6 +376,7 @@ impl<T> Clone for Structured<T> {
             schema: self.schema.clone(),
             is_wrapped: self.is_wrapped,
             max_retries: self.max_retries,
+            is_strict: self.is_strict,
             checks: self.checks.clone(),
             async_checks: self.async_checks.clone(),
         }
