@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fanweave::event::RunId;
+use fanweave::events::RunId;
 use fanweave::{Chain, Context, Event, EventKind, Parameters, Result, Vars, model, prompt, step, text, vars};
 
 fn article(name: &str) -> Result<Chain<Vars, String>> {

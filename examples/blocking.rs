@@ -4,7 +4,7 @@
 //!
 //! Set `FANWEAVE_MODEL` to any `provider/model` to use a real model.
 
-use fanweave::{Error, Result, blocking_step, model, prompt, text, vars};
+use fanweave::{Error, Result, blocking::blocking_step, model, prompt, text, vars};
 
 fn main() -> Result<()> {
     let name = std::env::var("FANWEAVE_MODEL").unwrap_or_else(|_| "sim/writer".to_owned());

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fanweave::tool::Tools;
+use fanweave::Tools;
 use fanweave::{EventKind, Result, chain, model, prompt, text, vars};
 
 /// Looks up the weather in a city.

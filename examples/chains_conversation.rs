@@ -6,10 +6,10 @@ use std::io::Write;
 
 use fanweave::chains::qa::Qa;
 use fanweave::chains::{Conversational, FollowUp, RetrievalQa};
-use fanweave::retrieve::{Document, TextSplitter};
+use fanweave::retrieval::{Document, TextSplitter};
 use fanweave::splitters::Splitter;
 use fanweave::stores::{MemorySessions, MemoryStore, VectorIndex};
-use fanweave::words::HashEmbedder;
+use fanweave::testing::HashEmbedder;
 use fanweave::{Context, Error, Message, Result, model};
 
 const TEXT: &str = "The Rance station opened in 1966. It stands in Brittany.\n\n\

@@ -4,8 +4,12 @@
 //!
 //! No model is called: each prompt is printed as it would be sent.
 
-use fanweave::prompt::{ByLength, FewShot, fstring};
-use fanweave::{Chain, Prompt, PromptFile, Result, Template, Vars, chain, chat, vars};
+use fanweave::prompts::{ByLength, FewShot, fstring};
+use fanweave::{
+    Chain, Prompt, Result, Vars, chain, chat,
+    prompts::{PromptFile, Template},
+    vars,
+};
 
 const FILE: &str = "\
 ---

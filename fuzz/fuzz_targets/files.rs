@@ -8,6 +8,6 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         }
     }
     for name in ["x.prompt.yml", "x.prompt"] {
-        let _ = fanweave::PromptFile::parse(name, text);
+        let _ = fanweave::prompts::PromptFile::parse(name, text);
     }
 });

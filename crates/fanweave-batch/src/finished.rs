@@ -18,7 +18,7 @@ use crate::timeline::CallTimes;
 ///
 /// ```
 /// use fanweave::batch::{BatchJob, Output, Render, Result, FinishedRow, RowSink, Source};
-/// use fanweave::{chain, model::fake::Fake};
+/// use fanweave::{chain, testing::Fake};
 ///
 /// struct Print;
 ///

@@ -22,7 +22,7 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// ```
 /// use fanweave::batch::JournalExt;
-/// use fanweave::{model::fake::Fake, prompt, text, vars};
+/// use fanweave::{prompt, testing::Fake, text, vars};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { fanweave::blocking::wait(async {
 /// # let folder = std::env::temp_dir().join(module_path!().replace("::", "-"));

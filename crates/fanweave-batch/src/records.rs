@@ -30,7 +30,7 @@ use crate::{Error, Result};
 ///     BatchJob, EarlierRows, FinishedRow, Output, Records, Render, Result, RowKey, RowLocation, RowPermit,
 ///     RunIdentity, Source,
 /// };
-/// use fanweave::{chain, model::fake::Fake};
+/// use fanweave::{chain, testing::Fake};
 ///
 /// /// Rows as JSON, by key.
 /// #[derive(Clone, Default)]

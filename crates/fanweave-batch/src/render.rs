@@ -15,7 +15,7 @@ use crate::source::Body;
 ///
 /// ```
 /// use fanweave::batch::{Input, Render};
-/// use fanweave::{Template, vars};
+/// use fanweave::{prompts::Template, vars};
 ///
 /// let render = Render { template: Some(Template::parse("Where is {{ city }}?")?), system: None };
 /// let prompt = render.render(Input::Vars(vars! { city: "Oslo" }))?;

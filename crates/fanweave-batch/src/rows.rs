@@ -21,7 +21,7 @@ use crate::key::Key;
 ///
 /// ```
 /// use fanweave::batch::{BatchJob, Input, InputRow, Output, Render, Result, RowSource, Source};
-/// use fanweave::{chain, model::fake::Fake};
+/// use fanweave::{chain, testing::Fake};
 ///
 /// struct Countdown(u64);
 ///

@@ -38,7 +38,7 @@ pub(crate) const AHEAD: usize = 64;
 ///
 /// ```
 /// use fanweave::batch::{BatchJob, Output, Render, Source};
-/// use fanweave::{Template, chain, model::fake::Fake};
+/// use fanweave::{chain, prompts::Template, testing::Fake};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { fanweave::blocking::wait(async {
 /// let source = Source::from_reader("cities", "Oslo\nRome\n".as_bytes(), None)?;

@@ -91,7 +91,7 @@ async fn print_json(answer: &Chain<Prompt, Message>, prompt: Prompt, cx: &Contex
     let tool_calls: Vec<_> = message.tool_calls().collect();
     let mut line = json!({
         "answer": message.text(),
-        "finish_reason": reply.finish_reason.as_ref().map(fanweave::FinishReason::as_str),
+        "finish_reason": reply.finish_reason.as_ref().map(fanweave::messages::FinishReason::as_str),
         "usage": reply.usage,
         "model": reply.model,
         "attempts": reply.attempts,

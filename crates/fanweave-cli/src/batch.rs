@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use fanweave::batch::ProviderBatches;
 use fanweave::batch::{BatchJob, InputFormat, Settings};
-use fanweave::batch_api::ProviderBatches;
 
 use crate::args::{BatchArgs, Via};
 use crate::exit::{Exit, Failure};

@@ -233,7 +233,7 @@ fn read(path: &Path) -> Result<Layer, Failure> {
         // The message quotes the unknown field first, then the known ones.
         let mut quoted = e.message().split('`').skip(1).step_by(2);
         let unknown = quoted.next().filter(|_| e.message().starts_with("unknown field "));
-        match unknown.and_then(|name| fanweave::closest(name, quoted)) {
+        match unknown.and_then(|name| fanweave::errors::closest(name, quoted)) {
             Some(near) => failure.with_hint(format!("did you mean `{near}`?")),
             None => failure,
         }

@@ -100,7 +100,7 @@ fn with_vendor(name: &str, args: &ModelArgs) -> String {
 }
 
 fn serve() -> Result<Server, Failure> {
-    let settings = Settings { latency: fanweave::sim::LATENCY, ..Settings::default() };
+    let settings = Settings { latency: fanweave::testing::LATENCY, ..Settings::default() };
     Server::start(settings).map_err(|e| Failure::new(format!("cannot start the simulated model: {e}")))
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fanweave::{Context, Event, EventKind, FinishReason, Observer};
+use fanweave::{Context, Event, EventKind, events::Observer, messages::FinishReason};
 
 use crate::out::tell;
 

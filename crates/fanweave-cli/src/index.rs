@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use fanweave::retrieve::{Document, TextSplitter};
+use fanweave::retrieval::{Document, TextSplitter};
 use fanweave::splitters::{Markdown, Splitter};
 use fanweave::stores::{SqliteStore, VectorIndex};
-use fanweave::{Context, Embedded, Embedder, Embeddings, Error, ErrorKind, Runnable, Usage, loaders};
+use fanweave::{
+    Context, Embedder, Error, ErrorKind, Runnable, Usage, loaders,
+    models::{Embedded, Embeddings},
+};
 use serde_json::json;
 
 use crate::args::IndexArgs;

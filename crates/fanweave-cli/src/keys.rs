@@ -9,7 +9,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use console::Term;
-use fanweave::closest;
+use fanweave::errors::closest;
 use fanweave::models::{key_variables, vendors};
 use serde::{Deserialize, Serialize};
 

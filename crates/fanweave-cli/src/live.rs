@@ -53,7 +53,7 @@ fn list(flights: &[InFlight]) -> String {
     for InFlight { line, id, time } in flights.iter().take(MAX_LISTED) {
         let _ = write!(text, "\n  line {line}");
         if let Some(id) = id {
-            let _ = write!(text, " ({})", fanweave::excerpt(id, 60));
+            let _ = write!(text, " ({})", fanweave::errors::excerpt(id, 60));
         }
         let _ = write!(text, " for {}", rounded(*time));
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use console::Term;
 use fanweave::models::log::{CallRecord, LogSink, RequestLog};
 use fanweave::stores::{LogFilter, LoggedCall, SqliteLog};
-use fanweave::{Error, ErrorKind, Model, excerpt};
+use fanweave::{Error, ErrorKind, Model, errors::excerpt};
 use tokio::sync::OnceCell;
 
 use crate::args::{LogsArgs, LogsCommand};

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use fanweave::models::{Price, vendors};
-use fanweave::sim::Sim;
+use fanweave::testing::Sim;
 use serde_json::json;
 
 use crate::args::ModelsArgs;
@@ -21,7 +21,7 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<Exit, Failure> {
         Sim::NAMES.iter().map(|name| format!("sim/{name}")).filter(|name| wanted(name)).collect();
     let providers: Vec<_> = vendors().filter(|name| wanted(name)).collect();
     if priced.is_empty() && simulated.is_empty() && providers.is_empty() {
-        let near = fanweave::closest(&part, prices.models().map(|(name, _)| name.to_owned()));
+        let near = fanweave::errors::closest(&part, prices.models().map(|(name, _)| name.to_owned()));
         let failure = Failure::usage(format!("no model or provider matches `{part}`"));
         return Err(match near {
             Some(near) => failure.with_hint(format!("did you mean {near}?")),

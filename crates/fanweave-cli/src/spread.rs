@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fanweave::{Chain, Context, Error, ErrorKind, Message, Prompt, Runnable, Streaming, chain};
+use fanweave::{Chain, Context, Error, ErrorKind, Message, Prompt, Runnable, chain, compose::Streaming};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::lane::Lane;

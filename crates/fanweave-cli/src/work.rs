@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fanweave::batch::{Fingerprint, Render};
 use fanweave::{
-    Chain, ChainFile, Error, ErrorKind, Message, Model, Parameters, Prompt, Template, Vars, step,
+    Chain, ChainFile, Error, ErrorKind, Message, Model, Parameters, Prompt, Vars, prompts::Template, step,
 };
 use serde_json::Value;
 

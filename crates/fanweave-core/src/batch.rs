@@ -32,7 +32,7 @@ pub struct Row<O> {
 /// delays or replaces another. Inputs are taken from the iterator only when a row can start.
 ///
 /// ```
-/// use fanweave::{model::fake::Fake, prompt, text, vars};
+/// use fanweave::{prompt, testing::Fake, text, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let joke = prompt("A joke about {{ topic }}.") | Fake::echo() | text();

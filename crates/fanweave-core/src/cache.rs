@@ -59,7 +59,7 @@ impl fmt::Debug for CacheKey {
 /// ```
 /// use std::collections::HashMap;
 /// use std::sync::Mutex;
-/// use fanweave::{CacheKey, CacheStore, Message, Result};
+/// use fanweave::{Message, Result, stores::{CacheKey, CacheStore}};
 ///
 /// #[derive(Default)]
 /// struct Forever(Mutex<HashMap<CacheKey, Message>>);
@@ -92,7 +92,7 @@ pub trait CacheStore: Send + Sync + 'static {
 /// Answers in memory: the most recently used, up to a number and a size.
 ///
 /// ```
-/// use fanweave::{MemoryCache, model::fake::Fake};
+/// use fanweave::{stores::MemoryCache, testing::Fake};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::script([Ok("only once")]).model().cached(MemoryCache::default());

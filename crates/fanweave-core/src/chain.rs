@@ -39,7 +39,7 @@ impl<R: Runnable> DynRunnable<R::Input, R::Output> for R {
 ///
 /// ```
 /// use fanweave::crates::futures;
-/// use fanweave::{Chain, Vars, model::fake::Fake, prompt, text, vars};
+/// use fanweave::{Chain, Vars, prompt, testing::Fake, text, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let joke: Chain<Vars, String> = prompt("A joke about {{ topic }}.") | Fake::echo() | text();

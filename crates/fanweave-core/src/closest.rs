@@ -3,8 +3,8 @@
 /// The nearest of `names` to `name`, if at most a third of `name` is wrong. Case does not count.
 ///
 /// ```
-/// assert_eq!(fanweave::closest("opnai", ["anthropic", "openai"]), Some("openai"));
-/// assert_eq!(fanweave::closest("mistral", ["anthropic", "openai"]), None);
+/// assert_eq!(fanweave::errors::closest("opnai", ["anthropic", "openai"]), Some("openai"));
+/// assert_eq!(fanweave::errors::closest("mistral", ["anthropic", "openai"]), None);
 /// ```
 pub fn closest<T: AsRef<str>>(name: &str, names: impl IntoIterator<Item = T>) -> Option<T> {
     // Two errors in a name of six letters still match; two in a name of three do not.

@@ -92,7 +92,7 @@ struct Shared {
 /// Priority of queued calls to the same account. Set by [`Context::with_priority`].
 ///
 /// ```
-/// use fanweave::{Context, Priority};
+/// use fanweave::{Context, context::Priority};
 ///
 /// assert_eq!(Context::new().priority(), Priority::Interactive);
 /// assert_eq!(Context::new().with_priority(Priority::Batch).priority(), Priority::Batch);
@@ -329,7 +329,7 @@ impl Context {
     /// batch have [`Priority::Batch`].
     ///
     /// ```
-    /// use fanweave::{Context, Priority, Runnable, model::fake::Fake};
+    /// use fanweave::{Context, Runnable, context::Priority, testing::Fake};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// // Background work: interactive calls go first.
@@ -578,7 +578,7 @@ impl Context {
     /// The same run, for a step whose deltas are not part of the answer.
     ///
     /// ```
-    /// use fanweave::{Prompt, Runnable, model::fake::Fake, step};
+    /// use fanweave::{Prompt, Runnable, step, testing::Fake};
     ///
     /// # fn main() { fanweave::blocking::wait(async {
     /// let model = Fake::echo().model();

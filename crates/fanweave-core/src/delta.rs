@@ -124,7 +124,7 @@ impl fmt::Display for Delta {
 /// Folds deltas into a [`Message`], in linear time. Any split of the same stream gives the same message.
 ///
 /// ```
-/// use fanweave::{Delta, Fold};
+/// use fanweave::{Delta, events::Fold};
 ///
 /// let mut fold = Fold::default();
 /// fold.push(&Delta::text("Hel"));

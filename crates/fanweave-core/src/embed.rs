@@ -12,7 +12,7 @@ use crate::{Context, EventKind, Reply, Result, Runnable, Streaming, Usage};
 /// [`Embedder`].
 ///
 /// ```
-/// use fanweave::{Context, Embedded, Embedder, Embeddings, Result, Usage};
+/// use fanweave::{Context, Embedder, Result, Usage, models::{Embedded, Embeddings}};
 ///
 /// struct Lengths;
 ///
@@ -47,7 +47,7 @@ pub trait Embeddings: Send + Sync + 'static {
 /// Vectors and their usage.
 ///
 /// ```
-/// use fanweave::{Embedded, Usage};
+/// use fanweave::{Usage, models::Embedded};
 ///
 /// let answer = Embedded { vectors: vec![vec![0.6, 0.8]], usage: Usage::default() };
 /// assert_eq!(answer.vectors[0].len(), 2);

@@ -460,7 +460,7 @@ impl StdError for Error {
 /// At most `max` bytes of `text`, cut at a character boundary, with `…` if it was cut.
 ///
 /// ```
-/// assert_eq!(fanweave::excerpt("naïve", 3), "na…");
+/// assert_eq!(fanweave::errors::excerpt("naïve", 3), "na…");
 /// ```
 pub fn excerpt(text: &str, max: usize) -> String {
     if text.len() <= max {

@@ -36,7 +36,7 @@ impl fmt::Display for RunId {
 /// ```
 /// use std::sync::{Arc, Mutex};
 /// use fanweave::crates::serde_json;
-/// use fanweave::{Context, Event, Runnable, model::fake::Fake};
+/// use fanweave::{Context, Event, Runnable, testing::Fake};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let lines = Arc::new(Mutex::new(Vec::new()));
@@ -150,7 +150,7 @@ pub enum EventKind {
 /// Reason why a call waits before its request is sent.
 ///
 /// ```
-/// use fanweave::{Error, ErrorKind, WaitReason};
+/// use fanweave::{Error, ErrorKind, events::WaitReason};
 ///
 /// let failing = Error::new(ErrorKind::Server, "Bad Gateway").with_status(502);
 /// assert_eq!(WaitReason::Outage(failing).to_string(), "the provider is failing: status 502: Bad Gateway");
@@ -184,7 +184,7 @@ impl fmt::Display for WaitReason {
 ///
 /// ```
 /// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
-/// use fanweave::{Context, Event, EventKind, Runnable, model::fake::Fake};
+/// use fanweave::{Context, Event, EventKind, Runnable, testing::Fake};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let calls = Arc::new(AtomicUsize::new(0));
@@ -215,7 +215,7 @@ impl<F: Fn(&Event) + Send + Sync + 'static> Observer for F {
 ///
 /// ```
 /// use fanweave::crates::serde_json;
-/// use fanweave::event::Path;
+/// use fanweave::events::Path;
 ///
 /// let path: Path = serde_json::from_str(r#"["outline", "openai/gpt-5-mini"]"#).unwrap();
 /// assert_eq!(path.names().collect::<Vec<_>>(), ["outline", "openai/gpt-5-mini"]);

@@ -10,7 +10,7 @@ use crate::{Item, Message, Prompt, Vars};
 /// A step of a chain in a diagram: returned by [`Runnable::describe`](crate::Runnable::describe).
 ///
 /// ```
-/// use fanweave::Node;
+/// use fanweave::compose::Node;
 ///
 /// let node = Node::sequence([Node::step("fetch"), Node::step("parse")]);
 /// assert_eq!(node, Node::sequence([Node::sequence([Node::step("fetch")]), Node::step("parse")]));
@@ -200,7 +200,7 @@ pub(crate) fn short_name(full: &str) -> &str {
 /// `Display` writes the tree.
 ///
 /// ```
-/// use fanweave::{branch, chain, model::fake::Fake, prompt, text};
+/// use fanweave::{branch, chain, prompt, testing::Fake, text};
 ///
 /// let short = prompt("A haiku on {{ topic }}.") | Fake::echo() | text();
 /// let long = prompt("An ode to {{ topic }}.") | Fake::echo() | text();

@@ -16,7 +16,7 @@ use crate::{Context, Result, Runnable};
 /// closures and mappings in `chain(..)`.
 ///
 /// ```
-/// use fanweave::{Context, chain, model::fake::Fake, prompt, text};
+/// use fanweave::{Context, chain, prompt, testing::Fake, text};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::echo().model();

@@ -17,7 +17,7 @@ use crate::{Error, ErrorKind, Message, Prompt, Result, Vars};
 ///
 /// ```
 /// use fanweave::crates::serde_json;
-/// use fanweave::{FromItem, IntoItem, Item};
+/// use fanweave::{Item, values::{FromItem, IntoItem}};
 ///
 /// let item = vec!["Tides", "Turbines"].into_item()?;
 /// assert_eq!(item.kind(), "a list");
@@ -140,7 +140,7 @@ fn no_json() -> Error {
 /// A value of a type that this crate does not know, such as an object of another language.
 ///
 /// ```
-/// use fanweave::Ticket;
+/// use fanweave::values::Ticket;
 ///
 /// struct Handle(u32);
 ///
@@ -200,7 +200,7 @@ pub trait IntoItem {
 /// A value of any type that serde can serialise or deserialise, as an item.
 ///
 /// ```
-/// use fanweave::{FromItem, IntoItem, Serde};
+/// use fanweave::values::{FromItem, IntoItem, Serde};
 ///
 /// #[fanweave::schema]
 /// struct Book {

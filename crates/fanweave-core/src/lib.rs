@@ -21,7 +21,7 @@ mod graph;
 mod into_chain;
 mod item;
 pub mod many;
-mod message;
+pub mod message;
 pub mod model;
 pub mod parse;
 pub mod prompt;

@@ -85,7 +85,7 @@ impl<T, O> RunDriver<T, O> {
 /// ends.
 ///
 /// ```
-/// use fanweave::{model::fake::Fake, prompt, text, vars};
+/// use fanweave::{prompt, testing::Fake, text, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let chain = prompt("{{ a }} and {{ b }}") | Fake::echo() | text();
@@ -131,7 +131,7 @@ impl<O: Send + 'static> Run<O> {
     /// too.
     ///
     /// ```
-    /// use fanweave::{chain, model::fake::Fake, text};
+    /// use fanweave::{chain, testing::Fake, text};
     /// use fanweave::prelude::StreamExt;
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
@@ -239,7 +239,7 @@ pub(crate) fn as_single_delta<O: 'static>(output: &O) -> Option<Delta> {
 ///
 /// ```
 /// use fanweave::prelude::StreamExt;
-/// use fanweave::{EventKind, model::fake::Fake, prompt, vars};
+/// use fanweave::{EventKind, prompt, testing::Fake, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let chain = prompt("{{ x }}") | Fake::echo();

@@ -7,7 +7,7 @@
 //! ```no_run
 //! use std::num::NonZeroUsize;
 //! use std::time::Duration;
-//! use fanweave::{blocking, model::fake::Fake, runtime};
+//! use fanweave::{blocking, runtime, testing::Fake};
 //!
 //! # fn main() -> fanweave::Result<()> {
 //! runtime::configure(runtime::RuntimeSettings::new().worker_threads(NonZeroUsize::MIN))?;

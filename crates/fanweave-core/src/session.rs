@@ -65,7 +65,7 @@ impl<S: SessionStore> DynSessionStore for S {
 /// A handle on a store of sessions. Cheap to clone; clones share the store.
 ///
 /// ```
-/// use fanweave::session::{Session, SessionStore, Sessions};
+/// use fanweave::stores::{Session, SessionStore, Sessions};
 /// use fanweave::{Message, Result};
 ///
 /// /// Remembers nothing.

@@ -25,7 +25,7 @@ use crate::{Price, Prices};
 /// bill it.
 ///
 /// ```
-/// use fanweave::{ErrorKind, Usage, model::fake::Fake};
+/// use fanweave::{ErrorKind, Usage, testing::Fake};
 /// use fanweave::models::{Budget, Prices};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {

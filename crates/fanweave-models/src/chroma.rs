@@ -30,7 +30,7 @@ const WHOLE: &str = "_fanweave";
 /// numbers and booleans; order comparisons apply to numbers only. Requests are not retried.
 ///
 /// ```no_run
-/// use fanweave::retrieve::Search;
+/// use fanweave::retrieval::Search;
 /// use fanweave::Context;
 /// use fanweave::models::Chroma;
 ///

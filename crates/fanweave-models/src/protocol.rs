@@ -22,7 +22,7 @@
 //! ```
 //! use fanweave::models::ModelBuilder;
 //! use fanweave::models::protocol::{Call, Framing, HttpRequest, Protocol, SseEvent, StreamDecoder};
-//! use fanweave::{Delta, Error, ErrorKind, FinishReason, Message, Result};
+//! use fanweave::{Delta, Error, ErrorKind, Message, Result, messages::FinishReason};
 //!
 //! /// Takes and returns plain text: `POST /say` with the text of the last message.
 //! struct PlainText;

@@ -2,9 +2,9 @@
 //!
 //!     cargo run -p fanweave --example chroma_checks -- http://localhost:8000
 
-use fanweave::retrieve::{Document, Entry, Filter, Hit, Search};
+use fanweave::retrieval::{Document, Entry, Filter, Hit, Search};
 use fanweave::stores::{Chroma, VectorIndex};
-use fanweave::words::HashEmbedder;
+use fanweave::testing::HashEmbedder;
 use fanweave::{Context, ErrorKind, Result};
 
 fn entry(id: usize, vector: Vec<f32>) -> Entry {

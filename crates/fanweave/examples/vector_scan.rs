@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use fanweave::retrieve::{Document, Entry, Search, Store};
+use fanweave::retrieval::{Document, Entry, Search, Store};
 use fanweave::stores::{MemoryStore, SqliteStore};
 use fanweave::{Context, Error, Result};
 

@@ -10,7 +10,7 @@ use crate::{Message, Prompt, Result};
 ///
 /// ```no_run
 /// use fanweave::batch::{BatchJob, Output, Render, Source};
-/// use fanweave::batch_api::ProviderBatches;
+/// use fanweave::batch::ProviderBatches;
 /// use fanweave::{chain, models::ModelBuilder};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { fanweave::blocking::wait(async {

@@ -62,7 +62,7 @@
 //! | `telemetry` | spans and metrics for OpenTelemetry |
 
 #[cfg(feature = "batch")]
-pub mod batch_api;
+mod batch_api;
 #[cfg(feature = "macros")]
 pub mod call;
 #[cfg(feature = "chain-file")]
@@ -71,12 +71,13 @@ pub mod chains;
 pub mod crates;
 #[cfg(feature = "loaders")]
 pub mod loaders;
+mod modules;
 pub mod prelude;
 #[cfg(feature = "prompt-files")]
 mod prompt_file;
 mod resolve;
 #[cfg(feature = "sim")]
-pub mod sim;
+mod sim;
 #[cfg(feature = "splitters")]
 pub mod splitters;
 pub mod stores;
@@ -89,13 +90,18 @@ mod tool_macro;
 #[cfg(feature = "macros")]
 mod typed;
 #[cfg(feature = "sim")]
-pub mod words;
+mod words;
 
 #[cfg(feature = "chain-file")]
 pub use chain_file::ChainFile;
-#[cfg(feature = "batch")]
-pub use fanweave_batch as batch;
-pub use fanweave_core::*;
+// Names for the code of this crate; its users find them in the modules.
+use fanweave_core::*;
+#[doc(inline)]
+pub use fanweave_core::{
+    Chain, ChatModel, Context, Delta, Embedder, Error, ErrorKind, Event, EventKind, IntoChain, Item, Message,
+    Model, Parameters, Prompt, Result, Role, Run, Runnable, Tools, Usage, Vars, branch, chain, chat, dag,
+    json, lines, parallel, prompt, step, text, vars,
+};
 /// Turns a function into an LLM call. The function returns the prompt; the attribute names the model and its
 /// parameters.
 ///
@@ -153,7 +159,7 @@ pub use fanweave_macros::call;
 /// With a type, it is the first step of a chain: each variable of the template is a field of the type.
 ///
 /// ```
-/// use fanweave::{model::fake::Fake, prompt, text};
+/// use fanweave::{prompt, testing::Fake, text};
 ///
 /// #[fanweave::schema]
 /// #[derive(Clone)]
@@ -186,7 +192,7 @@ macro_rules! prompt {
 /// that fanweave uses, so that the crate of the type needs no dependency on them.
 ///
 /// ```
-/// use fanweave::{chain, model::fake::Fake, structured};
+/// use fanweave::{chain, structured, testing::Fake};
 ///
 /// /// A book to read.
 /// #[fanweave::schema]
@@ -215,7 +221,7 @@ pub use fanweave_macros::schema;
 /// Turns a function, or a struct with a method `call`, into a tool that a model can call.
 ///
 /// ```
-/// use fanweave::tool::Tools;
+/// use fanweave::Tools;
 /// use fanweave::{Result, chain, model, text};
 ///
 /// /// Writes a book the way that we write books.
@@ -254,7 +260,7 @@ pub use fanweave_macros::schema;
 /// it also takes `&Context`. Put other derives below the attribute.
 ///
 /// ```
-/// use fanweave::{Message, Result, tool::Tools};
+/// use fanweave::{Message, Result, Tools};
 ///
 /// /// Writes a book the way that we write books.
 /// #[fanweave::tool(name = "format_book")]
@@ -287,9 +293,12 @@ pub use fanweave_macros::schema;
 /// path of the fanweave crate, default: `::fanweave`.
 #[cfg(feature = "macros")]
 pub use fanweave_macros::tool;
-pub use fanweave_models as models;
-#[cfg(feature = "prompt-files")]
-pub use prompt_file::PromptFile;
+#[cfg(feature = "batch")]
+pub use modules::batch;
+pub use modules::{
+    blocking, compose, context, errors, events, many, messages, models, parsers, prompts, retrieval, rows,
+    runtime, testing, tools, values,
+};
 pub use resolve::{embedder, model};
 #[cfg(feature = "structured")]
 pub use structured::structured;

@@ -17,7 +17,7 @@ use crate::{
 /// answers with a checksum of the prompt and the prompt. Both have the latency of a real model.
 ///
 /// ```
-/// use fanweave::{Model, sim::Sim};
+/// use fanweave::{Model, testing::Sim};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Model::new(Sim::writer().without_latency());

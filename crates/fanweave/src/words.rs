@@ -15,7 +15,7 @@ const POSITIONS: usize = 4;
 /// `tide`.
 ///
 /// ```
-/// use fanweave::words::HashEmbedder;
+/// use fanweave::testing::HashEmbedder;
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let texts = ["the tides turn", "a turning tide", "bears sleep"];

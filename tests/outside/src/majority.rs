@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fanweave::{Chain, Context, Error, ErrorKind, Node, Result, Runnable, chain};
+use fanweave::{Chain, Context, Error, ErrorKind, Result, Runnable, chain, compose::Node};
 use futures::future::join_all;
 
 /// Runs `step` `runs` times for each input.

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use fanweave::model::fake::Fake;
+use fanweave::testing::Fake;
 use fanweave::{Context, Error, chain, prompt, step, text, vars};
 use outside::majority::majority;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanweave::models::protocol::HeaderName;
 use fanweave::models::{KeyHeader, ModelBuilder, Vendor};
-use fanweave::{Context, ErrorKind, FinishReason, Prompt, RetryPolicy, chain, text};
+use fanweave::{Context, ErrorKind, Prompt, chain, compose::RetryPolicy, messages::FinishReason, text};
 use futures::StreamExt;
 use outside::acme::Acme;
 use outside::server::Server;

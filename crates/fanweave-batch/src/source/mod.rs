@@ -150,7 +150,7 @@ impl Source {
     ///
     /// ```
     /// use fanweave::batch::{BatchJob, Output, Render, Source};
-    /// use fanweave::{chain, model::fake::Fake};
+    /// use fanweave::{chain, testing::Fake};
     ///
     /// # fn main() -> fanweave::batch::Result<()> { fanweave::blocking::wait(async {
     /// let source = Source::rows("bears", ["Name a bear.", "Name another bear."]);

@@ -8,8 +8,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use fanweave::models::Prices;
-use fanweave::sim::Sim;
-use fanweave::{ChatModel, Context, Message, Model, Prompt, Role, Usage, excerpt};
+use fanweave::testing::Sim;
+use fanweave::{ChatModel, Context, Message, Model, Prompt, Role, Usage, errors::excerpt};
 
 use crate::args::{ModelArgs, Via};
 use crate::cost::{dollars, through};

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     if run.rows.len() > MANY_ROWS {
         shown = MAX_SHOWN_OF_MANY;
         for row in &mut run.rows {
-            row.answer = fanweave::excerpt(&row.answer, shown);
+            row.answer = fanweave::errors::excerpt(&row.answer, shown);
         }
     }
     let prompts = match (&args.input, &found) {
@@ -72,7 +72,7 @@ fn prompts(path: &Path, shown: usize) -> Result<HashMap<u64, String>, Failure> {
             },
             _ => continue,
         };
-        prompts.insert(row.index, fanweave::excerpt(&text, shown));
+        prompts.insert(row.index, fanweave::errors::excerpt(&text, shown));
     }
     Ok(prompts)
 }

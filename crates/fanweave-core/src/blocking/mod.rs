@@ -31,7 +31,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// They work on any thread, with or without a runtime around it; see [`wait`].
     ///
     /// ```
-    /// use fanweave::{model::fake::Fake, prompt, text, vars};
+    /// use fanweave::{prompt, testing::Fake, text, vars};
     ///
     /// let joke = prompt("A joke about {{ topic }}.") | Fake::echo() | text();
     /// assert_eq!(joke.blocking().invoke(vars! { topic: "bears" })?, "A joke about bears.");

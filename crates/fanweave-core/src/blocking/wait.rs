@@ -17,7 +17,7 @@ use crate::runtime::BlockingCall;
 /// blocks here never resolves: pass such results over a channel.
 ///
 /// ```
-/// use fanweave::{blocking, model::fake::Fake};
+/// use fanweave::{blocking, testing::Fake};
 ///
 /// let answer = blocking::wait(Fake::echo().model().invoke("hello"))?;
 /// assert_eq!(answer.text(), "hello");

@@ -11,7 +11,7 @@ use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming,
 /// A step that returns its input.
 ///
 /// ```
-/// use fanweave::passthrough;
+/// use fanweave::compose::passthrough;
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// assert_eq!(passthrough::<u32>().invoke(7u32).await?, 7);
@@ -46,7 +46,7 @@ impl<T: Send + 'static> Runnable for Passthrough<T> {
 /// its name.
 ///
 /// ```
-/// use fanweave::{Vars, assign, chain, model::fake::Fake, prompt, text, vars};
+/// use fanweave::{Vars, chain, compose::assign, prompt, testing::Fake, text, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let joke = prompt("A joke about {{ topic }}.") | Fake::echo() | text();
@@ -143,7 +143,7 @@ where
 /// Keeps only the variables with these names, in this order.
 ///
 /// ```
-/// use fanweave::{pick, vars};
+/// use fanweave::{compose::pick, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// assert_eq!(pick(["a"]).invoke(vars! { a: 1, b: 2 }).await?, vars! { a: 1 });

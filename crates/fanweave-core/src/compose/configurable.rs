@@ -10,7 +10,7 @@ use crate::{Context, Error, ErrorKind, Message, Model, Node, Prompt, Result, Run
 /// one.
 ///
 /// ```
-/// use fanweave::{Context, chain, configurable, model::fake::Fake, text};
+/// use fanweave::{Context, chain, compose::configurable, testing::Fake, text};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let small = chain(Fake::script([Ok("small")]));
@@ -88,7 +88,7 @@ impl Model {
     /// override those of the prompt and of the model.
     ///
     /// ```
-    /// use fanweave::{Context, Parameters, model::fake::Fake, text};
+    /// use fanweave::{Context, Parameters, testing::Fake, text};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let draft = Fake::echo().model().configurable("draft") | text();

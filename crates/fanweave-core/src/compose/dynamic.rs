@@ -25,7 +25,7 @@ pub enum Next<I, O> {
 /// that never finishes is bounded. [`Context::with_recursion_limit`] changes the limit.
 ///
 /// ```
-/// use fanweave::{Next, dynamic};
+/// use fanweave::compose::{Next, dynamic};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let halve = dynamic(|n: u32, _cx| async move {

@@ -211,7 +211,7 @@ impl<I: FromItem + Send + 'static, O: IntoItem + Send + 'static> Chain<I, O> {
     /// them with [`connect`](Chain::connect).
     ///
     /// ```
-    /// use fanweave::{ErrorKind, IntoItem, chain, json, model::fake::Fake, prompt, text, vars};
+    /// use fanweave::{ErrorKind, chain, json, prompt, testing::Fake, text, values::IntoItem, vars};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let steps = [
@@ -242,7 +242,7 @@ impl<I: Send + 'static> Chain<I, Item> {
     /// The same chain with an output of this type.
     ///
     /// ```
-    /// use fanweave::{DagStep, dag, vars};
+    /// use fanweave::{compose::DagStep, dag, vars};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let greeting = dag().input("name").step(DagStep::template("greeting", "Hello {{ name }}!")?).build()?;
@@ -270,7 +270,7 @@ impl Chain<Item, Item> {
     /// The same chain with types.
     ///
     /// ```
-    /// use fanweave::{Chain, Prompt, chain, model::fake::Fake, text};
+    /// use fanweave::{Chain, Prompt, chain, testing::Fake, text};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let erased = chain(Fake::echo()).erased().connect(chain(text()).erased());

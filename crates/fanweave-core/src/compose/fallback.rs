@@ -21,7 +21,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Made by [`Chain::fallback`].
 ///
 /// ```
-/// use fanweave::{Error, ErrorKind, chain, model::fake::Fake, text};
+/// use fanweave::{Error, ErrorKind, chain, testing::Fake, text};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let down = Fake::script([Err::<&str, _>(Error::new(ErrorKind::Overloaded, "too busy"))]);
@@ -205,7 +205,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// chain.
     ///
     /// ```
-    /// use fanweave::{Error, ErrorKind, chain, model::fake::Fake};
+    /// use fanweave::{Error, ErrorKind, chain, testing::Fake};
     ///
     /// # fn main() { fanweave::blocking::wait(async {
     /// let failing = || Fake::script([Err::<&str, _>(Error::new(ErrorKind::Unavailable, "failing"))]);
@@ -227,7 +227,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// [`Unavailable`](ErrorKind::Unavailable), and with the failure behind it.
     ///
     /// ```
-    /// use fanweave::{Error, ErrorKind, chain, model::fake::Fake};
+    /// use fanweave::{Error, ErrorKind, chain, testing::Fake};
     ///
     /// # fn main() { fanweave::blocking::wait(async {
     /// let refused = Fake::script([Err::<&str, _>(Error::new(ErrorKind::ContentFilter, "not this"))]);

@@ -13,7 +13,7 @@ use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming}
 /// answer.
 ///
 /// ```
-/// use fanweave::generator;
+/// use fanweave::compose::generator;
 /// use fanweave::crates::futures::stream;
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
@@ -68,7 +68,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// emitted as they arrive.
     ///
     /// ```
-    /// use fanweave::{model::fake::Fake, prompt, text, vars};
+    /// use fanweave::{prompt, testing::Fake, text, vars};
     /// use fanweave::prelude::StreamExt;
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {

@@ -22,7 +22,7 @@ const CONCURRENCY: usize = 1024;
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
-/// use fanweave::{Error, Hooks, chain, model::fake::Fake, text};
+/// use fanweave::{Error, chain, compose::Hooks, testing::Fake, text};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let log = Arc::new(Mutex::new(Vec::new()));

@@ -18,7 +18,7 @@ pub struct Parallel<T> {
 /// the run's concurrency.
 ///
 /// ```
-/// use fanweave::{model::fake::Fake, parallel, prompt, text, vars};
+/// use fanweave::{parallel, prompt, testing::Fake, text, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::echo().model();

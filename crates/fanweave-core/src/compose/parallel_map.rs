@@ -16,7 +16,7 @@ use crate::{Context, Node, Result, Runnable, Streaming};
 /// carry the name of the chain that they come from. Model calls obey the run's concurrency.
 ///
 /// ```
-/// use fanweave::{model::fake::Fake, parallel_map, prompt, text, vars};
+/// use fanweave::{compose::parallel_map, prompt, testing::Fake, text, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::echo().model();

@@ -13,7 +13,7 @@ use crate::{Context, Error, EventKind, Node, Result, Runnable, Streaming};
 ///
 /// ```
 /// use std::time::Duration;
-/// use fanweave::RetryPolicy;
+/// use fanweave::compose::RetryPolicy;
 ///
 /// let hasty = RetryPolicy::default().initial_backoff(Duration::from_millis(50));
 /// assert_eq!(hasty.max_attempts.get(), 6);
@@ -178,7 +178,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// from the beginning. A stream is retried until its first delta has been emitted, not after.
     ///
     /// ```
-    /// use fanweave::{Error, ErrorKind, RetryPolicy, chain, model::fake::Fake, text};
+    /// use fanweave::{Error, ErrorKind, chain, compose::RetryPolicy, testing::Fake, text};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let shaky = Fake::script([Err(Error::new(ErrorKind::Overloaded, "too busy")), Ok("hello")]);

@@ -9,7 +9,7 @@ use crate::{Context, Error, ErrorKind, IntoChain, Node, Result, Runnable, Stream
 /// Runs the chain whose name is the `key` of the input.
 ///
 /// ```
-/// use fanweave::{router, step};
+/// use fanweave::{compose::router, step};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let add = step(|(_, n): (&'static str, i64), _| async move { Ok(n + n) });

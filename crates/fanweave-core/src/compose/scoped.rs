@@ -42,7 +42,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// ```
     /// use std::num::NonZeroUsize;
     /// use std::sync::{Arc, Mutex};
-    /// use fanweave::{Context, Event, chain, model::fake::Fake, prompt, text, vars};
+    /// use fanweave::{Context, Event, chain, prompt, testing::Fake, text, vars};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let draft = (prompt("Draft {{ x }}") | Fake::echo() | text())

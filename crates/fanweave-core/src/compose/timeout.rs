@@ -15,7 +15,7 @@ use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 ///
 /// ```
 /// use std::time::Duration;
-/// use fanweave::{ErrorKind, model::fake::Fake, prompt, vars};
+/// use fanweave::{ErrorKind, prompt, testing::Fake, vars};
 ///
 /// # fn main() { fanweave::blocking::wait(async {
 /// let slow = prompt("{{ x }}") | Fake::echo().latency(Duration::from_secs(60));

@@ -48,7 +48,7 @@ impl Context {
     ///
     /// ```
     /// use fanweave::crates::futures;
-    /// use fanweave::{Prompt, Runnable, model::fake::Fake, step};
+    /// use fanweave::{Prompt, Runnable, step, testing::Fake};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let model = Fake::echo().model();

@@ -15,7 +15,7 @@ impl<I: Send + 'static, T: Clone + Send + 'static> Many<I, T> {
     /// last one is complete, concurrently with the items that are still running.
     ///
     /// ```
-    /// use fanweave::{model::fake::Fake, prompt, step, text, vars};
+    /// use fanweave::{prompt, step, testing::Fake, text, vars};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let model = Fake::echo().model();

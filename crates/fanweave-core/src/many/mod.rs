@@ -35,7 +35,7 @@ const CONCURRENCY: usize = 64;
 /// [`join`](Many::join) or [`collect`](Self::collect) combine them into a [`Chain`] again.
 ///
 /// ```
-/// use fanweave::{chain, model::fake::Fake, prompt, text, vars};
+/// use fanweave::{chain, prompt, testing::Fake, text, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::echo().model();
@@ -122,7 +122,7 @@ impl<I: Send + 'static, T: Send + 'static> Chain<I, Vec<T>> {
     /// for all of them concurrently.
     ///
     /// ```
-    /// use fanweave::{passthrough, step};
+    /// use fanweave::{compose::passthrough, step};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let double = step(|n: u32, _| async move { Ok(n * 2) });

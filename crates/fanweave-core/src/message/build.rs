@@ -8,7 +8,7 @@ impl Message {
     /// Appends a part.
     ///
     /// ```
-    /// use fanweave_core::{Message, Part};
+    /// use fanweave::{Message, messages::Part};
     ///
     /// let question = Message::user("Which bird is this?").with_part(Part::image_url("https://x.test/bird.png"));
     /// assert_eq!(question.parts.len(), 2);
@@ -28,8 +28,8 @@ impl Message {
     /// Appends tool calls.
     ///
     /// ```
-    /// use fanweave_core::{Message, ToolCall};
-    /// use serde_json::json;
+    /// use fanweave::{Message, messages::ToolCall};
+    /// use fanweave::crates::serde_json::json;
     ///
     /// let calls = [ToolCall::new("c1", "add", json!({ "a": 1, "b": 2 }))];
     /// let answer = Message::assistant("Let me see.").with_tool_calls(calls);

@@ -18,7 +18,7 @@ impl Model {
     /// arrives as one delta. Errors are not cached. [`Context::with_fresh_answers`] skips the store.
     ///
     /// ```
-    /// use fanweave::{MemoryCache, chain, model::fake::Fake, text};
+    /// use fanweave::{chain, stores::MemoryCache, testing::Fake, text};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let joke = chain(Fake::script([Ok("a joke")]).model().cached(MemoryCache::default())) | text();

@@ -20,7 +20,7 @@ use crate::{
 /// It streams word by word, and answers any number of concurrent calls.
 ///
 /// ```
-/// use fanweave::{Error, ErrorKind, model::fake::Fake};
+/// use fanweave::{Error, ErrorKind, testing::Fake};
 ///
 /// # fn main() { fanweave::blocking::wait(async {
 /// let model = Fake::script([Ok("one"), Err(Error::new(ErrorKind::Server, "on strike"))]).model();
@@ -148,15 +148,14 @@ impl Fake {
     /// A model that answers with the result of `answer`.
     ///
     /// ```
-    /// use fanweave_core::{Prompt, model::fake::{Answer, Fake}};
+    /// use fanweave::{Prompt, testing::{Answer, Fake}};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let count = |prompt: &Prompt| Answer::text(prompt.messages.len().to_string());
     /// let count = Fake::answer_with(count).model();
     /// assert_eq!(count.invoke("hello").await?.text(), "1");
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     pub fn answer_with(answer: impl Fn(&Prompt) -> Answer + Send + Sync + 'static) -> Self {
         Self { name: "fake/function", source: Source::Function(Arc::new(answer)), ..Self::echo() }
@@ -179,7 +178,7 @@ impl Fake {
     /// Counts the calls of the model in `load` while they are in flight.
     ///
     /// ```
-    /// use fanweave::{chain, model::fake::{Fake, Load}};
+    /// use fanweave::{chain, testing::{Fake, Load}};
     /// use std::time::Duration;
     ///
     /// # fn main() { fanweave::blocking::wait(async {
@@ -198,15 +197,14 @@ impl Fake {
     /// Records the prompts of the model in `asked`. They are kept as long as `asked` or the model.
     ///
     /// ```
-    /// use fanweave_core::model::fake::{Asked, Fake};
+    /// use fanweave::testing::{Asked, Fake};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave_core::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let asked = Asked::default();
     /// Fake::echo().record_in(&asked).model().invoke("hello").await?;
     /// assert_eq!(asked.last().unwrap().last_user_text(), "hello");
     /// # Ok(())
-    /// # }
+    /// # }) }
     /// ```
     #[must_use]
     pub fn record_in(mut self, asked: &Asked) -> Self {

@@ -54,7 +54,7 @@ impl Model {
     ///
     /// ```
     /// use std::num::NonZeroUsize;
-    /// use fanweave::model::fake::Fake;
+    /// use fanweave::testing::Fake;
     ///
     /// # fn main() { fanweave::blocking::wait(async {
     /// let titles = Fake::echo()

@@ -32,7 +32,7 @@ pub struct PendingCall<'a> {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use fanweave::model::{CallHook, PendingCall, fake::Fake};
+/// use fanweave::{models::{CallHook, PendingCall}, testing::Fake};
 /// use fanweave::{Context, Message, Result, prompt, text, vars};
 /// use fanweave::crates::futures::FutureExt;
 /// use fanweave::crates::futures::future::BoxFuture;

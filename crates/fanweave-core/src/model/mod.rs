@@ -86,7 +86,7 @@ impl<M: ChatModel> DynChatModel for M {
 /// A chat model with its parameters: a step from [`Prompt`] to [`Message`]. Cheap to clone.
 ///
 /// ```
-/// use fanweave::{Parameters, model::fake::Fake, prompt, text, vars};
+/// use fanweave::{Parameters, prompt, testing::Fake, text, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::echo().with(Parameters { max_tokens: Some(64), ..Parameters::default() });

@@ -19,7 +19,7 @@ pub struct Choice {
 /// not one of them.
 ///
 /// ```
-/// use fanweave::{Message, chain, choice};
+/// use fanweave::{Message, chain, parsers::choice};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let answer = chain(choice(["yes", "no"])).invoke(Message::assistant("**Yes.**\n")).await?;
@@ -35,7 +35,7 @@ pub fn choice<T: Into<String>>(options: impl IntoIterator<Item = T>) -> Choice {
 ///
 /// ```
 /// use std::fmt;
-/// use fanweave::{Message, choice_of};
+/// use fanweave::{Message, parsers::choice_of};
 ///
 /// #[derive(Debug, Clone, PartialEq)]
 /// enum Mood {

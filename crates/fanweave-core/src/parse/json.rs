@@ -82,7 +82,7 @@ pub fn json() -> Json<Value> {
 /// A run fails with [`ErrorKind::Parse`], also if the JSON is not a valid `T`.
 ///
 /// ```
-/// use fanweave::{Message, chain, json_as};
+/// use fanweave::{Message, chain, parsers::json_as};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let pair = chain(json_as::<(u8, u8)>()).invoke(Message::assistant("[1, 2]")).await?;

@@ -11,7 +11,7 @@ pub struct List;
 /// within quotes is a quote, and empty items are skipped.
 ///
 /// ```
-/// use fanweave::{Message, chain, list};
+/// use fanweave::{Message, chain, parsers::list};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let all = chain(list()).invoke(Message::assistant(r#"red, "green, or blue""#)).await?;

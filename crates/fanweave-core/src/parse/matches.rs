@@ -20,7 +20,7 @@ pub struct Matches {
 /// Matching takes time in proportion to the answer, whatever the expression.
 ///
 /// ```
-/// use fanweave::{Message, chain, matches, vars};
+/// use fanweave::{Message, chain, parsers::matches, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let score = chain(matches(r"Score: (?<score>\d+)(?: of (?<most>\d+))?")?);

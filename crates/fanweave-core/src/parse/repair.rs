@@ -25,7 +25,7 @@ pub struct Repair<P> {
 /// A run fails with the error of the last attempt, or of `model`.
 ///
 /// ```
-/// use fanweave::{Message, chain, json, model::fake::Fake, repair};
+/// use fanweave::{Message, chain, json, parsers::repair, testing::Fake};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::script([Ok(r#"{"a": 1}"#)]).model();
@@ -68,7 +68,7 @@ impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
 /// times.
 ///
 /// ```
-/// use fanweave::{json, model::fake::Fake, prompt, repaired, vars};
+/// use fanweave::{json, parsers::repaired, prompt, testing::Fake, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::script([Ok("It is of size 3."), Ok(r#"{"size": 3}"#)]).model();

@@ -64,7 +64,7 @@ pub struct Structured<T> {
 /// A model whose answers are values of `T`, with the JSON schema `schema`. `name` is the name of the schema.
 ///
 /// ```
-/// use fanweave::{model::fake::Fake, structured_as};
+/// use fanweave::{parsers::structured_as, testing::Fake};
 /// use fanweave::crates::serde_json::json;
 ///
 /// #[fanweave::schema]
@@ -119,7 +119,7 @@ where
 /// [check](Structured::check) for the others.
 ///
 /// ```
-/// use fanweave::{chain, model::fake::Fake, structured_value};
+/// use fanweave::{chain, parsers::structured_value, testing::Fake};
 /// use fanweave::crates::serde_json::json;
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
@@ -224,7 +224,7 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
     /// other, after the other checks, and each receives a copy of the value. Dropping the run drops them.
     ///
     /// ```
-    /// use fanweave::{chain, model::fake::Fake, structured_value};
+    /// use fanweave::{chain, parsers::structured_value, testing::Fake};
     /// use fanweave::crates::serde_json::{Value, json};
     ///
     /// async fn is_in_stock(book: Value) -> Result<(), String> {

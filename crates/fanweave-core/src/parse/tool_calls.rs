@@ -20,7 +20,7 @@ pub struct ParsedToolCall {
 /// Returns the tool calls of a message, in order. A call with invalid JSON is kept, with its error.
 ///
 /// ```
-/// use fanweave::{Message, chain, tool_calls};
+/// use fanweave::{Message, chain, parsers::tool_calls};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// assert!(chain(tool_calls()).invoke(Message::assistant("No tool needed.")).await?.is_empty());

@@ -15,7 +15,7 @@ use crate::{Context, Error, ErrorKind, Message, Node, Part, Prompt, Result, Role
 /// Values are always text: they are never read as templates, and cannot become a message of another role.
 ///
 /// ```
-/// use fanweave::{Message, chain, prompt::chat, vars};
+/// use fanweave::{Message, chain, chat, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let question = chat()

@@ -12,7 +12,7 @@ use crate::{Error, ErrorKind, Message, Result, Template, Vars};
 /// templates.
 ///
 /// ```
-/// use fanweave::{chain, prompt::{FewShot, chat}, vars};
+/// use fanweave::{chain, chat, prompts::FewShot, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let opposites = [vars! { word: "hot", answer: "cold" }, vars! { word: "up", answer: "down" }];
@@ -96,7 +96,7 @@ impl FewShot {
 ///
 /// ```
 /// use fanweave::Result;
-/// use fanweave::prompt::Selector;
+/// use fanweave::prompts::Selector;
 ///
 /// struct First(usize);
 ///
@@ -130,7 +130,7 @@ impl<S: Selector> DynSelector for S {
 /// Takes examples from the first on, as long as they and the question have at most `max` characters together.
 ///
 /// ```
-/// use fanweave::prompt::{ByLength, Selector};
+/// use fanweave::prompts::{ByLength, Selector};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let examples = ["1234", "1234", "1234"].map(String::from).to_vec();
@@ -162,7 +162,7 @@ impl Selector for ByLength {
 /// measured between vectors that `embed` returns for texts, such as those of an embedding model.
 ///
 /// ```
-/// use fanweave::prompt::{BySimilarity, Selector};
+/// use fanweave::prompts::{BySimilarity, Selector};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// // The count of each letter.

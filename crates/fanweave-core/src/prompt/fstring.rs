@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, Prompt, Result, Template, Vars};
 /// run with [`ErrorKind::Config`]; [`Template::fstring`] reports it immediately.
 ///
 /// ```
-/// use fanweave::{model::fake::Fake, prompt::fstring, text, vars};
+/// use fanweave::{prompts::fstring, testing::Fake, text, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let joke = fstring("Tell a joke about {topic} as {{json}}.") | Fake::echo() | text();

@@ -7,7 +7,7 @@ pub(super) const STEP: u64 = 64;
 /// [`Template::with_limits`](super::Template::with_limits).
 ///
 /// ```
-/// use fanweave_core::{Template, prompt::RenderLimits, vars};
+/// use fanweave::{prompts::{RenderLimits, Template}, vars};
 ///
 /// let text = "{% for a in range(9999) %}{% for b in range(9999) %}{{ a * b }}{% endfor %}{% endfor %}";
 /// let error = Template::parse(text)?.render(&vars! {}).unwrap_err();
@@ -20,7 +20,7 @@ pub(super) const STEP: u64 = 64;
 /// let template = Template::parse("{{ text }}")?.with_limits(limits);
 /// let error = template.render(&vars! { text: "12 characters" }).unwrap_err();
 /// assert!(error.message().ends_with("its text has 13 bytes, and at most 10 are allowed"));
-/// # Ok::<_, fanweave_core::Error>(())
+/// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -24,7 +24,7 @@ use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 /// never read as templates: braces in data stay data.
 ///
 /// ```
-/// use fanweave::{Template, vars};
+/// use fanweave::{prompts::Template, vars};
 ///
 /// let template = Template::parse("Tell a joke about {{ topic }}.")?;
 /// assert_eq!(template.render(&vars! { topic: "{{ bears }}" })?, "Tell a joke about {{ bears }}.");
@@ -190,7 +190,7 @@ impl Template {
     /// Sets a variable for all calls that do not set it themselves.
     ///
     /// ```
-    /// use fanweave::{Template, vars};
+    /// use fanweave::{prompts::Template, vars};
     ///
     /// let template = Template::parse("{{ greeting }}, {{ name }}!")?.partial("greeting", "Hello");
     /// assert_eq!(template.variables(), ["name"]);
@@ -341,7 +341,7 @@ impl Runnable for Template {
 /// reports it immediately.
 ///
 /// ```
-/// use fanweave::{model::fake::Fake, prompt, text, vars};
+/// use fanweave::{prompt, testing::Fake, text, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let joke = prompt("Tell a joke about {{ topic }}.") | Fake::echo() | text();
@@ -353,7 +353,7 @@ impl Runnable for Template {
 /// To use the text of another chain, convert it with `Vars::from`, which makes it the variable `input`:
 ///
 /// ```
-/// use fanweave::{Vars, model::fake::Fake, prompt, text, vars};
+/// use fanweave::{Vars, prompt, testing::Fake, text, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let joke = prompt("A joke about {{ topic }}") | Fake::echo() | text();

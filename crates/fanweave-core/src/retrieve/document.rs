@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 /// A text and its metadata.
 ///
 /// ```
-/// use fanweave::retrieve::Document;
+/// use fanweave::retrieval::Document;
 ///
 /// let document = Document::new("Tides follow the moon.").with("source", "tides.md").with("page", 3);
 /// assert_eq!(document.source(), Some("tides.md"));

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 /// between numbers and between texts.
 ///
 /// ```
-/// use fanweave::retrieve::{Document, Filter};
+/// use fanweave::retrieval::{Document, Filter};
 ///
 /// let recent = Filter::eq("kind", "report") & Filter::ge("year", 2020);
 /// assert!(recent.allows(&Document::new("..").with("kind", "report").with("year", 2024).metadata));

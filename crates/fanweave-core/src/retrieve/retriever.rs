@@ -10,7 +10,7 @@ use crate::{Context, Result};
 /// Finds documents for a question, by vectors, by words, or in any other way.
 ///
 /// ```
-/// use fanweave::retrieve::{Document, Retrieve, Retriever};
+/// use fanweave::retrieval::{Document, Retrieve, Retriever};
 /// use fanweave::{Context, Result};
 ///
 /// struct Shelf(Vec<Document>);

@@ -5,7 +5,7 @@ use crate::retrieve::Document;
 /// Splits a text into chunks.
 ///
 /// ```
-/// use fanweave::retrieve::{Document, TextSplitter};
+/// use fanweave::retrieval::{Document, TextSplitter};
 ///
 /// struct Paragraphs;
 ///

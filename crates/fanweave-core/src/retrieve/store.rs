@@ -23,7 +23,7 @@ pub struct Entry {
 /// A search in a store.
 ///
 /// ```
-/// use fanweave::retrieve::{Filter, Search};
+/// use fanweave::retrieval::{Filter, Search};
 ///
 /// let search = Search::new(vec![0.6, 0.8]).limit(10).filter(Filter::eq("lang", "en"));
 /// assert_eq!(search.limit, 10);
@@ -83,7 +83,7 @@ pub struct Hit {
 /// A vector store: implemented by the author of one. Users hold a [`Store`].
 ///
 /// ```
-/// use fanweave::retrieve::{Document, Entry, Hit, Search, Store, VectorStore};
+/// use fanweave::retrieval::{Document, Entry, Hit, Search, Store, VectorStore};
 /// use fanweave::{Context, Result};
 ///
 /// /// Always finds the same document.

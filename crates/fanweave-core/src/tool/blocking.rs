@@ -12,7 +12,7 @@ use crate::{Context, Result, ToolSpec};
 /// A [`Tool`] without async code. Its calls run on the [shared pool](Pool::shared) of threads.
 ///
 /// ```
-/// use fanweave::{Context, Error, Result, ToolSpec, tool::{BlockingTool, Tools}};
+/// use fanweave::{Context, Error, Result, Tools, tools::{BlockingTool, ToolSpec}};
 /// use fanweave::crates::serde_json::json;
 ///
 /// struct ReadFile;

@@ -36,7 +36,7 @@ use crate::{Context, Result, ToolSpec};
 /// attribute `#[fanweave::tool]` generates a [`TypedTool`].
 ///
 /// ```
-/// use fanweave::{Context, Result, ToolSpec, tool::{Tool, Tools}};
+/// use fanweave::{Context, Result, Tools, tools::{Tool, ToolSpec}};
 /// use fanweave::crates::serde_json::json;
 ///
 /// /// Answers from a table.

@@ -53,7 +53,7 @@ impl WithTools {
     /// A [`ToolChoice`] that forces a call applies to the first round; after it the model decides.
     ///
     /// ```
-    /// use fanweave::{Context, Result, chain, text, model::fake::Fake, tool::{Tools, TypedTool}};
+    /// use fanweave::{Context, Result, Tools, chain, testing::Fake, text, tools::TypedTool};
     /// use fanweave::crates::serde_json::{Value, json};
     ///
     /// #[fanweave::schema]

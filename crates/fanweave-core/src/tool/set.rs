@@ -26,7 +26,7 @@ const MAX_NAME_LEN: usize = 64;
 /// [`ErrorKind::Config`] before any call is made; [`check`](Self::check) reports it immediately.
 ///
 /// ```
-/// use fanweave::{Context, Message, Part, Result, ToolCall, ToolSpec, tool::{Tool, Tools}};
+/// use fanweave::{Context, Message, Result, Tools, messages::{Part, ToolCall}, tools::{Tool, ToolSpec}};
 /// use fanweave::crates::serde_json::{Value, json};
 ///
 /// struct Clock;
@@ -206,7 +206,7 @@ impl Tools {
     /// Sets the effect of a tool that fails. Default: [`ToolErrors::ToModel`].
     ///
     /// ```
-    /// use fanweave::tool::{ToolErrors, Tools};
+    /// use fanweave::{Tools, tools::ToolErrors};
     ///
     /// let tools = Tools::new().on_error(ToolErrors::Raise);
     /// ```

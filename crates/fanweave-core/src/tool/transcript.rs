@@ -15,7 +15,7 @@ const LINE_BYTES: usize = 120;
 /// answer.
 ///
 /// ```
-/// use fanweave::{model::fake::Fake, tool::Tools};
+/// use fanweave::{Tools, testing::Fake};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let agent = Fake::echo().model().with_tools(Tools::new()).run_tools(5);

@@ -15,7 +15,7 @@ use crate::{Context, ErrorKind, Message, Result, ToolSpec};
 /// tool. Implemented by `#[fanweave::tool]`.
 ///
 /// ```
-/// use fanweave::{Context, Message, Part, Result, ToolCall, tool::{Tools, TypedTool}};
+/// use fanweave::{Context, Message, Result, Tools, messages::{Part, ToolCall}, tools::TypedTool};
 /// use fanweave::crates::serde_json::{Value, json};
 ///
 /// #[fanweave::schema]
@@ -106,7 +106,7 @@ impl Message {
     ///
     /// ```
     /// use fanweave::crates::serde_json;
-    /// # use fanweave::{Context, Message, Result, tool::TypedTool};
+    /// # use fanweave::{Context, Message, Result, tools::TypedTool};
     /// # #[fanweave::schema]
     /// # struct FormatBook {}
     /// # impl TypedTool for FormatBook {

@@ -49,7 +49,7 @@ impl Model {
     /// Gives tools to the model.
     ///
     /// ```
-    /// use fanweave::{chain, model::fake::Fake, tool::Tools};
+    /// use fanweave::{Tools, chain, testing::Fake};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let model = Fake::echo().model().with_tools(Tools::new());
@@ -68,7 +68,7 @@ impl Chain<Prompt, Message> {
     /// Like [`Model::with_tools`], for a model wrapped in fallbacks, retries or other steps.
     ///
     /// ```
-    /// use fanweave::{chain, model::fake::Fake, tool::Tools};
+    /// use fanweave::{Tools, chain, testing::Fake};
     ///
     /// let model = chain(Fake::echo()).fallback([chain(Fake::echo())]);
     /// let agent = model.with_tools(Tools::new()).run_tools(5);

@@ -263,8 +263,8 @@ fn settings(options: &Options) -> TokenStream {
     let tools = (!options.tools.is_empty()).then(|| {
         let tools = options.tools.iter().map(|tool| quote_spanned! {tool.span()=> .with::<#tool>() });
         quote! {
-            fn tools() -> ::core::option::Option<#krate::tool::Tools> {
-                ::core::option::Option::Some(#krate::tool::Tools::new() #(#tools)*)
+            fn tools() -> ::core::option::Option<#krate::Tools> {
+                ::core::option::Option::Some(#krate::Tools::new() #(#tools)*)
             }
         }
     });

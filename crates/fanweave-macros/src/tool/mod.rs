@@ -72,7 +72,7 @@ impl ToTokens for Implementation {
         });
         tokens.extend(quote! {
             #[allow(deprecated, reason = "deprecated tools still work")]
-            impl #krate::TypedTool for #of {
+            impl #krate::tools::TypedTool for #of {
                 const NAME: &'static str = #name;
                 const DESCRIPTION: &'static str = #description;
                 #timeout

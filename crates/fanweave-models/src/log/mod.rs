@@ -49,7 +49,7 @@ pub struct CallRecord {
 /// Destination of logged calls, implemented for each logging service.
 ///
 /// ```
-/// use fanweave::{Result, model::fake::Fake};
+/// use fanweave::{Result, testing::Fake};
 /// use fanweave::models::log::{CallRecord, LogSink, RequestLog};
 ///
 /// struct Print;

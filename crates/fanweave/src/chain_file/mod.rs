@@ -250,7 +250,7 @@ impl ChainFile {
     /// not apply to it.
     ///
     /// ```
-    /// use fanweave::{ChainFile, DagStep, model, vars};
+    /// use fanweave::{ChainFile, compose::DagStep, model, vars};
     ///
     /// let file = ChainFile::parse(
     ///     "greet.yaml",

@@ -10,7 +10,7 @@ use crate::{Chain, Context, Message, Model, Prompt, Result, Runnable, Usage, Var
 /// A prompt and a model with inputs of type `I`, whose fields are the variables of the prompt.
 ///
 /// ```
-/// use fanweave::{chains::Llm, model::fake::Fake, prompt};
+/// use fanweave::{chains::Llm, prompt, testing::Fake};
 ///
 /// #[fanweave::schema]
 /// struct Shop {

@@ -122,7 +122,7 @@ impl ConversationInput {
 ///
 /// ```
 /// use fanweave::chains::{ConversationMemory, ConversationInput, Conversation};
-/// use fanweave::{model::fake::Fake, stores::MemorySessions};
+/// use fanweave::{stores::MemorySessions, testing::Fake};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let sessions = MemorySessions::sessions();

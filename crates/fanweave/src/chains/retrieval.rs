@@ -13,7 +13,7 @@ use crate::{
 ///
 /// ```
 /// use fanweave::chains::{RetrievalQa, qa::Qa};
-/// use fanweave::{Context, model::fake::Fake, stores::{VectorIndex, MemoryStore}, words::HashEmbedder};
+/// use fanweave::{Context, stores::{MemoryStore, VectorIndex}, testing::{Fake, HashEmbedder}};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
@@ -155,7 +155,7 @@ pub struct ConversationalAnswer {
 ///
 /// ```
 /// use fanweave::chains::{Conversational, FollowUp, RetrievalQa, qa::Qa};
-/// use fanweave::{Context, model::fake::Fake, stores::{VectorIndex, MemoryStore}, words::HashEmbedder};
+/// use fanweave::{Context, stores::{MemoryStore, VectorIndex}, testing::{Fake, HashEmbedder}};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);

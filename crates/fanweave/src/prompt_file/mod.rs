@@ -23,7 +23,7 @@ use crate::{
 /// `{{#each name}}` with `{{this}}`; anything else is an error with its location.
 ///
 /// ```
-/// use fanweave::{PromptFile, chain, vars};
+/// use fanweave::{chain, prompts::PromptFile, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let file = PromptFile::parse(

@@ -9,7 +9,7 @@ use crate::retrieve::TextSplitter;
 /// inside a fenced block is not a heading.
 ///
 /// ```
-/// use fanweave::retrieve::TextSplitter;
+/// use fanweave::retrieval::TextSplitter;
 /// use fanweave::splitters::Markdown;
 ///
 /// let chunks = Markdown::new(60).split("# Tides\n\nThey turn.\n\n## Power\n\nIt is old.");

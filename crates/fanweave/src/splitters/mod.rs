@@ -24,7 +24,7 @@ use crate::retrieve::TextSplitter;
 /// the end of the previous one.
 ///
 /// ```
-/// use fanweave::retrieve::TextSplitter;
+/// use fanweave::retrieval::TextSplitter;
 /// use fanweave::splitters::Splitter;
 ///
 /// let chunks = Splitter::recursive(24).split("Tides turn. They rise twice a day.\n\nBears sleep.");

@@ -14,7 +14,7 @@ use crate::{Context, Message, Result};
 /// Searches run concurrently, and wait only while entries are written. A clone shares the vectors.
 ///
 /// ```
-/// use fanweave::retrieve::{Entry, Search};
+/// use fanweave::retrieval::{Entry, Search};
 /// use fanweave::{Context, stores::MemoryStore};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {

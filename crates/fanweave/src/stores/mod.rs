@@ -17,6 +17,10 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
+#[doc(inline)]
+pub use fanweave_core::session::{Session, SessionStore, Sessions};
+#[doc(inline)]
+pub use fanweave_core::{CacheKey, CacheStore, MemoryCache};
 #[cfg(feature = "chroma")]
 pub use fanweave_models::Chroma;
 pub use memory::{MemorySessions, MemoryStore};

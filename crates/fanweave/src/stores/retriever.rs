@@ -14,8 +14,8 @@ const BATCH_SIZE: usize = 1024;
 /// A store with the embedding model for its documents and queries. Cheap to clone.
 ///
 /// ```
-/// use fanweave::retrieve::Retriever;
-/// use fanweave::{Context, stores::{VectorIndex, MemoryStore}, words::HashEmbedder};
+/// use fanweave::retrieval::Retriever;
+/// use fanweave::{Context, stores::{MemoryStore, VectorIndex}, testing::HashEmbedder};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let cx = Context::new();

@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use fanweave::{
     Chain, ChatModel, Context, Delta, Error, ErrorKind, Event, EventKind, Message, Model, Prompt, Result,
-    RetryPolicy, Vars, chain, json, passthrough, prompt, step, text, tool_calls, vars,
+    Vars, chain,
+    compose::{RetryPolicy, passthrough},
+    json,
+    parsers::tool_calls,
+    prompt, step, text, vars,
 };
 use fanweave_sim::{Latency, Settings};
 use serde_json::Value;
@@ -181,7 +185,7 @@ impl ChatModel for Deltas {
     }
 
     async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {
-        let mut fold = fanweave::Fold::default();
+        let mut fold = fanweave::events::Fold::default();
         for delta in &self.0 {
             fold.push(delta);
             cx.delta(delta.clone()).await;

@@ -3,10 +3,10 @@
 use fanweave::chains::math::Math;
 use fanweave::chains::qa::{Qa, Question};
 use fanweave::chains::{Conversational, FollowUp, Llm, RetrievalQa};
-use fanweave::retrieve::Document;
-use fanweave::sim::Sim;
+use fanweave::retrieval::Document;
 use fanweave::stores::{MemoryStore, VectorIndex};
-use fanweave::words::HashEmbedder;
+use fanweave::testing::HashEmbedder;
+use fanweave::testing::Sim;
 use fanweave::{Chain, Context, Model, Vars, prompt, vars};
 
 /// Runs the chain once, blocking, streamed and over several rows, and returns all outputs.

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use fanweave::tool::Tools;
+use fanweave::Tools;
 use fanweave::{
-    Context, Delta, ErrorKind, EventKind, Message, Parameters, Result, ToolChoice, Transcript, TypedTool,
-    chain, prompt, text, vars,
+    Context, Delta, ErrorKind, EventKind, Message, Parameters, Result, chain, prompt, text,
+    tools::{ToolChoice, Transcript, TypedTool},
+    vars,
 };
 use fanweave_sim::Settings;
 use serde_json::json;
@@ -184,7 +185,11 @@ async fn a_tool_stays_a_function_and_its_arguments_can_be_called() {
 
 /// Accepted forms of tools.
 mod forms {
-    use fanweave::{Context, Message, Part, ToolCall, Tools, TypedTool};
+    use fanweave::{
+        Context, Message, Tools,
+        messages::{Part, ToolCall},
+        tools::TypedTool,
+    };
     use serde::{Deserialize, Serialize};
     use serde_json::{Value, json};
 

@@ -25,7 +25,7 @@ use plan::Plan;
 /// Starts a dag: named steps that read inputs and the outputs of other steps.
 ///
 /// ```
-/// use fanweave::{DagStep, chain, dag, model::fake::Fake, prompt, text, vars};
+/// use fanweave::{chain, compose::DagStep, dag, prompt, testing::Fake, text, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::echo().model();

@@ -17,7 +17,7 @@ use crate::{IntoChain, Item, Message, Result, Runnable, Template, Vars};
 ///
 /// ```
 /// use fanweave::crates::serde_json;
-/// use fanweave::{Context, DagStep, OnError, Result, Vars, dag, vars};
+/// use fanweave::{Context, Result, Vars, compose::{DagStep, OnError}, dag, vars};
 ///
 /// # fn main() -> Result<()> { fanweave::blocking::wait(async {
 /// let inverses = dag()

@@ -11,11 +11,10 @@ use crate::{Delta, Error, FinishReason, Part, ToolCall, Usage};
 /// A text and a `Result` of a text are answers too.
 ///
 /// ```
-/// use fanweave_core::{Error, ErrorKind, model::fake::{Answer, Fake}};
-/// use serde_json::json;
+/// use fanweave::{Error, ErrorKind, testing::{Answer, Fake}};
+/// use fanweave::crates::serde_json::json;
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::script([
 ///     Answer::calls([("add", json!({ "a": 1, "b": 2 }))]),
 ///     Answer::thinking("One and two.").then_text("3").usage(20, 5),
@@ -28,7 +27,7 @@ use crate::{Delta, Error, FinishReason, Part, ToolCall, Usage};
 /// assert_eq!((answer.text().as_str(), answer.usage().total_tokens()), ("3", 25));
 /// assert!(model.invoke("1 + 2?").await.is_err());
 /// # Ok(())
-/// # }
+/// # }) }
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Answer {
@@ -123,15 +122,14 @@ impl Answer {
     /// [partial answer](Error::partial) up to then.
     ///
     /// ```
-    /// use fanweave_core::{Error, ErrorKind, model::fake::{Answer, Fake}};
+    /// use fanweave::{Error, ErrorKind, testing::{Answer, Fake}};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
+    /// # fn main() { fanweave::blocking::wait(async {
     /// let reset = Error::new(ErrorKind::StreamIncomplete, "connection reset");
     /// let model = Fake::script([Answer::text("one two three").fail_after(2, reset)]).model();
     /// let error = model.invoke("Count.").await.unwrap_err();
     /// assert_eq!(error.partial().unwrap().text(), "one two ");
-    /// # }
+    /// # }) }
     /// ```
     #[must_use]
     pub fn fail_after(self, deltas: usize, error: Error) -> Self {

@@ -24,7 +24,7 @@ Question: {{ question }}
 /// Answers arithmetic questions: the model writes an expression, and [`evaluate`] computes it.
 ///
 /// ```
-/// use fanweave::{chain, chains::math::Math, model::fake::Fake};
+/// use fanweave::{chain, chains::math::Math, testing::Fake};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let model = Fake::script([Ok("```\n12 * 7\n```")]).model();

@@ -109,7 +109,7 @@ pub struct Skipped {
 /// use fanweave::chains::qa::{Qa, Question};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
-/// let model = fanweave::Model::new(fanweave::sim::Sim::writer().without_latency());
+/// let model = fanweave::Model::new(fanweave::testing::Sim::writer().without_latency());
 /// let qa = Qa::stuff(model).chain();
 /// let documents = ["The Rance station opened in 1966.", "Bears hibernate in winter."];
 /// let answer = qa.invoke(Question::new("When did the Rance station open?", documents)).await?;

@@ -36,7 +36,7 @@ const CHECK_INTERVAL: u32 = 256;
 /// see [`with_max_bytes`](Self::with_max_bytes).
 ///
 /// ```
-/// use fanweave::{model::fake::Fake, stores::SqliteCache};
+/// use fanweave::{stores::SqliteCache, testing::Fake};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// # let folder = std::env::temp_dir().join(module_path!().replace("::", "-"));

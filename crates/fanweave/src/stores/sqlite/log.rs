@@ -54,7 +54,7 @@ const COLUMNS: &str = "id, began, took, model, messages, answer, error, finish_r
 /// size, the oldest calls are deleted. The default is 256 MiB; see [`with_max_bytes`](Self::with_max_bytes).
 ///
 /// ```
-/// use fanweave::model::fake::Fake;
+/// use fanweave::testing::Fake;
 /// use fanweave::models::log::RequestLog;
 /// use fanweave::stores::{LogFilter, SqliteLog};
 ///

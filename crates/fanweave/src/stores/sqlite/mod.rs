@@ -61,7 +61,7 @@ CREATE INDEX messages_of_session ON messages (session, number);
 /// vector. Texts stay in the file. A clone shares both.
 ///
 /// ```
-/// use fanweave::retrieve::{Entry, Search};
+/// use fanweave::retrieval::{Entry, Search};
 /// use fanweave::{Context, stores::SqliteStore};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
