@@ -7,9 +7,10 @@ use fanweave::stores::SqliteCache;
 use fanweave::{Model, Parameters};
 use fanweave_sim::{Server, Settings};
 
-use crate::args::ModelArgs;
+use crate::args::{Header, ModelArgs};
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::headers::headers;
 use crate::logs::History;
 use crate::{dry_run, keys};
 
@@ -56,7 +57,10 @@ pub(crate) fn connect(args: &ModelArgs, config: &Config, terms: Terms<'_>) -> Re
         return Ok(Connected { model, _server: None });
     }
     let key = key_env.map(key_of).transpose()?;
-    let plain = limits(args) == RateLimits::default() && args.timeout.is_none() && args.retries.is_none();
+    let plain = limits(args) == RateLimits::default()
+        && args.timeout.is_none()
+        && args.retries.is_none()
+        && args.header.is_empty();
 
     let (model, server) = if simulated && plain {
         (fanweave::model(name)?, None)
@@ -119,17 +123,21 @@ pub(crate) fn batch_api(
     }
     let name = with_vendor(name, args);
     let key = given_or_stored(&name, args.base_url.as_deref(), key_env.map(key_of).transpose()?)?;
-    let api = builder(&name, args.base_url.clone(), key, args, keep_raw).batch_api();
+    let api = builder(&name, args.base_url.clone(), key, args, keep_raw)?.batch_api();
     Ok(api.map_err(|e| Failure::usage(e.to_string()))?.with(parameters(args)))
 }
 
 /// Parameters of the flags.
 pub(crate) fn parameters(args: &ModelArgs) -> Parameters {
-    Parameters {
+    let mut parameters = Parameters {
         temperature: args.temperature,
         max_tokens: args.max_tokens.map(Into::into),
         ..Parameters::default()
+    };
+    for param in &args.param {
+        param.set(&mut parameters).expect("parsing the flag has checked it");
     }
+    parameters
 }
 
 /// Reads a key from an environment variable.
@@ -146,7 +154,7 @@ fn build(
     keep_raw: bool,
 ) -> Result<Model, Failure> {
     let key = given_or_stored(name, base_url.as_deref(), key)?;
-    let built = builder(name, base_url, key, args, keep_raw).build();
+    let built = builder(name, base_url, key, args, keep_raw)?.build();
     built.map_err(|e| Failure::usage(e.to_string()))
 }
 
@@ -168,8 +176,11 @@ fn builder(
     key: Option<String>,
     args: &ModelArgs,
     keep_raw: bool,
-) -> ModelBuilder {
+) -> Result<ModelBuilder, Failure> {
     let mut builder = ModelBuilder::new(name).keep_raw(keep_raw);
+    for Header { name, value } in headers(&args.header, name)? {
+        builder = builder.header(name, value);
+    }
     if let Some(key) = key {
         builder = builder.api_key(key);
     }
@@ -190,7 +201,7 @@ fn builder(
     if limits != RateLimits::default() {
         builder = builder.limits(limits);
     }
-    builder
+    Ok(builder)
 }
 
 fn limits(args: &ModelArgs) -> RateLimits {

@@ -43,7 +43,7 @@ pub(crate) fn costs(args: &BatchArgs, prices: &Prices, models: &[String]) -> Res
     }
     let mut row = 0.0_f64;
     for model in models {
-        let Some(cost) = of_a_call(prices, model, args.model.max_tokens) else {
+        let Some(cost) = of_a_call(prices, model, args.model.max_output()) else {
             return Err(Failure::usage(format!(
                 "--budget-usd: the price of {model} is unknown (prices as of {})",
                 prices.date()

@@ -16,6 +16,7 @@ mod cut;
 mod documents;
 mod dry_run;
 mod exit;
+mod headers;
 mod index;
 mod keyboard;
 mod keyring;

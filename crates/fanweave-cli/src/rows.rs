@@ -1,7 +1,7 @@
 //! Jobs over rows, which `fanweave batch` and `fanweave run` share: input, output, progress, summary.
 
 use std::ffi::{OsStr, OsString};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -197,6 +197,7 @@ pub(crate) fn settings(args: &RowArgs, concurrency: NonZeroUsize) -> Result<Sett
         retry_failed: args.retry_failed,
         fresh: args.fresh,
         changed_input: args.resume_changed,
+        limit: args.limit.map(NonZeroU64::get),
         hedge: !args.no_hedging,
         keep_going: args.keep_going,
         ..Settings::default()
@@ -225,8 +226,26 @@ fn resume_with_budget(args: &[OsString]) -> String {
 }
 
 fn command<'a>(args: impl Iterator<Item = &'a OsString>) -> String {
-    let args = args.filter(|arg| *arg != "--fresh").map(|arg| quoted(arg));
-    std::iter::once("fanweave".to_owned()).chain(args).collect::<Vec<_>>().join(" ")
+    let mut is_header = false;
+    let shown = args.filter(|arg| *arg != "--fresh").map(|arg| {
+        let shown = match arg.to_str().and_then(|arg| arg.strip_prefix("--header=")) {
+            Some(header) => quoted(format!("--header={}", without_value(header)).as_ref()),
+            None if is_header => quoted(without_value(&arg.to_string_lossy()).as_ref()),
+            None => quoted(arg),
+        };
+        is_header = arg == "--header";
+        shown
+    });
+    std::iter::once("fanweave".to_owned()).chain(shown).collect::<Vec<_>>().join(" ")
+}
+
+/// A header without its value, which may be a secret.
+fn without_value(header: &str) -> String {
+    match header.split_once(':') {
+        Some((name, _)) if !header.starts_with('@') => format!("{name}: .."),
+        _ if header.starts_with('@') => header.to_owned(),
+        _ => "..".to_owned(),
+    }
 }
 
 /// Quotes an argument for a shell.
@@ -265,5 +284,16 @@ mod tests {
         assert_eq!(quoted("Name a {{ thing }}.".as_ref()), "'Name a {{ thing }}.'");
         assert_eq!(quoted("it's".as_ref()), r"'it'\''s'");
         assert_eq!(quoted("".as_ref()), "''");
+    }
+
+    #[test]
+    fn a_command_shows_no_value_of_a_header() {
+        let words =
+            ["batch", "--fresh", "--header", "X-A: canary", "--header=B:canary", "--header", "@h.txt"];
+        let args: Vec<_> = words.iter().map(OsString::from).collect();
+        assert_eq!(
+            resume_command(&args),
+            "fanweave batch --header 'X-A: ..' '--header=B: ..' --header @h.txt"
+        );
     }
 }

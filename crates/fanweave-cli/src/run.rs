@@ -72,7 +72,7 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
         Some(rows) => {
             let mut costs = cost::known(&prices, Via::Calls);
             if let Some(budget) = &budget {
-                let max_tokens = args.model.max_tokens;
+                let max_tokens = args.model.max_output();
                 let cost = |one: &Connected| cost::of_a_call(&prices, one.model.name(), max_tokens);
                 let max_row_cost = connections.borrow().iter().filter_map(cost).fold(0.0, f64::max);
                 #[expect(clippy::cast_precision_loss, reason = "a file has few steps")]
@@ -140,7 +140,7 @@ async fn dry_run(
             None => Ok(inputs),
         }
     };
-    dry_run::chain::for_rows(dry_run_chain, source, inputs).await
+    dry_run::chain::for_rows(dry_run_chain, source.take(args.row.max_rows()), inputs).await
 }
 
 /// Connects a model of the chain. The flags take precedence over the limits of the file.

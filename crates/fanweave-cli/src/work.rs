@@ -7,7 +7,7 @@ use fanweave::batch::{Fingerprint, Render};
 use fanweave::{
     Chain, ChainFile, Error, ErrorKind, Message, Model, Parameters, Prompt, Vars, prompts::Template, step,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::args::BatchArgs;
 use crate::connect::{parameters, text_or_file};
@@ -127,5 +127,11 @@ impl ChainWork {
 fn with_parameters(fingerprint: Fingerprint, parameters: &Parameters) -> Fingerprint {
     let temperature = parameters.temperature.map(|t| ("temperature", t.to_string()));
     let max_tokens = parameters.max_tokens.map(|n| ("max tokens", n.to_string()));
-    temperature.into_iter().chain(max_tokens).fold(fingerprint, |to, (name, value)| to.set(name, value))
+    let top_p = parameters.top_p.map(|p| ("param top_p", p.to_string()));
+    let seed = parameters.seed.map(|n| ("param seed", n.to_string()));
+    let stop = (!parameters.stop.is_empty()).then(|| ("param stop", json!(parameters.stop).to_string()));
+    let known = [temperature, max_tokens, top_p, seed, stop].into_iter().flatten();
+    let fingerprint = known.fold(fingerprint, |to, (name, value)| to.set(name, value));
+    let extra = parameters.extra.iter();
+    extra.fold(fingerprint, |to, (name, value)| to.set(format!("param {name}"), value.to_string()))
 }

@@ -2,25 +2,29 @@
 
 mod ask;
 mod batch;
+mod header;
 mod model;
 mod other;
+mod param;
 mod report;
 mod rows;
 mod run;
 mod sim;
 
 use std::ffi::OsString;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::ask::{AskArgs, IndexArgs};
 pub(crate) use self::batch::{BatchArgs, Via};
+pub(crate) use self::header::{Header, HeaderFlag};
 pub(crate) use self::model::ModelArgs;
 pub(crate) use self::other::{
     CompletionsArgs, ConfigArgs, ConfigCommand, KeysArgs, KeysCommand, ManArgs, ModelsArgs,
 };
+pub(crate) use self::param::Param;
 pub(crate) use self::report::{LogsArgs, LogsCommand, ReportArgs};
 pub(crate) use self::rows::{RowArgs, ShowProgress};
 pub(crate) use self::run::RunArgs;
@@ -95,6 +99,10 @@ impl Color {
 }
 
 pub(super) fn at_least_one_usize(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "must be a whole number of at least 1".to_owned())
+}
+
+pub(super) fn at_least_one_u64(text: &str) -> Result<NonZeroU64, String> {
     text.parse().map_err(|_| "must be a whole number of at least 1".to_owned())
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{at_least_one_u32, at_least_one_usize, duration, duration_or_zero, temperature};
+use super::{
+    HeaderFlag, Param, at_least_one_u32, at_least_one_usize, duration, duration_or_zero, temperature,
+};
 
 /// Options of the model. Shared by all commands that call one.
 #[derive(Debug, Clone, Args)]
@@ -58,4 +60,22 @@ pub(crate) struct ModelArgs {
     /// Maximum output tokens per request
     #[arg(long, value_name = "N", value_parser = at_least_one_u32, allow_negative_numbers = true)]
     pub(crate) max_tokens: Option<NonZeroU32>,
+
+    /// Set a parameter of the requests, such as top_p=0.9 or reasoning.effort=low. Dots name fields of
+    /// objects. A value that is not JSON is text. Replaces --temperature and --max-tokens if it has their
+    /// name. Can be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = Param::parse)]
+    pub(crate) param: Vec<Param>,
+
+    /// Send this header with every request to the model, such as 'X-Team: search'. @FILE reads headers from a
+    /// file, one per line, which keeps secrets out of the list of processes. Can be repeated
+    #[arg(long, value_name = "NAME: VALUE|@FILE")]
+    pub(crate) header: Vec<HeaderFlag>,
+}
+
+impl ModelArgs {
+    /// Maximum output tokens per request, by `--param` or `--max-tokens`.
+    pub(crate) fn max_output(&self) -> Option<NonZeroU32> {
+        self.param.iter().rev().find_map(Param::max_output).or(self.max_tokens)
+    }
 }

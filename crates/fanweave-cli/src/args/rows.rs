@@ -1,6 +1,10 @@
 //! Flags that every command with rows has.
 
+use std::num::NonZeroU64;
+
 use clap::{Args, ValueEnum};
+
+use super::at_least_one_u64;
 
 /// Flags of rows. Shared by all commands that run rows.
 #[derive(Debug, Clone, Args)]
@@ -14,6 +18,10 @@ pub(crate) struct RowArgs {
     /// format]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) output_format: Option<String>,
+
+    /// Run only the first N rows. The same command without it continues with the rest
+    #[arg(long, value_name = "N", value_parser = at_least_one_u64, allow_negative_numbers = true)]
+    pub(crate) limit: Option<NonZeroU64>,
 
     /// Write rows as they finish instead of in input order
     #[arg(long)]
@@ -61,4 +69,11 @@ pub(crate) enum ShowProgress {
     Counter,
     /// Only the summary
     None,
+}
+
+impl RowArgs {
+    /// Maximum rows to read.
+    pub(crate) fn max_rows(&self) -> usize {
+        self.limit.map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX))
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fanweave::batch::{Input, Source};
+use fanweave::batch::{Input, InputRow};
 use fanweave::models::Prices;
 use fanweave::{Chain, Context, Error, Event, EventKind, Prompt, Usage, Vars};
 use serde_json::Value;
@@ -68,15 +68,15 @@ pub(crate) async fn once(dry_run: DryRunChain<'_>, inputs: Vars) -> Result<Exit,
 /// Runs the chain for the first rows and extrapolates to the others.
 pub(crate) async fn for_rows(
     dry_run: DryRunChain<'_>,
-    source: Source,
+    rows: impl Iterator<Item = fanweave::batch::Result<InputRow>> + Send,
     inputs: impl Fn(Input) -> fanweave::Result<Vars>,
 ) -> Result<Exit, Failure> {
     let mut text = String::new();
-    let (mut rows, mut sampled, mut prompts) = (0, 0, SimulatedPrompts::default());
+    let (mut count, mut sampled, mut prompts) = (0, 0, SimulatedPrompts::default());
     let (mut invalid, mut incomplete) = (Failed::default(), Failed::default());
-    for item in source {
+    for item in rows {
         let item = item.map_err(|e| Failure::new(e.to_string()))?;
-        rows += 1;
+        count += 1;
         let vars = match item.input.and_then(&inputs) {
             Ok(vars) if sampled < MAX_DRY_RUN_ROWS => vars,
             Ok(_) => continue,
@@ -96,9 +96,9 @@ pub(crate) async fn for_rows(
         sampled += 1;
         prompts.add(of_row);
     }
-    let _ = writeln!(text, "rows: {rows}");
+    let _ = writeln!(text, "rows: {count}");
     if sampled > 0 {
-        dry_run.figures(&mut text, prompts, rows - invalid.rows, sampled);
+        dry_run.figures(&mut text, prompts, count - invalid.rows, sampled);
     }
     if invalid.rows > 0 {
         let _ = writeln!(text, "invalid rows: {invalid}");
@@ -107,7 +107,7 @@ pub(crate) async fn for_rows(
         let _ = writeln!(text, "incomplete runs: {incomplete}");
     }
     end(text)?;
-    Ok(if rows > 0 && invalid.rows == rows { Exit::Usage } else { Exit::Ok })
+    Ok(if count > 0 && invalid.rows == count { Exit::Usage } else { Exit::Ok })
 }
 
 fn end(mut text: String) -> Result<(), Failure> {

@@ -581,3 +581,22 @@ fn a_dry_run_shares_the_time_between_accounts_and_names_each_model_once() {
     let chain = folder.run(&["run", "chain.yaml", "--dry-run", "--rpm", "1"]).expect_code(0).stdout;
     assert!(chain.contains("\ntime: at least 2m at 1 request per minute\n"), "{chain}");
 }
+
+#[test]
+fn a_limited_run_takes_the_first_rows_and_a_later_one_continues() {
+    let provider = Provider::start(Settings::default());
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(20));
+    let dry = folder.batch(&provider.url(), &["--limit", "5", "--dry-run"]).expect_code(0);
+    assert!(dry.stdout.contains("rows: 5\n"), "{}", dry.stdout);
+    let ran = folder.batch(&provider.url(), &["--limit", "5"]).expect_code(0);
+    assert!(ran.stderr.contains("5 rows") && !ran.stderr.contains("remaining"), "{}", ran.stderr);
+    assert_all_answered(&folder.rows("out.jsonl"), 5);
+    assert_eq!(provider.stats().ok, 5);
+    folder.batch(&provider.url(), &["--limit", "5", "--fail-if-done"]).expect_code(4);
+    folder.batch(&provider.url(), &[]).expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), 20);
+    assert_eq!(provider.stats().ok, 20, "no row was called twice");
+    let wrong = folder.batch(&provider.url(), &["--limit", "0"]).expect_code(2);
+    assert!(wrong.stderr.contains("at least 1"), "{}", wrong.stderr);
+}

@@ -16,6 +16,7 @@ mod kills;
 mod library;
 mod logs;
 mod report;
+mod requests;
 mod run;
 mod shells;
 mod signals;

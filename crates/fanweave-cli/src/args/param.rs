@@ -1,0 +1,140 @@
+//! `--param`: parameters of requests by name.
+
+use std::num::NonZeroU32;
+
+use fanweave::Parameters;
+use serde_json::{Map, Value};
+
+use super::temperature;
+
+/// One `--param NAME=VALUE`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Param {
+    /// The parts of the name between its dots.
+    path: Vec<String>,
+    value: Value,
+}
+
+/// Fields of a request that the program writes itself, with what sets them.
+const OWN_FIELDS: [(&str, &str); 8] = [
+    ("model", "use --model"),
+    ("messages", "the prompt sets it"),
+    ("prompt", "the prompt sets it"),
+    ("input", "the prompt sets it"),
+    ("contents", "the prompt sets it"),
+    ("system", "use --system"),
+    ("stream", "it is set as needed"),
+    ("stream_options", "it is set as needed"),
+];
+
+impl Param {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let Some((name, value)) = text.split_once('=') else { return Err("must be NAME=VALUE".to_owned()) };
+        let path: Vec<_> = name.split('.').map(|part| part.trim().to_owned()).collect();
+        if path.iter().any(String::is_empty) {
+            return Err(format!("`{name}` is not a valid name"));
+        }
+        if let Some((_, instead)) = OWN_FIELDS.iter().find(|(own, _)| *own == path[0]) {
+            return Err(format!("`{}` cannot be set: {instead}", path[0]));
+        }
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        let param = Self { path, value };
+        // Reports an invalid value of a known parameter with the flag.
+        param.set(&mut Parameters::default())?;
+        Ok(param)
+    }
+
+    /// Sets the parameter: its field if `parameters` has one of the name, otherwise an extra field.
+    pub(crate) fn set(&self, parameters: &mut Parameters) -> Result<(), String> {
+        let Self { path, value } = self;
+        let wrong = |what: &str| format!("`{}` must be {what}, got {value}", path.join("."));
+        match (path[0].as_str(), path.len()) {
+            ("temperature", 1) => parameters.temperature = Some(self.temperature()?),
+            ("max_tokens", 1) => parameters.max_tokens = Some(self.max_tokens()?.get()),
+            ("top_p", 1) => {
+                let number = value.as_f64().filter(|p| (0.0..=1.0).contains(p));
+                parameters.top_p = Some(number.ok_or_else(|| wrong("a number from 0 to 1"))?);
+            }
+            ("seed", 1) => {
+                parameters.seed = Some(value.as_i64().ok_or_else(|| wrong("a whole number"))?);
+            }
+            ("stop", 1) => {
+                let one = |value: &Value| value.as_str().map(str::to_owned);
+                let all = match value {
+                    Value::Array(all) => all.iter().map(one).collect(),
+                    text => one(text).map(|text| vec![text]),
+                };
+                parameters.stop = all.ok_or_else(|| wrong("a text or a list of texts"))?;
+            }
+            _ => {
+                let (last, parents) = path.split_last().expect("a name has parts");
+                let mut fields = &mut parameters.extra;
+                for part in parents {
+                    let field = fields.entry(part).or_insert_with(|| Map::new().into());
+                    if !field.is_object() {
+                        *field = Map::new().into();
+                    }
+                    fields = field.as_object_mut().expect("it was made an object");
+                }
+                fields.insert(last.clone(), value.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// The value if the parameter is `max_tokens`.
+    pub(super) fn max_output(&self) -> Option<NonZeroU32> {
+        (self.path == ["max_tokens"]).then(|| self.max_tokens().ok())?
+    }
+
+    fn temperature(&self) -> Result<f64, String> {
+        temperature(&self.value.to_string()).map_err(|why| format!("`temperature` {why}, got {}", self.value))
+    }
+
+    fn max_tokens(&self) -> Result<NonZeroU32, String> {
+        let max = self.value.as_u64().and_then(|max| NonZeroU32::new(u32::try_from(max).ok()?));
+        max.ok_or_else(|| format!("`max_tokens` must be a whole number of at least 1, got {}", self.value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn set(params: &[&str]) -> Parameters {
+        let mut parameters = Parameters::default();
+        for param in params {
+            Param::parse(param).unwrap().set(&mut parameters).unwrap();
+        }
+        parameters
+    }
+
+    #[test]
+    fn parameters_set_their_fields_and_others_are_sent_as_they_are() {
+        let known = set(&["temperature=0.2", "max_tokens=5", "top_p=1", "seed=-3", "stop=[\"a\",\"b\"]"]);
+        let expected = Parameters::new().temperature(0.2).max_tokens(5).top_p(1.0).seed(-3);
+        assert_eq!(known, Parameters { stop: vec!["a".into(), "b".into()], ..expected });
+        assert_eq!(set(&["stop=END"]).stop, ["END"]);
+        let params =
+            ["reasoning.effort=low", "reasoning.tokens=9", "user=a=b", "echo=true", "n=\"1\"", "x=null"];
+        let extra = json!({
+            "reasoning": { "effort": "low", "tokens": 9 }, "user": "a=b", "echo": true, "n": "1", "x": null,
+        });
+        assert_eq!(Value::Object(set(&params).extra), extra);
+        assert_eq!(Value::Object(set(&["a=1", "a.b=2"]).extra), json!({ "a": { "b": 2 } }));
+    }
+
+    #[test]
+    fn invalid_parameters_are_refused_with_the_reason() {
+        let why = |param: &str| Param::parse(param).unwrap_err();
+        assert_eq!(why("top_p"), "must be NAME=VALUE");
+        assert_eq!(why("a..b=1"), "`a..b` is not a valid name");
+        assert_eq!(why("model=x"), "`model` cannot be set: use --model");
+        assert_eq!(why("temperature=hot"), "`temperature` must be a number from 0 to 2, got \"hot\"");
+        assert_eq!(why("max_tokens=0"), "`max_tokens` must be a whole number of at least 1, got 0");
+        assert_eq!(why("stop=[1]"), "`stop` must be a text or a list of texts, got [1]");
+        assert!(why("seed=1.5").contains("whole number") && why("top_p=2").contains("from 0 to 1"));
+    }
+}

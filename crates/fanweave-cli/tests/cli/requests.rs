@@ -1,0 +1,218 @@
+//! Requests as a provider receives them: parameters and headers of the command line.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use crate::support::{Folder, Ran};
+
+/// A provider that keeps its requests, and answers each with the same status and body.
+struct Recorded {
+    url: String,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+#[derive(Clone)]
+struct Request {
+    /// Request line and headers, in lower case.
+    head: String,
+    body: Value,
+}
+
+impl Recorded {
+    /// Answers with `status` and what `body` makes of the head of the request.
+    fn start(status: u16, body: impl Fn(&str) -> String + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+        let requests = Arc::<Mutex<Vec<Request>>>::default();
+        let seen = requests.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                // One request per connection.
+                let Some((head, sent)) = read(&stream) else { continue };
+                let answer = body(&head);
+                let body = serde_json::from_slice(&sent).unwrap_or_default();
+                seen.lock()
+                    .expect("no test panics with it")
+                    .push(Request { head: head.to_lowercase(), body });
+                let head = format!(
+                    "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\nconnection: close\r\n\
+                     content-length: {}\r\n\r\n",
+                    answer.len()
+                );
+                let _ = (&stream).write_all((head + &answer).as_bytes());
+            }
+        });
+        Self { url, requests }
+    }
+
+    /// Answers `ok` to each chat completion.
+    fn answering() -> Self {
+        let answer = json!({
+            "id": "1", "object": "chat.completion",
+            "choices": [{
+                "index": 0, "message": { "role": "assistant", "content": "ok" }, "finish_reason": "stop",
+            }],
+            "usage": { "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2 },
+        });
+        Self::start(200, move |_| answer.to_string())
+    }
+
+    fn last(&self) -> Request {
+        self.requests.lock().expect("no test panics with it").last().expect("a request").clone()
+    }
+
+    fn count(&self) -> usize {
+        self.requests.lock().expect("no test panics with it").len()
+    }
+}
+
+/// Head and body of a request.
+fn read(stream: &TcpStream) -> Option<(String, Vec<u8>)> {
+    let mut reader = BufReader::new(stream);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().ok()?;
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+        head.push_str(&line);
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((head, body))
+}
+
+fn ask(url: &str, model: &str, more: &[&str]) -> Ran {
+    let words = ["ask", "hello", "-m", model, "--base-url", url, "--no-log", "--json", "--retries", "0"];
+    let folder = Folder::new();
+    let mut command = folder.command(&[&words[..], more].concat());
+    for variable in ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"] {
+        command.env(variable, "any");
+    }
+    Ran::of(command.output().expect("the program starts"))
+}
+
+#[test]
+fn parameters_reach_every_dialect_under_its_own_name() {
+    // Each dialect has another form of answers: a refusal is enough to see the request.
+    let provider = Recorded::start(400, |_| json!({ "error": { "message": "no" } }).to_string());
+    let params =
+        ["--param", "top_p=0.5", "--param", "seed=7", "--param", "extra.depth=2", "--param=user=ada"];
+    for (model, top_p, seed) in [
+        ("openai/x", "/top_p", Some("/seed")),
+        ("vllm/x", "/top_p", Some("/seed")),
+        ("anthropic/x", "/top_p", None),
+        ("gemini/x", "/generationConfig/topP", Some("/generationConfig/seed")),
+        ("ollama/x", "/options/top_p", Some("/options/seed")),
+    ] {
+        let without_seed: Vec<_> = params.iter().filter(|word| **word != "seed=7").copied().collect();
+        let params = match seed {
+            Some(_) => params.to_vec(),
+            None => [&without_seed[..2], &without_seed[3..]].concat(),
+        };
+        ask(&provider.url, model, &params).expect_code(1);
+        let body = provider.last().body;
+        assert_eq!(body.pointer(top_p), Some(&json!(0.5)), "{model}: {body}");
+        if let Some(seed) = seed {
+            assert_eq!(body.pointer(seed), Some(&json!(7)), "{model}: {body}");
+        }
+        assert_eq!(body["extra"], json!({ "depth": 2 }), "{model}: {body}");
+        assert_eq!(body["user"], "ada", "{model}: {body}");
+    }
+}
+
+#[test]
+fn a_parameter_replaces_the_flag_of_its_name_and_an_invalid_one_is_refused() {
+    let provider = Recorded::answering();
+    let flags = ["--temperature", "1", "--max-tokens", "9", "--param", "temperature=0.25"];
+    ask(&provider.url, "openai/x", &flags).expect_code(0);
+    assert_eq!(provider.last().body["temperature"], 0.25);
+    let seen = provider.count();
+    for (param, why) in [("temperature=warm", "from 0 to 2"), ("model=x", "use --model"), ("x", "NAME=VALUE")]
+    {
+        let ran = ask(&provider.url, "openai/x", &["--param", param]).expect_code(2);
+        assert!(ran.stderr.contains(why), "{}", ran.stderr);
+    }
+    assert_eq!(provider.count(), seen);
+}
+
+#[test]
+fn a_changed_parameter_does_not_resume_the_run() {
+    let provider = Recorded::answering();
+    let folder = Folder::new();
+    folder.write("in.jsonl", "{\"prompt\":\"a\"}\n");
+    let words = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/x", "--base-url", &provider.url, "-q"];
+    let run = |more: &[&str]| {
+        let mut command = folder.command(&[&words[..], more].concat());
+        Ran::of(command.env("OPENAI_API_KEY", "any").output().expect("the program starts"))
+    };
+    run(&["--param", "reasoning.effort=low"]).expect_code(0);
+    let ran = run(&["--param", "reasoning.effort=high"]).expect_code(2);
+    assert!(ran.stderr.contains("param reasoning"), "{}", ran.stderr);
+    // Headers may change, as keys may.
+    run(&["--param", "reasoning.effort=low", "--header", "X-Team: search"]).expect_code(0);
+    assert_eq!(provider.count(), 1);
+}
+
+#[test]
+fn a_header_is_sent_and_in_no_output() {
+    let canary = "canary-7f3a";
+    // The error of the provider has the whole head of the request.
+    let provider = Recorded::start(401, |head| json!({ "error": { "message": head } }).to_string());
+    let folder = Folder::new();
+    folder.write("in.jsonl", "{\"prompt\":\"a\"}\n");
+    folder.write("headers.txt", format!("# for the gateway\nX-Gateway-Key: {canary}\n\n"));
+    let secret = format!("--header=X-Gateway-Token: {canary}");
+    for command in
+        [vec!["batch", "in.jsonl", "-o", "out.jsonl", "--header", "X-Team: search"], vec!["ask", "hello"]]
+    {
+        let own = ["-m", "openai/x", "--base-url", &provider.url, &secret, "--header", "@headers.txt"];
+        let mut command = folder.command(&[&command[..], &own].concat());
+        command.env("OPENAI_API_KEY", "any").env("HOME", folder.path().join("home"));
+        let ran = Ran::of(command.output().expect("the program starts")).expect_code(1);
+        let head = provider.last().head;
+        for header in [format!("x-gateway-token: {canary}"), format!("x-gateway-key: {canary}")] {
+            assert!(head.contains(&header), "{head}");
+        }
+        let said = ran.stdout + &ran.stderr;
+        assert!(said.contains("x-gateway") && !said.contains(canary), "{said}");
+    }
+    folder.write("headers.txt", "");
+    let (mut left, mut files) = (vec![folder.path().to_owned()], 0);
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            assert!(!bytes.windows(canary.len()).any(|part| part == canary.as_bytes()), "{}", path.display());
+            files += 1;
+        }
+    }
+    assert!(files >= 3, "a journal, a history, the input");
+}
+
+#[test]
+fn a_header_that_cannot_be_sent_is_refused_without_its_value() {
+    let provider = Recorded::answering();
+    for (header, why) in [
+        ("canary", "missing `:`"),
+        ("Authorization: canary", "carries the API key"),
+        ("Host: canary", "set by the program"),
+        ("@missing.txt", "cannot read missing.txt"),
+    ] {
+        let ran = ask(&provider.url, "openai/x", &["--header", header]).expect_code(2);
+        assert!(ran.stderr.contains(why) && !ran.stderr.contains("canary"), "{}", ran.stderr);
+    }
+    assert_eq!(provider.count(), 0);
+}
