@@ -62,6 +62,16 @@ pub enum Content {
     Json(Value),
 }
 
+impl std::fmt::Display for Content {
+    /// The text, or the value as JSON.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Content::Text(text) => f.write_str(text),
+            Content::Json(value) => value.fmt(f),
+        }
+    }
+}
+
 impl Default for Content {
     fn default() -> Self {
         Content::Text(String::new())

@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use crate::Costs;
-use crate::journal::CallRecord;
+use crate::journal::{CallRecord, EarlierCalls, JournalReader};
 use crate::key::Key;
 use crate::recorder::Entry;
 
@@ -25,6 +25,17 @@ pub(crate) struct EarlierAnswer {
     /// Key of the call.
     pub(crate) call: Key,
     pub(crate) answer: Arc<Message>,
+}
+
+impl EarlierAnswer {
+    /// Reads the answered calls of a row.
+    pub(crate) fn read(calls: &EarlierCalls, reader: &JournalReader) -> crate::Result<Vec<Self>> {
+        let read = |location| {
+            let CallRecord { call, answer, .. } = reader.call(location)?;
+            Ok(Self { call, answer: Arc::new(answer) })
+        };
+        calls.lines.iter().copied().map(read).collect()
+    }
 }
 
 /// Journal of the calls of a run. Cheap to clone.

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::answers::EarlierAnswer;
 use crate::input::Input;
-use crate::journal::{CallReader, EarlierCalls};
+use crate::journal::{EarlierCalls, JournalReader};
 use crate::key::{Key, Occurrences};
 use crate::location::RowLocation;
 use crate::progress::Progress;
@@ -50,7 +50,7 @@ pub(crate) struct Feed {
     pub(crate) limit: u64,
     pub(crate) strict: bool,
     /// Answered calls of rows without an answer, and their reader.
-    pub(crate) calls: Option<(HashMap<Key, EarlierCalls>, CallReader)>,
+    pub(crate) calls: Option<(HashMap<Key, EarlierCalls>, JournalReader)>,
     pub(crate) jobs: mpsc::Sender<Result<Job>>,
     pub(crate) recorder: mpsc::WeakSender<Entry>,
     /// Set to the first row that a previous run answered.
@@ -153,12 +153,9 @@ impl Feed {
     /// Adds the answers of calls of a previous run.
     fn with_answers(&mut self, mut job: Job) -> Result<Job> {
         let Some((calls, reader)) = &mut self.calls else { return Ok(job) };
-        let Some(EarlierCalls { lines, totals }) = calls.remove(&job.key) else { return Ok(job) };
-        (job.earlier, job.paid_before) = (totals, totals);
-        for location in lines {
-            let call = reader.read(location)?;
-            job.answers.push(EarlierAnswer { call: call.call, answer: Arc::new(call.answer) });
-        }
+        let Some(calls) = calls.remove(&job.key) else { return Ok(job) };
+        (job.earlier, job.paid_before) = (calls.totals, calls.totals);
+        job.answers = EarlierAnswer::read(&calls, reader)?;
         Ok(job)
     }
 }

@@ -5,18 +5,26 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fanweave_core::batch::Batch;
-use fanweave_core::{Chain, Context, Error as RowError, ErrorKind as RowErrorKind, step};
+use fanweave_core::{Chain, Context, Error as RowError, ErrorKind as RowErrorKind, Runnable, step};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::answer::{Answer, Content, IntoAnswer};
+use crate::answers::{CallJournal, EarlierAnswer};
+use crate::arranger::Arranger;
 use crate::disk::Disk;
-use crate::journal::{Journal, Manifest, Outcome, PreviousRun, Record};
+use crate::finished::FinishedRow;
+use crate::journal::{EarlierCalls, Journal, JournalReader, Manifest, Outcome, PreviousRun, Record};
 use crate::key::{Key, Occurrences};
 use crate::location::RowLocation;
-use crate::{Error, ErrorKind, Result};
+use crate::progress::Progress;
+use crate::recorder::{Driver, Finished, Recorder, Recording};
+use crate::records::RowPermit;
+use crate::store::RecordStore;
+use crate::tally::Tally;
+use crate::{Costs, Error, ErrorKind, Result};
 
 /// Adds a journal to the batches of a chain whose inputs and outputs serialise to JSON.
 ///
@@ -53,7 +61,8 @@ where
     O: Serialize + DeserializeOwned + Send + 'static,
 {
     fn journal(&self, path: impl Into<PathBuf>) -> Journalled<I, O> {
-        Journalled { chain: self.clone(), path: path.into(), fingerprint: BTreeMap::new() }
+        let (fingerprint, costs) = (BTreeMap::new(), Costs::default());
+        Journalled { chain: self.clone(), path: path.into(), fingerprint, costs }
     }
 }
 
@@ -82,6 +91,7 @@ pub struct Journalled<I, O> {
     chain: Chain<I, O>,
     path: PathBuf,
     fingerprint: BTreeMap<String, String>,
+    costs: Costs,
 }
 
 /// An input of a [`Journalled`] chain, with its key.
@@ -104,11 +114,18 @@ where
         self
     }
 
+    /// Sets the prices of calls, for the costs in the journal. Default: no prices. A budget does not apply.
+    #[must_use]
+    pub fn costs(mut self, costs: Costs) -> Self {
+        self.costs = costs;
+        self
+    }
+
     /// Runs the chain over the inputs concurrently, skipping those that are in the journal. Returns the
     /// core's [`Batch`]. The journal stays open, and locked against other processes, until the batch and
     /// everything made from it are dropped.
     ///
-    /// Blocks while it reads the journal.
+    /// Blocks while it reads the journal. A thread of its own writes it.
     ///
     /// # Errors
     /// [`ErrorKind::Io`], [`ErrorKind::Locked`], [`ErrorKind::Journal`] if the file is not a journal, and
@@ -120,13 +137,25 @@ where
         Rows::IntoIter: Send + 'static,
     {
         let manifest = Manifest::new(self.fingerprint.clone(), None);
-        let (journal, PreviousRun { done, .. }) =
+        let (journal, PreviousRun { done, mut calls, .. }) =
             Journal::open(&Disk::default(), &self.path, &manifest, false, false)?;
-        let shared = Arc::new(Shared { done, journal: Mutex::new(journal) });
+        let (reader, progress) = (journal.reader()?, Arc::<Progress>::default());
+        let recording = Recording {
+            store: RecordStore::Journal(journal),
+            arranger: Arranger::new(None, true, progress.clone()),
+            progress: progress.clone(),
+            dedupe: None,
+        };
+        let recorder = Recorder::spawn(recording, Driver::Thread)?;
+        calls.retain(|row, _| !done.get(row).is_some_and(|location| location.is_ok()));
         let chain = self.chain.clone();
+        let has_several_calls = !calls.is_empty() || chain.describe().models() > 1;
+        let call_journal = CallJournal::new(recorder.weak(), has_several_calls);
+        let (calls, costs) = (Mutex::new(calls), self.costs.clone());
+        let shared = Arc::new(Shared { done, calls, reader, recorder, call_journal, progress, costs });
         let rows = step(move |row: Keyed<I>, cx: Context| {
             let (chain, shared) = (chain.clone(), shared.clone());
-            async move { shared.run(&chain, row, &cx).await }
+            async move { shared.run(&chain, row, cx).await }
         });
         let (mut seen, mut index) = (Occurrences::default(), 0);
         let keyed = inputs.into_iter().map(move |input| {
@@ -143,11 +172,17 @@ where
 /// State shared by the rows of a batch.
 struct Shared {
     done: HashMap<Key, RowLocation>,
-    journal: Mutex<Journal>,
+    /// Answered calls of rows without an answer.
+    calls: Mutex<HashMap<Key, EarlierCalls>>,
+    reader: JournalReader,
+    recorder: Recorder,
+    call_journal: CallJournal,
+    progress: Arc<Progress>,
+    costs: Costs,
 }
 
 impl Shared {
-    async fn run<I, O>(&self, chain: &Chain<I, O>, row: Keyed<I>, cx: &Context) -> fanweave_core::Result<O>
+    async fn run<I, O>(&self, chain: &Chain<I, O>, row: Keyed<I>, cx: Context) -> fanweave_core::Result<O>
     where
         I: Send + 'static,
         O: Serialize + DeserializeOwned + Send + 'static,
@@ -157,30 +192,56 @@ impl Shared {
             return self.read(*location).map_err(RowError::step);
         }
         let began = Instant::now();
-        let output = chain.invoke_in(row.input, cx).await?;
+        let calls =
+            self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&key).unwrap_or_default();
+        let answers = EarlierAnswer::read(&calls, &self.reader).map_err(RowError::step)?;
+        let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone(), calls.totals));
+        self.progress.row_started(index, index + 1, None);
+        let mut cx = cx.with_observer(tally.clone());
+        let answers = self.call_journal.row(key, answers, &self.costs, &cx);
+        let has_answers = answers.is_some();
+        if let Some(answers) = answers {
+            cx = cx.with_call_hook(answers);
+        }
+        let output = chain.invoke_in(row.input, &cx).await;
+        tally.close();
+        if !has_answers && tally.has_several() {
+            self.call_journal.enable();
+        }
+        let output = output.inspect_err(|_| self.progress.row_cancelled(index))?;
         let value = serde_json::to_value(&output).map_err(RowError::step)?;
-        let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let result = Outcome::Answer(Box::new(value.into_answer()));
+        let (latency, mut answer) = (began.elapsed(), value.into_answer());
+        tally.add_to(&mut answer);
         let record = Record {
             key,
             index,
             line: index + 1,
             id: None,
-            latency_ms,
-            cost_usd: None,
-            maybe_billed_usd: None,
-            time: None,
-            result,
+            latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
+            cost_usd: tally.cost(),
+            maybe_billed_usd: tally.maybe_billed(),
+            time: Some(tally.timeline()),
+            result: Outcome::Answer(Box::new(answer)),
         };
         // Journal before yielding: a crash in between must not repeat a paid call.
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        journal.append(&record).map_err(RowError::step)?;
+        let row = Finished {
+            row: FinishedRow::new(record, None),
+            began,
+            latency,
+            permit: RowPermit(None),
+            request: None,
+            is_paid: tally.is_answered(),
+            new_cost_usd: tally.calls().cost_since(&calls.totals),
+            recorded: None,
+        };
+        let recorded = self.recorder.record(row).await;
+        recorded.map_err(|why| RowError::new(RowErrorKind::Step, why))?;
         Ok(output)
     }
 
     /// Reads the result of a previous run.
     fn read<O: DeserializeOwned>(&self, location: RowLocation) -> Result<O> {
-        let record = self.journal.lock().unwrap_or_else(PoisonError::into_inner).read(location)?;
+        let record = self.reader.row(location)?;
         let Outcome::Answer(answer) = record.result else {
             return Err(Error::new(ErrorKind::Journal, "the journal was modified by another process"));
         };

@@ -137,9 +137,12 @@ impl Open {
                     progress,
                 )
             }
-            Output::Stdout => Opened::temporary(&disk, Sink::stdout(format)?, unordered, progress)?,
+            Output::Own(OwnOutput(OwnKind::Rows(sink))) => {
+                Opened::temporary(&disk, sink, unordered, progress)?
+            }
+            Output::Stdout => Opened::temporary(&disk, Box::new(Sink::stdout(format)?), unordered, progress)?,
             Output::Writer(writer) => {
-                Opened::temporary(&disk, Sink::writer(writer, format)?, unordered, progress)?
+                Opened::temporary(&disk, Box::new(Sink::writer(writer, format)?), unordered, progress)?
             }
         };
         opened.is_unchecked = hash.is_none();
@@ -178,9 +181,14 @@ impl Opened {
     }
 
     /// A run without a journal that lasts.
-    fn temporary(disk: &Disk, sink: impl RowSink, unordered: bool, progress: Arc<Progress>) -> Result<Self> {
+    fn temporary(
+        disk: &Disk,
+        sink: Box<dyn RowSink>,
+        unordered: bool,
+        progress: Arc<Progress>,
+    ) -> Result<Self> {
         let store = RecordStore::Journal(Journal::temporary(disk)?);
-        Ok(Self::new(store, Some(Box::new(sink)), PreviousRun::default(), unordered, progress))
+        Ok(Self::new(store, Some(sink), PreviousRun::default(), unordered, progress))
     }
 
     /// Opens records of another crate if they block, and leaves them to the task of the run if they wait.

@@ -61,6 +61,8 @@ pub(crate) struct Finished {
     pub(crate) is_paid: bool,
     /// Cost of its calls in this run, in US dollars. `None` if it is not known.
     pub(crate) new_cost_usd: Option<f64>,
+    /// Notified once the row is recorded, or with the reason why it cannot be.
+    pub(crate) recorded: Option<oneshot::Sender<Result<(), String>>>,
 }
 
 /// Handle to the recorder, for sending messages to it.
@@ -109,13 +111,19 @@ impl Recording {
                     self.arranger.resumed(index, line, location, &mut self.store).await?;
                 }
                 Some(Entry::Finished(finished)) => {
-                    let Finished { row, latency, mut permit, request, new_cost_usd, .. } = finished;
+                    let Finished { row, latency, mut permit, request, new_cost_usd, recorded, .. } = finished;
                     self.progress.row_cost(new_cost_usd);
                     if let Err(error) = self.record_all(row, latency, &mut permit, request.as_ref()).await {
                         // Do this before releasing the permit: no other row must start, because it could not
                         // be recorded.
                         entries.close();
+                        if let Some(recorded) = recorded {
+                            let _ = recorded.send(Err(error.to_string()));
+                        }
                         return Err(error);
+                    }
+                    if let Some(recorded) = recorded {
+                        let _ = recorded.send(Ok(()));
                     }
                 }
                 Some(Entry::Called(call)) => self.store.call(&call)?,
@@ -237,6 +245,16 @@ impl Recorder {
     pub(crate) async fn note(&self, part: Part) -> bool {
         let (known, noted) = oneshot::channel();
         self.send(Entry::Noted { part, known }).await && noted.await.is_ok()
+    }
+
+    /// Records a row and waits until it is recorded.
+    ///
+    /// # Errors
+    /// The reason why it cannot be recorded.
+    pub(crate) async fn record(&self, row: Finished) -> Result<(), String> {
+        let (done, recorded) = oneshot::channel();
+        self.send(Entry::Finished(Finished { recorded: Some(done), ..row })).await;
+        recorded.await.unwrap_or_else(|_| Err("the journal cannot be written any more".to_owned()))
     }
 
     fn sender(&self) -> &mpsc::Sender<Entry> {

@@ -157,7 +157,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let is_paid = error.is_none() || tally.is_answered();
         let row = FinishedRow::new(record, error.clone());
         let new_cost_usd = tally.calls().cost_since(&paid_before);
-        let row = Finished { row, began, latency, permit, request, is_paid, new_cost_usd };
+        let row = Finished { row, began, latency, permit, request, is_paid, new_cost_usd, recorded: None };
         match error {
             None => RowEnd::Answered(Entry::Finished(row), requeue.map(Box::new)),
             Some(error) => {

@@ -192,7 +192,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         recording.dedupe.clone_from(&dedupe);
         let calls = match &recording.store {
             RecordStore::Journal(journal) if !previous.calls.is_empty() => {
-                Some((previous.calls, journal.call_reader()?))
+                Some((previous.calls, journal.reader()?))
             }
             _ => None,
         };

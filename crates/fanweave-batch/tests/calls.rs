@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fanweave_batch::{BatchJob, Costs, Output, Render, RunRecord, Settings, Source, Summary};
+use fanweave_batch::{BatchJob, Costs, JournalExt, Output, Render, RunRecord, Settings, Source, Summary};
 use fanweave_core::{
     Chain, ChatModel, Context, Error, ErrorKind, Message, Model, Prompt, Reply, Usage, chain, parallel, step,
 };
@@ -250,4 +250,26 @@ async fn starting_over_forgets_the_answers() {
     let settings = Settings { fresh: true, ..Settings::default() };
     let summary: Summary = job(&dir, 4, echo.three()).settings(settings).run().await.unwrap();
     assert_eq!((summary.ok, echo.calls_of("a")), (4, 8));
+}
+
+#[tokio::test]
+async fn a_batch_from_memory_with_a_journal_pays_for_no_answered_call_either() {
+    let (dir, echo) = (TempRun::new(), Echo::default());
+    let journal = dir.path("rows.journal");
+    let error = Error::new(ErrorKind::Server, "overloaded").with_status(500);
+    echo.0.lock().unwrap().errors.insert("c", vec![error]);
+    let run = async |chain: Chain<Prompt, Message>| {
+        let costs = Costs::new(|_, usage: &Usage| Some(usage.output_tokens as f64 * 0.01));
+        let text = chain.map(|answer: Message| answer.text());
+        text.journal(&journal).costs(costs).batch(["a0", "a1"]).unwrap().collect().await
+    };
+    let first = run(echo.three()).await;
+    assert_eq!(first.iter().filter(|row| row.is_err()).count(), 1);
+    let second = run(echo.three()).await;
+    assert!(second.iter().all(Result::is_ok), "{second:?}");
+    assert_eq!((echo.calls_of("a"), echo.calls_of("b"), echo.calls_of("c")), (2, 2, 3));
+    let run = RunRecord::open(&journal, 80).unwrap();
+    for row in run.rows {
+        assert!(close(row.cost_usd.unwrap(), 0.03) && row.calls.len() <= 3 && row.began.is_some(), "{row:?}");
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fanweave_batch::{
     BatchJob, EarlierRows, Error, ErrorKind, FinishedRow, Output, Records, Render, Result, RowLocation,
-    RowPermit, RowSink, RunEnd, RunIdentity, Settings, Source, Summary,
+    RowPermit, RowSink, RowStream, RunEnd, RunIdentity, Settings, Source, Summary,
 };
 use fanweave_core::model::fake::Fake;
 use fanweave_core::{Chain, Message, Prompt, chain, step};
@@ -369,4 +369,94 @@ async fn a_finished_row_survives_json() {
         };
         assert_eq!(error.as_ref().map(shown), was.as_ref().map(shown));
     }
+}
+
+/// The results of a run to memory.
+async fn results(job: BatchJob<Prompt, String>, mut rows: RowStream) -> (Result<Summary>, Vec<FinishedRow>) {
+    let read = async {
+        let mut all = Vec::new();
+        while let Some(row) = rows.next().await {
+            all.push(row);
+        }
+        all
+    };
+    futures::join!(job.run(), read)
+}
+
+#[tokio::test]
+async fn results_come_to_memory_in_order_with_their_errors() {
+    let (output, rows) = Output::rows(2);
+    let (summary, rows) = results(job(40, &Arc::default(), output), rows).await;
+    assert_eq!((summary.unwrap().ok, rows.len()), (39, 40));
+    for (n, row) in rows.into_iter().enumerate() {
+        assert_eq!(row.index(), n as u64);
+        match (n, row.into_result()) {
+            (3, Err(error)) => assert_eq!((error.status(), error.code()), (Some(400), Some("three"))),
+            (_, answer) => assert_eq!(answer.unwrap().content.to_string(), format!("number {n}!")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_a_row_keeps_its_payload_also_if_it_waits_for_an_earlier_row() {
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = gate.clone();
+    let chain = step(move |prompt: Prompt, _| {
+        let gate = opened.clone();
+        async move {
+            if prompt.last_user_text() == "number 0" {
+                gate.acquire().await.unwrap().forget();
+                return Ok("late".to_owned());
+            }
+            gate.add_permits(1);
+            Err(fanweave_core::Error::foreign(Arc::new(17_u32), "from outside"))
+        }
+    });
+    let (output, rows) = Output::rows(1);
+    let (summary, rows) = results(BatchJob::new(texts(2), Render::default(), chain, output), rows).await;
+    assert_eq!(summary.unwrap().failed, 1);
+    let error = rows[1].error().unwrap();
+    assert_eq!(error.payload().unwrap().downcast_ref::<u32>(), Some(&17));
+}
+
+#[tokio::test]
+async fn a_slow_reader_delays_rows_and_one_that_leaves_ends_the_run() {
+    let count = Arc::default();
+    let settings = Settings { concurrency: NonZeroUsize::new(2).unwrap(), ..Settings::default() };
+    let (output, mut rows) = Output::rows(3);
+    let mut running = Box::pin(job(100_000, &count, output).settings(settings).run());
+    tokio::select! {
+        done = &mut running => panic!("{done:?}"),
+        () = until(|| count.load(Ordering::SeqCst) > 3) => {}
+    }
+    let (first, _) = futures::join!(rows.next(), async {
+        let _ = tokio::time::timeout(Duration::from_millis(100), &mut running).await;
+    });
+    assert_eq!(first.unwrap().index(), 0);
+    // The stream, the queue of the recorder and the rows in flight.
+    let calls = count.load(Ordering::SeqCst);
+    assert!(calls < 300, "{calls} rows were called");
+    drop(rows);
+    let error = running.await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (ErrorKind::Io, "the results are not read any more")
+    );
+}
+
+#[tokio::test]
+async fn rows_from_memory_to_memory_have_dedupe_and_budgets() {
+    let count = Arc::default();
+    let (output, rows) = Output::rows(16);
+    let source = Source::rows("numbers", ["number 1", "number 2", "number 1"]);
+    let settings = Settings { dedupe: true, ..Settings::default() };
+    let job = BatchJob::new(source, Render::default(), calls(&count), output).settings(settings);
+    let (summary, rows) = results(job, rows).await;
+    assert_eq!((summary.unwrap().ok, rows.len(), count.load(Ordering::SeqCst)), (3, 3, 2));
+    assert_eq!(rows[2].answer().unwrap().content.to_string(), "number 1!");
+
+    let (output, rows) = Output::rows(16);
+    let costs = fanweave_batch::Costs::default().cap(0.5, 1.0);
+    let (summary, rows) = results(self::job(3, &count, output).costs(costs), rows).await;
+    assert!(summary.unwrap().over_budget && rows.is_empty());
 }

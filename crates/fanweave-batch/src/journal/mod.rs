@@ -58,18 +58,26 @@ pub(crate) struct EarlierCalls {
     pub(crate) totals: Calls,
 }
 
-/// Reads the answered calls of rows.
-pub(crate) struct CallReader {
+/// Reads rows and answered calls, also while the recorder writes.
+pub(crate) struct JournalReader {
     path: PathBuf,
     file: DiskFile,
 }
 
-impl CallReader {
+impl JournalReader {
+    /// Reads the row at a location.
+    ///
+    /// # Errors
+    /// Like [`Journal::read`].
+    pub(crate) fn row(&self, location: RowLocation) -> Result<Record> {
+        read_row_at(&self.file, &self.path, location)
+    }
+
     /// Reads the call at a location.
     ///
     /// # Errors
     /// Like [`Journal::read`].
-    pub(crate) fn read(&self, location: RowLocation) -> Result<CallRecord> {
+    pub(crate) fn call(&self, location: RowLocation) -> Result<CallRecord> {
         let line = read_line(&self.file, &self.path, location)?;
         let record = record::decode(LineKind::Call, &line).and_then(|body| serde_json::from_slice(body).ok());
         record.ok_or_else(|| modified(&self.path))
@@ -166,13 +174,13 @@ impl Journal {
         self.line_written()
     }
 
-    /// A reader of the calls in the journal, for another thread.
+    /// A reader of the journal for another thread.
     ///
     /// # Errors
     /// [`ErrorKind::Io`].
-    pub(crate) fn call_reader(&self) -> Result<CallReader> {
+    pub(crate) fn reader(&self) -> Result<JournalReader> {
         let file = self.file.try_clone().map_err(|e| Error::io("read the journal", &self.path, e))?;
-        Ok(CallReader { path: self.path.clone(), file })
+        Ok(JournalReader { path: self.path.clone(), file })
     }
 
     fn line_written(&self) -> Result<()> {
@@ -210,8 +218,7 @@ impl Journal {
     /// # Errors
     /// [`ErrorKind::Io`], or [`ErrorKind::Journal`] if the file was modified by another process.
     pub(crate) fn read(&self, location: RowLocation) -> Result<Record> {
-        let line = read_line(&self.file, &self.path, location)?;
-        record::decode(LineKind::Row, &line).and_then(record::parse).ok_or_else(|| modified(&self.path))
+        read_row_at(&self.file, &self.path, location)
     }
 
     /// Syncs everything to the disk.
@@ -222,6 +229,11 @@ impl Journal {
         let Some(sync) = &mut self.sync else { return Ok(()) };
         sync.finish().map_err(|e| Error::io("sync the journal", &self.path, e))
     }
+}
+
+fn read_row_at(file: &DiskFile, path: &Path, location: RowLocation) -> Result<Record> {
+    let line = read_line(file, path, location)?;
+    record::decode(LineKind::Row, &line).and_then(record::parse).ok_or_else(|| modified(path))
 }
 
 fn read_line(file: &DiskFile, path: &Path, location: RowLocation) -> Result<Vec<u8>> {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::disk::{Disk, DiskFile};
 use crate::finished::FinishedRow;
 use crate::journal::Record;
+use crate::memory::{self, RowStream};
 use crate::recorder::Driver;
 use crate::records::{DynRecords, Records, RowSink};
 use crate::{Advice, Error, ErrorKind, Result};
@@ -64,6 +65,7 @@ pub struct OwnOutput(pub(crate) OwnKind);
 pub(crate) enum OwnKind {
     Records { records: Box<dyn DynRecords>, driver: Driver },
     Sink { journal: PathBuf, sink: Box<dyn RowSink> },
+    Rows(Box<dyn RowSink>),
 }
 
 impl Output {
@@ -79,6 +81,14 @@ impl Output {
     /// records the rows that have ended.
     pub fn blocking_records(records: impl Records) -> Self {
         Self::Own(OwnOutput(OwnKind::Records { records: Box::new(records), driver: Driver::Thread }))
+    }
+
+    /// Results to memory. The stream holds at most `buffer` of them, from 1 to 65,536: a slow reader delays
+    /// rows. Results that wait for an earlier row are in a temporary file. Has no journal, so the run cannot
+    /// be resumed.
+    pub fn rows(buffer: usize) -> (Self, RowStream) {
+        let (sink, rows) = memory::rows(buffer);
+        (Self::Own(OwnOutput(OwnKind::Rows(sink))), rows)
     }
 
     /// A view of the results, which each run makes again from the journal at `journal`. For an example, see
@@ -104,6 +114,7 @@ impl std::fmt::Debug for OwnOutput {
         match &self.0 {
             OwnKind::Records { records, .. } => f.debug_tuple("Records").field(&records.name()).finish(),
             OwnKind::Sink { journal, .. } => f.debug_tuple("Sink").field(journal).finish(),
+            OwnKind::Rows(_) => f.write_str("Rows"),
         }
     }
 }

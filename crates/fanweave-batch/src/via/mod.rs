@@ -457,6 +457,7 @@ impl<A: BatchApi> Run<'_, A> {
             request: None,
             is_paid: cost_usd.is_some(),
             new_cost_usd: cost_usd,
+            recorded: None,
         };
         if self.recorder.send(Entry::Finished(row)).await {
             return Ok(());
