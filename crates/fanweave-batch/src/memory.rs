@@ -13,26 +13,22 @@ use crate::{Error, ErrorKind, Result};
 /// Results of a batch as they are ready, made by [`Output::rows`](crate::Output::rows): in input order, unless
 /// the run is [unordered](crate::Settings::unordered).
 ///
-/// It ends when the run ends. The run makes no progress without its own future: read both at once, or run it
-/// as a task.
+/// It ends when the run ends. Run the job on another task or thread: its future makes all progress.
 ///
 /// ```
 /// use fanweave::batch::{BatchJob, Output, Render, Source};
-/// use fanweave::{chain, model::fake::Fake};
+/// use fanweave::{chain, testing::Fake};
 ///
 /// # fn main() -> fanweave::batch::Result<()> { fanweave::blocking::wait(async {
 /// let (output, mut rows) = Output::rows(16);
 /// let source = Source::rows("cities", ["Oslo", "Rome"]);
 /// let job = BatchJob::new(source, Render::default(), chain(Fake::echo()), output);
-/// let read = async {
-///     let mut answers = Vec::new();
-///     while let Some(row) = rows.next().await {
-///         answers.push(row.into_result().map(|answer| answer.content.to_string()));
-///     }
-///     answers
-/// };
-/// let (summary, answers) = futures::join!(job.run(), read);
-/// assert_eq!(summary?.ok, 2);
+/// let running = std::thread::spawn(move || fanweave::blocking::wait(job.run()));
+/// let mut answers = Vec::new();
+/// while let Some(row) = rows.next().await {
+///     answers.push(row.into_result().map(|answer| answer.content.to_string()));
+/// }
+/// assert_eq!(running.join().unwrap()?.ok, 2);
 /// assert_eq!(answers[1].as_deref().unwrap(), "Rome");
 /// # Ok(())
 /// # }) }
