@@ -10,8 +10,8 @@ use crate::finished::FinishedRow;
 use crate::records::RowSink;
 use crate::{Error, ErrorKind, Result};
 
-/// Results of a batch as they are ready, made by [`Output::rows`](crate::Output::rows): in input order, unless
-/// the run is [unordered](crate::Settings::unordered).
+/// Results of a batch as they are ready, made by [`Output::rows`](crate::Output::rows): in input order,
+/// unless the run is [unordered](crate::Settings::unordered).
 ///
 /// It ends when the run ends. Run the job on another task or thread: its future makes all progress.
 ///
