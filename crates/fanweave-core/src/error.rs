@@ -58,7 +58,7 @@ pub enum ErrorKind {
     /// The answer could not be parsed in the documented format of the provider: an empty body, incomplete
     /// JSON, the HTML page of a proxy. Retried, unless the answer is complete and only unusable.
     Decode,
-    /// The stream ended without its end marker. [`Error::partial`] holds what had arrived.
+    /// The stream ended without a finish reason, or was cut. [`Error::partial`] holds what had arrived.
     StreamIncomplete,
     /// The run was cancelled.
     Cancelled,

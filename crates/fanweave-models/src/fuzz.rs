@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fanweave_core::{Delta, ErrorKind, Fold, Result};
+use fanweave_core::{Delta, ErrorKind, Result};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::protocol::Protocol;
-use crate::transport::frames::Frames;
 use crate::transport::hints::{prose, reset, retry_after, should_retry};
 use crate::transport::limits::{Refusal, Report};
+use crate::transport::reader::AnswerReader;
 use crate::transport::secret::Secret;
 use crate::transport::sse::{SseDecoder, SseLimits};
 use crate::vendor::Vendor;
@@ -69,18 +69,19 @@ pub fn sse(bytes: &[u8]) {
 /// If a split changes the result.
 pub fn stream(bytes: &[u8]) {
     fn read<'a>(dialect: &dyn Protocol, chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<Delta>, bool) {
-        let mut frames = Frames::new(dialect.framing(), LIMITS);
-        let (mut decoder, mut deltas) = (dialect.decoder(), Vec::new());
-        let mut feed = |chunk| frames.feed(chunk, |event| decoder.event(&event, &mut deltas));
-        let read: Result<()> = { chunks }.try_for_each(&mut feed);
-        (deltas, read.is_ok())
+        let (mut reader, plain) = (AnswerReader::new(dialect, LIMITS), |error, _: &str| error);
+        let read: Result<()> = { chunks }.try_for_each(|chunk| reader.feed(chunk, plain));
+        let deltas = reader.take_deltas().collect();
+        let is_ok = read.is_ok();
+        let _ = match read.and_then(|()| reader.close(plain)) {
+            Ok(()) => reader.end(plain),
+            Err(error) => Err(reader.failed(error)),
+        };
+        (deltas, is_ok)
     }
     for (name, dialect) in dialects() {
         let (whole, cut) = (read(&*dialect, std::iter::once(bytes)), read(&*dialect, pieces(bytes)));
         assert!(!(whole.1 && cut.1) || whole == cut, "{name}: {whole:?} {cut:?}");
-        let mut fold = Fold::default();
-        whole.0.iter().for_each(|delta| fold.push(delta));
-        fold.into_message();
     }
 }
 

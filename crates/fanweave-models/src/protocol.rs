@@ -76,7 +76,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use fanweave_core::{Delta, Error, Message, Parameters, Result};
+use fanweave_core::{Delta, Error, ErrorKind, Message, Parameters, Result};
 
 pub use bytes::Bytes;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -139,11 +139,28 @@ pub trait StreamDecoder: Send {
     /// Returns true after the end marker of the dialect: the rest of the stream is not read.
     fn is_done(&self) -> bool;
 
-    /// Returns true if the answer is complete when the stream ends here. Otherwise it was truncated. Default
-    /// [`is_done`](Self::is_done).
-    fn is_complete(&self) -> bool {
-        self.is_done()
+    /// Checks that the answer is complete once its stream has ended. Default: it is complete after the end
+    /// marker only.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StreamIncomplete`](fanweave_core::ErrorKind::StreamIncomplete) if it was truncated, or
+    /// the failure that the server reported instead of an answer.
+    fn end(&mut self, how: StreamEnd) -> Result<()> {
+        if how == StreamEnd::Marker {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::StreamIncomplete, "the stream ended before its end marker"))
     }
+}
+
+/// End of a stream whose connection did not break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StreamEnd {
+    /// The end marker was read.
+    Marker,
+    /// The server closed the stream without an end marker.
+    Closed,
 }
 
 /// Input of a dialect for writing a request.

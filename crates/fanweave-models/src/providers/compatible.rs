@@ -138,11 +138,7 @@ pub(crate) static ROWS: &[Row] = &[
     local("vllm", "http://localhost:8000/v1", &["VLLM_API_KEY"]),
     local("llamacpp", "http://localhost:8080/v1", &["LLAMA_API_KEY"]),
     local("lmstudio", "http://localhost:1234/v1", &[]),
-    Row {
-        // It relays the streams of all kinds of servers.
-        quirks: Quirks { no_done: true, ..COMMON },
-        ..local("litellm", "http://localhost:4000/v1", &["LITELLM_API_KEY"])
-    },
+    local("litellm", "http://localhost:4000/v1", &["LITELLM_API_KEY"]),
 ];
 
 /// Endpoint of a resource, to which the API's path is appended.

@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod dialect;
 pub(crate) mod embeddings;
 pub(crate) mod failure;
+pub(crate) mod finish;
 pub(crate) mod gemini;
 mod json;
 mod media;
@@ -17,3 +18,4 @@ mod schema;
 mod testing;
 #[cfg(test)]
 mod tolerance;
+mod triage;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use fanweave_core::{ErrorKind, Fold, Media, Message, Parameters, Part, Result, Role, ToolCall, ToolResult};
+use fanweave_core::{ErrorKind, Media, Message, Parameters, Part, Result, Role, ToolCall, ToolResult};
 use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::protocol::{Call, HttpRequest, Protocol};
-use crate::transport::frames::Frames;
+use crate::transport::reader::AnswerReader;
 use crate::transport::sse::SseLimits;
 
 /// The request for a call, and its body.
@@ -23,22 +23,19 @@ pub(super) fn request(
     Ok((request, body))
 }
 
-/// The message folded from a recorded stream. True if the stream was complete.
-pub(super) fn decode(protocol: &dyn Protocol, chunks: &[&[u8]]) -> Result<(Message, bool)> {
-    let mut frames = Frames::new(protocol.framing(), SseLimits::default());
-    let mut decoder = protocol.decoder();
-    let mut deltas = Vec::new();
+/// Reads a recorded stream, which its server closed.
+pub(super) fn decode(protocol: &dyn Protocol, chunks: &[&[u8]]) -> Result<Message> {
+    let plain = |error, _: &str| error;
+    let mut reader = AnswerReader::new(protocol, SseLimits::default());
     for chunk in chunks {
-        frames.feed(
-            chunk,
-            |event| {
-                if decoder.is_done() { Ok(()) } else { decoder.event(&event, &mut deltas) }
-            },
-        )?;
+        if let Err(error) = reader.feed(chunk, plain) {
+            return Err(reader.failed(error));
+        }
     }
-    let mut fold = Fold::default();
-    deltas.iter().for_each(|delta| fold.push(delta));
-    Ok((fold.into_message(), decoder.is_complete()))
+    match reader.close(plain) {
+        Ok(()) => reader.end(plain),
+        Err(error) => Err(reader.failed(error)),
+    }
 }
 
 pub(super) fn with_parts(role: Role, parts: Vec<Part>) -> Message {
@@ -62,19 +59,21 @@ pub(super) fn calls(message: &Message) -> Vec<(&str, &str, &str)> {
     message.tool_calls().map(|call| (&*call.id, &*call.name, &*call.arguments)).collect()
 }
 
-/// Checks the laws for complete recorded streams: no prefix of the stream is complete, and any split of its
-/// bytes gives the same message.
+/// Checks the laws for complete recorded streams: a prefix of the stream is incomplete or has all of the
+/// answer, and any split of its bytes gives the same message.
 pub(super) fn holds_for_a_stream(protocol: &dyn Protocol, stream: &str) {
-    let (whole, complete) = decode(protocol, &[stream.as_bytes()]).expect("a recorded stream can be read");
-    assert!(complete, "the stream has its end marker");
+    let whole = decode(protocol, &[stream.as_bytes()]).expect("a recorded stream can be read");
     let bytes: Vec<_> = stream.as_bytes().chunks(1).collect();
-    assert_eq!(decode(protocol, &bytes).expect("as before").0, whole);
-    // Trailing white space after the end marker may be missing.
-    let marker = stream.trim_end().len();
-    for at in 0..marker {
+    assert_eq!(decode(protocol, &bytes).expect("as before"), whole);
+    let finish = |message: &Message| message.reply.as_ref().and_then(|reply| reply.finish_reason.clone());
+    for at in 0..stream.len() {
         match decode(protocol, &[&stream.as_bytes()[..at]]) {
-            Ok((_, complete)) => assert!(!complete, "cut at byte {at} of {marker}"),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Decode, "cut at byte {at}: {error}"),
+            // The usage may follow the finish reason.
+            Ok(cut) => assert_eq!((&cut.parts, finish(&cut)), (&whole.parts, finish(&whole)), "byte {at}"),
+            Err(error) => assert!(
+                matches!(error.kind(), ErrorKind::StreamIncomplete | ErrorKind::Decode),
+                "cut at byte {at}: {error}"
+            ),
         }
     }
     let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..24);
@@ -84,7 +83,7 @@ pub(super) fn holds_for_a_stream(protocol: &dyn Protocol, stream: &str) {
         cuts.extend([0, stream.len()]);
         cuts.sort_unstable();
         let chunks: Vec<_> = cuts.windows(2).map(|w| &stream.as_bytes()[w[0]..w[1]]).collect();
-        prop_assert_eq!(&decode(protocol, &chunks).expect("as before").0, &whole);
+        prop_assert_eq!(&decode(protocol, &chunks).expect("as before"), &whole);
         Ok(())
     });
     outcome.expect("any split gives the same message");

@@ -8,29 +8,31 @@ use std::time::{Duration, SystemTime};
 
 use fanweave_core::__private::{Made, PerProcess};
 use fanweave_core::{
-    ChatModel, Context, Delta, EXCERPT_BYTES, Error, ErrorKind, EventKind, Fold, Message, Part, Prompt,
-    Reply, Result, RetryPolicy, excerpt,
+    ChatModel, Context, EXCERPT_BYTES, Error, ErrorKind, EventKind, Message, Part, Prompt, Reply, Result,
+    RetryPolicy, excerpt,
 };
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
-use memchr::memmem;
 
 use super::IDEMPOTENCY_KEY;
 use super::client::{Client, Connections};
 use super::endpoint::Endpoint;
 use super::exchange::Exchange;
-use super::frames::Frames;
 use super::hints::{reported, retry_after, should_retry, time_of};
 use super::keys::{KeyInUse, KeySource};
 use super::limits::{Account, AccountKey, AccountPermit, RateLimits, Refusal, Report, RequestSize};
+use super::reader::AnswerReader;
 use super::retry_loop::{Attempt, CallOptions, send_with_retries};
 use super::secret::Secret;
 use super::unsent::never_sent;
 use super::watch::Timeouts;
-use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
+use crate::protocol::{Call, Framing, HttpRequest, Protocol};
 
 /// Maximum bytes read of an error response. The error keeps an excerpt.
 const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
+
+/// Maximum silence after the finish reason of a stream that is not closed: the answer is complete then.
+const MAX_FINISH_SILENCE: Duration = Duration::from_secs(10);
 
 /// A model behind HTTP.
 #[derive(Clone)]
@@ -284,64 +286,50 @@ impl HttpModel {
         emitted: &mut bool,
         cx: &Context,
     ) -> Result<Message> {
-        let mut stream = Streamed {
-            decoder: self.protocol.decoder(),
-            frames: Frames::new(self.protocol.framing(), self.client.sse_limits()),
-            tail: Vec::new(),
-            fold: Fold::default(),
-            waiting: Vec::new(),
-            begun: false,
-        };
+        let unreadable = |answer: &Exchange, error, event: &str| self.unreadable(answer, error, event);
+        let mut reader = AnswerReader::new(&*self.protocol, self.client.sse_limits());
+        let mut begun = false;
         let ended = loop {
-            let chunk = match answer.chunk().await {
+            let chunk = match self.next_chunk(answer, reader.is_finished()).await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => {
-                    let read = stream.read_last(|error, event| self.unreadable(answer, error, event));
-                    stream.emit_waiting(permit, emitted, cx).await;
-                    if stream.decoder.is_complete() {
-                        break Ok(());
-                    }
-                    break Err(match (read, self.failure_in(&stream.tail)) {
-                        (Err(failure), _) if failure.kind() != ErrorKind::Decode => failure,
-                        (_, Some(failure)) => failure.with_status(answer.head.status.as_u16()),
-                        _ => cut_off("the stream ended before its end marker"),
-                    });
+                    let closed = reader.close(|error, event| unreadable(answer, error, event));
+                    emit_content(&mut reader, &mut begun, permit, emitted, cx).await;
+                    break closed;
                 }
-                Err(error) if error.kind() == ErrorKind::Connection => break Err(cut_off(error.message())),
+                Err(error) if error.kind() == ErrorKind::Connection => {
+                    break Err(Error::new(ErrorKind::StreamIncomplete, error.message()));
+                }
                 Err(error) => break Err(error),
             };
-            let read = stream.read(&chunk, |error, event| self.unreadable(answer, error, event));
+            let read = reader.feed(&chunk, |error, event| unreadable(answer, error, event));
             // Deltas received before a failure are emitted before it.
-            stream.emit_waiting(permit, emitted, cx).await;
-            if stream.decoder.is_done() {
+            emit_content(&mut reader, &mut begun, permit, emitted, cx).await;
+            if reader.is_done() {
                 break answer.finish().await;
             }
             if let Err(error) = read {
-                // A garbled event ends the stream like a lost connection.
-                let is_garbled = stream.begun && error.kind() == ErrorKind::Decode && error.is_retryable();
-                break Err(if is_garbled { cut_off(error.message()) } else { error });
+                break Err(error);
             }
         };
-        match ended {
-            Ok(()) => {
-                stream.emit_all(permit, emitted, cx).await;
-                Ok(stream.fold.into_message())
-            }
-            Err(error) => Err(match stream.fold.into_message() {
-                nothing if nothing.parts.is_empty() => error,
-                partial => error.with_partial(partial),
-            }),
+        if let Err(error) = ended {
+            return Err(reader.failed(error));
         }
+        emit_all(&mut reader, permit, emitted, cx).await;
+        reader.end(|error, event| unreadable(answer, error, event))
     }
 
-    /// Returns the failure that some servers append to a stream as bare JSON.
-    fn failure_in(&self, tail: &[u8]) -> Option<Error> {
-        let json = tail.trim_ascii();
-        if json.is_empty() {
-            return None;
+    /// The next chunk of a stream. `None` at its end, and if nothing more comes after the finish reason.
+    async fn next_chunk(&self, answer: &mut Exchange, is_finished: bool) -> Result<Option<bytes::Bytes>> {
+        if !is_finished {
+            return answer.chunk().await;
         }
-        let error = self.protocol.response(json).err().filter(|error| error.kind() != ErrorKind::Decode)?;
-        Some(self.scrub(error).with_body(&self.redact(&String::from_utf8_lossy(json))))
+        let next = tokio::time::timeout(MAX_FINISH_SILENCE, answer.chunk()).await;
+        next.unwrap_or_else(|_| {
+            // Whatever comes later belongs to this answer.
+            answer.discard();
+            Ok(None)
+        })
     }
 
     /// Returns the error for a response with a status other than success.
@@ -452,85 +440,35 @@ impl HttpModel {
     }
 }
 
-/// State of one streamed response.
-struct Streamed {
-    decoder: Box<dyn StreamDecoder>,
-    frames: Frames,
-    /// Bytes after the last event that are not part of an event: some servers end a stream with a bare JSON
-    /// error.
-    tail: Vec<u8>,
-    fold: Fold,
-    /// Deltas that have not been emitted.
-    waiting: Vec<Delta>,
-    /// Set once content has arrived.
-    begun: bool,
-}
-
-impl Streamed {
-    fn read(&mut self, chunk: &[u8], unreadable: impl Fn(Error, &str) -> Error) -> Result<()> {
-        let Self { decoder, frames, waiting, tail, .. } = self;
-        let mut events = 0;
-        let read = frames.feed(chunk, |event| {
-            events += 1;
-            // Anything after the end marker is not part of the response.
-            if decoder.is_done() {
-                return Ok(());
-            }
-            decoder.event(&event, waiting).map_err(|error| unreadable(error, event.data))
-        });
-        if events > 0 {
-            tail.clear();
-        }
-        let rest = if tail.is_empty() { bare(chunk) } else { chunk };
-        tail.extend_from_slice(&rest[..rest.len().min(MAX_ERROR_BODY_BYTES - tail.len())]);
-        read
+/// Emits the deltas of `reader` once there is content. A stream that fails before that can be retried without
+/// the reader seeing two beginnings.
+async fn emit_content(
+    reader: &mut AnswerReader<'_>,
+    begun: &mut bool,
+    permit: &mut AccountPermit,
+    emitted: &mut bool,
+    cx: &Context,
+) {
+    if !*begun && reader.has_content() {
+        *begun = true;
+        cx.emit(EventKind::FirstChunk).await;
     }
-
-    /// Reads the last event of the stream if its final blank line or line break is missing. A truncated event
-    /// is not valid JSON.
-    fn read_last(&mut self, unreadable: impl Fn(Error, &str) -> Error) -> Result<()> {
-        let Self { decoder, frames, waiting, .. } = self;
-        frames.feed(b"\n\n", |event| {
-            if decoder.is_done() {
-                return Ok(());
-            }
-            decoder.event(&event, waiting).map_err(|error| unreadable(error, event.data))
-        })
-    }
-
-    /// Emits the waiting deltas once there is content. A stream that fails before that can be retried without
-    /// the reader seeing two beginnings.
-    async fn emit_waiting(&mut self, permit: &mut AccountPermit, emitted: &mut bool, cx: &Context) {
-        let is_piece = |delta: &Delta| {
-            use Delta::*;
-            matches!(delta, Text { .. } | Reasoning { .. } | ToolCall { .. } | Other { .. })
-        };
-        if !self.begun && self.waiting.iter().any(is_piece) {
-            self.begun = true;
-            cx.emit(EventKind::FirstChunk).await;
-        }
-        if self.begun {
-            self.emit_all(permit, emitted, cx).await;
-        }
-    }
-
-    async fn emit_all(&mut self, permit: &mut AccountPermit, emitted: &mut bool, cx: &Context) {
-        for delta in self.waiting.drain(..) {
-            // A stream without a delta subscriber can be retried at any time.
-            *emitted = cx.wants_deltas();
-            self.fold.push(&delta);
-            permit.while_held(pin!(cx.delta(delta))).await;
-        }
+    if *begun {
+        emit_all(reader, permit, emitted, cx).await;
     }
 }
 
-/// Returns the lines of `chunk` from the first that starts like JSON. No event starts that way.
-fn bare(chunk: &[u8]) -> &[u8] {
-    if let [b'{' | b'[', ..] = chunk {
-        return chunk;
+async fn emit_all(
+    reader: &mut AnswerReader<'_>,
+    permit: &mut AccountPermit,
+    emitted: &mut bool,
+    cx: &Context,
+) {
+    for delta in reader.take_deltas() {
+        // A stream without a delta subscriber can be retried at any time.
+        *emitted = cx.wants_deltas();
+        permit.while_held(pin!(cx.delta(delta))).await;
     }
-    let starts = [&b"\n{"[..], b"\n["].map(|start| memmem::find(chunk, start));
-    starts.into_iter().flatten().min().map_or(&[], |at| &chunk[at + 1..])
 }
 
 /// Makes the keys by which a server recognises the attempts of a call. No two calls have the same key, also
@@ -560,10 +498,6 @@ impl IdempotencyKeys {
         let key = format!("fanweave-{:032x}-{call:x}", self.process);
         HeaderValue::try_from(key).expect("letters, digits and dashes are valid in a header")
     }
-}
-
-fn cut_off(how: &str) -> Error {
-    Error::new(ErrorKind::StreamIncomplete, how)
 }
 
 fn reply(message: &mut Message) -> &mut Reply {

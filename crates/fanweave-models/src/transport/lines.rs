@@ -3,8 +3,6 @@
 //! Work is linear in the bytes, however they are split, and memory is bounded by the length of one line. A
 //! line that arrives in one chunk is passed on as a slice of that chunk.
 
-use std::str;
-
 use fanweave_core::{Error, ErrorKind, Result};
 use memchr::memchr;
 
@@ -28,7 +26,7 @@ impl LineDecoder {
     /// name. Blank lines are skipped. An incomplete last line is never passed on.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] if a line is too long or not valid UTF-8, and the first error of `each`.
+    /// [`ErrorKind::Decode`] if a line is too long, and the first error of `each`.
     pub(crate) fn feed(
         &mut self,
         chunk: &[u8],
@@ -74,9 +72,7 @@ fn emit(line: &[u8], each: &mut impl FnMut(SseEvent<'_>) -> Result<()>) -> Resul
     if line.is_empty() {
         return Ok(());
     }
-    let data = str::from_utf8(line)
-        .map_err(|e| Error::new(ErrorKind::Decode, format!("a line of the stream is not UTF-8: {e}")))?;
-    each(SseEvent { name: "", data })
+    each(SseEvent { name: "", data: &String::from_utf8_lossy(line) })
 }
 
 #[cfg(test)]
@@ -112,8 +108,8 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_not_utf8_is_an_error() {
-        assert_eq!(decode(10, &[b"\xFF\n"]).unwrap_err().kind(), ErrorKind::Decode);
+    fn bytes_that_are_not_utf8_are_marked() {
+        assert_eq!(decode(10, &[b"a\xFF\n"]).unwrap(), ["a\u{FFFD}"]);
     }
 
     proptest! {

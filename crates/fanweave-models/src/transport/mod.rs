@@ -13,7 +13,8 @@
 //!  │       │   ├ descriptors   limits the number of open connections
 //!  │       │   └ wire, pace    detect surplus responses
 //!  │       └ own      or a custom transport
-//!  ├ frames       the events of a streamed response: `sse` or `lines`
+//!  ├ reader       a streamed answer, from bytes to deltas, without I/O
+//!  │   └ frames      the events of a streamed response: `sse` or `lines`
 //!  └ secret       keys and their redaction; `keys` that change
 //! ```
 
@@ -34,6 +35,7 @@ pub(crate) mod own;
 mod pace;
 mod pool;
 mod proxy;
+pub(crate) mod reader;
 pub(crate) mod retry;
 pub(crate) mod retry_loop;
 pub(crate) mod secret;

@@ -5,8 +5,6 @@
 //! chunk is passed on as slices of that chunk; only a split event, or one with several `data` lines, is
 //! copied.
 
-use std::str;
-
 use fanweave_core::{Error, ErrorKind, Result};
 use memchr::{memchr, memchr2};
 
@@ -16,7 +14,7 @@ use memchr::{memchr, memchr2};
 pub struct SseEvent<'a> {
     /// The `event` field. Empty if the event has no such field, which means `message`, and for a line.
     pub name: &'a str,
-    /// The `data` lines, joined with line feeds, or the line.
+    /// The `data` lines, joined with line feeds, or the line. Bytes that are not UTF-8 are U+FFFD.
     pub data: &'a str,
 }
 
@@ -86,8 +84,8 @@ impl SseDecoder {
     /// An incomplete event at the end of the stream is never passed on, as the standard requires.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] if a limit is exceeded or an event is not valid UTF-8, and the first error of
-    /// `each`. The decoder must not be used after an error.
+    /// [`ErrorKind::Decode`] if a limit is exceeded, and the first error of `each`. The decoder must not be
+    /// used after an error.
     pub(crate) fn feed(
         &mut self,
         chunk: &[u8],
@@ -210,7 +208,10 @@ impl Pending {
         };
         // The standard drops events without data.
         let outcome = match data {
-            Some(data) => text(data).and_then(|data| each(SseEvent { name: text(&self.name)?, data })),
+            Some(data) => each(SseEvent {
+                name: &String::from_utf8_lossy(&self.name),
+                data: &String::from_utf8_lossy(data),
+            }),
             None => Ok(()),
         };
         self.data.clear();
@@ -219,11 +220,6 @@ impl Pending {
         self.lines = 0;
         outcome
     }
-}
-
-fn text(bytes: &[u8]) -> Result<&str> {
-    str::from_utf8(bytes)
-        .map_err(|e| Error::new(ErrorKind::Decode, format!("an event of the stream is not UTF-8: {e}")))
 }
 
 fn too_long(limits: SseLimits) -> Error {
@@ -314,10 +310,10 @@ mod tests {
         assert!(decode_with(limits, &[&b": still here\n".repeat(1000)]).is_ok());
     }
 
+    /// Servers that split text by bytes send the halves of a character in separate events.
     #[test]
-    fn bytes_that_are_not_utf8_are_an_error() {
-        let error = decode_with(SseLimits::default(), &[b"data: \xFF\n\n"]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Decode);
+    fn bytes_that_are_not_utf8_are_marked() {
+        assert_eq!(data(&[b"data: a\xFFb\n\n"]), ["a\u{FFFD}b"]);
     }
 
     proptest! {

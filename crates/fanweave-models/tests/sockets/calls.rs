@@ -307,7 +307,7 @@ async fn the_batch_api_is_called_with_the_version_of_the_dialect_and_the_key_of_
 
 #[tokio::test]
 async fn a_header_that_the_caller_sets_is_sent_once_and_wins() {
-    let server = Server::start(|_| answer(200, "", r#"{"content":[]}"#)).await;
+    let server = Server::start(|_| answer(200, "", r#"{"content":"a"}"#)).await;
     let model = ModelBuilder::new("anthropic/claude-sonnet-4-5")
         .base_url(format!("http://{}", server.address))
         .api_key_fn(|| async { Ok("sk-of-the-function".to_owned()) })

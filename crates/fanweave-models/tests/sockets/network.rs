@@ -357,12 +357,12 @@ async fn a_compressed_answer_is_rejected_unread() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_utf8_are_a_decode_error() {
+async fn bytes_that_are_not_utf8_outside_of_texts_are_a_decode_error() {
     let server = Server::start(|seen| {
         if seen.body["stream"] == true {
-            return vec![stream_head(), Act::Send(b"9\r\ndata: \xFF\n\n\r\n".to_vec()), Act::Hang];
+            return vec![stream_head(), Act::Send(b"e\r\ndata: {\"a\":\xFF\n\n\r\n".to_vec()), Act::Hang];
         }
-        let mut acts = answer(200, "", "{\"choices\":[{\"message\":{\"content\":\"??\"}}]}");
+        let mut acts = answer(200, "", "{\"choices\":[{\"message\":{\"content\":??}}]}");
         let Act::Send(bytes) = &mut acts[0] else { unreachable!() };
         let at = bytes.windows(2).position(|two| two == b"??").unwrap();
         bytes[at] = 0xFF;

@@ -24,7 +24,10 @@ impl HttpTransport for Recorded {
         if self.asked.fetch_add(1, Ordering::SeqCst) == 0 {
             return Err(Error::new(ErrorKind::Connection, "out of tape"));
         }
-        let pieces = ["data: {\"choices\":[{\"delta\":{\"content\":\"Hel", "lo\"}}]}\n\ndata: [DONE]\n\n"];
+        let pieces = [
+            "data: {\"choices\":[{\"delta\":{\"content\":\"Hel",
+            "lo\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
+        ];
         let frames = pieces.map(|piece| Ok::<_, std::io::Error>(Frame::data(Bytes::from(piece))));
         let body = Body::new(StreamBody::new(futures::stream::iter(frames)));
         Ok(Response::builder().header("content-type", "text/event-stream").body(body).unwrap())
@@ -55,6 +58,34 @@ async fn a_transport_that_never_answers_is_given_up() {
     let client = Client::builder().timeouts(timeouts).transport(Silent).build().unwrap();
     let error = model(client).retry(RetryPolicy::never()).build().unwrap().invoke("x").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finished_stream_that_is_never_closed_is_complete_after_ten_seconds() {
+    use futures::StreamExt;
+
+    struct Open(&'static str);
+    impl HttpTransport for Open {
+        async fn send(&self, _: Request<Bytes>) -> Result<Response<Body>> {
+            let chunk = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"Hi\"}}{}}}]}}\n\n", self.0);
+            let frames = futures::stream::iter([Ok::<_, std::io::Error>(Frame::data(Bytes::from(chunk)))]);
+            let body = Body::new(StreamBody::new(frames.chain(futures::stream::pending())));
+            Ok(Response::builder().header("content-type", "text/event-stream").body(body).unwrap())
+        }
+    }
+    for (finish, is_complete) in [(",\"finish_reason\":\"stop\"", true), ("", false)] {
+        let client = Client::builder().transport(Open(finish)).build().unwrap();
+        let model = chain(model(client).retry(RetryPolicy::never()).build().unwrap());
+        let start = tokio::time::Instant::now();
+        let result = model.stream("x").output().await;
+        let after = start.elapsed();
+        if is_complete {
+            assert_eq!(result.unwrap().text(), "Hi");
+            assert!(after >= Duration::from_secs(10) && after < Duration::from_secs(11), "{after:?}");
+        } else {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::Timeout);
+        }
+    }
 }
 
 #[tokio::test]

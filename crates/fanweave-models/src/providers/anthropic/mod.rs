@@ -15,6 +15,7 @@ use fanweave_core::{Error, Message, Result};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::failure::classify;
+use super::triage::Triage;
 use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
 
 /// Default API version: the one that the official SDKs send.
@@ -45,7 +46,7 @@ impl Protocol for Messages {
     }
 
     fn decoder(&self) -> Box<dyn StreamDecoder> {
-        Box::<read::Decoder>::default()
+        Box::new(Triage::new(read::VENDOR, read::Decoder::default()))
     }
 
     fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {

@@ -4,11 +4,11 @@ use fanweave_core::{Delta, FinishReason, Message, Part, Reply, Result, Role, Too
 use serde_json::{Value, json};
 
 use crate::protocol::{SseEvent, StreamDecoder};
-use crate::providers::failure::{self, ProviderError};
 use crate::providers::json::{count, list, parse, some_text, text, written};
+use crate::providers::{failure, finish};
 
 /// Name of the vendor, for its errors.
-const VENDOR: &str = "anthropic";
+pub(super) const VENDOR: &str = "anthropic";
 
 /// Decodes an answer that was not streamed.
 pub(super) fn message(body: &[u8]) -> Result<Message> {
@@ -33,7 +33,8 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
         ..Reply::default()
     };
     let parts = parts.into_iter().filter(|part| !matches!(part, Part::Text(text) if text.is_empty()));
-    Ok(Message { reply: Some(Box::new(reply)), ..Message::from_parts(Role::Assistant, parts.collect()) })
+    let message = Message::from_parts(Role::Assistant, parts.collect());
+    finish::checked(Message { reply: Some(Box::new(reply)), ..message })
 }
 
 fn part(block: &Value) -> Part {
@@ -111,10 +112,6 @@ pub(super) struct Decoder {
 
 impl StreamDecoder for Decoder {
     fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
-        // Not always JSON.
-        if event.name == "error" {
-            return Err(ProviderError::read(event.data).into_error(VENDOR));
-        }
         let json = parse(event.data.as_bytes(), "message event")?;
         if let Some(error) = failure::inside(&json, VENDOR) {
             return Err(error);

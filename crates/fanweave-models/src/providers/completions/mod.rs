@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::failure::classify;
 use super::openai::Quirks;
+use super::triage::Triage;
 use crate::once::Reader;
 use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
 
@@ -32,7 +33,8 @@ impl Protocol for Completions {
     }
 
     fn decoder(&self) -> Box<dyn StreamDecoder> {
-        Box::new(read::Decoder::new(self.quirks))
+        let decoder = read::Decoder::new(self.quirks);
+        Box::new(Triage::new(self.quirks.vendor, decoder).no_finish_reason(self.quirks.no_finish_reason))
     }
 
     fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {

@@ -4,9 +4,9 @@ use fanweave_core::{Delta, FinishReason, Message, Part, Reply, Result, Role, Usa
 use serde_json::Value;
 
 use crate::protocol::{SseEvent, StreamDecoder};
-use crate::providers::failure::{self, ProviderError};
 use crate::providers::json::{count, list, parse, some_text, text};
 use crate::providers::openai::Quirks;
+use crate::providers::{failure, finish};
 
 /// Decodes an answer to `prompts` prompts, in their order. The provider counts the tokens of all prompts
 /// together; they are reported on the first message.
@@ -37,7 +37,7 @@ pub(super) fn messages(body: &[u8], prompts: usize, vendor: &str) -> Result<Vec<
             };
             let text_part = some_text(&choice["text"]).map(Part::Text);
             let message = Message::from_parts(Role::Assistant, text_part.into_iter().collect());
-            Ok(Message { reply: Some(Box::new(reply)), ..message })
+            finish::checked(Message { reply: Some(Box::new(reply)), ..message })
         })
         .collect()
 }
@@ -64,26 +64,16 @@ fn usage(usage: &Value) -> Usage {
 pub(super) struct Decoder {
     quirks: Quirks,
     started: bool,
-    finished: bool,
-    done: bool,
 }
 
 impl Decoder {
     pub(super) fn new(quirks: Quirks) -> Self {
-        Self { quirks, started: false, finished: false, done: false }
+        Self { quirks, started: false }
     }
 }
 
 impl StreamDecoder for Decoder {
     fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
-        if event.data.trim() == "[DONE]" {
-            self.done = true;
-            return Ok(());
-        }
-        // Not always JSON.
-        if event.name == "error" {
-            return Err(ProviderError::read(event.data).into_error(self.quirks.vendor));
-        }
         let chunk = parse(event.data.as_bytes(), "completion")?;
         if let Some(error) = failure::inside(&chunk, self.quirks.vendor) {
             return Err(error);
@@ -99,7 +89,6 @@ impl StreamDecoder for Decoder {
                 deltas.push(Delta::text(text_part));
             }
             if let Some(reason) = finish_reason(&choice["finish_reason"]) {
-                self.finished = true;
                 deltas.push(Delta::Finished(reason));
             }
         }
@@ -109,11 +98,8 @@ impl StreamDecoder for Decoder {
         Ok(())
     }
 
+    /// The end marker is not an object.
     fn is_done(&self) -> bool {
-        self.done
-    }
-
-    fn is_complete(&self) -> bool {
-        self.done || (self.quirks.no_done && self.finished)
+        false
     }
 }

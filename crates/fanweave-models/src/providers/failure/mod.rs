@@ -76,10 +76,16 @@ pub(crate) fn inside(body: &Value, vendor: &str) -> Option<Error> {
     read::is_failure(body).then(|| ProviderError::of(body).into_error(vendor))
 }
 
+/// Returns true if a body that is part of no answer looks like a failure, under any of the field names in
+/// use.
+pub(crate) fn resembles(body: &Value) -> bool {
+    read::is_failure(body) || read::resembles_failure(body)
+}
+
 /// The error of a successful body without an answer: the failure in it, under any of the field names in use,
 /// or else `otherwise`. It is not retried if the body reports usage: the model ran and would be billed again.
 pub(crate) fn instead(body: &Value, vendor: &str, otherwise: &str) -> Error {
-    if read::is_failure(body) || read::resembles_failure(body) {
+    if resembles(body) {
         return ProviderError::of(body).into_error(vendor);
     }
     let error = Error::new(ErrorKind::Decode, otherwise);

@@ -21,6 +21,7 @@ use http::{HeaderMap, Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::failure::classify;
+use super::triage::Triage;
 use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
 
 /// Characters of a model name that are not percent-encoded.
@@ -49,7 +50,7 @@ impl Protocol for GenerateContent {
     }
 
     fn decoder(&self) -> Box<dyn StreamDecoder> {
-        Box::<read::Decoder>::default()
+        Box::new(Triage::new(read::VENDOR, read::Decoder::default()))
     }
 
     fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {

@@ -6,10 +6,11 @@ use serde_json::Value;
 use super::GENERATED;
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::failure::{self, ProviderError};
+use crate::providers::finish;
 use crate::providers::json::{count, is_empty, list, parse, some_text, text, written};
 
 /// Name of the vendor, for its errors.
-const VENDOR: &str = "gemini";
+pub(super) const VENDOR: &str = "gemini";
 
 /// Decodes an answer that was not streamed, as a stream of one chunk.
 pub(super) fn message(body: &[u8]) -> Result<Message> {
@@ -21,14 +22,13 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     }
     let mut fold = Fold::default();
     deltas.iter().for_each(|delta| fold.push(delta));
-    Ok(fold.into_message())
+    finish::checked(fold.into_message())
 }
 
 /// Decodes one stream.
 #[derive(Default)]
 pub(super) struct Decoder {
     started: bool,
-    finished: bool,
     asks: bool,
     /// The current part, and the number of parts so far.
     open: Option<Open>,
@@ -50,10 +50,6 @@ impl StreamDecoder for Decoder {
     /// The stream has no end marker: the usage follows the finish reason.
     fn is_done(&self) -> bool {
         false
-    }
-
-    fn is_complete(&self) -> bool {
-        self.finished
     }
 }
 
@@ -86,7 +82,6 @@ impl Decoder {
             deltas.push(Delta::Usage(usage(&response["usageMetadata"])));
         }
         if let Some(reason) = first.and_then(|candidate| some_text(&candidate["finishReason"])) {
-            self.finished = true;
             deltas.push(Delta::Finished(self.finish_reason(&reason)));
         }
         Ok(())

@@ -185,11 +185,12 @@ fn a_near_answer_is_read_all_the_same() {
             "a",
         ),
         (r#"{"candidates":[{"content":{},"finishReason":"MAX_TOKENS"}]}"#, ""),
-        (r#"{"candidates":[]}"#, ""),
     ] {
         assert_eq!(GenerateContent.response(body.as_bytes()).unwrap().text(), text, "{body}");
     }
-    assert_eq!(GenerateContent.response(b"{}").unwrap_err().kind(), ErrorKind::Decode);
+    for empty in [&b"{}"[..], br#"{"candidates":[]}"#, br#"{"candidates":[{"content":{}}]}"#] {
+        assert_eq!(GenerateContent.response(empty).unwrap_err().kind(), ErrorKind::Decode);
+    }
 }
 
 #[test]
@@ -208,7 +209,8 @@ fn every_finish_reason_is_mapped() {
         ("RECITATION", FinishReason::ContentFilter),
         ("MALFORMED_FUNCTION_CALL", FinishReason::Other("MALFORMED_FUNCTION_CALL".into())),
     ] {
-        let body = json!({ "candidates": [{ "finishReason": reason }] }).to_string();
+        let content = json!({ "parts": [{ "text": "a" }] });
+        let body = json!({ "candidates": [{ "content": content, "finishReason": reason }] }).to_string();
         let message = GenerateContent.response(body.as_bytes()).unwrap();
         assert_eq!(message.finish_reason(), Some(&finish));
     }
@@ -216,7 +218,7 @@ fn every_finish_reason_is_mapped() {
 
 #[test]
 fn a_stream_folds_to_its_message() {
-    let (message, _) = decode(&GenerateContent, &[STREAM_TOOLS.as_bytes()]).unwrap();
+    let message = decode(&GenerateContent, &[STREAM_TOOLS.as_bytes()]).unwrap();
     assert_eq!(message.parts[0], Part::Reasoning { text: "Two cities.".into(), signature: None });
     assert_eq!(message.parts[1], Part::Text("Let me look 😀".into()));
     let signed = Part::Reasoning { text: String::new(), signature: Some("CpcBAQ".into()) };

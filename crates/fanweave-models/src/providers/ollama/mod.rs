@@ -14,6 +14,7 @@ use fanweave_core::{Error, Message, Result};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::failure::classify;
+use super::triage::Triage;
 use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
 
 /// Prefix of generated ids, for tool calls without one. These ids are not sent.
@@ -42,7 +43,7 @@ impl Protocol for Chat {
     }
 
     fn decoder(&self) -> Box<dyn StreamDecoder> {
-        Box::<read::Decoder>::default()
+        Box::new(Triage::new(read::VENDOR, read::Decoder::default()))
     }
 
     fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {

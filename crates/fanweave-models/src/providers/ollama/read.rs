@@ -5,11 +5,11 @@ use serde_json::Value;
 
 use super::GENERATED;
 use crate::protocol::{SseEvent, StreamDecoder};
-use crate::providers::failure;
 use crate::providers::json::{count, list, parse, some_text, written};
+use crate::providers::{failure, finish};
 
 /// Name of the vendor, for its errors.
-const VENDOR: &str = "ollama";
+pub(super) const VENDOR: &str = "ollama";
 
 /// Decodes an answer that was not streamed, as a stream of one chunk.
 pub(super) fn message(body: &[u8]) -> Result<Message> {
@@ -21,7 +21,7 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     }
     let mut fold = Fold::default();
     deltas.iter().for_each(|delta| fold.push(delta));
-    Ok(fold.into_message())
+    finish::checked(fold.into_message())
 }
 
 /// Decodes one stream.

@@ -87,7 +87,7 @@ fn an_unsupported_tool_choice_is_rejected_and_none_omits_the_tools() {
 
 #[test]
 fn a_round_of_tools_goes_back_by_name() {
-    let (answer, _) = decode(&Chat, &[STREAM_TOOLS.as_bytes()]).unwrap();
+    let answer = decode(&Chat, &[STREAM_TOOLS.as_bytes()]).unwrap();
     let thought = Part::Reasoning { text: "hm".into(), signature: Some("of another".into()) };
     let messages = [
         answer,
@@ -130,7 +130,7 @@ fn a_plain_answer_and_a_streamed_one_say_the_same() {
     let plain = Chat.response(PLAIN.as_bytes()).unwrap();
     assert_eq!(plain.text(), "Hello there.");
     assert_eq!((plain.usage().input_tokens, plain.usage().output_tokens), (26, 282));
-    let (streamed, _) = decode(&Chat, &[STREAM.as_bytes()]).unwrap();
+    let streamed = decode(&Chat, &[STREAM.as_bytes()]).unwrap();
     assert_eq!(streamed.text(), "Hello thére 😀");
     for message in [plain, streamed] {
         assert_eq!(message.parts[0], Part::Reasoning { text: "A greeting.".into(), signature: None });
@@ -141,7 +141,7 @@ fn a_plain_answer_and_a_streamed_one_say_the_same() {
 
 #[test]
 fn parallel_tool_calls_are_all_returned_and_have_ids() {
-    let (message, _) = decode(&Chat, &[STREAM_TOOLS.as_bytes()]).unwrap();
+    let message = decode(&Chat, &[STREAM_TOOLS.as_bytes()]).unwrap();
     assert_eq!(
         calls(&message),
         [
@@ -160,11 +160,13 @@ fn a_near_answer_is_read_all_the_same() {
             r#"{"model":null,"message":{"content":"a","tool_calls":null,"new":1},"done":true,"done_reason":"new"}"#,
             "a",
         ),
-        (r#"{"message":null,"error":null}"#, ""),
+        (r#"{"message":null,"error":null,"done":true}"#, ""),
     ] {
         assert_eq!(Chat.response(body.as_bytes()).unwrap().text(), text, "{body}");
     }
-    assert_eq!(Chat.response(b"{}").unwrap_err().kind(), ErrorKind::Decode);
+    for empty in [&b"{}"[..], br#"{"message":null,"error":null}"#] {
+        assert_eq!(Chat.response(empty).unwrap_err().kind(), ErrorKind::Decode);
+    }
 }
 
 #[test]

@@ -12,8 +12,9 @@ use http::{HeaderMap, Method, StatusCode};
 
 use self::read::{Completion, Content, Said, Text, WireToolCall};
 use self::write::Request;
-use super::failure::{self, ProviderError, classify};
-use super::json;
+use super::failure::{self, classify};
+use super::triage::Triage;
+use super::{finish, json};
 use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder};
 
 /// Deviations of a vendor from OpenAI's own dialects. The default is common to compatible servers.
@@ -31,7 +32,7 @@ pub struct Quirks {
     pub(crate) max_completion_tokens: bool,
     pub(crate) random_seed: bool,
     pub(crate) no_stream_options: bool,
-    pub(crate) no_done: bool,
+    pub(crate) no_finish_reason: bool,
 }
 
 impl Quirks {
@@ -42,7 +43,7 @@ impl Quirks {
             max_completion_tokens: false,
             random_seed: false,
             no_stream_options: false,
-            no_done: false,
+            no_finish_reason: false,
         }
     }
 
@@ -62,9 +63,9 @@ impl Quirks {
         Self { no_stream_options: rejects, ..self }
     }
 
-    /// A stream with a finish reason is complete, because `[DONE]` may be missing. Default false.
-    pub const fn no_done(self, may_be_missing: bool) -> Self {
-        Self { no_done: may_be_missing, ..self }
+    /// The server never sends a finish reason: the end marker alone completes a stream. Default false.
+    pub const fn no_finish_reason(self, never_sends: bool) -> Self {
+        Self { no_finish_reason: never_sends, ..self }
     }
 }
 
@@ -89,7 +90,7 @@ impl Protocol for ChatCompletions {
         let mut space = String::new();
         let completion = Completion::parse(body, &mut space)?;
         let vendor = self.quirks.vendor;
-        if let Some(error) = completion.failure(body, vendor) {
+        if let Some(error) = completion.failure_instead(body, vendor) {
             return Err(error);
         }
         let mut reply = Reply {
@@ -118,12 +119,13 @@ impl Protocol for ChatCompletions {
         match failed {
             Some(error) if message.parts.is_empty() => Err(error),
             Some(error) => Err(error.with_partial(message)),
-            None => Ok(message),
+            None => finish::checked(message),
         }
     }
 
     fn decoder(&self) -> Box<dyn StreamDecoder> {
-        Box::new(Decoder { quirks: self.quirks, ..Decoder::default() })
+        let decoder = Decoder { quirks: self.quirks, ..Decoder::default() };
+        Box::new(Triage::new(self.quirks.vendor, decoder).no_finish_reason(self.quirks.no_finish_reason))
     }
 
     fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {
@@ -181,8 +183,6 @@ struct Decoder {
     quirks: Quirks,
     started: bool,
     refused: bool,
-    finished: bool,
-    done: bool,
     /// The tool calls so far. The position in the list is the part index of their deltas.
     calls: Vec<Started>,
 }
@@ -214,17 +214,9 @@ impl Started {
 
 impl StreamDecoder for Decoder {
     fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
-        if event.data.trim() == "[DONE]" {
-            self.done = true;
-            return Ok(());
-        }
-        // Some servers name the event `error` and omit the wrapping object; some send no JSON in it.
-        if event.name == "error" {
-            return Err(ProviderError::read(event.data).into_error(self.quirks.vendor));
-        }
         let mut space = String::new();
         let chunk = Completion::parse_chunk(event.data, &mut space)?;
-        if let Some(error) = chunk.failure(event.data.as_bytes(), self.quirks.vendor) {
+        if let Some(error) = chunk.failure(event.data, self.quirks.vendor) {
             return Err(error);
         }
         let names_itself = !chunk.id.is_empty() || !chunk.model.is_empty();
@@ -242,7 +234,6 @@ impl StreamDecoder for Decoder {
                 return Err(error);
             }
             if let Some(reason) = finish_reason(&choice.finish_reason) {
-                self.finished = true;
                 let reason = if self.refused { FinishReason::Refusal } else { reason };
                 deltas.push(Delta::Finished(reason));
             }
@@ -253,12 +244,9 @@ impl StreamDecoder for Decoder {
         Ok(())
     }
 
+    /// The end marker is not an object.
     fn is_done(&self) -> bool {
-        self.done
-    }
-
-    fn is_complete(&self) -> bool {
-        self.done || (self.quirks.no_done && self.finished)
+        false
     }
 }
 

@@ -59,8 +59,14 @@ impl<'a> Completion<'a> {
         serde_json::from_str(space).map_err(|_| json::invalid(error, WHAT))
     }
 
+    /// The failure in a chunk. `json` is the source of this value.
+    pub(super) fn failure(&self, json: &str, vendor: &str) -> Option<Error> {
+        let says_so = self.error.is_some() || self.base_resp.is_some() || self.object.as_str() == "error";
+        if !says_so { None } else { failure::inside(&json::read(json.as_bytes()).ok()?, vendor) }
+    }
+
     /// The failure sent instead of an answer. `json` is the source of this value.
-    pub(super) fn failure(&self, json: &[u8], vendor: &str) -> Option<Error> {
+    pub(super) fn failure_instead(&self, json: &[u8], vendor: &str) -> Option<Error> {
         let says_so = self.error.is_some() || self.base_resp.is_some() || self.object.as_str() == "error";
         // Gemini's compatible endpoint wraps failures into a list.
         let is_nothing = json.starts_with(b"[")

@@ -8,6 +8,7 @@ use fanweave_core::{
 use serde_json::{Map, Value, json};
 
 use super::*;
+use crate::protocol::StreamEnd;
 
 const PLAIN: &str = include_str!("fixtures/plain.json");
 const TOOLS: &str = include_str!("fixtures/parallel_tools.json");
@@ -54,7 +55,8 @@ fn decode(protocol: &ChatCompletions, stream: &str) -> Result<(Message, bool)> {
     }
     let mut fold = Fold::default();
     deltas.iter().for_each(|delta| fold.push(delta));
-    Ok((fold.into_message(), decoder.is_complete()))
+    let how = if decoder.is_done() { StreamEnd::Marker } else { StreamEnd::Closed };
+    Ok((fold.into_message(), decoder.end(how).is_ok()))
 }
 
 fn arguments(message: &Message) -> Vec<(&str, &str, &str)> {
@@ -253,8 +255,8 @@ mod answers {
                 r#"{"choices":[{"message":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}],"usage":{"prompt_tokens":1.0,"completion_tokens":null,"prompt_tokens_details":null}}"#,
                 "ab",
             ),
-            (r#"{"choices":[{"message":{"content":null}}],"usage":{}}"#, ""),
-            (r#"{"choices":[{"message":null}]}"#, ""),
+            (r#"{"choices":[{"message":{"content":null},"finish_reason":"stop"}],"usage":{}}"#, ""),
+            (r#"{"choices":[{"message":null,"finish_reason":"length"}]}"#, ""),
             (r#"{"choices":[{"message":{"content":5}}]}"#, "5"),
             (r#"{"choices":[{"message":{"content":"a"}}],"usage":"unknown"}"#, "a"),
             (r#"{"choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens_details":"none"}}"#, "a"),
@@ -265,6 +267,13 @@ mod answers {
         ] {
             let message = openai().response(body.as_bytes()).unwrap_or_else(|e| panic!("{e}: {body}"));
             assert_eq!(message.text(), text, "{body}");
+        }
+        for (empty, is_retryable) in [
+            (r#"{"choices":[{"message":{"content":null}}],"usage":{}}"#, true),
+            (r#"{"choices":[{"message":{"content":""}}],"usage":{"completion_tokens":3}}"#, false),
+        ] {
+            let error = openai().response(empty.as_bytes()).unwrap_err();
+            assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Decode, is_retryable));
         }
     }
 
@@ -385,14 +394,12 @@ mod streams {
     }
 
     #[test]
-    fn a_stream_without_done_is_whole_only_where_the_vendor_never_sends_it() {
-        let cut = STREAM.replace("data: [DONE]", "");
-        assert!(!decode(&openai(), &cut).unwrap().1);
-        let lax = ChatCompletions { quirks: Quirks { no_done: true, ..Quirks::default() } };
-        assert!(decode(&lax, &cut).unwrap().1);
-        let before_reason =
-            cut.split("\"finish_reason\":\"stop\"").next().unwrap().rsplit_once("data: ").unwrap().0;
-        assert!(!decode(&lax, before_reason).unwrap().1);
+    fn a_stream_without_its_finish_reason_is_whole_only_where_the_vendor_never_sends_it() {
+        let without_reason = STREAM.replace("\"finish_reason\":\"stop\"", "\"finish_reason\":null");
+        assert!(!decode(&openai(), &without_reason).unwrap().1);
+        let lax = ChatCompletions { quirks: Quirks { no_finish_reason: true, ..Quirks::default() } };
+        assert!(decode(&lax, &without_reason).unwrap().1);
+        assert!(!decode(&lax, &without_reason.replace("data: [DONE]", "")).unwrap().1);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use fanweave_core::{Error, Message, Result};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::failure::classify;
+use super::triage::Triage;
 use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
 
 /// The dialect.
@@ -38,7 +39,7 @@ impl Protocol for Responses {
     }
 
     fn decoder(&self) -> Box<dyn StreamDecoder> {
-        Box::<read::Decoder>::default()
+        Box::new(Triage::new(read::VENDOR, read::Decoder::default()))
     }
 
     fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {

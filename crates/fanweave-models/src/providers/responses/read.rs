@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::failure::{self, ProviderError};
+use crate::providers::finish;
 use crate::providers::json::{count, list, parse, some_text, text, written};
 
 /// Name of the vendor, for its errors.
-const VENDOR: &str = "openai";
+pub(super) const VENDOR: &str = "openai";
 
 /// Decodes an answer that was not streamed.
 pub(super) fn message(body: &[u8]) -> Result<Message> {
@@ -31,7 +32,8 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
         usage: usage(&response["usage"]),
         ..Reply::default()
     };
-    Ok(Message { reply: Some(Box::new(reply)), ..Message::from_parts(Role::Assistant, parts) })
+    let message = Message::from_parts(Role::Assistant, parts);
+    finish::checked(Message { reply: Some(Box::new(reply)), ..message })
 }
 
 fn is_refusal(content: &Value) -> bool {
@@ -122,13 +124,6 @@ pub(super) struct Decoder {
 
 impl StreamDecoder for Decoder {
     fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
-        if event.data.trim() == "[DONE]" {
-            return Ok(());
-        }
-        // Not always JSON.
-        if event.name == "error" {
-            return Err(ProviderError::read(event.data).into_error(VENDOR));
-        }
         let json = parse(event.data.as_bytes(), "response event")?;
         if let Some(error) = failure::inside(&json, VENDOR) {
             return Err(error);
@@ -173,7 +168,7 @@ impl StreamDecoder for Decoder {
                 deltas.push(Delta::Reasoning { part: item as u32, text, signature: None });
             }
             "response.output_item.done" => self.end(item, &json["item"], deltas),
-            "response.completed" | "response.incomplete" => {
+            "response.completed" | "response.incomplete" | "response.done" => {
                 let response = &json["response"];
                 if response["usage"].is_object() {
                     deltas.push(Delta::Usage(usage(&response["usage"])));

@@ -199,7 +199,7 @@ fn every_end_is_told() {
 
 #[test]
 fn a_stream_folds_to_its_message() {
-    let (message, _) = decode(&Responses, &[STREAM.as_bytes()]).unwrap();
+    let message = decode(&Responses, &[STREAM.as_bytes()]).unwrap();
     assert_eq!((message.text().as_str(), message.parts.len()), ("Hi there 😀", 1));
     assert_eq!(message.finish_reason(), Some(&FinishReason::Stop));
     assert_eq!((message.usage().input_tokens, message.usage().output_tokens), (37, 11));
@@ -207,7 +207,7 @@ fn a_stream_folds_to_its_message() {
 
 #[test]
 fn interleaved_tools_and_reasoning_come_out_whole() {
-    let (message, _) = decode(&Responses, &[STREAM_TOOLS.as_bytes()]).unwrap();
+    let message = decode(&Responses, &[STREAM_TOOLS.as_bytes()]).unwrap();
     let plain = Part::Reasoning {
         text: "Two cities.\n\nTwo calls.".into(),
         signature: Some(r#"{"id":"rs_01","encrypted_content":"gAAAAABo"}"#.into()),
@@ -228,8 +228,7 @@ fn items_that_only_come_whole_are_not_lost() {
         "data: {\"type\":\"response.output_item.done\",\"output_index\":2,\"item\":{\"type\":\"image_generation_call\",\"result\":\"AA\"}}\n\n",
         "data: {\"type\":\"response.completed\",\"response\":{}}\n\n",
     );
-    let (message, complete) = decode(&Responses, &[stream.as_bytes()]).unwrap();
-    assert!(complete);
+    let message = decode(&Responses, &[stream.as_bytes()]).unwrap();
     assert_eq!((message.text().as_str(), calls(&message)), ("a", vec![("c", "weather", "{}")]));
     assert!(matches!(&message.parts[2], Part::Other(item) if item["result"] == "AA"));
     assert_eq!(message.finish_reason(), Some(&FinishReason::ToolCalls));
@@ -241,7 +240,8 @@ fn an_index_of_maximum_size_does_not_overflow() {
     let data = format!(
         "data: {{\"type\":\"response.output_text.delta\",\"output_index\":{index},\"delta\":\"a\"}}\n\n"
     );
-    assert_eq!(decode(&Responses, &[data.as_bytes()]).unwrap().0.text(), "a");
+    let error = decode(&Responses, &[data.as_bytes()]).unwrap_err();
+    assert_eq!(error.partial().map(Message::text).as_deref(), Some("a"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Answers as real servers send them, in every dialect: odd ones must be read like their plain originals, and
 //! nothing that failed may be read as an answer.
 
+mod events;
 mod json;
 mod streams;
 
@@ -56,11 +57,9 @@ fn expected(original: &Original) -> Seen {
     }
 }
 
-/// Reads a stream that must be complete.
+/// Reads a stream.
 fn streamed(dialect: &str, stream: &str) -> Result<Seen> {
-    let (message, complete) = decode(&*protocol(dialect), &[stream.as_bytes()])?;
-    assert!(complete, "{dialect}: {stream}");
-    Ok(seen(&message))
+    decode(&*protocol(dialect), &[stream.as_bytes()]).map(|message| seen(&message))
 }
 
 #[test]

@@ -1,0 +1,117 @@
+//! Finish reasons: those of all vendors that mean a failure, and the check of whole answers.
+
+use fanweave_core::{Error, ErrorKind, FinishReason, Message, Part, Result};
+use serde::de::IgnoredAny;
+
+/// The failure that a finish reason stands for. `has_content` is true if the answer has text or tool calls.
+pub(super) fn failure(reason: &FinishReason, has_content: bool) -> Option<Error> {
+    let FinishReason::Other(reason) = reason else { return None };
+    let fails = |kind, how: &str| Some(Error::new(kind, format!("{how} (finish reason {reason})")));
+    match &*reason.to_ascii_lowercase() {
+        "error" | "failed" | "failure" | "server_error" | "internal_error" | "engine_error"
+        | "upstream_error" | "abort" | "aborted" | "cancelled" | "canceled" => {
+            fails(ErrorKind::Server, "the provider failed while it answered")
+        }
+        "timeout" | "network_error" => fails(ErrorKind::Timeout, "the provider timed out while it answered"),
+        "insufficient_system_resource" => fails(ErrorKind::Overloaded, "the provider is overloaded"),
+        _ if has_content => None,
+        "malformed_function_call"
+        | "unexpected_tool_call"
+        | "too_many_tool_calls"
+        | "tool_use_failed"
+        | "malformed_response"
+        | "no_image"
+        | "other" => fails(ErrorKind::Decode, "the model gave no usable answer"),
+        "missing_thought_signature" => fails(ErrorKind::Decode, "the provider rejected the conversation")
+            .map(|error| error.with_retryable(false)),
+        _ => None,
+    }
+}
+
+/// Checks an answer that was not streamed.
+///
+/// # Errors
+/// The failure that its finish reason stands for, with the answer as partial, and [`ErrorKind::Decode`] for
+/// an empty answer without a finish reason, or with truncated arguments of a tool call.
+pub(super) fn checked(message: Message) -> Result<Message> {
+    let has_content = message.parts.iter().any(|part| !matches!(part, Part::Reasoning { .. }));
+    let reply = message.reply.as_deref();
+    match reply.and_then(|reply| reply.finish_reason.as_ref()) {
+        Some(reason) => {
+            if let Some(error) = failure(reason, has_content) {
+                return Err(if message.parts.is_empty() { error } else { error.with_partial(message) });
+            }
+        }
+        None if !has_content => {
+            let is_billed = message.usage().output_tokens > 0;
+            let error = Error::new(ErrorKind::Decode, "the answer is empty and has no finish reason");
+            return Err(if is_billed { error.with_retryable(false) } else { error });
+        }
+        None => {}
+    }
+    match broken_call(&message) {
+        Some(what) => Err(Error::new(ErrorKind::Decode, what).with_partial(message)),
+        None => Ok(message),
+    }
+}
+
+/// Describes a tool call whose arguments were truncated, or consist of several values. `None` if there is no
+/// such call, or if the answer was cut by a limit or filter.
+///
+/// Other invalid JSON was written by the model, and is reported to it by the tool.
+pub(crate) fn broken_call(message: &Message) -> Option<String> {
+    let mut calls = message.tool_calls().peekable();
+    calls.peek()?;
+    let reason = message.reply.as_deref().and_then(|reply| reply.finish_reason.as_ref());
+    if matches!(reason, Some(FinishReason::Length | FinishReason::ContentFilter)) {
+        return None;
+    }
+    calls.find_map(|call| {
+        let error = serde_json::from_str::<IgnoredAny>(&call.arguments).err()?;
+        let how = match () {
+            () if call.arguments.trim().is_empty() => return None,
+            () if error.is_eof() => "were truncated",
+            () if error.to_string().starts_with("trailing characters") => "are more than one value",
+            () => return None,
+        };
+        Some(format!("the arguments of the tool call {} {how}", call.name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use fanweave_core::{Reply, Role, ToolCall};
+
+    use super::*;
+
+    fn with_call(arguments: &str, reason: FinishReason) -> Message {
+        let call = ToolCall { id: "1".into(), name: "f".into(), arguments: arguments.into() };
+        let reply = Reply { finish_reason: Some(reason), ..Reply::default() };
+        let message = Message::from_parts(Role::Assistant, vec![Part::ToolCall(call)]);
+        Message { reply: Some(Box::new(reply)), ..message }
+    }
+
+    #[test]
+    fn truncated_arguments_are_not_an_answer_and_those_of_the_model_are() {
+        for complete in ["", " ", "{}", "{\"a\":1}", "{oops", "{\"a\":1,}", "null"] {
+            assert_eq!(broken_call(&with_call(complete, FinishReason::ToolCalls)), None, "{complete}");
+        }
+        for broken in ["{", "{\"a\":", "{\"a\":\"x", "{}{}", "{\"a\":1}{\"a\":1}"] {
+            assert!(broken_call(&with_call(broken, FinishReason::ToolCalls)).is_some(), "{broken}");
+            assert_eq!(broken_call(&with_call(broken, FinishReason::Length)), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn reasons_that_mean_a_failure_are_errors() {
+        let other = |reason: &str| FinishReason::Other(reason.to_owned());
+        let kind = |reason: &str, content| failure(&other(reason), content).map(|error| error.kind());
+        assert_eq!(kind("ERROR", true), Some(ErrorKind::Server));
+        assert_eq!(kind("insufficient_system_resource", true), Some(ErrorKind::Overloaded));
+        assert_eq!(kind("MALFORMED_FUNCTION_CALL", false), Some(ErrorKind::Decode));
+        assert_eq!(kind("MALFORMED_FUNCTION_CALL", true), None);
+        assert_eq!(kind("pause_turn", false), None);
+        assert!(!failure(&other("MISSING_THOUGHT_SIGNATURE"), false).unwrap().is_retryable());
+        assert!(failure(&FinishReason::Stop, false).is_none());
+    }
+}

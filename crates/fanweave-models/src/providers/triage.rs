@@ -1,0 +1,217 @@
+//! Events of a stream before any dialect: keep-alives, end markers and failures of any server.
+//!
+//! A dialect whose events are JSON objects wraps its decoder in [`Triage`], which passes on the objects only.
+//!
+//! | event | meaning |
+//! |---|---|
+//! | name contains `error`, or is `failed` | failure, whatever the data |
+//! | a JSON object | passed to the dialect |
+//! | a JSON list | its failure, or its objects one by one |
+//! | `[DONE]` in any spelling, an end marker of another dialect | end marker |
+//! | empty, `null`, a number | keep-alive |
+//! | any other text | keep-alive; the failure if no answer comes |
+
+use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Result, Usage};
+use memchr::memmem;
+use serde_json::Value;
+
+use super::failure::{self, ProviderError};
+use super::{finish, json};
+use crate::protocol::{SseEvent, StreamDecoder, StreamEnd};
+
+/// Maximum bytes kept of an event that may turn out to be a failure.
+const MAX_WORDS_BYTES: usize = 2 << 10;
+
+/// The decoder of a dialect whose events are JSON objects.
+pub(super) struct Triage<D> {
+    decoder: D,
+    /// Name of the vendor, for its errors.
+    vendor: &'static str,
+    /// Set if the end marker alone completes an answer.
+    no_finish_reason: bool,
+    is_marked: bool,
+    has_content: bool,
+    finished: Option<FinishReason>,
+    usage: Usage,
+    /// The first event that is part of no answer and resembles a failure, or the first text.
+    words: Option<String>,
+}
+
+impl<D: StreamDecoder> Triage<D> {
+    pub(super) fn new(vendor: &'static str, decoder: D) -> Self {
+        Self {
+            decoder,
+            vendor,
+            no_finish_reason: false,
+            is_marked: false,
+            has_content: false,
+            finished: None,
+            usage: Usage::default(),
+            words: None,
+        }
+    }
+
+    /// Accepts an end marker without a finish reason.
+    pub(super) fn no_finish_reason(self, no_finish_reason: bool) -> Self {
+        Self { no_finish_reason, ..self }
+    }
+
+    /// Passes an object to the dialect.
+    fn object(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
+        let before = deltas.len();
+        self.decoder.event(event, deltas)?;
+        if deltas.len() == before {
+            self.without_deltas(event);
+        }
+        deltas[before..].iter_mut().for_each(|delta| self.add(delta));
+        Ok(())
+    }
+
+    fn add(&mut self, delta: &mut Delta) {
+        match delta {
+            Delta::Text { text, .. } => self.has_content |= !text.is_empty(),
+            Delta::ToolCall { .. } | Delta::Other { .. } => self.has_content = true,
+            Delta::Finished(reason) => self.finished = Some(reason.clone()),
+            Delta::Usage(usage) => {
+                // Servers repeat the usage with zeros, or without some of its fields.
+                self.usage = largest(self.usage, *usage);
+                *usage = self.usage;
+            }
+            _ => {}
+        }
+    }
+
+    /// Handles an object that added nothing to the answer: an end marker of another dialect, a keep-alive, or
+    /// a failure without the fields of one.
+    fn without_deltas(&mut self, event: &SseEvent<'_>) {
+        if event.data.len() > MAX_WORDS_BYTES || self.is_done() {
+            return;
+        }
+        if self.finished.is_some() {
+            self.is_marked = is_foreign_marker(event);
+        } else if self.words.is_none()
+            && ["\"message\"", "\"detail\"", "\"msg\"", "error", "\"success\""]
+                .iter()
+                .any(|name| memmem::find(event.data.as_bytes(), name.as_bytes()).is_some())
+            && json::read(event.data.as_bytes()).is_ok_and(|json| failure::resembles(&json))
+        {
+            self.words = Some(event.data.to_owned());
+        }
+    }
+
+    /// Handles data that is not an object. `data` is trimmed.
+    #[cold]
+    fn odd(&mut self, name: &str, data: &str, deltas: &mut Vec<Delta>) -> Result<()> {
+        let unquoted = data.trim_matches('"').trim();
+        if ["[done]", "done"].iter().any(|marker| unquoted.eq_ignore_ascii_case(marker)) {
+            self.is_marked = true;
+            return Ok(());
+        }
+        if let Some(data) = data.strip_prefix("data:") {
+            return self.event(&SseEvent { name, data }, deltas);
+        }
+        match json::read(data.as_bytes()) {
+            Ok(list @ Value::Array(_)) if failure::resembles(&list) => {
+                Err(ProviderError::of(&list).into_error(self.vendor))
+            }
+            Ok(Value::Array(list)) if list.iter().any(Value::is_string) => {
+                self.remember(data);
+                Ok(())
+            }
+            Ok(Value::Array(list)) => list
+                .iter()
+                .filter(|element| element.is_object())
+                .try_for_each(|object| self.object(&SseEvent { name, data: &object.to_string() }, deltas)),
+            Ok(Value::String(text)) => {
+                self.remember(&text);
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            Err(_) => {
+                self.remember(data);
+                Ok(())
+            }
+        }
+    }
+
+    fn remember(&mut self, text: &str) {
+        if self.words.is_none() && !text.is_empty() {
+            self.words = Some(fanweave_core::excerpt(text, MAX_WORDS_BYTES));
+        }
+    }
+
+    /// The error of a stream that ended without a finish reason.
+    fn incomplete(&self, how: StreamEnd) -> Error {
+        let how = match how {
+            StreamEnd::Marker => "the stream ended without a finish reason",
+            StreamEnd::Closed => "the stream ended before its end marker",
+        };
+        let Some(words) = &self.words else { return Error::new(ErrorKind::StreamIncomplete, how) };
+        let is_json = words.starts_with('{');
+        if self.has_content && !is_json {
+            return Error::new(ErrorKind::StreamIncomplete, how);
+        }
+        let error = ProviderError::read(words).into_error(self.vendor);
+        if is_json || error.kind() != ErrorKind::Server {
+            return error;
+        }
+        let message = format!("the stream ended without an answer: {}", error.message());
+        Error::new(ErrorKind::StreamIncomplete, message)
+    }
+}
+
+impl<D: StreamDecoder> StreamDecoder for Triage<D> {
+    fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
+        let data = event.data.trim_ascii();
+        // Some servers name the event and send the error without an object around it, or as text.
+        if is_failure_name(event.name) {
+            return Err(ProviderError::read(data).into_error(self.vendor));
+        }
+        match data.as_bytes().first() {
+            Some(b'{') => self.object(&SseEvent { name: event.name, data }, deltas),
+            None => Ok(()),
+            Some(_) => self.odd(event.name, data, deltas),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_marked || self.decoder.is_done()
+    }
+
+    fn end(&mut self, how: StreamEnd) -> Result<()> {
+        match &self.finished {
+            Some(reason) => finish::failure(reason, self.has_content).map_or(Ok(()), Err),
+            None if self.no_finish_reason && how == StreamEnd::Marker && self.has_content => Ok(()),
+            None => Err(self.incomplete(how)),
+        }
+    }
+}
+
+/// The larger value of each count.
+fn largest(one: Usage, other: Usage) -> Usage {
+    Usage {
+        input_tokens: one.input_tokens.max(other.input_tokens),
+        output_tokens: one.output_tokens.max(other.output_tokens),
+        cached_tokens: one.cached_tokens.max(other.cached_tokens),
+        reasoning_tokens: one.reasoning_tokens.max(other.reasoning_tokens),
+    }
+}
+
+fn is_failure_name(name: &str) -> bool {
+    let contains =
+        |word: &[u8]| name.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+    !name.is_empty()
+        && (contains(b"error")
+            || contains(b"exception")
+            || ["fail", "failed", "failure", "fatal"].iter().any(|word| name.eq_ignore_ascii_case(word)))
+}
+
+/// Returns true for an end marker of a dialect whose marker is an object.
+fn is_foreign_marker(event: &SseEvent<'_>) -> bool {
+    const MAX_BYTES: usize = 64;
+    if event.name == "message_stop" {
+        return true;
+    }
+    let squeezed = || event.data.split_ascii_whitespace().collect::<String>();
+    event.data.len() <= MAX_BYTES && matches!(&*squeezed(), r#"{"type":"message_stop"}"# | r#"{"done":true}"#)
+}

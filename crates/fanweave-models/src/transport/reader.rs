@@ -1,0 +1,161 @@
+//! Reading of a streamed answer without I/O: bytes in, deltas and a message out.
+
+use fanweave_core::{Delta, Error, ErrorKind, Fold, Message, Result};
+use memchr::memmem;
+
+use super::frames::Frames;
+use super::sse::SseLimits;
+use crate::protocol::{Protocol, StreamDecoder, StreamEnd};
+use crate::providers::finish::broken_call;
+
+/// Maximum bytes kept after the last event, for an error that a server appends as bare JSON.
+const MAX_TAIL_BYTES: usize = 64 << 10;
+
+/// Reader of one streamed answer.
+pub(crate) struct AnswerReader<'a> {
+    protocol: &'a dyn Protocol,
+    decoder: Box<dyn StreamDecoder>,
+    frames: Frames,
+    /// Bytes after the last event that are not part of an event: some servers end a stream with a bare JSON
+    /// error.
+    tail: Vec<u8>,
+    fold: Fold,
+    /// Deltas that have not been taken.
+    waiting: Vec<Delta>,
+    has_content: bool,
+    is_finished: bool,
+}
+
+impl<'a> AnswerReader<'a> {
+    pub(crate) fn new(protocol: &'a dyn Protocol, limits: SseLimits) -> Self {
+        Self {
+            protocol,
+            decoder: protocol.decoder(),
+            frames: Frames::new(protocol.framing(), limits),
+            tail: Vec::new(),
+            fold: Fold::default(),
+            waiting: Vec::new(),
+            has_content: false,
+            is_finished: false,
+        }
+    }
+
+    /// Reads the next bytes. `unreadable` adds details to the error of an event, whose data it gets.
+    ///
+    /// # Errors
+    /// The first error of an event. Pass it to [`failed`](Self::failed), unless the end marker
+    /// [was read](Self::is_done).
+    pub(crate) fn feed(&mut self, chunk: &[u8], unreadable: impl Fn(Error, &str) -> Error) -> Result<()> {
+        let events = self.events(chunk, unreadable)?;
+        if events > 0 {
+            self.tail.clear();
+        }
+        let rest = if self.tail.is_empty() { bare(chunk) } else { chunk };
+        self.tail.extend_from_slice(&rest[..rest.len().min(MAX_TAIL_BYTES - self.tail.len())]);
+        Ok(())
+    }
+
+    /// Returns the number of events in `chunk`.
+    fn events(&mut self, chunk: &[u8], unreadable: impl Fn(Error, &str) -> Error) -> Result<usize> {
+        let Self { decoder, frames, waiting, .. } = self;
+        let (before, mut events) = (waiting.len(), 0);
+        let read = frames.feed(chunk, |event| {
+            events += 1;
+            // Anything after the end marker is not part of the response.
+            if decoder.is_done() {
+                return Ok(());
+            }
+            decoder.event(&event, waiting).map_err(|error| unreadable(error, event.data))
+        });
+        for delta in &self.waiting[before..] {
+            use Delta::*;
+            self.has_content |=
+                matches!(delta, Text { .. } | Reasoning { .. } | ToolCall { .. } | Other { .. });
+            self.is_finished |= matches!(delta, Finished(_));
+            self.fold.push(delta);
+        }
+        read.map(|()| events)
+    }
+
+    /// Deltas read since the last call.
+    pub(crate) fn take_deltas(&mut self) -> impl Iterator<Item = Delta> {
+        self.waiting.drain(..)
+    }
+
+    /// Returns true once content has arrived.
+    pub(crate) fn has_content(&self) -> bool {
+        self.has_content
+    }
+
+    /// Returns true once the answer has a finish reason.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.is_finished
+    }
+
+    /// Returns true after the end marker: the rest of the stream is not read.
+    pub(crate) fn is_done(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    /// Reads the last event of a stream that was closed, if its final blank line or line break is missing. A
+    /// truncated event is not valid JSON.
+    ///
+    /// # Errors
+    /// The failure that the server reports in it.
+    pub(crate) fn close(&mut self, unreadable: impl Fn(Error, &str) -> Error) -> Result<()> {
+        match self.events(b"\n\n", unreadable) {
+            Err(failure) if failure.kind() != ErrorKind::Decode => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    /// The complete answer, once the stream has ended.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StreamIncomplete`], or the failure reported by the server, with the answer so far.
+    pub(crate) fn end(mut self, unreadable: impl Fn(Error, &str) -> Error) -> Result<Message> {
+        let how = if self.is_done() { StreamEnd::Marker } else { StreamEnd::Closed };
+        if let Err(error) = self.decoder.end(how) {
+            let error = self.failure_in_tail(unreadable).unwrap_or(error);
+            return Err(self.with_partial(error));
+        }
+        let message = self.fold.into_message();
+        match broken_call(&message) {
+            Some(what) => Err(Error::new(ErrorKind::StreamIncomplete, what).with_partial(message)),
+            None => Ok(message),
+        }
+    }
+
+    /// Adds the answer so far to the error that ended the stream.
+    pub(crate) fn failed(self, error: Error) -> Error {
+        // A garbled event ends the stream like a lost connection.
+        let is_garbled = self.has_content && error.kind() == ErrorKind::Decode && error.is_retryable();
+        let error = if is_garbled { Error::new(ErrorKind::StreamIncomplete, error.message()) } else { error };
+        self.with_partial(error)
+    }
+
+    fn with_partial(self, error: Error) -> Error {
+        match self.fold.into_message() {
+            nothing if nothing.parts.is_empty() => error,
+            partial => error.with_partial(partial),
+        }
+    }
+
+    fn failure_in_tail(&self, unreadable: impl Fn(Error, &str) -> Error) -> Option<Error> {
+        let json = self.tail.trim_ascii();
+        if json.is_empty() {
+            return None;
+        }
+        let error = self.protocol.response(json).err().filter(|error| error.kind() != ErrorKind::Decode)?;
+        Some(unreadable(error, &String::from_utf8_lossy(json)))
+    }
+}
+
+/// Returns the lines of `chunk` from the first that starts like JSON. No event starts that way.
+fn bare(chunk: &[u8]) -> &[u8] {
+    if let [b'{' | b'[', ..] = chunk {
+        return chunk;
+    }
+    let starts = [&b"\n{"[..], b"\n["].map(|start| memmem::find(chunk, start));
+    starts.into_iter().flatten().min().map_or(&[], |at| &chunk[at + 1..])
+}
