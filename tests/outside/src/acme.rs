@@ -7,7 +7,10 @@ use std::time::Duration;
 use fanweave::models::protocol::{
     Call, Framing, HeaderMap, HttpRequest, Protocol, SseEvent, StatusCode, StreamDecoder, classify,
 };
-use fanweave::{Delta, Error, ErrorKind, Message, Result, Usage, messages::{FinishReason, Reply}};
+use fanweave::{
+    Delta, Error, ErrorKind, Message, Result, Usage,
+    messages::{FinishReason, Reply},
+};
 use serde_json::{Value, json};
 
 /// The dialect.

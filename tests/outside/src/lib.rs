@@ -4,3 +4,4 @@
 pub mod acme;
 pub mod majority;
 pub mod server;
+pub mod table;
