@@ -149,7 +149,7 @@ async fn a_tool_is_called_and_its_result_goes_back(model: &Model) -> Result<()> 
         assert!(calls > 0 && results.parts.len() == calls && last.role == Role::Assistant, "{said:?}");
         for result in &results.parts {
             let Part::ToolResult(result) = result else { panic!("{said:?}") };
-            assert!(!result.is_error && ["grizzly", "polar bear"].contains(&&*result.content), "{said:?}");
+            assert!(!result.is_error && ["grizzly", "polar bear"].contains(&&*result.text()), "{said:?}");
         }
     }
     Ok(())

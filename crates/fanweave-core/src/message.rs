@@ -1,9 +1,13 @@
 //! Messages to and from a model, independent of any provider's format.
 
 mod build;
+mod forms;
+mod result;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use result::ToolResult;
 
 /// The author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -105,7 +109,7 @@ impl Message {
 }
 
 /// One part of a message.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Part {
@@ -143,7 +147,7 @@ impl Part {
 }
 
 /// An image, audio or a document, by URL or inline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Media {
     /// A URL that the provider fetches, or a `data:` URL.
@@ -178,17 +182,6 @@ impl ToolCall {
         let arguments = if self.arguments.trim().is_empty() { "{}" } else { &self.arguments };
         serde_json::from_str(arguments)
     }
-}
-
-/// The result of a tool call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolResult {
-    /// The id of the [`ToolCall`] that this is the result of.
-    pub id: String,
-    /// The content that the model reads.
-    pub content: String,
-    /// Set if the tool failed.
-    pub is_error: bool,
 }
 
 /// Metadata of an answer, as the provider reports it.

@@ -206,11 +206,11 @@ fn messages(message: &Message) -> Vec<ChatMessage<'_>> {
         _ => answer::Role::User,
     };
     let results = message.parts.iter().filter_map(|part| match part {
-        Part::ToolResult(result) => Some(result.content.as_str()),
+        Part::ToolResult(result) => Some(result.text()),
         _ => None,
     });
     let mut messages: Vec<_> =
-        results.map(|result| ChatMessage { role: answer::Role::Tool, text: Cow::Borrowed(result) }).collect();
+        results.map(|result| ChatMessage { role: answer::Role::Tool, text: result }).collect();
     let text = match message.parts.as_slice() {
         [Part::Text(text)] => Cow::Borrowed(text.as_str()),
         _ => Cow::Owned(message.text()),

@@ -178,8 +178,8 @@ impl WireMessage {
         let content = content(self.content)?;
         if role == Role::Tool {
             let id = self.tool_call_id.ok_or("a tool message needs `tool_call_id`")?;
-            let content: String = content.iter().filter_map(Part::as_text).collect();
-            parts.push(Part::ToolResult(ToolResult { id, content, is_error: false }));
+            let content = if content.is_empty() { vec![Part::text("")] } else { content };
+            parts.push(Part::ToolResult(ToolResult { id, parts: content, is_error: false }));
         } else {
             parts.extend(content);
         }
@@ -316,7 +316,7 @@ mod tests {
         let [system, call, result] = &prompt.messages[..] else { panic!("three messages") };
         assert_eq!(system, &Message::system("Be brief."));
         assert_eq!(call.tool_calls().next().unwrap().name, "now");
-        let noon = ToolResult { id: "c1".into(), content: "noon".into(), is_error: false };
+        let noon = ToolResult::new("c1", "noon");
         assert_eq!(result.parts, [Part::ToolResult(noon)]);
     }
 

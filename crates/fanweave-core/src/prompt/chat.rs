@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::few_shot::FewShot;
@@ -102,8 +101,9 @@ impl Chat {
         self.entry(entry)
     }
 
-    /// Inserts the messages of a variable here: a list of [`Message`]s, of objects with `role` and `content`,
-    /// or of pairs of a role and a text. A single text is one message of the user.
+    /// Inserts the messages of a variable here: a list of [`Message`]s, or of messages in any form that
+    /// [`Message::read_all`] reads, such as those of OpenAI and LangChain. A single text is one message of
+    /// the user.
     ///
     /// Messages keep their roles: fill the variable with a conversation, not with untrusted text.
     #[must_use]
@@ -111,7 +111,7 @@ impl Chat {
         self.entry(Ok(Entry::Messages { name: name.into(), optional: false, last: None }))
     }
 
-    /// Like [`messages`](Self::messages), but inserts nothing if the variable is missing.
+    /// Like [`messages`](Self::messages), but inserts nothing if the variable is missing or `null`.
     #[must_use]
     pub fn history(self, name: impl Into<Arc<str>>) -> Self {
         self.entry(Ok(Entry::Messages { name: name.into(), optional: true, last: None }))
@@ -212,15 +212,11 @@ impl Chat {
             match entry {
                 Entry::Message(role, template) => messages.push(Message::new(*role, template.render(vars)?)),
                 Entry::ToolResult { call, content } => {
-                    let result = crate::ToolResult {
-                        id: call.render(vars)?,
-                        content: content.render(vars)?,
-                        is_error: false,
-                    };
+                    let result = crate::ToolResult::new(call.render(vars)?, content.render(vars)?);
                     messages.push(Message::from_parts(Role::Tool, vec![Part::ToolResult(result)]));
                 }
                 Entry::Messages { name, optional, last } => {
-                    let given = match vars.get(name) {
+                    let given = match vars.get(name).filter(|value| !value.is_null()) {
                         Some(value) => conversation(name, value)?,
                         None if *optional => Vec::new(),
                         None => {
@@ -261,34 +257,12 @@ impl Runnable for Chat {
     }
 }
 
-/// Parses messages in any of the supported forms.
+/// Reads the messages of a variable, in any of the supported forms.
 fn conversation(name: &str, value: &Value) -> Result<Vec<Message>> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Form {
-        Whole(Message),
-        Plain { role: Role, content: String },
-        Pair(Role, String),
-    }
-
-    if let Value::String(text) = value {
-        return Ok(vec![Message::user(text)]);
-    }
-    let wrong = |what: &str| {
-        let message = format!(
-            "the messages `{name}` {what}: each must be a role and a text, such as [\"user\", \"Hello\"]"
-        );
+    Message::read_all(value).map_err(|error| {
+        let message = format!("the messages `{name}` are not valid: {}", error.message());
         Error::new(ErrorKind::Input, message)
-    };
-    let Value::Array(items) = value else { return Err(wrong("must be a list")) };
-    let read = items.iter().enumerate().map(|(i, item)| {
-        let form = Form::deserialize(item).map_err(|_| wrong(&format!("are not valid at index {i}")))?;
-        Ok(match form {
-            Form::Whole(message) => message,
-            Form::Plain { role, content } | Form::Pair(role, content) => Message::new(role, content),
-        })
-    });
-    read.collect()
+    })
 }
 
 #[cfg(test)]
@@ -328,7 +302,11 @@ mod tests {
         assert_eq!(question.variables(), ["past", "q"]);
         let error_of = async |vars: Vars| question.render(&vars).await.unwrap_err().to_string();
         assert_eq!(error_of(vars! { q: 1 }).await, "the prompt needs the messages `past`, which are missing");
-        assert!(error_of(vars! { q: 1, past: [["boss", "x"]] }).await.contains("are not valid at index 0"));
+        assert!(
+            error_of(vars! { q: 1, past: [["boss", "x"]] })
+                .await
+                .contains("messages[0]: unknown role `boss`")
+        );
         assert!(error_of(vars! { past: Vec::<String>::new() }).await.contains("the template needs `q`"));
         let broken = chat().user("{{ oops").check().expect_err("no template");
         assert_eq!(broken.kind(), ErrorKind::Config);

@@ -26,7 +26,7 @@ pub use transcript::Transcript;
 pub use typed::TypedTool;
 pub use with::WithTools;
 
-use crate::{Context, Result, ToolSpec};
+use crate::{Context, Part, Result, ToolSpec};
 
 /// A function that a model may call: implemented by the author of a tool. Users hold a set of them,
 /// [`Tools`].
@@ -91,4 +91,17 @@ pub trait Tool: Send + Sync + 'static {
     /// # Cancellation
     /// The future is dropped if the run ends or the call times out.
     fn call(&self, arguments: Self::Arguments, cx: &Context) -> impl Future<Output = Result<String>> + Send;
+
+    /// Like [`call`](Self::call), for a tool whose result has several parts, such as a text and an image.
+    /// Tool sets call this one. Default: the text of `call`.
+    ///
+    /// Anthropic, Gemini, OpenAI's Responses API and Ollama send images within the result. The Chat
+    /// Completions API takes only texts there: images follow in a message of the user.
+    fn call_parts(
+        &self,
+        arguments: Self::Arguments,
+        cx: &Context,
+    ) -> impl Future<Output = Result<Vec<Part>>> + Send {
+        async move { Ok(vec![Part::Text(self.call(arguments, cx).await?)]) }
+    }
 }

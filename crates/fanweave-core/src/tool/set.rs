@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use super::Tool;
 use crate::parse::{nulls, parse_message};
-use crate::{Context, Error, ErrorKind, Message, Result, ToolCall, ToolResult, ToolSpec, closest, excerpt};
+use crate::{
+    Context, Error, ErrorKind, Message, Part, Result, ToolCall, ToolResult, ToolSpec, closest, excerpt,
+};
 
 /// Default maximum number of concurrent calls of one message. 16: more than models request.
 pub const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
@@ -50,7 +52,7 @@ const MAX_NAME_LEN: usize = 64;
 /// let call = ToolCall { id: "1".into(), name: "now".into(), arguments: "{}".into() };
 /// asked.parts = vec![Part::ToolCall(call)];
 /// let results = tools.execute(&asked, &Context::new()).await;
-/// assert_eq!(results[0].content, "12:00");
+/// assert_eq!(results[0].text(), "12:00");
 /// # Ok(())
 /// # }) }
 /// ```
@@ -102,7 +104,7 @@ trait DynTool: Send + Sync {
         call: &ToolCall,
         schema: &Value,
         cx: &'a Context,
-    ) -> Result<BoxFuture<'a, Result<String>>>;
+    ) -> Result<BoxFuture<'a, Result<Vec<Part>>>>;
 }
 
 impl<T: Tool> DynTool for T {
@@ -111,9 +113,9 @@ impl<T: Tool> DynTool for T {
         call: &ToolCall,
         schema: &Value,
         cx: &'a Context,
-    ) -> Result<BoxFuture<'a, Result<String>>> {
+    ) -> Result<BoxFuture<'a, Result<Vec<Part>>>> {
         let arguments = read_arguments(call, schema, ErrorKind::Input)?;
-        Ok(Box::pin(Tool::call(self, arguments, cx)))
+        Ok(Box::pin(Tool::call_parts(self, arguments, cx)))
     }
 }
 
@@ -298,16 +300,16 @@ impl Tools {
             Err(Failure::Call(error)) => (Err(error), false),
             Err(Failure::Tool(error)) => (Err(error), true),
         };
-        let (content, is_error) = match &result {
-            Ok(content) => (content.clone(), false),
-            Err(error) => (error.to_string(), true),
+        let (parts, is_error) = match &result {
+            Ok(parts) => (parts.clone(), false),
+            Err(error) => (vec![Part::Text(error.to_string())], true),
         };
         // The error is reported as an event, and to the model.
         let ended = cx.end(&name, result, |_| None).await;
-        (ToolResult { id: call.id.clone(), content, is_error }, ended.err().filter(|_| is_of_tool))
+        (ToolResult { id: call.id.clone(), parts, is_error }, ended.err().filter(|_| is_of_tool))
     }
 
-    async fn outcome(&self, call: &ToolCall, cx: &Context) -> Result<String, Failure> {
+    async fn outcome(&self, call: &ToolCall, cx: &Context) -> Result<Vec<Part>, Failure> {
         self.ready().map_err(Failure::Call)?;
         let Some(entry) = self.get(&call.name) else {
             return Err(Failure::Call(self.unknown(&call.name)));

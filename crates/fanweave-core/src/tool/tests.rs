@@ -149,14 +149,14 @@ fn any() -> Tools {
 
 async fn results(tools: &Tools, calls: &[(&str, &str)]) -> Vec<(String, bool)> {
     let results = tools.execute(&asks(calls), &Context::new()).await;
-    results.into_iter().map(|result| (result.content, result.is_error)).collect()
+    results.into_iter().map(|result| (result.text().into_owned(), result.is_error)).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_beyond_the_range_of_the_clock_never_ends() {
     let tools = Tools::new().tool(Any("t", Some(Duration::MAX))).timeout(Duration::MAX);
     let results = tools.execute(&asks(&[("t", r#"{"sleep": 1}"#)]), &Context::new()).await;
-    assert_eq!((results[0].content.as_str(), results[0].is_error), ("done", false));
+    assert_eq!((&*results[0].text(), results[0].is_error), ("done", false));
     let never = chain(crate::model::fake::Fake::echo()).timeout(Duration::MAX);
     assert_eq!(never.invoke("x").await.unwrap().text(), "x");
 }
@@ -181,14 +181,14 @@ async fn a_null_of_an_optional_argument_is_its_default() {
     let message =
         asks(&[("search", "null"), ("search", r#"{"limit": null}"#), ("search", r#"{"limit": 3}"#)]);
     let results = Tools::new().with::<Search>().execute(&message, &Context::new()).await;
-    assert_eq!(results.iter().map(|result| &*result.content).collect::<Vec<_>>(), ["0", "0", "3"]);
+    assert_eq!(results.iter().map(|result| result.text()).collect::<Vec<_>>(), ["0", "0", "3"]);
     assert_eq!(message.tools::<Search>().map(|search| search.unwrap().limit).collect::<Vec<_>>(), [0, 0, 3]);
     let huge = format!(r#"{{"limit": "{}"}}"#, "x".repeat(1_000_000));
     let results = Tools::new().with::<Search>().execute(&asks(&[("search", &huge)]), &Context::new()).await;
-    assert!(results[0].content.len() < 1000 && results[0].content.contains("expected u8"));
+    assert!(results[0].text().len() < 1000 && results[0].text().contains("expected u8"));
     let wrong = asks(&[("format_book", r#"{"title": null, "author": "x"}"#)]);
     let results = Tools::new().with::<FormatBook>().execute(&wrong, &Context::new()).await;
-    assert!(results[0].content.contains("invalid type: null, expected a string"), "{results:?}");
+    assert!(results[0].text().contains("invalid type: null, expected a string"), "{results:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -328,7 +328,7 @@ proptest! {
             prop_assert_eq!(&result.id, &format!("call_{i}"));
             prop_assert_eq!(result.is_error, *kind < 4);
             if [2, 4].contains(kind) {
-                prop_assert_eq!(&result.content, &i.to_string());
+                prop_assert_eq!(&result.text(), &i.to_string());
             }
         }
     }
@@ -382,8 +382,8 @@ async fn the_model_is_handed_the_results_until_it_answers() {
     let prompts = model.prompts.lock().unwrap();
     assert!(prompts.iter().all(|prompt| prompt.parameters.tools == any().specs()));
     let results: Vec<_> = prompts[2].messages[2].parts.iter().map(|part| format!("{part:?}")).collect();
-    assert!(results[0].contains(r#"id: "call_0", content: "one", is_error: false"#), "{results:?}");
-    assert!(results[1].contains(r#"id: "call_1", content: "no", is_error: true"#), "{results:?}");
+    assert!(results[0].contains(r#"id: "call_0", parts: [Text("one")], is_error: false"#), "{results:?}");
+    assert!(results[1].contains(r#"id: "call_1", parts: [Text("no")], is_error: true"#), "{results:?}");
     let roles: Vec<_> = prompts[2].messages.iter().map(|message| message.role).collect();
     assert_eq!(roles, [Role::User, Role::Assistant, Role::Tool, Role::Assistant, Role::Tool]);
 }
@@ -586,4 +586,32 @@ async fn a_transcript_survives_json() {
     let transcript = model.tools(any()).run_tools(2).transcript().invoke("count").await.unwrap();
     let json = serde_json::to_string(&transcript).unwrap();
     assert_eq!(serde_json::from_str::<Transcript>(&json).unwrap(), transcript);
+}
+
+/// Returns a picture of what it is asked for.
+struct Draw;
+
+impl Tool for Draw {
+    type Arguments = Value;
+
+    fn spec(&self) -> ToolSpec {
+        ToolSpec { name: "draw".into(), description: String::new(), parameters: json!({ "type": "object" }) }
+    }
+
+    async fn call(&self, _: Value, _: &Context) -> Result<String> {
+        Ok("only a text".into())
+    }
+
+    async fn call_parts(&self, arguments: Value, cx: &Context) -> Result<Vec<Part>> {
+        let url = format!("https://x.test/{}.png", arguments["what"].as_str().unwrap_or("blank"));
+        Ok(vec![Part::Text(self.call(arguments, cx).await?), Part::image_url(url)])
+    }
+}
+
+#[tokio::test]
+async fn a_tool_returns_parts_of_any_kind() {
+    let calls =
+        Message::from_parts(Role::Assistant, vec![Part::tool_call("c1", "draw", json!({ "what": "bear" }))]);
+    let results = Tools::new().tool(Draw).execute(&calls, &Context::new()).await;
+    assert_eq!(results[0].parts, [Part::text("only a text"), Part::image_url("https://x.test/bear.png")]);
 }

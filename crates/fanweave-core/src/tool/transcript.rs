@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::excerpt;
-use crate::{EXCERPT_BYTES, Error, Message, Part, ToolResult, Usage};
+use crate::{EXCERPT_BYTES, Error, Message, Part, Usage};
 
 /// Maximum bytes of one call or result in the text of an error. 120: a line.
 const LINE_BYTES: usize = 120;
@@ -93,9 +93,9 @@ impl fmt::Display for Transcript {
                     Part::ToolCall(call) => {
                         writeln!(f, "call {}({})", call.name, excerpt(&call.arguments, LINE_BYTES))?;
                     }
-                    Part::ToolResult(ToolResult { content, is_error, .. }) => {
-                        let kind = if *is_error { "error" } else { "result" };
-                        writeln!(f, "{kind} {}", excerpt(content, LINE_BYTES))?;
+                    Part::ToolResult(result) => {
+                        let kind = if result.is_error { "error" } else { "result" };
+                        writeln!(f, "{kind} {}", excerpt(&result.text(), LINE_BYTES))?;
                     }
                     Part::Text(text) => {
                         let role = format!("{:?}", message.role).to_lowercase();

@@ -158,7 +158,7 @@ fn message(message: &Message) -> Value {
     });
     if let Some(result) = result {
         wire["tool_call_id"] = result.id.as_str().into();
-        wire["content"] = json!([{ "type": "text", "text": result.content }]);
+        wire["content"] = json!([{ "type": "text", "text": result.text() }]);
     }
     wire
 }

@@ -47,7 +47,7 @@ pub(super) fn call(id: &str, arguments: &str) -> Part {
 }
 
 pub(super) fn result(id: &str, is_error: bool) -> Part {
-    Part::ToolResult(ToolResult { id: id.into(), content: "sunny".into(), is_error })
+    Part::ToolResult(ToolResult { is_error, ..ToolResult::new(id, "sunny") })
 }
 
 pub(super) fn inline(media_type: &str) -> Media {

@@ -223,10 +223,7 @@ async fn one_or_several_tools_are_called_and_their_results_are_sent_back() {
                     assert_eq!(call.name, "get_weather", "{dialect:?}");
                     assert!(call.parse_arguments().unwrap()["city"].is_string(), "{dialect:?}: {call:?}");
                 }
-                let result = |id: &String| {
-                    let content = "18 degrees".to_owned();
-                    Part::ToolResult(ToolResult { id: id.clone(), content, is_error: false })
-                };
+                let result = |id: &String| Part::ToolResult(ToolResult::new(id, "18 degrees"));
                 let results = called.iter().map(|call| result(&call.id)).collect();
                 let results = Message::from_parts(Role::Tool, results);
                 let next = Prompt::new([Message::user(question), message, results]);

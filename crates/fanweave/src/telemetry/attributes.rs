@@ -108,7 +108,7 @@ fn part(part: &Part) -> serde_json::Value {
             json!({ "type": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments })
         }
         Part::ToolResult(result) => {
-            json!({ "type": "tool_call_response", "id": result.id, "response": result.content })
+            json!({ "type": "tool_call_response", "id": result.id, "response": result.text() })
         }
         Part::Image(_) => json!({ "type": "image" }),
         Part::Audio(_) => json!({ "type": "audio" }),

@@ -265,7 +265,7 @@ mod forms {
         let mut message = Message::assistant("");
         message.parts = vec![Part::ToolCall(calls)];
         let tools = Tools::new().with::<gone_soon::double>();
-        assert_eq!(tools.execute(&message, &Context::new()).await[0].content, "73786976294838206464");
+        assert_eq!(tools.execute(&message, &Context::new()).await[0].text(), "73786976294838206464");
     }
 
     #[tokio::test]

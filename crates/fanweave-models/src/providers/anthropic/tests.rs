@@ -345,3 +345,24 @@ fn refusals_are_known_by_their_type() {
         assert_eq!(error.kind(), kind, "{status} {name} {message}");
     }
 }
+
+#[test]
+fn a_tool_result_with_an_image_goes_back_as_the_dialect_wants_it() {
+    let parts = vec![Part::Text("a map".into()), Part::Image(inline("image/png"))];
+    let result = |id: &str| {
+        Part::ToolResult(fanweave_core::ToolResult { id: id.into(), parts: parts.clone(), is_error: false })
+    };
+    let messages = [
+        with_parts(Role::Assistant, vec![call("a", "{}"), call("b", "{}")]),
+        with_parts(Role::Tool, vec![result("a")]),
+        with_parts(Role::Tool, vec![result("b")]),
+    ];
+    let body = written(&messages, &Parameters::default()).unwrap();
+    assert_eq!(
+        body["messages"][1]["content"][0]["content"],
+        json!([
+            { "type": "text", "text": "a map" },
+            { "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": "aGk=" } },
+        ])
+    );
+}

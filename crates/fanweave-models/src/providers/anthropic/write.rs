@@ -139,8 +139,11 @@ fn block(part: &Part) -> Result<Value> {
             "type": "tool_use", "id": call.id, "name": call.name, "input": json::arguments(&call.arguments),
         }),
         Part::ToolResult(result) => {
-            let mut block =
-                json!({ "type": "tool_result", "tool_use_id": result.id, "content": result.content });
+            let content = match result.is_text() {
+                true => result.text().into(),
+                false => Value::Array(result.parts.iter().map(self::block).collect::<Result<_>>()?),
+            };
+            let mut block = json!({ "type": "tool_result", "tool_use_id": result.id, "content": content });
             if result.is_error {
                 block["is_error"] = true.into();
             }

@@ -280,3 +280,24 @@ fn refusals_are_known_by_their_status_and_details() {
     let long = r#"{"error":{"code":400,"message":"The input token count (2000000) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}"#;
     assert_eq!(GenerateContent.error(StatusCode::BAD_REQUEST, &HeaderMap::new(), long).kind(), ContextLength);
 }
+
+#[test]
+fn a_tool_result_with_an_image_goes_back_as_the_dialect_wants_it() {
+    let parts = vec![Part::Text("a map".into()), Part::Image(inline("image/png"))];
+    let result = |id: &str| {
+        Part::ToolResult(fanweave_core::ToolResult { id: id.into(), parts: parts.clone(), is_error: false })
+    };
+    let messages = [
+        with_parts(Role::Assistant, vec![call("a", "{}"), call("b", "{}")]),
+        with_parts(Role::Tool, vec![result("a")]),
+        with_parts(Role::Tool, vec![result("b")]),
+    ];
+    let body = written(&messages, &Parameters::default()).unwrap();
+    assert_eq!(
+        body["contents"][1]["parts"][1]["functionResponse"],
+        json!({
+            "name": "weather", "id": "b", "response": { "output": "a map" },
+            "parts": [{ "inlineData": { "mimeType": "image/png", "data": "aGk=" } }],
+        })
+    );
+}

@@ -152,12 +152,23 @@ fn response(result: &ToolResult, before: &[Message]) -> Result<Value> {
         let message = format!("the result of the tool call `{}` follows no such call", result.id);
         return Err(Error::new(ErrorKind::Input, message));
     };
-    let content = match serde_json::from_str(&result.content) {
-        _ if result.is_error => json!({ "error": result.content }),
+    let text = result.text();
+    let content = match serde_json::from_str(&text) {
+        _ if result.is_error => json!({ "error": text }),
         Ok(object @ Value::Object(_)) => object,
-        _ => json!({ "output": result.content }),
+        _ => json!({ "output": text }),
     };
     let mut response = json!({ "name": called.name, "response": content });
+    let media = result.parts.iter().filter(|part| part.as_text().is_none());
+    let media: Vec<_> = media
+        .map(|part| match part {
+            Part::Image(media) | Part::Audio(media) | Part::File(media) => Ok(data(media)),
+            other => Err(unsupported(&format!("a tool result with a part such as {other:?}"))),
+        })
+        .collect::<Result<_>>()?;
+    if !media.is_empty() {
+        response["parts"] = media.into();
+    }
     name_itself(&mut response, &result.id);
     Ok(response)
 }

@@ -183,3 +183,23 @@ fn a_failure_is_reported_with_the_message_of_the_server() {
     let error = Chat.error(StatusCode::NOT_FOUND, &HeaderMap::new(), r#"{"error":"model 'x' not found"}"#);
     assert_eq!((error.kind(), error.message()), (ErrorKind::NotFound, "model 'x' not found"));
 }
+
+#[test]
+fn a_tool_result_with_an_image_goes_back_as_the_dialect_wants_it() {
+    let parts = vec![Part::Text("a map".into()), Part::Image(inline("image/png"))];
+    let result = |id: &str| {
+        Part::ToolResult(fanweave_core::ToolResult { id: id.into(), parts: parts.clone(), is_error: false })
+    };
+    let messages = [
+        with_parts(Role::Assistant, vec![call("a", "{}"), call("b", "{}")]),
+        with_parts(Role::Tool, vec![result("a")]),
+        with_parts(Role::Tool, vec![result("b")]),
+    ];
+    let body = written(&messages, &Parameters::default()).unwrap();
+    assert_eq!(
+        body["messages"][2],
+        json!({
+            "role": "tool", "content": "a map", "images": ["aGk="], "tool_name": "weather", "tool_call_id": "b",
+        })
+    );
+}

@@ -1,6 +1,8 @@
 //! Encoding of requests.
 
-use fanweave_core::{Error, ErrorKind, Media, Message, Part, ResponseFormat, Result, Role, ToolChoice};
+use fanweave_core::{
+    Error, ErrorKind, Media, Message, Part, ResponseFormat, Result, Role, ToolChoice, ToolResult,
+};
 use serde_json::{Map, Value, json};
 
 use super::GENERATED;
@@ -85,7 +87,11 @@ fn messages(messages: &[Message]) -> Result<Vec<Value>> {
                 Part::ToolResult(result) => {
                     results += 1;
                     let before = messages[..at].iter().rev().flat_map(Message::tool_calls);
-                    let mut answer = json!({ "role": "tool", "content": result.content });
+                    let mut answer = json!({ "role": "tool", "content": result.text() });
+                    let images = result_images(result)?;
+                    if !images.is_empty() {
+                        answer["images"] = images.into();
+                    }
                     if let Some(call) = before.into_iter().find(|call| call.id == result.id) {
                         answer["tool_name"] = call.name.as_str().into();
                     }
@@ -114,6 +120,16 @@ fn messages(messages: &[Message]) -> Result<Vec<Value>> {
         wire.push(entry);
     }
     Ok(wire)
+}
+
+/// The images of a tool result. Its texts are the content.
+fn result_images(result: &ToolResult) -> Result<Vec<Value>> {
+    let media = result.parts.iter().filter(|part| part.as_text().is_none());
+    let image = |part: &Part| match part {
+        Part::Image(image) => base64(image),
+        other => Err(unsupported(&format!("a tool result with a part such as {other:?}"))),
+    };
+    media.map(image).collect()
 }
 
 fn base64(image: &Media) -> Result<Value> {

@@ -186,9 +186,7 @@ mod requests {
 
     #[test]
     fn a_round_of_tools_goes_back_as_the_dialect_wants_it() {
-        let result = |id: &str| {
-            Part::ToolResult(ToolResult { id: id.into(), content: "sunny".into(), is_error: false })
-        };
+        let result = |id: &str| Part::ToolResult(ToolResult::new(id, "sunny"));
         let reasoning = Part::Reasoning { text: "hm".into(), signature: Some("s".into()) };
         let messages = [
             with_parts(Role::Assistant, vec![reasoning, call("a", "{\"x\":1}"), call("b", "")]),
@@ -562,4 +560,31 @@ mod refusals {
         let error = openai().response(body).unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::Server, Some("0")), "0 is no status");
     }
+}
+
+#[test]
+fn a_tool_result_with_an_image_goes_back_as_the_dialect_wants_it() {
+    let parts = vec![Part::Text("a map".into()), Part::Image(super::super::testing::inline("image/png"))];
+    let result = |id: &str| {
+        Part::ToolResult(fanweave_core::ToolResult { id: id.into(), parts: parts.clone(), is_error: false })
+    };
+    let messages = [
+        with_parts(Role::Assistant, vec![call("a", "{}"), call("b", "{}")]),
+        with_parts(Role::Tool, vec![result("a")]),
+        with_parts(Role::Tool, vec![result("b")]),
+    ];
+    let body = wire(&messages);
+    let expected = json!([
+        { "role": "tool", "content": "a map", "tool_call_id": "a" },
+        { "role": "tool", "content": "a map", "tool_call_id": "b" },
+        { "role": "user", "content": [
+            { "type": "text", "text": "The result of the tool call a:" },
+            { "type": "image_url", "image_url": { "url": "data:image/png;base64,aGk=" } },
+        ] },
+        { "role": "user", "content": [
+            { "type": "text", "text": "The result of the tool call b:" },
+            { "type": "image_url", "image_url": { "url": "data:image/png;base64,aGk=" } },
+        ] },
+    ]);
+    assert_eq!(body.as_array().unwrap()[1..], *expected.as_array().unwrap());
 }

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use fanweave_core::{
-    Error, ErrorKind, Media, Message, Part, ResponseFormat, Result, Role, ToolCall, ToolChoice, ToolSpec,
+    Error, ErrorKind, Media, Message, Part, ResponseFormat, Result, Role, ToolCall, ToolChoice, ToolResult,
+    ToolSpec,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -119,7 +120,7 @@ enum WirePart<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Known<'a> {
-    Text { text: &'a str },
+    Text { text: Cow<'a, str> },
     ImageUrl { image_url: Url<'a> },
     InputAudio { input_audio: Audio<'a> },
     File { file: File<'a> },
@@ -178,6 +179,8 @@ impl<'a> From<&'a ToolCall> for WireToolCall<'a> {
 
 fn messages(messages: &[Message]) -> Result<Vec<WireMessage<'_>>> {
     let mut wire = Vec::with_capacity(messages.len());
+    // Messages with the media of results, which follow the last result of a round.
+    let mut media = Vec::new();
     for message in messages {
         let results = message.parts.iter().filter_map(|part| match part {
             Part::ToolResult(result) => Some(result),
@@ -185,15 +188,19 @@ fn messages(messages: &[Message]) -> Result<Vec<WireMessage<'_>>> {
         });
         // Each result is a separate message in this dialect.
         let before = wire.len();
-        wire.extend(results.map(|result| WireMessage {
+        wire.extend(results.clone().map(|result| WireMessage {
             role: "tool",
-            content: Some(WireContent::Text(Cow::Borrowed(&result.content))),
+            content: Some(WireContent::Text(result.text())),
             name: None,
             tool_calls: Vec::new(),
             tool_call_id: Some(&result.id),
         }));
+        for result in results.filter(|result| !result.is_text()) {
+            media.push(media_of(result)?);
+        }
         let only_results = wire.len() - before == message.parts.len() && !message.parts.is_empty();
         if !only_results {
+            wire.append(&mut media);
             wire.push(WireMessage {
                 role: role(message.role)?,
                 content: content(message)?,
@@ -203,7 +210,24 @@ fn messages(messages: &[Message]) -> Result<Vec<WireMessage<'_>>> {
             });
         }
     }
+    wire.append(&mut media);
     Ok(wire)
+}
+
+/// A message of the user with the media of a tool result: in this dialect, a result is a text.
+fn media_of(result: &ToolResult) -> Result<WireMessage<'_>> {
+    let title = Cow::Owned(format!("The result of the tool call {}:", result.id));
+    let mut content = vec![WirePart::Known(Known::Text { text: title })];
+    for media in result.parts.iter().filter(|part| part.as_text().is_none()) {
+        content.push(part(media)?);
+    }
+    Ok(WireMessage {
+        role: "user",
+        content: Some(WireContent::Parts(content)),
+        name: None,
+        tool_calls: Vec::new(),
+        tool_call_id: None,
+    })
 }
 
 fn role(role: Role) -> Result<&'static str> {
@@ -241,7 +265,7 @@ fn content(message: &Message) -> Result<Option<WireContent<'_>>> {
 
 fn part(part: &Part) -> Result<WirePart<'_>> {
     Ok(WirePart::Known(match part {
-        Part::Text(text) => Known::Text { text },
+        Part::Text(text) => Known::Text { text: Cow::Borrowed(text) },
         Part::Image(media) => Known::ImageUrl { image_url: Url { url: media::url(media) } },
         Part::Audio(media) => Known::InputAudio { input_audio: audio(media)? },
         Part::File(media) => Known::File { file: file(media) },

@@ -272,3 +272,26 @@ fn a_failure_in_the_stream_is_an_error() {
         assert_eq!((error.kind(), error.message()), (kind, "m"), "{data}");
     }
 }
+
+#[test]
+fn a_tool_result_with_an_image_goes_back_as_the_dialect_wants_it() {
+    let parts = vec![Part::Text("a map".into()), Part::Image(inline("image/png"))];
+    let result = |id: &str| {
+        Part::ToolResult(fanweave_core::ToolResult { id: id.into(), parts: parts.clone(), is_error: false })
+    };
+    let messages = [
+        with_parts(Role::Assistant, vec![call("a", "{}"), call("b", "{}")]),
+        with_parts(Role::Tool, vec![result("a")]),
+        with_parts(Role::Tool, vec![result("b")]),
+    ];
+    let body = written(&messages, &Parameters::default()).unwrap();
+    assert_eq!(
+        body["input"][3],
+        json!({
+            "type": "function_call_output", "call_id": "b", "output": [
+                { "type": "input_text", "text": "a map" },
+                { "type": "input_image", "image_url": "data:image/png;base64,aGk=" },
+            ],
+        })
+    );
+}

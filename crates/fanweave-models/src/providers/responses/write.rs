@@ -92,25 +92,15 @@ fn reasoning(text: &str, signature: Option<&str>) -> Option<Value> {
 fn user_items(message: &Message, items: &mut Vec<Value>) -> Result<()> {
     let mut content = Vec::new();
     for part in &message.parts {
-        content.push(match part {
-            Part::Text(text) => json!({ "type": "input_text", "text": text }),
-            Part::Image(image) => json!({ "type": "input_image", "image_url": media::url(image) }),
-            Part::File(file) => match media::inline(file) {
-                Some(_) => json!({
-                    "type": "input_file", "filename": media::file_name(file), "file_data": media::url(file),
-                }),
-                None => json!({ "type": "input_file", "file_url": media::url(file) }),
-            },
-            Part::Audio(_) => return Err(unsupported("audio")),
-            Part::ToolResult(result) => {
-                items.push(json!({
-                    "type": "function_call_output", "call_id": result.id, "output": result.content,
-                }));
-                continue;
-            }
-            Part::Other(value) => value.clone(),
-            other => return Err(unsupported(&format!("a part such as {other:?}"))),
-        });
+        let Part::ToolResult(result) = part else {
+            content.push(input_part(part)?);
+            continue;
+        };
+        let output = match result.is_text() {
+            true => result.text().into(),
+            false => Value::Array(result.parts.iter().map(input_part).collect::<Result<_>>()?),
+        };
+        items.push(json!({ "type": "function_call_output", "call_id": result.id, "output": output }));
     }
     match (content.as_slice(), message.parts.as_slice()) {
         ([], _) => {}
@@ -118,6 +108,22 @@ fn user_items(message: &Message, items: &mut Vec<Value>) -> Result<()> {
         _ => items.push(json!({ "role": "user", "content": content })),
     }
     Ok(())
+}
+
+fn input_part(part: &Part) -> Result<Value> {
+    Ok(match part {
+        Part::Text(text) => json!({ "type": "input_text", "text": text }),
+        Part::Image(image) => json!({ "type": "input_image", "image_url": media::url(image) }),
+        Part::File(file) => match media::inline(file) {
+            Some(_) => json!({
+                "type": "input_file", "filename": media::file_name(file), "file_data": media::url(file),
+            }),
+            None => json!({ "type": "input_file", "file_url": media::url(file) }),
+        },
+        Part::Audio(_) => return Err(unsupported("audio")),
+        Part::Other(value) => value.clone(),
+        other => return Err(unsupported(&format!("a part such as {other:?}"))),
+    })
 }
 
 fn tool(ToolSpec { name, description, parameters }: &ToolSpec) -> Value {

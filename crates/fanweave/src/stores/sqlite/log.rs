@@ -283,7 +283,7 @@ fn text(message: &Message) -> String {
         Part::Audio(_) => "[audio]".to_owned(),
         Part::File(_) => "[file]".to_owned(),
         Part::ToolCall(call) => format!("[tool call {}({})]", call.name, call.arguments),
-        Part::ToolResult(result) => result.content.clone(),
+        Part::ToolResult(result) => result.text().into_owned(),
         Part::Reasoning { .. } => String::new(),
         _ => "[other]".to_owned(),
     };
