@@ -52,13 +52,13 @@ pub(crate) const AHEAD: usize = 64;
 pub struct BatchJob<I, O> {
     pub(crate) source: Source,
     pub(crate) prepare: Arc<Prepare<I>>,
-    chain: Chain<I, O>,
+    pub(crate) chain: Chain<I, O>,
     pub(crate) output: Output,
     pub(crate) settings: Settings,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) progress: Arc<Progress>,
     pub(crate) stop: CancellationToken,
-    cx: Context,
+    pub(crate) cx: Context,
     /// Computes the key of a request, if requests can be compared.
     request_key: Option<RequestKey<I>>,
     pub(crate) costs: Costs,

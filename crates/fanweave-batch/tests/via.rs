@@ -35,6 +35,8 @@ struct Provider {
     outage: u32,
     /// Number of requests so far.
     steps: u64,
+    /// Temperatures of the lines.
+    temperatures: Vec<Option<f64>>,
 }
 
 impl Provider {
@@ -61,6 +63,10 @@ struct Api {
 }
 
 impl Api {
+    fn temperatures(&self) -> Vec<Option<f64>> {
+        self.provider.lock().unwrap().temperatures.clone()
+    }
+
     async fn hang(&self) {
         self.hangs.notify_one();
         std::future::pending::<()>().await;
@@ -96,6 +102,7 @@ impl BatchApi for Api {
     }
 
     fn line(&self, id: &str, prompt: Prompt) -> Result<Vec<u8>> {
+        self.provider.lock().unwrap().temperatures.push(prompt.parameters.temperature);
         match prompt.last_user_text() {
             text if text == "row 7" => Err(Error::new(RowErrorKind::Input, "seven is not valid")),
             text => Ok(format!("{id} {text}").into_bytes()),
@@ -402,4 +409,70 @@ async fn a_batch_api_needs_an_output_file() {
     let output = fanweave_batch::Output::Writer(Box::new(std::io::sink()));
     let job = BatchJob::new(source, fanweave_batch::Render::default(), chain, output);
     assert_eq!(job.run_via(&Api::default()).await.unwrap_err().kind(), ErrorKind::Usage);
+}
+
+/// A job whose chain adds parameters before the call and takes the length of the answer after it.
+fn lengths(dir: &TempRun) -> BatchJob<Prompt, serde_json::Value> {
+    let input = dir.write("in.txt", text_rows(ROWS));
+    let model =
+        fanweave_core::Model::new(Rows::new(1, 0)).with(fanweave_core::Parameters::new().temperature(0.5));
+    let length = fanweave_core::step(|answer: Message, _| async move {
+        match answer.text() {
+            text if text.ends_with('1') => Err(Error::new(RowErrorKind::Parse, "one is not a length")),
+            text => Ok(serde_json::Value::from(text.len())),
+        }
+    });
+    let source = fanweave_batch::Source::open(input, None).unwrap();
+    let output = fanweave_batch::Output::File(dir.path("out.jsonl"));
+    BatchJob::new(source, fanweave_batch::Render::default(), fanweave_core::chain(model) | length, output)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_chain_runs_up_to_the_call_and_from_its_answer_on() {
+    let (dir, api) = (TempRun::new(), Api::default());
+    let summary = lengths(&dir).run_via(&api).await.unwrap();
+    // Row 1 does not parse, row 7 cannot be sent, and the provider fails for two.
+    assert_eq!((summary.ok, summary.failed), (6, 4));
+    let output: Vec<serde_json::Value> =
+        dir.read("out.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(output[0]["answer"], "answer 0".len());
+    assert_eq!(output[1]["error"]["message"], "one is not a length");
+    assert_eq!(output[0]["usage"]["output_tokens"], 2, "{}", output[0]);
+    assert!(api.temperatures().iter().all(|temperature| *temperature == Some(0.5)));
+    assert_eq!(summary.usage.output_tokens, 7 * 2, "the tokens of the row that does not parse were used");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_of_several_calls_is_refused_before_or_fails_the_row() {
+    let (dir, api) = (TempRun::new(), Api::default());
+    let input = dir.write("in.txt", text_rows(1));
+    let model = || fanweave_core::chain(fanweave_core::Model::new(Rows::new(1, 0)));
+    let ask = fanweave_core::step(|answer: Message, _| async move { Ok(Prompt::from(answer.text())) });
+    let output = || fanweave_batch::Output::File(dir.path("out.jsonl"));
+    let source = || fanweave_batch::Source::open(&input, None).unwrap();
+    let two = model() | ask | model();
+    let render = fanweave_batch::Render::default;
+    let error = BatchJob::new(source(), render(), two.clone(), output()).run_via(&api).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("2 models"), "{error}");
+    assert!(!dir.path("out.jsonl.journal").exists());
+
+    // A step that hides its calls.
+    let hidden = fanweave_core::step(move |prompt: Prompt, cx: fanweave_core::Context| {
+        let two = two.clone();
+        async move { two.invoke_in(prompt, &cx).await }
+    });
+    let summary = BatchJob::new(source(), render(), hidden, output()).run_via(&api).await.unwrap();
+    assert_eq!(summary.failures[0].kind, "config", "{summary:?}");
+    assert!(summary.failures[0].message.contains("more than once"), "{summary:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_context_that_ends_stops_the_wait_for_the_provider() {
+    let (dir, api) = (TempRun::new(), Api::default());
+    let token = fanweave_batch::CancellationToken::new();
+    let cx = fanweave_core::Context::new().with_cancellation(token.clone());
+    token.cancel();
+    let summary = via(&dir).within(cx).run_via(&api).await.unwrap();
+    assert!(summary.interrupted, "{summary:?}");
+    assert_eq!(via(&dir).run_via(&api).await.unwrap().ok, 7);
 }

@@ -8,6 +8,7 @@ mod sink;
 mod trace;
 mod work;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -217,6 +218,15 @@ impl Context {
             None => std::future::pending().await,
         }
         Error::new(ErrorKind::Cancelled, "the run is stopping: the request was not sent")
+    }
+
+    /// Resolves when the run is cancelled or its deadline passes, with the error of the run. Never resolves
+    /// for a run with neither.
+    pub async fn ended(&self) -> Error {
+        match self.guard(std::future::pending::<Result<Infallible>>()).await {
+            Err(error) => error,
+            Ok(never) => match never {},
+        }
     }
 
     /// Returns true if the run [drains](Self::with_draining): no further request may be sent.

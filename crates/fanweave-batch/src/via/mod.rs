@@ -12,6 +12,7 @@
 
 mod api;
 mod failed_parts;
+mod hooks;
 mod parts;
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanweave_core::{ErrorKind as RowErrorKind, Message, Prompt};
+use fanweave_core::{Chain, Context, ErrorKind as RowErrorKind, Message, Prompt, Runnable};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,7 @@ use crate::recorder::{Entry, Finished, Recorder};
 use crate::records::RowPermit;
 use crate::run::{AHEAD, BatchJob};
 use crate::summary::Summary;
+use crate::tally::{Calls, Tally};
 use crate::{Advice, Costs, Error, ErrorKind, Result};
 use failed_parts::{FailedParts, line_ranges};
 use parts::{Parts, PendingPart};
@@ -57,8 +59,12 @@ struct Waiting {
     id: Option<String>,
 }
 
-impl BatchJob<Prompt, Message> {
-    /// Runs the job through a provider's batch API instead of one call per row. The job's chain is not used.
+impl<O: IntoAnswer> BatchJob<Prompt, O> {
+    /// Runs the job through a provider's batch API instead of one call per row.
+    ///
+    /// The chain must call one model once per row: `model | parser`, for example. It runs up to the call
+    /// before a row is submitted, and from the answer on when that is collected. The API is that of `api`; of
+    /// the chain's model, only its parameters apply.
     ///
     /// Rows are submitted in parts within the API's limits. The job then waits for all parts, which may take
     /// a day. Takes about 150 bytes of memory for each waiting row. Stopping or killing the run leaves the
@@ -87,13 +93,26 @@ impl BatchJob<Prompt, Message> {
     /// # Errors
     /// Those of [`run`](Self::run), and [`ErrorKind::Provider`] if the API cannot be used or fails as a
     /// whole. Also [`ErrorKind::Usage`] if the output is not a file, for a budget in [`Costs`], and for
-    /// [`Settings::dedupe`](crate::Settings::dedupe).
+    /// [`Settings::dedupe`](crate::Settings::dedupe) and a chain of several models.
     ///
     /// # Cancellation
     /// Dropping the future leaves submitted parts with the provider.
     pub async fn run_via<A: BatchApi>(self, api: &A) -> Result<Summary> {
         let began = Instant::now();
-        let Self { source, prepare, output, settings, fingerprint, progress, stop, costs, disk, .. } = self;
+        let Self {
+            source,
+            prepare,
+            chain,
+            output,
+            settings,
+            fingerprint,
+            progress,
+            stop,
+            cx,
+            costs,
+            disk,
+            ..
+        } = self;
         if !matches!(output, crate::Output::File(_)) {
             return Err(Error::usage(
                 "a provider's batch API needs an output file, because submitted requests are recorded in its journal",
@@ -109,6 +128,14 @@ impl BatchJob<Prompt, Message> {
             return Err(Error::usage(
                 "a budget cannot be enforced with a provider's batch API: submitted requests are billed",
             ));
+        }
+        let graph = Runnable::describe(&chain);
+        if graph.models() > 1 {
+            return Err(Error::usage(format!(
+                "a provider's batch API makes one call per row, and this chain has {} models: {}",
+                graph.models(),
+                graph.title()
+            )));
         }
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
         let (Opened { recording, driver, previous, .. }, source) = open.run(source).await?;
@@ -131,6 +158,9 @@ impl BatchJob<Prompt, Message> {
         let (waiting, parts) = (HashMap::new(), Parts::new(parts));
         let mut run = Run {
             api,
+            chain,
+            steps: cx.clone().with_cancellation(CancellationToken::new()),
+            cx,
             recorder,
             progress: progress.clone(),
             costs,
@@ -193,8 +223,12 @@ impl BatchJob<Prompt, Message> {
 }
 
 /// State of a run through a batch API.
-struct Run<'a, A> {
+struct Run<'a, A, O> {
     api: &'a A,
+    chain: Chain<Prompt, O>,
+    cx: Context,
+    /// Context of the steps around the calls, which are short: they end even if the run is cancelled.
+    steps: Context,
     recorder: Recorder,
     progress: Arc<Progress>,
     costs: Costs,
@@ -216,7 +250,7 @@ enum End {
     Gone(fanweave_core::Error),
 }
 
-impl<A: BatchApi> Run<'_, A> {
+impl<A: BatchApi, O: IntoAnswer> Run<'_, A, O> {
     /// Looks for the batches of parts whose id was not received.
     async fn confirm(&mut self) -> Result<()> {
         for _ in 0..self.parts.len() {
@@ -243,18 +277,22 @@ impl<A: BatchApi> Run<'_, A> {
         prepare: impl Fn(&mut Job) -> fanweave_core::Result<Prompt>,
         stop: &CancellationToken,
     ) -> Result<bool> {
-        let limits = self.api.limits();
+        let (limits, around) = (self.api.limits(), self.cx.clone());
         let (mut keys, mut lines, mut bytes) = (Vec::new(), Vec::new(), 0);
         loop {
             let job = tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(false),
+                () = stopped(stop, &around) => return Ok(false),
                 job = jobs.recv() => job,
             };
             let Some(job) = job else { break };
             let mut job = job?;
             let submitted = self.parts.has(&job.key);
-            let prepared = prepare(&mut job).and_then(|prompt| self.api.line(&job.key.to_string(), prompt));
+            let prepared = match prepare(&mut job) {
+                Ok(prompt) if !submitted => hooks::captured(&self.chain, prompt, &self.steps).await,
+                other => other,
+            };
+            let prepared = prepared.and_then(|prompt| self.api.line(&job.key.to_string(), prompt));
             let Job { key, index, line, id, .. } = job;
             let waiting = Waiting { index, line, id };
             match prepared {
@@ -307,10 +345,11 @@ impl<A: BatchApi> Run<'_, A> {
 
     /// Waits for all parts and records their results. Returns false if the run was stopped.
     async fn collect_all(&mut self, stop: &CancellationToken) -> Result<bool> {
+        let around = self.cx.clone();
         while let Some(part) = self.parts.next() {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(false),
+                () = stopped(stop, &around) => return Ok(false),
                 collected = self.collect(part) => collected?,
             }
         }
@@ -427,13 +466,23 @@ impl<A: BatchApi> Run<'_, A> {
         let Waiting { index, line, id } = waiting;
         let mut cost_usd = None;
         self.progress.row_started(index, line, id.clone());
-        let error = result.as_ref().err().cloned();
+        // Its price is that of the batch API, not of the chain's model.
+        let tally = Arc::new(Tally::new(self.progress.clone(), Costs::default(), Calls::default()));
         let result = match result {
             Ok(message) => {
-                let answer = message.into_answer();
-                cost_usd = self.costs.of(self.api.model(), &answer.usage);
-                // The provider's calls emit no events.
-                self.progress.add_usage(&answer.usage);
+                let usage = message.reply.as_deref().map(|reply| reply.usage).unwrap_or_default();
+                cost_usd = self.costs.of(self.api.model(), &usage);
+                let cx = self.steps.clone().with_observer(tally.clone());
+                hooks::replayed(&self.chain, message, &cx).await
+            }
+            Err(error) => Err(error),
+        };
+        tally.close();
+        let error = result.as_ref().err().cloned();
+        let result = match result {
+            Ok(output) => {
+                let mut answer = output.into_answer();
+                tally.add_to(&mut answer);
                 Outcome::Answer(Box::new(answer))
             }
             Err(error) => Outcome::Error(Box::new(Failure::from(&error))),
@@ -463,6 +512,15 @@ impl<A: BatchApi> Run<'_, A> {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Io, "the journal cannot be written"))
+    }
+}
+
+/// Resolves when the run is to stop, or the run around it ends.
+async fn stopped(stop: &CancellationToken, around: &Context) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = around.draining() => {}
+        _ = around.ended() => {}
     }
 }
 
