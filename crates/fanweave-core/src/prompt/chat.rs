@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::few_shot::FewShot;
 use super::partials::Partials;
+use super::window::Window;
 use crate::runnable::Runnable;
 use crate::{Context, Error, ErrorKind, Message, Node, Part, Prompt, Result, Role, Template, Vars};
 
@@ -56,7 +57,7 @@ enum Entry {
     Messages {
         name: Arc<str>,
         optional: bool,
-        last: Option<usize>,
+        window: Option<Window>,
     },
     Examples(Arc<FewShot>),
 }
@@ -108,19 +109,37 @@ impl Chat {
     /// Messages keep their roles: fill the variable with a conversation, not with untrusted text.
     #[must_use]
     pub fn messages(self, name: impl Into<Arc<str>>) -> Self {
-        self.entry(Ok(Entry::Messages { name: name.into(), optional: false, last: None }))
+        self.entry(Ok(Entry::Messages { name: name.into(), optional: false, window: None }))
     }
 
     /// Like [`messages`](Self::messages), but inserts nothing if the variable is missing or `null`.
     #[must_use]
     pub fn history(self, name: impl Into<Arc<str>>) -> Self {
-        self.entry(Ok(Entry::Messages { name: name.into(), optional: true, last: None }))
+        self.entry(Ok(Entry::Messages { name: name.into(), optional: true, window: None }))
     }
 
-    /// Like [`history`](Self::history), limited to the last `n` messages.
+    /// Like [`history`](Self::history), limited to the whole exchanges within the last `n` messages, and at
+    /// least the last exchange: see [`Window::messages`].
     #[must_use]
     pub fn last_of(self, name: impl Into<Arc<str>>, n: usize) -> Self {
-        self.entry(Ok(Entry::Messages { name: name.into(), optional: true, last: Some(n) }))
+        self.window(name, Window::messages(n))
+    }
+
+    /// Like [`history`](Self::history), limited to a window.
+    ///
+    /// ```
+    /// use fanweave::{prompts::{Window, chat}, vars};
+    ///
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+    /// let question = chat().window("history", Window::tokens(2000)).user("{{ question }}");
+    /// let prompt = question.render(&vars! { history: [["user", "Hi"]], question: "And?" }).await?;
+    /// assert_eq!(prompt.messages.len(), 2);
+    /// # Ok(())
+    /// # }) }
+    /// ```
+    #[must_use]
+    pub fn window(self, name: impl Into<Arc<str>>, window: Window) -> Self {
+        self.entry(Ok(Entry::Messages { name: name.into(), optional: true, window: Some(window) }))
     }
 
     /// Inserts examples here, each as a message of the user and one of the model.
@@ -215,7 +234,7 @@ impl Chat {
                     let result = crate::ToolResult::new(call.render(vars)?, content.render(vars)?);
                     messages.push(Message::from_parts(Role::Tool, vec![Part::ToolResult(result)]));
                 }
-                Entry::Messages { name, optional, last } => {
+                Entry::Messages { name, optional, window } => {
                     let given = match vars.get(name).filter(|value| !value.is_null()) {
                         Some(value) => conversation(name, value)?,
                         None if *optional => Vec::new(),
@@ -225,8 +244,10 @@ impl Chat {
                             return Err(Error::new(ErrorKind::Input, message));
                         }
                     };
-                    let skip = last.map_or(0, |last| given.len().saturating_sub(last));
-                    messages.extend(given.into_iter().skip(skip));
+                    messages.extend(match window {
+                        Some(window) => window.apply(given),
+                        None => given,
+                    });
                 }
                 Entry::Examples(examples) => messages.extend(examples.messages(vars).await?),
             }
@@ -279,10 +300,10 @@ mod tests {
     async fn a_conversation_is_put_in_and_cut_to_its_end() {
         let conversation = serde_json::to_value([Message::user("1"), Message::assistant("2")]).unwrap();
         let question = chat().system("s").last_of("past", 1).user("{{ q }}");
-        assert_eq!(
-            texts(&question, vars! { past: conversation, q: "3" }).await,
-            ["System: s", "Assistant: 2", "User: 3"]
-        );
+        let whole = ["System: s", "User: 1", "Assistant: 2", "User: 3"];
+        assert_eq!(texts(&question, vars! { past: conversation, q: "3" }).await, whole);
+        let two = [["user", "0"], ["assistant", "a"], ["user", "x"]];
+        assert_eq!(texts(&question, vars! { past: two, q: "3" }).await, ["System: s", "User: x", "User: 3"]);
         assert_eq!(texts(&question, vars! { q: "3" }).await, ["System: s", "User: 3"]);
         let plain = vars! { past: [json!({ "role": "user", "content": "x" })], q: "y" };
         assert_eq!(texts(&question, plain).await, ["System: s", "User: x", "User: y"]);

@@ -10,6 +10,7 @@ mod partials;
 mod template;
 mod template_check;
 mod weight;
+mod window;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,7 @@ pub use few_shot::{ByLength, BySimilarity, FewShot, Selector};
 pub use fstring::fstring;
 pub use limits::RenderLimits;
 pub use template::{Template, prompt};
+pub use window::Window;
 
 use crate::{Message, Parameters, Role, Usage};
 

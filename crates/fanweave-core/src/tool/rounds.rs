@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::{Transcript, WithTools};
 use crate::chain::Chain;
 use crate::compose::step::step;
+use crate::prompt::Window;
 use crate::run::run_streamed;
 use crate::runnable::DeltaMap;
 use crate::{
@@ -44,6 +45,7 @@ pub struct RunTools {
     with: WithTools,
     max_rounds: u32,
     max_failures: NonZeroU32,
+    window: Option<Window>,
 }
 
 impl WithTools {
@@ -79,7 +81,7 @@ impl WithTools {
     /// # }) }
     /// ```
     pub fn run_tools(self, max_rounds: u32) -> RunTools {
-        RunTools { with: self, max_rounds, max_failures: DEFAULT_MAX_FAILURES }
+        RunTools { with: self, max_rounds, max_failures: DEFAULT_MAX_FAILURES, window: None }
     }
 }
 
@@ -89,6 +91,21 @@ impl RunTools {
     #[must_use]
     pub fn max_failures(self, n: NonZeroU32) -> Self {
         Self { max_failures: n, ..self }
+    }
+
+    /// Sends the model only a window of the conversation in each round, so that results of earlier rounds do
+    /// not exceed its context. The transcript keeps all messages. Default: all messages are sent.
+    ///
+    /// ```
+    /// use fanweave::{prompts::Window, testing::Fake, tools::Tools};
+    ///
+    /// let model = Fake::echo().model().with_tools(Tools::new());
+    /// let agent = model.run_tools(20).window(Window::tokens(100_000).shorten_results(2000));
+    /// # let _ = agent;
+    /// ```
+    #[must_use]
+    pub fn window(self, window: Window) -> Self {
+        Self { window: Some(window), ..self }
     }
 
     /// The same loop as a step that returns the whole conversation.
@@ -114,7 +131,12 @@ impl RunTools {
         let mut failed_rounds = 0;
         let parts = Arc::new(AtomicU32::new(0));
         loop {
-            let prompt = Prompt { messages: transcript.messages.clone(), parameters: parameters.clone() };
+            let messages = transcript.messages.clone();
+            let messages = match &self.window {
+                Some(window) => window.apply(messages),
+                None => messages,
+            };
+            let prompt = Prompt { messages, parameters: parameters.clone() };
             let streams_as = cx.mapped(Box::new(Round::new(&transcript, parts.clone())));
             let message = match run_streamed(&self.with.model, prompt, &streams_as).await {
                 Ok(message) => message,

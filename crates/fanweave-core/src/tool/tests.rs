@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::model::fake::{Answer, Asked, Fake};
 use crate::{
     ChatModel, Delta, Error, ErrorKind, EventKind, FinishReason, Message, Model, Parameters, Part, Prompt,
     Reply, Role, ToolCall, ToolChoice, Usage, chain, text,
@@ -614,4 +615,18 @@ async fn a_tool_returns_parts_of_any_kind() {
         Message::from_parts(Role::Assistant, vec![Part::tool_call("c1", "draw", json!({ "what": "bear" }))]);
     let results = Tools::new().tool(Draw).execute(&calls, &Context::new()).await;
     assert_eq!(results[0].parts, [Part::text("only a text"), Part::image_url("https://x.test/bear.png")]);
+}
+
+#[tokio::test]
+async fn rounds_beyond_a_window_are_not_sent_and_stay_in_the_transcript() {
+    let draw = || Answer::calls([("draw", json!({ "what": "bear" }))]);
+    let asked = Asked::default();
+    let model = Fake::script([draw(), draw(), draw(), Answer::text("done")]).record_in(&asked).model();
+    let window = crate::prompt::Window::tokens(50).counting(|_| 10);
+    let agent = model.with_tools(Tools::new().tool(Draw)).run_tools(9).window(window);
+    let transcript = agent.transcript().invoke("Draw bears.").await.unwrap();
+    assert_eq!(transcript.messages.len(), 8);
+    let sent: Vec<_> = asked.prompts().iter().map(|prompt| prompt.messages.len()).collect();
+    assert_eq!(sent, [1, 3, 5, 5]);
+    assert_eq!(asked.last().unwrap().messages[1], transcript.messages[3]);
 }

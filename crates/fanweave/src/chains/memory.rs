@@ -3,6 +3,7 @@
 use futures::TryFutureExt;
 
 use super::retrieval::written;
+use crate::prompt::Window;
 use crate::session::{Session, Sessions};
 use crate::{Chain, Context, Message, Model, Prompt, Result, Runnable, Streaming, Vars, chain, prompt, vars};
 
@@ -35,7 +36,7 @@ pub struct ConversationMemory(Kind);
 #[derive(Debug, Clone)]
 enum Kind {
     Buffer,
-    Window(usize),
+    Window(Window),
     Summary { model: Model, keep: usize, prompt: Chain<Vars, Prompt> },
 }
 
@@ -45,9 +46,21 @@ impl ConversationMemory {
         Self(Kind::Buffer)
     }
 
-    /// Remembers the last `turns`: pairs of a user message and an answer. The store keeps all messages.
+    /// Remembers the last `turns`: messages of the user with all that answers them. The store keeps all
+    /// messages.
     pub fn window(turns: usize) -> Self {
-        Self(Kind::Window(turns))
+        Self::windowed(Window::exchanges(turns))
+    }
+
+    /// Remembers the turns at the end that have at most `max` tokens together, and at least the last one. The
+    /// store keeps all messages.
+    pub fn tokens(max: usize) -> Self {
+        Self::windowed(Window::tokens(max))
+    }
+
+    /// Remembers a [`Window`]. The store keeps all messages.
+    pub fn windowed(window: Window) -> Self {
+        Self(Kind::Window(window))
     }
 
     /// Remembers the last `turns` verbatim, and earlier messages as a summary by `model`. In the store, the
@@ -68,10 +81,11 @@ impl ConversationMemory {
 
     /// The remembered messages of a session.
     fn recall(&self, session: Session) -> Vec<Message> {
-        let Session { summary, mut messages } = session;
-        if let Kind::Window(turns) = self.0 {
-            messages.drain(..messages.len().saturating_sub(turns.saturating_mul(2)));
-        }
+        let Session { summary, messages } = session;
+        let messages = match &self.0 {
+            Kind::Window(window) => window.apply(messages),
+            Kind::Buffer | Kind::Summary { .. } => Window::all().apply(messages),
+        };
         let summary = summary.map(|summary| Message::system(format!("What was said before: {summary}")));
         summary.into_iter().chain(messages).collect()
     }
@@ -80,10 +94,11 @@ impl ConversationMemory {
     async fn tidy(&self, sessions: &Sessions, id: &str, cx: &Context) -> Result<()> {
         let Kind::Summary { model, keep, prompt } = &self.0 else { return Ok(()) };
         let mut old = sessions.load(id).await?;
-        if old.messages.len() < keep.saturating_mul(4).max(2) {
+        // Nothing is summarised before twice as many turns as are kept have accumulated.
+        if Window::exchanges(keep.saturating_mul(2).saturating_sub(1)).start(&old.messages) == 0 {
             return Ok(());
         }
-        old.messages.truncate(old.messages.len() - keep * 2);
+        old.messages.truncate(Window::exchanges(*keep).start(&old.messages));
         let lines = written(&old.messages, MAX_SUMMARY_TOKENS);
         let summary = old.summary.as_deref().unwrap_or("none");
         let message = model.run(prompt.run(vars! { summary: summary, lines: lines }, cx).await?, cx).await?;
@@ -118,7 +133,7 @@ impl ConversationInput {
 /// A conversation with a model, with memory.
 ///
 /// Messages are loaded before the call and saved after it. A failed or dropped call does not change the
-/// session.
+/// session, and neither does an answer without text: providers reject a history with one.
 ///
 /// ```
 /// use fanweave::chains::{ConversationMemory, ConversationInput, Conversation};
@@ -175,6 +190,9 @@ impl Runnable for Conversation {
         let question = Message::user(text);
         let messages: Vec<_> = system.chain(remembered).chain([question.clone()]).collect();
         let answer = self.model.run(Prompt::new(messages), cx).await?.into_text();
+        if answer.trim().is_empty() {
+            return Ok(answer);
+        }
         self.sessions
             .append(&session, vec![question, Message::assistant(&*answer)])
             .and_then(|()| async { self.memory.tidy(&self.sessions, &session, &cx.without_deltas()).await })
@@ -193,9 +211,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::fake::Fake;
+    use crate::model::fake::{Answer, Asked, Fake};
     use crate::stores::MemorySessions;
-    use crate::{ChatModel, Error, ErrorKind};
+    use crate::{ChatModel, Error, ErrorKind, Part, Role, ToolCall, ToolResult};
 
     /// Answers with the number of messages, and records them.
     #[derive(Clone, Default)]
@@ -283,6 +301,49 @@ mod tests {
         let (received, session) = received(ConversationMemory::buffer(), &["1", "fail", "2"]).await;
         assert_eq!(received[1], ["be kind", "1", "a2", "2"]);
         assert_eq!(session.messages.len(), 4);
+    }
+
+    #[tokio::test]
+    async fn an_empty_answer_poisons_no_session() {
+        let sessions = MemorySessions::sessions();
+        let model = Fake::script([
+            Answer::text("one"),
+            Answer::text(" "),
+            Answer::thinking("Hm."),
+            Answer::text("four"),
+        ]);
+        let asked = Asked::default();
+        let model = model.record_in(&asked).model();
+        let conversation = Conversation::new(model, sessions.clone(), ConversationMemory::buffer()).chain();
+        let mut answers = Vec::new();
+        for text in ["1", "2", "3", "4"] {
+            answers.push(conversation.invoke(ConversationInput::new("s", text)).await.unwrap());
+        }
+        assert_eq!(answers, ["one", " ", "", "four"]);
+        let texts = |messages: Vec<Message>| messages.iter().map(Message::text).collect::<Vec<_>>();
+        assert_eq!(texts(asked.last().unwrap().messages), ["1", "one", "4"]);
+        assert_eq!(texts(sessions.load("s").await.unwrap().messages), ["1", "one", "4", "four"]);
+    }
+
+    #[tokio::test]
+    async fn a_window_of_a_session_keeps_tool_calls_with_their_results() {
+        let sessions = MemorySessions::sessions();
+        let call = ToolCall::new("c1", "look", serde_json::json!({}));
+        let calls = Message::from_parts(Role::Assistant, vec![Part::ToolCall(call)]);
+        let result = Message::from_parts(Role::Tool, vec![Part::ToolResult(ToolResult::new("c1", "rain"))]);
+        let turn = [Message::user("Rain?"), calls, result, Message::assistant("Yes.")];
+        let stored = [vec![Message::user("Hello"), Message::assistant("Hi!")], turn.to_vec()].concat();
+        sessions.append("s", stored).await.unwrap();
+        for memory in [ConversationMemory::window(1), ConversationMemory::tokens(40)] {
+            let asked = Asked::default();
+            let model = Fake::script(["Bye!"]).record_in(&asked).model();
+            let conversation = Conversation::new(model, sessions.clone(), memory).chain();
+            conversation.invoke(ConversationInput::new("s", "And tomorrow?")).await.unwrap();
+            let messages = asked.last().unwrap().messages;
+            assert_eq!(messages[..4], turn);
+            sessions.clear("s").await.unwrap();
+            sessions.append("s", turn.to_vec()).await.unwrap();
+        }
     }
 
     #[tokio::test]

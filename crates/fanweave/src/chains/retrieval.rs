@@ -1,12 +1,14 @@
 //! Questions about retrieved documents: single questions, or a conversation.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use super::qa::{Answer, Qa, Question};
 use crate::retrieve::{Document, Retrieve, Retriever};
 use crate::{
-    Chain, Context, Message, Model, Prompt, Result, Role, Runnable, Streaming, Usage, Vars, chain, prompt,
-    vars,
+    Chain, Context, Message, Model, Part, Prompt, Result, Role, Runnable, Streaming, Usage, Vars, chain,
+    excerpt, prompt, vars,
 };
 
 /// Retrieves documents for a question, and answers from them.
@@ -73,6 +75,9 @@ Standalone question:";
 
 /// Default maximum tokens of history in the prompt.
 const MAX_HISTORY_TOKENS: usize = 2000;
+
+/// Maximum bytes of the arguments of a call, and of a result, in a history as text. 500: some lines.
+const MAX_TOOL_BYTES: usize = 500;
 
 /// A question and the conversation before it.
 ///
@@ -236,14 +241,14 @@ impl Runnable for Conversational {
 
 /// The last of `messages` that fit into `max` tokens, as lines of a conversation.
 pub(super) fn written(messages: &[Message], max: usize) -> String {
+    let calls = messages.iter().flat_map(Message::tool_calls);
+    let names: HashMap<_, _> = calls.map(|call| (&*call.id, &*call.name)).collect();
     let mut left = max;
     let mut lines: Vec<_> = messages
         .iter()
         .rev()
-        .map(|message| {
-            let role = if message.role == Role::Assistant { "Assistant" } else { "User" };
-            format!("{role}: {}", message.text())
-        })
+        .map(|message| line(message, &names))
+        .filter(|line| !line.is_empty())
         .take_while(|line| {
             let fits = line.len().div_ceil(4) <= left;
             left = left.saturating_sub(line.len().div_ceil(4));
@@ -251,6 +256,36 @@ pub(super) fn written(messages: &[Message], max: usize) -> String {
         })
         .collect();
     lines.reverse();
+    lines.join("\n")
+}
+
+/// A message as lines: its text, its tool calls and the results of tools, each with its author.
+fn line(message: &Message, names: &HashMap<&str, &str>) -> String {
+    let role = match message.role {
+        Role::Assistant => "Assistant",
+        Role::System => "System",
+        Role::Tool => "Tool",
+        _ => "User",
+    };
+    let text = message.text();
+    let mut lines = Vec::new();
+    if !text.is_empty() {
+        lines.push(format!("{role}: {text}"));
+    }
+    for part in &message.parts {
+        match part {
+            Part::ToolCall(call) => {
+                let arguments = excerpt(&call.arguments, MAX_TOOL_BYTES);
+                lines.push(format!("{role} called {}({arguments})", call.name));
+            }
+            Part::ToolResult(result) => {
+                let name = names.get(&*result.id).copied().unwrap_or(&result.id);
+                let kind = if result.is_error { "Tool error" } else { "Tool result" };
+                lines.push(format!("{kind} of {name}: {}", excerpt(&result.text(), MAX_TOOL_BYTES)));
+            }
+            _ => {}
+        }
+    }
     lines.join("\n")
 }
 
@@ -263,6 +298,7 @@ mod tests {
     use crate::model::fake::Fake;
     use crate::stores::{MemoryStore, VectorIndex};
     use crate::words::HashEmbedder;
+    use crate::{ToolCall, ToolResult};
 
     const FACTS: [&str; 5] = [
         "The Rance station opened in 1966.",
@@ -329,6 +365,18 @@ mod tests {
         let messages: Vec<_> = (0..100).map(|n| Message::user(format!("message {n:02}"))).collect();
         assert_eq!(written(&messages, 9), "User: message 98\nUser: message 99");
         assert_eq!(written(&messages, 1), "");
+        let call = ToolCall::new("c1", "add", serde_json::json!({ "a": 1 }));
+        let messages = [
+            Message::system("Be brief."),
+            Message::from_parts(Role::Assistant, vec![Part::ToolCall(call)]),
+            Message::from_parts(Role::Tool, vec![Part::ToolResult(ToolResult::new("c1", "x".repeat(900)))]),
+        ];
+        let text = written(&messages, 1000);
+        assert!(
+            text.starts_with("System: Be brief.\nAssistant called add({\"a\":1})\nTool result of add: xxx"),
+            "{text}"
+        );
+        assert!(text.len() < 650, "{text}");
     }
 
     #[tokio::test]
