@@ -12,13 +12,14 @@ use http::{HeaderMap, HeaderValue};
 use crate::batch_api::BatchClient;
 use crate::completer::Completer;
 use crate::embedder::HttpEmbedder;
+use crate::limiter::Limiter;
 use crate::protocol::Protocol;
 use crate::providers::dialect::Dialect;
 use crate::transport::call::{HttpModel, SharedModel};
 use crate::transport::client::{Client, header};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::keys::{KeyHeader, KeySource};
-use crate::transport::limits::{AccountKey, RateLimits};
+use crate::transport::limits::{AccountKey, Accounts, RateLimits};
 use crate::transport::secret::Secret;
 use crate::vendor::{Vendor, set};
 
@@ -81,6 +82,8 @@ pub struct ModelBuilder {
     timeout: Option<Duration>,
     retry: RetryPolicy,
     limits: Option<RateLimits>,
+    accounts: Accounts,
+    limiter: Option<Arc<dyn Limiter>>,
     headers: Vec<(String, String)>,
     keep_raw: bool,
 }
@@ -103,6 +106,8 @@ impl ModelBuilder {
             timeout: None,
             retry: RetryPolicy::default(),
             limits: None,
+            accounts: Accounts::default(),
+            limiter: None,
             headers: Vec::new(),
             keep_raw: false,
         }
@@ -218,6 +223,18 @@ impl ModelBuilder {
     /// Limits of the account. Default: those set on another handle of the account, or none.
     pub fn limits(mut self, limits: RateLimits) -> Self {
         self.limits = Some(limits);
+        self
+    }
+
+    /// The set of accounts that has the model's. Default: the set of the process.
+    pub fn accounts(mut self, accounts: Accounts) -> Self {
+        self.accounts = accounts;
+        self
+    }
+
+    /// An additional limit on the requests, such as one that several machines share. Default: none.
+    pub fn limiter(mut self, limiter: Arc<dyn Limiter>) -> Self {
+        self.limiter = Some(limiter);
         self
     }
 
@@ -393,8 +410,10 @@ impl ModelBuilder {
             client,
             timeouts,
             retry: self.retry,
+            accounts: self.accounts,
             account,
             limits: self.limits,
+            limiter: self.limiter,
             in_use: Arc::default(),
             keep_raw: self.keep_raw,
         };

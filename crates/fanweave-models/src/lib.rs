@@ -35,6 +35,7 @@ mod embedder;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+mod limiter;
 pub mod log;
 mod once;
 #[cfg(feature = "prices")]
@@ -52,6 +53,7 @@ pub use builder::{ModelBuilder, embedder, model};
 pub use chroma::Chroma;
 pub use completer::Completer;
 pub use fanweave_core::RetryPolicy;
+pub use limiter::{LimitedRequest, Limiter, LimiterPermit, RequestOutcome};
 #[cfg(feature = "prices")]
 pub use prices::{Price, Prices};
 pub use providers::dialect::Dialect;
@@ -59,7 +61,7 @@ pub use providers::openai::Quirks;
 pub use transport::body::Body;
 pub use transport::client::{Client, ClientBuilder, connection_notice};
 pub use transport::keys::KeyHeader;
-pub use transport::limits::{AccountState, AccountStatus, RateLimits, account_states};
+pub use transport::limits::{AccountState, AccountStatus, Accounts, RateLimits, account_states};
 pub use transport::own::HttpTransport;
 pub use transport::watch::Timeouts;
 pub use vendor::{Vendor, key_variables, register, vendors};

@@ -20,12 +20,13 @@ use super::endpoint::Endpoint;
 use super::exchange::Exchange;
 use super::hints::{reported, retry_after, should_retry, time_of};
 use super::keys::{KeyInUse, KeySource};
-use super::limits::{Account, AccountKey, AccountPermit, RateLimits, Refusal, Report, RequestSize};
+use super::limits::{Account, AccountKey, AccountPermit, Accounts, RateLimits, Refusal, Report, RequestSize};
 use super::reader::AnswerReader;
 use super::retry_loop::{Attempt, CallOptions, send_with_retries};
 use super::secret::Secret;
 use super::unsent::never_sent;
 use super::watch::Timeouts;
+use crate::limiter::{Limited, LimitedRequest, Limiter};
 use crate::protocol::{Call, Framing, HttpRequest, Protocol};
 
 /// Maximum bytes read of an error response. The error keeps an excerpt.
@@ -53,9 +54,13 @@ pub(crate) struct HttpModel {
     pub(crate) client: Client,
     pub(crate) timeouts: Timeouts,
     pub(crate) retry: RetryPolicy,
+    /// The set that has the account.
+    pub(crate) accounts: Accounts,
     pub(crate) account: AccountKey,
     /// Limits set on this handle.
     pub(crate) limits: Option<RateLimits>,
+    /// An additional limit.
+    pub(crate) limiter: Option<Arc<dyn Limiter>>,
     pub(crate) in_use: Arc<PerProcess<InUse>>,
     pub(crate) keep_raw: bool,
 }
@@ -71,7 +76,7 @@ impl HttpModel {
     /// The account and the connections of this process. Costs a system call: once for each call of the model.
     pub(crate) fn in_use(&self) -> Arc<Made<InUse>> {
         self.in_use.get(|| {
-            let account = Account::shared(self.account.clone());
+            let account = self.accounts.account(self.account.clone());
             if let Some(limits) = self.limits {
                 account.set_limits(limits);
             }
@@ -140,7 +145,17 @@ impl SharedModel {
         // A caller without retries expects a single request.
         let hedge = cx.hedges() && !request.streams && self.retry.max_attempts.get() > 1;
         let options = CallOptions { retry: self.retry, ask, hedge };
-        Ok((Sending { model: self.clone(), in_use, uri, request }, options))
+        let limited = self.limiter.as_ref().map(|limiter| {
+            let request = LimitedRequest {
+                base_url: self.account.base_url.clone(),
+                model: self.account.model.clone(),
+                input_tokens: ask.usage().input_tokens,
+                max_tokens: ask.max_tokens,
+                priority: cx.priority(),
+            };
+            Box::new(Limited { limiter: limiter.clone(), request })
+        });
+        Ok((Sending { model: self.clone(), in_use, uri, request, limited }, options))
     }
 }
 
@@ -151,6 +166,8 @@ struct Sending {
     in_use: Arc<Made<InUse>>,
     uri: Uri,
     request: HttpRequest,
+    /// Boxed: few models have an additional limit.
+    limited: Option<Box<Limited>>,
 }
 
 impl Attempt for Sending {
@@ -168,7 +185,7 @@ impl Attempt for Sending {
         emitted: &mut bool,
         cx: &Context,
     ) -> Result<Message> {
-        let Self { model, in_use, uri, request } = self;
+        let Self { model, in_use, uri, request, .. } = self;
         let stream = request.streams;
         let request = model.http_request(uri, request, key.as_ref());
         let mut answer = Exchange::begin(&in_use.connections, request, model.timeouts, cx.deadline()).await?;
@@ -212,6 +229,10 @@ impl Attempt for Sending {
 
     fn never_sent(&self, error: &Error) -> bool {
         never_sent(error)
+    }
+
+    fn limited(&self) -> Option<&Limited> {
+        self.limited.as_deref()
     }
 }
 

@@ -20,6 +20,7 @@
 //! cost one timer. Dropping a waiting call only removes it from the queue. An account has no background task.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::pin::Pin;
@@ -36,6 +37,7 @@ use self::poll_watch::PollWatch;
 use self::queue::QueueKey;
 use self::tokens::TokenCount;
 use super::retry::OutageTimeout;
+use crate::limiter::{LimiterPermit, RequestOutcome};
 
 pub(crate) use self::headers::Report;
 pub(crate) use self::limiter::{MARKS, Refusal};
@@ -121,19 +123,50 @@ pub(crate) struct Account {
     limiter: Mutex<Limiter>,
 }
 
-type Accounts = Mutex<HashMap<AccountKey, Arc<Account>>>;
+type AccountMap = Mutex<HashMap<AccountKey, Arc<Account>>>;
 
 /// The accounts of this process. A forked child has its own, since calls of the parent hold their locks and
 /// permits.
-fn accounts() -> Arc<Made<Accounts>> {
-    static ACCOUNTS: PerProcess<Accounts> = PerProcess::new();
-    ACCOUNTS.get(Mutex::default)
-}
+static PROCESS: PerProcess<AccountMap> = PerProcess::new();
 
-impl Account {
-    /// The account of `key`, shared by the whole process.
-    pub(crate) fn shared(key: AccountKey) -> Arc<Self> {
-        let accounts = accounts();
+/// A set of accounts, each with its limits, its queue and what it has learned of its provider.
+///
+/// Calls with the same base URL, key and model share an account if their models share the set. By default all
+/// models of a process share one. A set of its own keeps tests, or the tenants of a service, apart.
+///
+/// ```
+/// use fanweave::models::{Accounts, ModelBuilder};
+///
+/// let tenant = Accounts::new();
+/// let model = ModelBuilder::new("openai/gpt-5-mini").api_key("sk-..").accounts(tenant.clone()).build()?;
+/// assert_eq!(tenant.states().len(), 1);
+/// # Ok::<_, fanweave::Error>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Accounts(Option<Arc<PerProcess<AccountMap>>>);
+
+impl Accounts {
+    /// A set of its own, without accounts. [`Accounts::default`] is the set of the process.
+    pub fn new() -> Self {
+        Self(Some(Arc::new(PerProcess::new())))
+    }
+
+    /// The state of each account, in no particular order.
+    pub fn states(&self) -> Vec<AccountState> {
+        let now = Instant::now();
+        lock(&self.map()).iter().map(|(key, account)| AccountState::of(key, account, now)).collect()
+    }
+
+    fn map(&self) -> Arc<Made<AccountMap>> {
+        match &self.0 {
+            None => PROCESS.get(Mutex::default),
+            Some(own) => own.get(Mutex::default),
+        }
+    }
+
+    /// The account of `key`, shared by all models of this set.
+    pub(crate) fn account(&self, key: AccountKey) -> Arc<Account> {
+        let accounts = self.map();
         let mut accounts = lock(&accounts);
         // A caller that keeps creating keys must not fill the memory with unused accounts.
         if accounts.len() == accounts.capacity() && !accounts.contains_key(&key) {
@@ -144,7 +177,17 @@ impl Account {
         }
         accounts.entry(key).or_default().clone()
     }
+}
 
+/// Shows the number of accounts.
+impl fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let accounts = lock(&self.map()).len();
+        f.debug_struct("Accounts").field("accounts", &accounts).finish_non_exhaustive()
+    }
+}
+
+impl Account {
     /// Changes the state, and wakes the call that may be admitted because of it.
     fn change<T>(&self, change: impl FnOnce(&mut Limiter) -> T) -> T {
         let (changed, leader) = {
@@ -229,7 +272,7 @@ impl Account {
     }
 
     fn permit(self: &Arc<Self>, ticket: AdmittedRequest) -> AccountPermit {
-        AccountPermit { account: self.clone(), run: None, ticket, is_settled: false }
+        AccountPermit { account: self.clone(), run: None, additional: None, ticket, is_settled: false }
     }
 
     /// Returns the verdict on a run of failures.
@@ -340,6 +383,8 @@ pub(crate) struct AccountPermit {
     account: Arc<Account>,
     /// The permit of the run, held for the same time.
     run: Option<RunPermit>,
+    /// The permit of an additional limiter.
+    additional: Option<LimiterPermit>,
     ticket: AdmittedRequest,
     is_settled: bool,
 }
@@ -366,6 +411,19 @@ impl AccountPermit {
         self
     }
 
+    /// Also holds the permit of an additional limiter, until the outcome of the request is known.
+    pub(crate) fn with_additional(mut self, permit: Option<LimiterPermit>) -> Self {
+        self.additional = permit.map(LimiterPermit::sent);
+        self
+    }
+
+    /// Tells an additional limiter the outcome of the request.
+    pub(crate) fn settle_additional(&mut self, outcome: RequestOutcome<'_>) {
+        if let Some(permit) = self.additional.take() {
+            permit.settle(outcome);
+        }
+    }
+
     pub(crate) fn account(&self) -> &Arc<Account> {
         &self.account
     }
@@ -389,6 +447,8 @@ impl AccountPermit {
         if let Some(run) = self.run.take_if(|run| run.is_wanted()) {
             run.give_up();
         }
+        // An additional limiter does not say whether others wait for it.
+        self.settle_additional(RequestOutcome::Abandoned);
         let is_wanted = |limiter: &Limiter| limiter.queue.waiting() != [0, 0];
         if !self.ticket.is_given_up && is_wanted(&lock(&self.account.limiter)) {
             self.account.change(|limiter| limiter.give_up(&mut self.ticket, Instant::now()));
@@ -407,6 +467,7 @@ impl AccountPermit {
 
     /// Records a success and its token usage.
     pub(crate) fn succeeded(&mut self, usage: Option<Usage>) {
+        self.settle_additional(RequestOutcome::Succeeded(usage));
         // Some servers report no usage, and some report arbitrary numbers.
         let usage = usage.filter(|usage| (1..=tokens::MAX_PLAUSIBLE_TOKENS).contains(&usage.total_tokens()));
         let counted = usage

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fanweave_core::{Context, Error, ErrorKind, EventKind, Result, RetryPolicy, RunPermit};
+use fanweave_core::{Context, Error, ErrorKind, EventKind, Result, RetryPolicy, RunPermit, WaitReason};
 use futures::future::{Either, select};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::limits::{Account, AccountPermit, RequestSize, Waiter};
 use super::retry::{Attempts, Failed};
+use crate::limiter::{Limited, LimiterPermit, RequestOutcome};
 
 /// A request that can be sent repeatedly until it succeeds.
 pub(crate) trait Attempt: Sync {
@@ -39,6 +40,11 @@ pub(crate) trait Attempt: Sync {
     /// Returns true if the failed request never left this machine, so that it cannot be billed.
     fn never_sent(&self, _: &Error) -> bool {
         false
+    }
+
+    /// The request as an additional limiter sees it, if there is one.
+    fn limited(&self) -> Option<&Limited> {
+        None
     }
 }
 
@@ -81,6 +87,7 @@ async fn undriven<A: Attempt + Clone + Send + 'static>(
 ) -> Result<(A::Answer, u32)> {
     let mut attempts = Attempts::new(options.retry, cx.priority(), account.clone());
     if !cx.is_limited()
+        && call.limited().is_none()
         && let Some((permit, poll_watch)) = account.admit_in_place(&attempts.waiter(options.ask, cx))
     {
         let attempt = attempts.begin();
@@ -161,10 +168,11 @@ async fn once<A: Attempt>(
 ) -> Result<A::Answer> {
     let waiter = attempts.waiter(options.ask, cx);
     let ready = call.prepare().await?;
-    let (run, permit) = match enter_now(attempts.account(), &waiter, cx) {
+    let limited = call.limited();
+    let (run, permit) = match enter_now(attempts.account(), &waiter, limited, cx) {
         Some(entered) => entered,
         // Boxed, because most calls do not wait.
-        None => Box::pin(enter(attempts.account(), waiter, cx)).await?,
+        None => Box::pin(enter(attempts.account(), waiter, limited, cx)).await?,
     };
     send(call, ready, permit.with_run(run), options, emitted, failed, cx).await
 }
@@ -186,7 +194,7 @@ async fn send<A: Attempt>(
         // Released when this request ends, even if the hedged request takes longer.
         let mut permit = permit;
         let done = call.send(ready, &mut permit, emitted, cx).await;
-        judged(done, &permit, failed)
+        judged(done, &mut permit, failed)
     });
     if !options.hedge {
         return first.as_mut().await;
@@ -205,11 +213,16 @@ async fn send<A: Attempt>(
                 && let Ok(ready) = call.prepare().await
                 // Like the first request, it needs a run permit: a run must not exceed its concurrency.
                 && let Some(_slot) = cx.try_permit()
-                && let Some(mut permit) = account.try_hedge(ask)
+                && let Some(additional) = try_additional(call.limited())
+                && let Some(permit) = account.try_hedge(ask)
             {
+                let mut permit = permit.with_additional(additional);
                 cx.emit(EventKind::Hedged).await;
                 on_its_way.store(true, Ordering::Relaxed);
                 let done = call.send(ready, &mut permit, &mut false, cx).await;
+                if let Err(error) = &done {
+                    permit.settle_additional(RequestOutcome::Failed(error));
+                }
                 on_its_way.store(false, Ordering::Relaxed);
                 if done.is_ok() || is_alone.load(Ordering::Relaxed) {
                     return done;
@@ -231,8 +244,9 @@ async fn send<A: Attempt>(
 }
 
 /// Reports the outcome of a request to the account, and stores the account's judgement in `failed`.
-fn judged<T>(done: Result<T>, permit: &AccountPermit, failed: &mut Failed) -> Result<T> {
+fn judged<T>(done: Result<T>, permit: &mut AccountPermit, failed: &mut Failed) -> Result<T> {
     if let Err(error) = &done {
+        permit.settle_additional(RequestOutcome::Failed(error));
         *failed = Failed {
             run: permit.judge(error),
             is_alone: permit.is_alone(),
@@ -243,33 +257,63 @@ fn judged<T>(done: Result<T>, permit: &AccountPermit, failed: &mut Failed) -> Re
     done
 }
 
-/// Takes a run permit and an account permit, if both are free.
-fn enter_now(account: &Arc<Account>, waiter: &Waiter, cx: &Context) -> Option<(RunPermit, AccountPermit)> {
-    let run = cx.acquire_now()?;
-    Some((run, account.try_admit(waiter)?))
+/// Takes a permit of the additional limiter. `Some(None)` if there is no such limiter.
+fn try_additional(limited: Option<&Limited>) -> Option<Option<LimiterPermit>> {
+    match limited {
+        None => Some(None),
+        Some(limited) => limited.try_admit().map(Some),
+    }
 }
 
-/// Waits for a run permit and an account permit without holding either while it waits for the other. Calls to
-/// a slow account do not block the calls of the run to another account, and a run with few permits does not
-/// block the account for other runs.
+/// Takes the permits of the run, of the additional limiter and of the account, if all are free.
+fn enter_now(
+    account: &Arc<Account>,
+    waiter: &Waiter,
+    limited: Option<&Limited>,
+    cx: &Context,
+) -> Option<(RunPermit, AccountPermit)> {
+    let run = cx.acquire_now()?;
+    let additional = try_additional(limited)?;
+    Some((run, account.try_admit(waiter)?.with_additional(additional)))
+}
+
+/// Waits for the permits of the run, of the additional limiter and of the account, without holding any while
+/// it waits for another. Calls to a slow account do not block the calls of the run to another account, and a
+/// run with few permits does not block the account for other runs.
 ///
 /// # Errors
-/// [`ErrorKind::Cancelled`] if the run drains.
-async fn enter(account: &Arc<Account>, waiter: Waiter, cx: &Context) -> Result<(RunPermit, AccountPermit)> {
+/// [`ErrorKind::Cancelled`] if the run drains, and those of the limiter.
+async fn enter(
+    account: &Arc<Account>,
+    waiter: Waiter,
+    limited: Option<&Limited>,
+    cx: &Context,
+) -> Result<(RunPermit, AccountPermit)> {
     let entered = async {
         let mut has_waited = false;
         loop {
             let run = cx.acquire().await?;
-            if let Some(permit) = account.try_admit(&waiter) {
-                return Ok((run, permit));
+            let additional = try_additional(limited);
+            let is_refused = additional.is_none();
+            if let Some(additional) = additional
+                && let Some(permit) = account.try_admit(&waiter)
+            {
+                return Ok((run, permit.with_additional(additional)));
             }
             drop(run);
             if !has_waited {
-                cx.emit(EventKind::Waiting(account.wait_reason())).await;
+                let reason = if is_refused { WaitReason::Limit } else { account.wait_reason() };
+                cx.emit(EventKind::Waiting(reason)).await;
                 has_waited = true;
             }
-            if let Some(both) = account.admit(waiter.clone(), || cx.try_permit()).await? {
-                return Ok(both);
+            if let Some(limited) = limited.filter(|_| is_refused) {
+                limited.ready().await?;
+                continue;
+            }
+            // The permit of the run last: returning it would wake other calls of the run for nothing.
+            let both = || Some((try_additional(limited)?, cx.try_permit()?));
+            if let Some(((additional, run), permit)) = account.admit(waiter.clone(), both).await? {
+                return Ok((run, permit.with_additional(additional)));
             }
         }
     };

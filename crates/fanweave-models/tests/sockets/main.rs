@@ -5,6 +5,7 @@ mod calls;
 mod conformance;
 mod descriptors;
 mod faults;
+mod limiter;
 mod limits;
 mod network;
 mod own;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::outage::rounded;
-use super::{RateLimits, accounts, lock};
+use super::{Account, AccountKey, Accounts, RateLimits, lock};
 
 /// State of an account: sending requests, or the reason why it is not.
 ///
@@ -127,7 +127,8 @@ pub struct AccountState {
     pub refused: u64,
 }
 
-/// Returns all accounts used by calls of this process, in no particular order.
+/// Returns all accounts used by calls of this process, in no particular order, except those of a separate set
+/// of [`Accounts`].
 ///
 /// ```
 /// for account in fanweave::models::account_states() {
@@ -135,12 +136,15 @@ pub struct AccountState {
 /// }
 /// ```
 pub fn account_states() -> Vec<AccountState> {
-    let now = Instant::now();
-    let state = |(key, account): (&super::AccountKey, &std::sync::Arc<super::Account>)| {
+    Accounts::default().states()
+}
+
+impl AccountState {
+    pub(super) fn of(key: &AccountKey, account: &Account, now: Instant) -> Self {
         let limiter = lock(&account.limiter);
         let [requests, tokens] = limiter.rates();
         let (requests_last_minute, tokens_last_minute) = limiter.minute(now);
-        AccountState {
+        Self {
             base_url: key.base_url.clone(),
             model: key.model.clone(),
             status: limiter.status(now),
@@ -162,6 +166,5 @@ pub fn account_states() -> Vec<AccountState> {
             over_limit: limiter.over_limit,
             refused: limiter.refused,
         }
-    };
-    lock(&accounts()).iter().map(state).collect()
+    }
 }

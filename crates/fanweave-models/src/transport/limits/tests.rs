@@ -193,9 +193,9 @@ async fn a_new_limit_applies_to_waiting_calls() {
 #[test]
 fn one_key_is_one_account() {
     let key = |model: &str| AccountKey { base_url: "http://a".into(), key: Some(1), model: model.into() };
-    let first = Account::shared(key("m"));
-    assert!(Arc::ptr_eq(&first, &Account::shared(key("m"))));
-    assert!(!Arc::ptr_eq(&first, &Account::shared(key("n"))));
+    let first = Accounts::default().account(key("m"));
+    assert!(Arc::ptr_eq(&first, &Accounts::default().account(key("m"))));
+    assert!(!Arc::ptr_eq(&first, &Accounts::default().account(key("n"))));
 }
 
 #[tokio::test(start_paused = true)]
