@@ -2,6 +2,7 @@
 //! of `fanweave` alone. The tests run them.
 
 pub mod acme;
+pub mod collector;
 pub mod fair_share;
 pub mod majority;
 pub mod server;
