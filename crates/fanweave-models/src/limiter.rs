@@ -54,8 +54,8 @@ pub trait Limiter: Send + Sync + 'static {
     /// itself. The same holds for the function of the permit.
     fn try_admit(&self, request: &LimitedRequest) -> Option<LimiterPermit>;
 
-    /// Completes when a retry is worthwhile. The call holds no other permit meanwhile. A limiter that does not
-    /// know may complete at once: calls retry every 10 ms.
+    /// Completes when a retry is worthwhile. The call holds no other permit meanwhile. A limiter that does
+    /// not know may complete at once: calls retry every 10 ms.
     ///
     /// # Errors
     /// Any error ends the attempt, and is retried like the error of a request.
