@@ -31,6 +31,11 @@ pub(crate) struct Arranger {
 }
 
 impl Arranger {
+    /// Expects only the rows with these indices.
+    pub(crate) fn set_sample(&mut self, indices: Box<[u64]>) {
+        self.order = Order::of_sample(indices);
+    }
+
     pub(crate) fn new(sink: Option<Box<dyn RowSink>>, unordered: bool, progress: Arc<Progress>) -> Self {
         let (order, lines, errors, failures) =
             (Order::default(), HashMap::new(), HashMap::new(), Failures::default());

@@ -145,6 +145,9 @@ impl Open {
                 Opened::temporary(&disk, Box::new(Sink::writer(writer, format)?), unordered, progress)?
             }
         };
+        if let Some(indices) = source.sample_indices() {
+            opened.recording.arranger.set_sample(indices);
+        }
         opened.is_unchecked = hash.is_none();
         opened.keeps_calls = keeps_calls;
         Ok(opened)
@@ -161,7 +164,7 @@ impl Open {
         if rows == 0 {
             return Err(Error::usage(format!("{}: the file has a header but no rows", source.name())));
         }
-        self.progress.set_total(limit.min(rows));
+        self.progress.set_total(source.sampled().unwrap_or(limit.min(rows)));
         Ok(Some(hash))
     }
 }

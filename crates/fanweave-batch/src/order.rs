@@ -7,15 +7,29 @@ use crate::location::RowLocation;
 /// Results that wait for an earlier row. Takes 16 bytes for each row after the first missing one.
 #[derive(Default)]
 pub(crate) struct Order {
+    /// Indices of the rows of a sample, in order. `None` if all rows run.
+    sample: Option<Box<[u64]>>,
+    /// Position of the next row: its index, or that in the sample.
     next: u64,
-    /// Location of row `next + i`, once it is finished.
+    /// Location of the row at position `next + i`, once it is finished.
     waiting: VecDeque<Option<RowLocation>>,
     held: usize,
 }
 
 impl Order {
+    /// The order of the rows of a sample, by their indices.
+    pub(crate) fn of_sample(indices: Box<[u64]>) -> Self {
+        Self { sample: Some(indices), ..Self::default() }
+    }
+
+    /// Position of a row.
+    fn position(&self, index: u64) -> u64 {
+        let Some(sample) = &self.sample else { return index };
+        sample.binary_search(&index).expect("only rows of the sample run") as u64
+    }
+
     pub(crate) fn insert(&mut self, index: u64, location: RowLocation) {
-        let ahead = index.checked_sub(self.next).expect("a row has one result");
+        let ahead = self.position(index).checked_sub(self.next).expect("a row has one result");
         let at = usize::try_from(ahead).expect("the waiting rows fit into memory");
         if self.waiting.len() <= at {
             self.waiting.resize(at + 1, None);
@@ -30,14 +44,15 @@ impl Order {
         let location = (*self.waiting.front()?)?;
         self.waiting.pop_front();
         self.held -= 1;
-        let index = self.next;
+        let at = self.next;
         self.next += 1;
-        Some((index, location))
+        let of_sample = |sample: &Box<[u64]>| sample[usize::try_from(at).expect("its rows fit into memory")];
+        Some((self.sample.as_ref().map_or(at, of_sample), location))
     }
 
     /// Advances past row `index`, whose result is available. Returns false if another row is next.
     pub(crate) fn advance_past(&mut self, index: u64) -> bool {
-        if index != self.next {
+        if self.position(index) != self.next {
             return false;
         }
         self.waiting.pop_front();

@@ -19,7 +19,7 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
         // A cache from the configuration file only applies to single requests.
         args.model.cache = None;
     }
-    let source = open(&args.input, args.rows.input_format.as_deref())?;
+    let source = open(&args.input, &args.rows)?;
     if source.format() == Some(InputFormat::OpenAi) && args.prompt.is_some() {
         return Err(Failure::usage(
             "--prompt cannot be used with an OpenAI batch file: its rows are complete requests",

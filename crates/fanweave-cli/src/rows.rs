@@ -176,10 +176,15 @@ pub(crate) fn one_on_stdout(output: &Path) -> Result<(), Failure> {
 }
 
 /// Opens the rows of a file, or of stdin.
-pub(crate) fn open(path: &Path, format: Option<&str>) -> Result<Source, Failure> {
-    let format = format.map(str::parse::<InputFormat>).transpose().map_err(|e| failure(&e))?;
+pub(crate) fn open(path: &Path, args: &RowArgs) -> Result<Source, Failure> {
+    let format =
+        args.input_format.as_deref().map(str::parse::<InputFormat>).transpose().map_err(|e| failure(&e))?;
     let source = if path == Path::new("-") { Source::stdin(format) } else { Source::open(path, format) };
-    source.map_err(|e| failure(&e))
+    let sampled = source.and_then(|source| match args.sample {
+        Some(sample) => source.sample(sample.rows.get(), sample.seed),
+        None => Ok(source),
+    });
+    sampled.map_err(|e| failure(&e))
 }
 
 pub(crate) fn output(path: &Path) -> Output {

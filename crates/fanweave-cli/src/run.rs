@@ -132,7 +132,7 @@ async fn dry_run(
         given_all(file, given)?;
         return dry_run::chain::once(dry_run_chain, given.clone()).await;
     };
-    let source = open(rows, args.row.input_format.as_deref())?;
+    let source = open(rows, &args.row)?;
     let inputs = |input| {
         let inputs = inputs_of_row(input, file, given)?;
         match missing(file, &inputs) {
@@ -216,7 +216,7 @@ async fn each_row(
     chain: Chain<Vars, Value>,
     costs: Costs,
 ) -> Result<Exit, Failure> {
-    let source = open(rows, args.row.input_format.as_deref())?;
+    let source = open(rows, &args.row)?;
     let concurrency = args.concurrency.or(work.file.limits().concurrency);
     let concurrency = concurrency.unwrap_or(Settings::default().concurrency);
     let to = args.output.as_deref().expect("clap asks for the output of rows");

@@ -10,6 +10,7 @@ mod lines;
 mod openai;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod sample;
 mod scan;
 mod table;
 
@@ -36,6 +37,7 @@ use crate::key::Key;
 use crate::rows::{DynRowSource, InputRow, Listed, RowKey, RowSource};
 use crate::{Error, Result};
 use lines::LineReader;
+use sample::Sample;
 use table::Table;
 
 /// Name of standard input in messages.
@@ -64,6 +66,8 @@ pub struct Source {
     /// `None` for rows from outside.
     format: Option<InputFormat>,
     rows: Rows,
+    /// The rows to return. `None` for all.
+    sample: Option<Sample>,
     index: u64,
     /// Hash and line of each `custom_id` seen. The hashes have 64 bits and a random key: with a million ids,
     /// a false duplicate occurs once in 10^7 runs. They take 35 MB, while the ids could take 100 MB.
@@ -137,7 +141,8 @@ impl Source {
         let rows = Rows::Parquet(Box::new(parquet::Rows::open(file, path)?));
         let (ids, hasher) = (HashMap::new(), RandomState::new());
         let (name, path) = (path.display().to_string(), Some(path.to_owned()));
-        Ok(Self { name, path, format: Some(InputFormat::Parquet), rows, index: 0, ids, hasher })
+        let format = Some(InputFormat::Parquet);
+        Ok(Self { name, path, format, rows, sample: None, index: 0, ids, hasher })
     }
 
     #[cfg(not(feature = "parquet"))]
@@ -185,7 +190,7 @@ impl Source {
         let name = source.name().to_owned();
         let rows = Rows::Own { source: Box::new(source), may_block };
         let (ids, hasher) = (HashMap::new(), RandomState::new());
-        Self { name, path: None, format: None, rows, index: 0, ids, hasher }
+        Self { name, path: None, format: None, rows, sample: None, index: 0, ids, hasher }
     }
 
     fn read(
@@ -224,7 +229,34 @@ impl Source {
             _ => Rows::Lines(LineReader::new(reader, MAX_LINE)),
         };
         let (ids, hasher) = (HashMap::new(), RandomState::new());
-        Ok(Self { name, path, format: Some(format), rows, index: 0, ids, hasher })
+        Ok(Self { name, path, format: Some(format), rows, sample: None, index: 0, ids, hasher })
+    }
+
+    /// Takes a random sample of the rows, in input order. All rows are as likely. A larger sample with the
+    /// same seed contains the smaller one, so that a run with it keeps the answers that it has.
+    ///
+    /// Reads the file once to count its rows, and again in the run. Do not combine it with
+    /// [`Settings::limit`](crate::Settings::limit), which counts the rows of the file.
+    ///
+    /// ```no_run
+    /// use fanweave::batch::Source;
+    ///
+    /// let rows = Source::open("questions.jsonl", None)?.sample(100, 0)?;
+    /// assert!(rows.count() <= 100);
+    /// # Ok::<_, fanweave::batch::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) for a source that is not a file, because its rows can be read only
+    /// once; otherwise those of reading the file.
+    pub fn sample(mut self, rows: u64, seed: u64) -> Result<Self> {
+        let (Some(path), Some(format)) = (&self.path, self.format) else {
+            let message = "a sample can only be taken of a file, whose rows can be counted first";
+            return Err(Error::usage(format!("{}: {message}", self.name)));
+        };
+        let InputScan { rows: total, .. } = InputScan::of(path, format, 0)?;
+        self.sample = Some(Sample::new(rows, total, seed));
+        Ok(self)
     }
 
     /// Format in which the rows are read. `None` for rows of an iterator or a [`RowSource`].
@@ -269,8 +301,34 @@ impl Source {
         Some(row.map(|row| row.numbered(index)))
     }
 
-    /// The next row of a file.
+    /// Number of rows of the sample that were not read yet. `None` without a sample.
+    pub(crate) fn sampled(&self) -> Option<u64> {
+        self.sample.as_ref().map(|sample| sample.remaining() as u64)
+    }
+
+    /// Indices of the rows of the sample. `None` without a sample.
+    pub(crate) fn sample_indices(&self) -> Option<Box<[u64]>> {
+        self.sample.as_ref().map(Sample::indices)
+    }
+
+    /// The next row of a file, or of its sample.
     fn next_line(&mut self) -> Option<Result<InputRow>> {
+        loop {
+            if self.sampled() == Some(0) {
+                return None;
+            }
+            let row = self.next_of_all()?;
+            let is_taken = match (&mut self.sample, &row) {
+                (Some(sample), Ok(row)) => sample.take(row.index),
+                _ => true,
+            };
+            if is_taken {
+                return Some(row);
+            }
+        }
+    }
+
+    fn next_of_all(&mut self) -> Option<Result<InputRow>> {
         let row = self.read_line().map_err(|e| {
             self.rows = Rows::Ended;
             Error::io("continue reading", Path::new(&self.name), e)

@@ -143,6 +143,7 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
         let recorder = Recorder::spawn(recording, driver)?;
         let (jobs, inbox) = mpsc::channel(AHEAD);
         let is_file = source.path().is_some();
+        let is_limited = settings.limit.is_some() || source.sampled().is_some();
         let feed = Feed {
             source,
             done,
@@ -166,7 +167,7 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
             costs,
             waiting,
             parts,
-            is_limited: settings.limit.is_some(),
+            is_limited,
             drop_lost: settings.retry_failed,
             failed_parts: FailedParts::default(),
         };

@@ -23,6 +23,11 @@ pub(crate) struct RowArgs {
     #[arg(long, value_name = "N", value_parser = at_least_one_u64, allow_negative_numbers = true)]
     pub(crate) limit: Option<NonZeroU64>,
 
+    /// Run a random sample of N rows, in input order. A larger sample with the same seed (default: 0) contains
+    /// the smaller one, and calls only the additional rows
+    #[arg(long, value_name = "N[:SEED]", value_parser = Sample::parse, conflicts_with = "limit")]
+    pub(crate) sample: Option<Sample>,
+
     /// Write rows as they finish instead of in input order
     #[arg(long)]
     pub(crate) unordered: bool,
@@ -75,5 +80,20 @@ impl RowArgs {
     /// Maximum rows to read.
     pub(crate) fn max_rows(&self) -> usize {
         self.limit.map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX))
+    }
+}
+
+/// A random sample of the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sample {
+    pub(crate) rows: NonZeroU64,
+    pub(crate) seed: u64,
+}
+
+impl Sample {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (rows, seed) = text.split_once(':').unwrap_or((text, "0"));
+        let seed = seed.parse().map_err(|_| "the seed must be a whole number".to_owned())?;
+        Ok(Self { rows: at_least_one_u64(rows)?, seed })
     }
 }

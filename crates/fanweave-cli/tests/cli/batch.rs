@@ -600,3 +600,41 @@ fn a_limited_run_takes_the_first_rows_and_a_later_one_continues() {
     let wrong = folder.batch(&provider.url(), &["--limit", "0"]).expect_code(2);
     assert!(wrong.stderr.contains("at least 1"), "{}", wrong.stderr);
 }
+
+#[test]
+fn a_sample_is_called_alone_and_a_larger_one_calls_the_additional_rows() {
+    let provider = Provider::start(Settings::default());
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(50));
+    let run = |more: &[&str], rows: usize| {
+        let ran = folder.batch(&provider.url(), more).expect_code(0);
+        assert!(!ran.stderr.contains("remaining"), "{}", ran.stderr);
+        let answered = folder.rows("out.jsonl");
+        let indices: Vec<_> = answered.iter().map(|row| row["index"].as_u64().unwrap()).collect();
+        assert!(indices.len() == rows && indices.is_sorted_by(|a, b| a < b), "{indices:?}");
+        for (row, index) in answered.iter().zip(&indices) {
+            assert_eq!(row["answer"], echo_of(&format!("question {index}")));
+        }
+        assert_eq!(provider.stats().ok, rows as u64, "each row is called once");
+        indices
+    };
+    let dry = folder.batch(&provider.url(), &["--sample", "5", "--dry-run"]).expect_code(0);
+    assert!(dry.stdout.contains("rows: 5\n"), "{}", dry.stdout);
+    let small = run(&["--sample", "5"], 5);
+    assert_ne!(small, [0, 1, 2, 3, 4]);
+    let large = run(&["--sample", "12:0"], 12);
+    assert!(small.iter().all(|index| large.contains(index)));
+    folder.batch(&provider.url(), &["--sample", "12", "--fail-if-done"]).expect_code(4);
+    run(&["--sample", "1000"], 50);
+    for (flags, why) in [
+        (&["--sample", "0"][..], "at least 1"),
+        (&["--sample", "5:x"], "seed"),
+        (&["--sample", "5", "--limit", "5"], "cannot be used with"),
+    ] {
+        let ran = folder.batch(&provider.url(), flags).expect_code(2);
+        assert!(ran.stderr.contains(why), "{}", ran.stderr);
+    }
+    let words = ["batch", "-", "-o", "other.jsonl", "-m", "sim/echo", "--sample", "1"];
+    let ran = folder.run_with_stdin(&words, "hello\n").expect_code(2);
+    assert!(ran.stderr.contains("only be taken of a file"), "{}", ran.stderr);
+}

@@ -104,7 +104,8 @@ fn sigterm_stops_rows_that_wait_for_a_limit_immediately() {
     folder.write("in.jsonl", prompts(100));
     let mut command = folder.command(&batch_args(&wall.url, &["-c", "16"]));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-    while wall.requests() < 16 {
+    // The first rejection closes the account: on a slow machine, no other row sends its request before.
+    while wall.requests() < 1 {
         std::thread::sleep(Duration::from_millis(20));
     }
     std::thread::sleep(Duration::from_millis(500));
