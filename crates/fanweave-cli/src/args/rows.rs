@@ -23,8 +23,8 @@ pub(crate) struct RowArgs {
     #[arg(long, value_name = "N", value_parser = at_least_one_u64, allow_negative_numbers = true)]
     pub(crate) limit: Option<NonZeroU64>,
 
-    /// Run a random sample of N rows, in input order. A larger sample with the same seed (default: 0) contains
-    /// the smaller one, and calls only the additional rows
+    /// Run a random sample of N rows, in input order. A larger sample with the same seed (default: 0)
+    /// contains the smaller one, and calls only the additional rows
     #[arg(long, value_name = "N[:SEED]", value_parser = Sample::parse, conflicts_with = "limit")]
     pub(crate) sample: Option<Sample>,
 
