@@ -46,8 +46,8 @@ impl Order {
         self.held -= 1;
         let at = self.next;
         self.next += 1;
-        let of_sample = |sample: &Box<[u64]>| sample[usize::try_from(at).expect("its rows fit into memory")];
-        Some((self.sample.as_ref().map_or(at, of_sample), location))
+        let of_sample = |sample: &[u64]| sample[usize::try_from(at).expect("its rows fit into memory")];
+        Some((self.sample.as_deref().map_or(at, of_sample), location))
     }
 
     /// Advances past row `index`, whose result is available. Returns false if another row is next.
