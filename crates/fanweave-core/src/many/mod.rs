@@ -13,6 +13,8 @@ use std::sync::Arc;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, stream};
 
+pub use lines::LineFilter;
+
 use crate::chain::Chain;
 use crate::{Context, Node, Result, Runnable};
 
@@ -145,8 +147,28 @@ impl<I: Send + 'static, T: Send + 'static> Chain<I, Vec<T>> {
 
 impl<I: Send + 'static> Chain<I, crate::Message> {
     /// The lines of the answer, each as soon as it is complete, without numbering, bullets and empty lines.
+    ///
+    /// Prose around a list is dropped: see [`LineFilter::Auto`].
     pub fn lines(self) -> Many<I, String> {
-        lines::lines(self)
+        self.lines_with(LineFilter::Auto)
+    }
+
+    /// Like [`lines`](Self::lines), with another filter.
+    ///
+    /// ```
+    /// use fanweave::{many::LineFilter, prompt, testing::Fake, vars};
+    ///
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+    /// let answer = prompt("Two titles:\n1. Tides\n2. Costs") | Fake::echo().model();
+    /// let titles = answer.clone().lines().collect().invoke(vars! {}).await?;
+    /// assert_eq!(titles, ["Tides", "Costs"]);
+    /// let all = answer.lines_with(LineFilter::All).collect().invoke(vars! {}).await?;
+    /// assert_eq!(all, ["Two titles:", "Tides", "Costs"]);
+    /// # Ok(())
+    /// # }) }
+    /// ```
+    pub fn lines_with(self, filter: LineFilter) -> Many<I, String> {
+        lines::lines(self, filter)
     }
 
     /// The items of a JSON array, each as soon as it is complete: the answer is the array, or an object that

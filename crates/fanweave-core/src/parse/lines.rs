@@ -1,14 +1,25 @@
 //! Parses the lines of an answer.
 
-use crate::many::lines::strip;
+use crate::many::lines::{LineFilter, lines_of};
 use crate::think::answer_of;
 use crate::{Context, Message, Node, Result, Runnable};
 
 /// The step that [`lines`] makes.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Lines;
+pub struct Lines {
+    filter: LineFilter,
+}
 
-/// Returns the lines of a message, without numbering, bullets and empty lines.
+impl Lines {
+    /// Sets the lines to keep. Default: [`LineFilter::Auto`].
+    #[must_use]
+    pub fn filter(self, filter: LineFilter) -> Self {
+        Self { filter }
+    }
+}
+
+/// Returns the lines of a message, without numbering, bullets and empty lines. Prose around a list is
+/// dropped: see [`LineFilter::Auto`].
 ///
 /// [`Chain::lines`](crate::Chain::lines) emits each line as soon as it is complete.
 ///
@@ -22,7 +33,7 @@ pub struct Lines;
 /// # }) }
 /// ```
 pub fn lines() -> Lines {
-    Lines
+    Lines::default()
 }
 
 impl Runnable for Lines {
@@ -32,8 +43,7 @@ impl Runnable for Lines {
     type Output = Vec<String>;
 
     async fn run(&self, message: Message, _: &Context) -> Result<Vec<String>> {
-        let text = answer_of(message);
-        Ok(text.lines().map(strip).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+        Ok(lines_of(&answer_of(message), self.filter))
     }
 
     fn describe(&self) -> Node {
