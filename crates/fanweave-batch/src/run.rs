@@ -4,10 +4,10 @@ use std::pin::pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
+use fanweave_core::context::CancellationToken;
 use fanweave_core::{Chain, Context, Priority, Prompt, Runnable};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::answer::IntoAnswer;
 use crate::answers::CallJournal;

@@ -16,10 +16,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fanweave_core::__private::flights::Flights;
+use fanweave_core::context::CancellationToken;
 use fanweave_core::{Context, Error, ErrorKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use crate::Result;
 use crate::answer::IntoAnswer;

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fanweave::batch::{Error, ErrorKind, InputFormat, Output, Progress, Settings, Source, Summary};
+use fanweave::context::CancellationToken;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio_util::sync::CancellationToken;
 
 use crate::args::{RowArgs, ShowProgress};
 use crate::exit::{Exit, Failure, with_flags};

@@ -1,6 +1,7 @@
 //! The context of a run: destinations of events and deltas, deadline, cancellation, concurrency.
 
 mod branch;
+mod cancellation;
 mod extensions;
 mod limit;
 mod permit;
@@ -20,10 +21,10 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-pub use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 pub use branch::BranchId;
+pub use cancellation::CancellationToken;
 pub use extensions::Extensions;
 use extensions::{Choices, Fresh, PartParameters, RecursionLimit};
 use limit::Limit;
@@ -283,8 +284,8 @@ impl Context {
 
     /// Like [`with_timeout`](Self::with_timeout), with a point in time.
     #[must_use]
-    pub fn with_deadline(self, at: Instant) -> Self {
-        self.with_timeout(at.saturating_duration_since(Instant::now()))
+    pub fn with_deadline(self, at: std::time::Instant) -> Self {
+        self.with_timeout(Instant::from_std(at).saturating_duration_since(Instant::now()))
     }
 
     /// Limits the run to `n` concurrent model calls, however deep its fan-outs nest. Existing limits stay in
@@ -417,9 +418,9 @@ impl Context {
         Ok(Self { depth: self.depth + 1, ..self.clone() })
     }
 
-    /// The deadline of the run.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.shared.deadline.map(|(at, _)| at)
+    /// The deadline of the run. In tests with paused time, it is on the clock of the runtime.
+    pub fn deadline(&self) -> Option<std::time::Instant> {
+        self.shared.deadline.map(|(at, _)| at.into_std())
     }
 
     /// Returns true if the calls of the run are limited by [`with_concurrency`](Self::with_concurrency).

@@ -156,7 +156,12 @@ impl Chroma {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.headers_mut().extend(self.client.headers().clone());
         let connections = self.client.connections();
-        let exchange = Exchange::begin(&connections, request, self.client.timeouts(), cx.deadline());
+        let exchange = Exchange::begin(
+            &connections,
+            request,
+            self.client.timeouts(),
+            cx.deadline().map(tokio::time::Instant::from_std),
+        );
         let mut answer = exchange.await.map_err(|error| error.with_provider("chroma"))?;
         let status = answer.head.status;
         let body = answer.whole().await.map_err(|e| e.with_provider("chroma"))?;

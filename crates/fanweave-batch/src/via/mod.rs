@@ -21,10 +21,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanweave_core::context::CancellationToken;
 use fanweave_core::{Chain, Context, ErrorKind as RowErrorKind, Message, Prompt, Runnable};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 pub use api::{BatchApi, BatchLimits, BatchState};
 

@@ -143,8 +143,9 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Retry<I, O> {
             };
             let retry_after = error.retry_after();
             let wait = retry_after.unwrap_or_else(|| self.policy.backoff(attempt - 1));
-            let too_late =
-                cx.deadline().is_some_and(|at| at.saturating_duration_since(Instant::now()) <= wait);
+            let too_late = cx
+                .deadline()
+                .is_some_and(|at| Instant::from_std(at).saturating_duration_since(Instant::now()) <= wait);
             if attempt >= self.policy.max_attempts.get()
                 || retry_after.is_some_and(|wait| wait > self.policy.max_retry_after)
                 || too_late
@@ -301,7 +302,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_run_that_winds_down_ends_the_wait() {
-        let drain = tokio_util::sync::CancellationToken::new();
+        let drain = crate::context::CancellationToken::new();
         let cx = Context::new().with_draining(drain.clone());
         let busy = step(|(): (), _| async {
             let limited = Error::new(ErrorKind::RateLimited, "slow down");

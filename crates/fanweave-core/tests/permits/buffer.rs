@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use fanweave_core::context::CancellationToken;
 use fanweave_core::model::fake::{Fake, Load};
 use fanweave_core::{
     Chain, ChatModel, Context, Delta, ErrorKind, EventKind, Message, Model, Prompt, Result, chain, step, text,
 };
 use futures::StreamExt;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use crate::limited;
 

@@ -188,7 +188,13 @@ impl Attempt for Sending {
         let Self { model, in_use, uri, request, .. } = self;
         let stream = request.streams;
         let request = model.http_request(uri, request, key.as_ref());
-        let mut answer = Exchange::begin(&in_use.connections, request, model.timeouts, cx.deadline()).await?;
+        let mut answer = Exchange::begin(
+            &in_use.connections,
+            request,
+            model.timeouts,
+            cx.deadline().map(tokio::time::Instant::from_std),
+        )
+        .await?;
         cx.emit(EventKind::FirstByte).await;
 
         let request_id = model.request_id(&answer.head.headers);

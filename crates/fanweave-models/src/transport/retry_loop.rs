@@ -148,7 +148,7 @@ async fn retry<A: Attempt>(
         // Emitted deltas cannot be taken back.
         return Err(error.with_attempts(attempt));
     }
-    let left = cx.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+    let left = cx.deadline().map(|at| Instant::from_std(at).saturating_duration_since(Instant::now()));
     let wait = attempts.after(error.clone(), failed, left).map_err(|error| call.named(error))?;
     cx.emit(EventKind::Retrying { attempt, wait, error }).await;
     tokio::select! {

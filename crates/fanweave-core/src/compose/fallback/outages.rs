@@ -121,7 +121,7 @@ async fn a_fallback_within_a_fallback_leaves_the_wait_to_the_outer_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_run_that_winds_down_ends_the_wait() {
-    let drain = tokio_util::sync::CancellationToken::new();
+    let drain = crate::context::CancellationToken::new();
     let cx = Context::new().with_draining(drain.clone());
     let chain = failing("first", 60).0.fallback([failing("last", 60).0]);
     let began = Instant::now();
