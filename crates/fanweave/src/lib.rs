@@ -40,6 +40,60 @@
 //! # }) }
 //! ```
 //!
+//! # Map
+//!
+//! | to | use | module |
+//! |---|---|---|
+//! | call a model, embed texts | [`model`](fn@model), [`embedder`] | [`models`] |
+//! | set keys, URLs, rate limits, budgets | [`ModelBuilder`](models::ModelBuilder) | [`models`] |
+//! | write prompts | [`prompt`](fn@prompt), [`chat`] | [`prompts`] |
+//! | read answers | [`text`], [`lines`], [`json`] | [`parsers`] |
+//! | read answers as Rust types | [`structured`](fn@structured) | [`parsers`] |
+//! | join steps | `\|`, [`step`], [`parallel`], [`branch`], [`dag`] | [`compose`] |
+//! | run a chain for each item of an answer | [`Chain::lines`] | [`many`] |
+//! | run many inputs in memory | [`Chain::batch`] | [`rows`] |
+//! | run files of rows, and resume | [`BatchJob`](batch::BatchJob) | [`batch`](mod@batch) |
+//! | make functions calls of models | [`#[call]`](macro@call) | [`call`](mod@call) |
+//! | let models call functions | [`#[tool]`](macro@tool), [`Tools`] | [`tools`] |
+//! | answer from documents | [`RetrievalQa`](chains::RetrievalQa) | [`chains`], [`retrieval`] |
+//! | load, split, store documents | [`loaders`], [`splitters`] | [`stores`] |
+//! | hold conversations | [`Conversation`](chains::Conversation) | [`chains`], [`stores`] |
+//! | write chains in YAML or TOML | [`ChainFile`] | [`chain_file`] |
+//! | see steps, waits and retries | [`Chain::events`] | [`events`], [`telemetry`] |
+//! | record all calls | [`RequestLog`](models::log::RequestLog) | [`models::log`] |
+//! | set deadlines, limits and tags; cancel | [`Context`] | [`context`] |
+//! | call from code that is not async | [`Chain::blocking`] | [`blocking`], [`runtime`] |
+//! | test without a key | [`Fake`](testing::Fake) | [`testing`] |
+//! | handle failures | [`Error`], [`ErrorKind`] | [`errors`] |
+//! | write models, steps, stores of your own | [`ChatModel`], [`Runnable`] | [`models`], [`retrieval`] |
+//!
+//! [`prelude`] has the names that most programs need, [`crates`] the crates of public signatures.
+//!
+//! # Verbs
+//!
+//! The methods of [`Chain`]. Models and prompts become chains with `|` or [`chain`].
+//!
+//! | verb | effect |
+//! |---|---|
+//! | [`invoke`](Chain::invoke) | runs one input and returns its output |
+//! | [`batch`](Chain::batch) | runs many inputs concurrently, with one result each |
+//! | [`stream`](Chain::stream) | returns the deltas of the output as they arrive |
+//! | [`events`](Chain::events) | returns the events of all steps |
+//! | [`then`](Chain::then), `\|` | adds a step |
+//! | [`retry`](Chain::retry) | retries temporary failures |
+//! | [`fallback`](Chain::fallback) | uses other chains if this one fails |
+//! | [`timeout`](Chain::timeout) | ends the chain after a time |
+//! | [`named`](Chain::named) | names the chain in errors and events |
+//! | [`cached`](Model::cached) | answers from a store; for models |
+//! | [`scoped`](Chain::scoped) | changes the context of the chain: limits, tags, observers |
+//! | [`each`](many::Many::each) | runs a chain for each item; for many-valued chains |
+//!
+//! # Errors
+//!
+//! An [`Error`] has a kind, the path of the step that failed, the provider's message and a hint. Requests are
+//! retried below the chain: 429 responses are waited out, outages held until the provider answers. A verb
+//! such as [`retry`](Chain::retry) adds to that.
+//!
 //! # Features
 //!
 //! All but `parquet` and `telemetry` are on by default. `default-features = false` leaves models, prompts,
@@ -47,9 +101,9 @@
 //!
 //! | feature | enables |
 //! |---|---|
-//! | `batch` | journalled batches of files, `batch` and `batch_api` |
+//! | `batch` | journalled batches of files, and batch APIs |
 //! | `chain-file`, `prompt-files` | chains and prompts in files |
-//! | `macros` | `#[call]`, `#[tool]`, `prompt!`; includes `structured` |
+//! | `macros` | `#[call]`, `#[tool]`, `#[schema]`, `prompt!`; includes `structured` |
 //! | `structured` | answers as Rust types |
 //! | `sim` | the models `sim/writer`, `sim/echo` and `sim/words` |
 //! | `regex` | the parser `matches` |
