@@ -28,7 +28,7 @@ const MAX_WHITE_SPACE: usize = 256;
 /// Holds back what may become a tag: at most 256 bytes, and nothing once the answer has begun.
 ///
 /// ```
-/// use fanweave::think::ThinkSplitter;
+/// use fanweave::parsers::ThinkSplitter;
 ///
 /// let mut splitter = ThinkSplitter::default();
 /// assert_eq!(splitter.push("<thi").text, "");

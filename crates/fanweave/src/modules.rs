@@ -119,6 +119,8 @@ pub mod parsers {
     pub use fanweave_core::parse::{
         choice::*, json::*, lines::*, list::*, repair::*, structured::*, text::*, tool_calls::*,
     };
+    #[doc(inline)]
+    pub use fanweave_core::think::*;
 
     #[cfg(feature = "structured")]
     pub use crate::structured::structured;
