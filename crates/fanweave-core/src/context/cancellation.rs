@@ -39,7 +39,7 @@ impl CancellationToken {
     /// Resolves once the token is cancelled.
     ///
     /// # Cancellation
-    /// The future can be dropped and made anew at any time.
+    /// Dropping the future has no effect on the token.
     pub async fn cancelled(&self) {
         self.0.cancelled().await;
     }
