@@ -91,13 +91,13 @@ pub trait Protocol: Send + Sync + 'static {
     /// Encodes the request for `call`. Called once per call, regardless of retries.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`](fanweave_core::ErrorKind::Input) if the dialect does not support the call.
+    /// [`ErrorKind::Input`] if the dialect does not support the call.
     fn request(&self, call: &Call<'_>) -> Result<HttpRequest>;
 
     /// Decodes the whole body of a successful response.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`](fanweave_core::ErrorKind::Decode) if the body does not match the provider's
+    /// [`ErrorKind::Decode`] if the body does not match the provider's
     /// documentation, or the error that the provider wrapped into a success.
     fn response(&self, body: &[u8]) -> Result<Message>;
 
@@ -143,7 +143,7 @@ pub trait StreamDecoder: Send {
     /// marker only.
     ///
     /// # Errors
-    /// [`ErrorKind::StreamIncomplete`](fanweave_core::ErrorKind::StreamIncomplete) if it was truncated, or
+    /// [`ErrorKind::StreamIncomplete`] if it was truncated, or
     /// the failure that the server reported instead of an answer.
     fn end(&mut self, how: StreamEnd) -> Result<()> {
         if how == StreamEnd::Marker {
