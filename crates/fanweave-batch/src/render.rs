@@ -1,5 +1,6 @@
 //! Conversion of a row to a prompt.
 
+use fanweave_core::prompt::render_threads;
 use fanweave_core::{Error, ErrorKind, Prompt, Result, Template, Vars};
 use serde::Deserialize;
 use serde_json::Value;
@@ -44,36 +45,107 @@ impl Render {
     /// [`ErrorKind::Input`] if a variable is missing, or if there is neither a template nor a prompt;
     /// [`ErrorKind::Config`] if there is a template but the row is a complete request.
     pub fn render(&self, input: Input) -> Result<Prompt> {
-        let (system, prompt) = match input {
-            Input::Prompt(_) if self.template.is_some() => {
-                let message = "the row is a complete request; remove the prompt template";
-                return Err(Error::new(ErrorKind::Config, message));
+        let texts = self.texts(&input, |template, vars| Some(template.render(vars)));
+        prompt_of(input, texts.expect("the texts are rendered, whatever it takes")?)
+    }
+
+    /// The prompt for `input`, or the work that is left if its templates take long.
+    pub(crate) fn prepare(&self, input: Input) -> Prepared<Prompt> {
+        match self.texts(&input, Template::try_render) {
+            Some(texts) => Prepared::Now(texts.and_then(|texts| prompt_of(input, texts))),
+            None => {
+                let render = self.clone();
+                Prepared::Later(Box::new(move || render.render(input)))
             }
-            Input::Prompt(prompt) => (self.system_text(&Vars::new())?, *prompt),
-            Input::Text(text) if self.template.is_none() && self.system.is_none() => (None, text.into()),
+        }
+    }
+
+    /// The texts of the templates. `None` if `render` gives up.
+    fn texts(
+        &self,
+        input: &Input,
+        render: impl Fn(&Template, &Vars) -> Option<Result<String>>,
+    ) -> Option<Result<Texts>> {
+        if self.template.is_some() && matches!(input, Input::Prompt(_)) {
+            let message = "the row is a complete request; remove the prompt template";
+            return Some(Err(Error::new(ErrorKind::Config, message)));
+        }
+        if self.template.is_none() && self.system.is_none() {
+            return Some(Ok(Texts::default()));
+        }
+        let own;
+        let vars = match input {
+            Input::Vars(vars) => vars,
             Input::Text(text) => {
-                let vars = Vars::from(text.as_str());
-                let prompt = self.fill(&vars).unwrap_or_else(|| Ok(text.into()))?;
-                (self.system_text(&vars)?, prompt)
+                own = Vars::from(text.as_str());
+                &own
             }
-            Input::Vars(vars) => {
-                let system = self.system_text(&vars)?;
-                (system, self.fill(&vars).unwrap_or_else(|| own_prompt(&vars))?)
+            Input::Prompt(_) => {
+                own = Vars::new();
+                &own
             }
         };
-        Ok(match system {
-            Some(system) => prompt.with_system(system),
-            None => prompt,
-        })
+        let text = |template: &Option<Template>| match template {
+            Some(template) => render(template, vars).map(|text| text.map(Some)),
+            None => Some(Ok(None)),
+        };
+        let system = match text(&self.system)? {
+            Ok(system) => system,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(text(&self.template)?.map(|user| Texts { system, user }))
+    }
+}
+
+/// The rendered templates of a row.
+#[derive(Default)]
+struct Texts {
+    system: Option<String>,
+    user: Option<String>,
+}
+
+fn prompt_of(input: Input, texts: Texts) -> Result<Prompt> {
+    let prompt = match (texts.user, input) {
+        (Some(text), _) | (None, Input::Text(text)) => text.into(),
+        (None, Input::Prompt(prompt)) => *prompt,
+        (None, Input::Vars(vars)) => own_prompt(&vars)?,
+    };
+    Ok(match texts.system {
+        Some(system) => prompt.with_system(system),
+        None => prompt,
+    })
+}
+
+/// The input of a chain, prepared from a row.
+pub(crate) enum Prepared<I> {
+    Now(Result<I>),
+    /// Work of more than a millisecond or so, which must not hold up other rows.
+    Later(Box<dyn FnOnce() -> Result<I> + Send>),
+}
+
+impl<I: Send + 'static> Prepared<I> {
+    /// The input, prepared on another thread if that takes long.
+    pub(crate) async fn finish(self) -> Result<I> {
+        match self {
+            Self::Now(input) => input,
+            Self::Later(work) => render_threads().run(work).await?,
+        }
     }
 
-    fn fill(&self, vars: &Vars) -> Option<Result<Prompt>> {
-        let template = self.template.as_ref()?;
-        Some(template.render(vars).map(Prompt::from))
+    /// The input, if it is prepared.
+    pub(crate) fn now(self) -> Option<Result<I>> {
+        match self {
+            Self::Now(input) => Some(input),
+            Self::Later(_) => None,
+        }
     }
 
-    fn system_text(&self, vars: &Vars) -> Result<Option<String>> {
-        self.system.as_ref().map(|template| template.render(vars)).transpose()
+    /// The input, prepared on this thread.
+    pub(crate) fn finish_here(self) -> Result<I> {
+        match self {
+            Self::Now(input) => input,
+            Self::Later(work) => work(),
+        }
     }
 }
 
@@ -160,5 +232,33 @@ mod tests {
         assert!(error(&plain, chat).starts_with("the row is not a valid chat: "), "the type is wrong");
         let whole = error(&with(Some("{{ x }}"), None), Input::Prompt(Box::new("hi".into())));
         assert!(whole.starts_with("the row is a complete request"), "{whole}");
+    }
+
+    const LOOPS: &str = "{% for a in range(n) %}{% for b in range(n) %}.{% endfor %}{% endfor %}";
+
+    #[test]
+    fn a_template_that_takes_long_is_left_for_another_thread() {
+        let render = with(Some(LOOPS), Some("Be kind."));
+        assert!(matches!(render.prepare(Input::Vars(vars! { n: 3 })), Prepared::Now(Ok(_))));
+        assert!(matches!(render.prepare(Input::Vars(vars! { m: 3 })), Prepared::Now(Err(_))));
+        let row = || Input::Vars(vars! { n: 200 });
+        let Prepared::Later(work) = render.prepare(row()) else { panic!("it is rendered at once") };
+        assert_eq!(work().unwrap(), render.render(row()).unwrap());
+    }
+
+    #[tokio::test]
+    async fn rows_whose_templates_exceed_their_limits_fail_alone() {
+        use fanweave_core::chain;
+        use fanweave_core::model::fake::Fake;
+
+        use crate::{BatchJob, Output, Source};
+
+        let rows: String =
+            (0..12).map(|n| format!("{{\"n\": {}}}\n", if n % 4 == 3 { 99_999 } else { n })).collect();
+        let source = Source::from_reader("rows", std::io::Cursor::new(rows), None).unwrap();
+        let sink = Output::Writer(Box::new(std::io::sink()));
+        let job = BatchJob::new(source, with(Some(LOOPS), None), chain(Fake::echo()), sink);
+        let summary = job.run().await.unwrap();
+        assert_eq!((summary.ok, summary.failed), (9, 3));
     }
 }

@@ -20,10 +20,11 @@ use crate::key::Key;
 use crate::progress::Progress;
 use crate::recorder::{Entry, Finished};
 use crate::records::RowPermit;
+use crate::render::Prepared;
 use crate::tally::{Calls, Tally};
 
 /// Converts a row to a chain's input.
-pub(crate) type Prepare<I> = dyn Fn(Input) -> fanweave_core::Result<I> + Send + Sync;
+pub(crate) type Prepare<I> = dyn Fn(Input) -> Prepared<I> + Send + Sync;
 
 /// Computes the key of a request.
 pub(crate) type RequestKey<I> = fn(&I) -> Key;
@@ -106,7 +107,10 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
             cx = cx.with_call_hook(answers.clone());
         }
         self.progress.row_started(index, line, id.clone());
-        let input = prepared.unwrap_or_else(|| self.prepare(input));
+        let input = match prepared {
+            Some(input) => input,
+            None => self.prepare(input).finish().await,
+        };
         let mut request = leads;
         if let (None, Some((dedupe, request_key)), Ok(input)) = (request, &self.dedupe, &input) {
             let own = request_key(input);
@@ -178,7 +182,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let cx = self.cx.clone().with_observer(tally.clone()).with_observer(failed.clone());
         let cx = cx.with_fresh_answers().without_call_hook().driven();
         let work = async {
-            let input = (self.prepare)(job.input?)?;
+            let input = (self.prepare)(job.input?).finish().await?;
             self.chain.invoke_in(input, &cx).await
         };
         let work = AssertUnwindSafe(work).catch_unwind();
@@ -218,9 +222,13 @@ impl Observer for FirstFailure {
 
 impl<I, O> RowRun<I, O> {
     /// Prepares the input of the chain.
-    pub(crate) fn prepare(&self, input: fanweave_core::Result<Input>) -> fanweave_core::Result<I> {
-        let prepared = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input?)));
-        prepared.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)))
+    pub(crate) fn prepare(&self, input: fanweave_core::Result<Input>) -> Prepared<I> {
+        let input = match input {
+            Ok(input) => input,
+            Err(error) => return Prepared::Now(Err(error)),
+        };
+        let prepared = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input)));
+        prepared.unwrap_or_else(|panic| Prepared::Now(Err(Error::from_panic(&*panic))))
     }
 
     /// Returns true if a row with this input costs nothing: it makes no call, or its request is a duplicate.

@@ -21,6 +21,7 @@ use crate::open::{Open, Opened};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::recorder::Recorder;
+use crate::render::Prepared;
 use crate::row::{Prepare, RequestKey, RowRun};
 use crate::settings::Settings;
 use crate::source::Source;
@@ -68,7 +69,7 @@ pub struct BatchJob<I, O> {
 impl<O: IntoAnswer> BatchJob<Prompt, O> {
     /// Creates a job that renders each row with `render` and sends the prompt to `chain`.
     pub fn new(source: Source, render: Render, chain: Chain<Prompt, O>, output: Output) -> Self {
-        let mut job = Self::over(source, move |input| render.render(input), chain, output);
+        let mut job = Self::with(source, Arc::new(move |input| render.prepare(input)), chain, output);
         job.request_key = Some(Key::of_prompt);
         job
     }
@@ -82,9 +83,13 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         chain: Chain<I, O>,
         output: Output,
     ) -> Self {
+        Self::with(source, Arc::new(move |input| Prepared::Now(prepare(input))), chain, output)
+    }
+
+    fn with(source: Source, prepare: Arc<Prepare<I>>, chain: Chain<I, O>, output: Output) -> Self {
         Self {
             source,
-            prepare: Arc::new(prepare),
+            prepare,
             chain,
             output,
             settings: Settings::default(),

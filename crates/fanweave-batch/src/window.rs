@@ -301,8 +301,9 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             return self.unavailable();
         }
         let is_affordable = self.is_affordable();
-        let prepared = (!is_affordable).then(|| self.row.prepare(job.input.clone()));
-        if prepared.as_ref().is_some_and(|input| !self.row.is_free(input)) {
+        // A row whose templates take long counts as one that makes calls.
+        let prepared = if is_affordable { None } else { self.row.prepare(job.input.clone()).now() };
+        if !is_affordable && !prepared.as_ref().is_some_and(|input| self.row.is_free(input)) {
             self.stopped.over_budget = true;
             return self.stop_admitting();
         }

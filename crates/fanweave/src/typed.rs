@@ -22,12 +22,15 @@ pub fn filled<const N: usize>(template: &str, given: [(&str, Value); N]) -> Prom
 pub fn typed<T: Serialize + Send + 'static>(template: &str) -> Chain<T, Prompt> {
     let template = Template::parse(template);
     step(move |fields: T, _| {
-        let prompt = template.clone().and_then(|template| {
+        let ready = template.clone().and_then(|template| {
             let vars = Vars::from_serialize(&fields)
                 .map_err(|error| Error::new(ErrorKind::Input, error.message().to_owned()))?;
-            template.render(&vars).map(Prompt::from)
+            Ok((template, vars))
         });
-        async move { prompt }
+        async move {
+            let (template, vars) = ready?;
+            template.render_async(&vars).await.map(Prompt::from)
+        }
     })
     .named("prompt")
 }

@@ -173,7 +173,7 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
         };
         let prepare = |job: &mut Job| {
             let input = std::mem::replace(&mut job.input, Ok(crate::Input::Text(String::new())));
-            prepare(input?)
+            prepare(input?).finish_here()
         };
         let work = async {
             run.confirm().await?;

@@ -229,9 +229,12 @@ impl Chat {
         let mut messages = Vec::new();
         for entry in &self.parts {
             match entry {
-                Entry::Message(role, template) => messages.push(Message::new(*role, template.render(vars)?)),
+                Entry::Message(role, template) => {
+                    messages.push(Message::new(*role, template.render_async(vars).await?));
+                }
                 Entry::ToolResult { call, content } => {
-                    let result = crate::ToolResult::new(call.render(vars)?, content.render(vars)?);
+                    let (id, content) = (call.render_async(vars).await?, content.render_async(vars).await?);
+                    let result = crate::ToolResult::new(id, content);
                     messages.push(Message::from_parts(Role::Tool, vec![Part::ToolResult(result)]));
                 }
                 Entry::Messages { name, optional, window } => {

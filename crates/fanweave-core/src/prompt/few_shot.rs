@@ -69,13 +69,17 @@ impl FewShot {
 
     /// The examples for `vars`, as messages.
     pub(super) async fn messages(&self, vars: &Vars) -> Result<Vec<Message>> {
-        let rendered = self
-            .examples
-            .iter()
-            .map(|example| Ok((self.user.render(example)?, self.assistant.render(example)?)));
-        let mut rendered = rendered.collect::<Result<Vec<_>>>()?;
+        let mut rendered = Vec::with_capacity(self.examples.len());
+        for (at, example) in self.examples.iter().enumerate() {
+            // Thousands of quick renderings are as long as a slow one.
+            if at % 64 == 63 {
+                tokio::task::yield_now().await;
+            }
+            rendered
+                .push((self.user.render_async(example).await?, self.assistant.render_async(example).await?));
+        }
         if let Some(selector) = &self.selector {
-            let question = self.user.render(vars)?;
+            let question = self.user.render_async(vars).await?;
             let texts = rendered.iter().map(|(user, assistant)| format!("{user}\n{assistant}")).collect();
             let chosen = selector.select(texts, question).await?;
             let pick = |at: usize| {

@@ -18,7 +18,7 @@ pub use chat::{Chat, chat};
 pub use few_shot::{ByLength, BySimilarity, FewShot, Selector};
 pub use fstring::fstring;
 pub use limits::RenderLimits;
-pub use template::{Template, prompt};
+pub use template::{Template, prompt, render_threads};
 pub use window::Window;
 
 use crate::{Message, Parameters, Role, Usage};

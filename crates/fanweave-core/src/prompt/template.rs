@@ -1,7 +1,9 @@
 //! The template step: from variables to a prompt of one user message.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -14,7 +16,9 @@ use super::guard::{self, Steps};
 use super::limits::{self, RenderLimits};
 use super::partials::Partials;
 use super::{filters, template_check, weight};
+use crate::blocking::Pool;
 use crate::chain::{Chain, chain};
+use crate::generation::PerProcess;
 use crate::runnable::Runnable;
 use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 
@@ -37,6 +41,8 @@ use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 #[derive(Clone)]
 pub struct Template {
     env: Arc<Environment<'static>>,
+    /// The same with the [`QUICK`] limit, if that is less.
+    quick: Option<Arc<Environment<'static>>>,
     /// Set if the steps of the template need guards.
     is_guarded: bool,
     limits: RenderLimits,
@@ -91,10 +97,11 @@ impl Template {
                 return Err(invalid(line, &"it uses a part of the template language that is not supported"));
             }
         };
-        let limits = RenderLimits::default();
-        env.set_fuel(Some(limits.fuel()));
         filters::register(&mut env);
-        Ok(Self { env: Arc::new(env), is_guarded, limits, partials: Partials::default() })
+        let limits = RenderLimits::default();
+        let template =
+            Self { env: Arc::new(env), quick: None, is_guarded, limits, partials: Partials::default() };
+        Ok(template.with_limits(limits))
     }
 
     /// Sets the limits of a rendering, which no template can exceed. Default: [`RenderLimits::default`].
@@ -102,9 +109,13 @@ impl Template {
     /// A template that exceeds one fails with [`ErrorKind::Input`], before any call is made.
     #[must_use]
     pub fn with_limits(mut self, limits: RenderLimits) -> Self {
-        let mut env = Environment::clone(&self.env);
-        env.set_fuel(Some(limits.fuel()));
-        self.env = Arc::new(env);
+        let with_work = |work_bytes| {
+            let mut env = Environment::clone(&self.env);
+            env.set_fuel(Some(RenderLimits { work_bytes, ..limits }.fuel()));
+            Arc::new(env)
+        };
+        self.quick = (limits.work_bytes > QUICK).then(|| with_work(QUICK));
+        self.env = with_work(limits.work_bytes);
         self.limits = limits;
         self
     }
@@ -139,17 +150,79 @@ impl Template {
     /// [`ErrorKind::Input`] if a variable is missing or has a type that the template cannot use, or if the
     /// template exceeds its [limits](Self::with_limits).
     pub fn render(&self, vars: &Vars) -> Result<String> {
-        let filled;
-        let vars = if self.partials.is_empty() {
-            vars
-        } else {
-            filled = self.partials.fill(vars);
-            &filled
-        };
-        // A few odd arguments make the language panic, such as `loop.cycle()` without any.
-        let text = catch_unwind(AssertUnwindSafe(|| self.eval(vars)))
-            .map_err(|panic| Error::from_panic(&*panic))?
-            .map_err(|e| self.explain(&e, vars))?;
+        self.result(&self.env, &self.completed(vars))
+    }
+
+    /// Like [`render`](Self::render), but a rendering that takes more than about a millisecond is done on
+    /// another thread, so that it holds up no other work. There is one such thread less than there are
+    /// processors, but at least one; further renderings are queued.
+    ///
+    /// ```
+    /// use fanweave::{prompts::Template, vars};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave::Result<()> {
+    /// let template = Template::parse("{% for n in range(1000) %}{{ word * n }}{% endfor %}")?;
+    /// let text = template.render_async(&vars! { word: "river " }).await?;
+    /// assert_eq!(text.len(), 2_997_000);
+    /// # Ok(())
+    /// # }) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`render`](Self::render), and [`ErrorKind::Config`] if the system cannot start a thread.
+    ///
+    /// # Cancellation
+    /// Dropping the future returns at once. Its thread ends when the template is rendered or at its limit.
+    pub async fn render_async(&self, vars: &Vars) -> Result<String> {
+        let vars = self.completed(vars);
+        if let Some(result) = self.attempt(&vars) {
+            return result;
+        }
+        let (template, vars) = (self.clone(), vars.into_owned());
+        render_threads().run(move || template.result(&template.env, &vars)).await?
+    }
+
+    /// Like [`render`](Self::render), but gives up after about a millisecond. `None` then, and the template
+    /// can be rendered on [another thread](super::render_threads).
+    ///
+    /// ```
+    /// use fanweave::{prompts::Template, vars};
+    ///
+    /// let quick = Template::parse("{{ n }}")?;
+    /// assert_eq!(quick.try_render(&vars! { n: 1 }).expect("it is quick")?, "1");
+    /// let slow = Template::parse("{% for a in range(n) %}{{ range(n) | join }}{% endfor %}")?;
+    /// assert!(slow.try_render(&vars! { n: 500 }).is_none());
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    pub fn try_render(&self, vars: &Vars) -> Option<Result<String>> {
+        self.attempt(&self.completed(vars))
+    }
+
+    fn completed<'a>(&self, vars: &'a Vars) -> Cow<'a, Vars> {
+        if self.partials.is_empty() { Cow::Borrowed(vars) } else { Cow::Owned(self.partials.fill(vars)) }
+    }
+
+    /// The result of a rendering that is quick.
+    fn attempt(&self, vars: &Vars) -> Option<Result<String>> {
+        let Some(env) = &self.quick else { return Some(self.result(&self.env, vars)) };
+        match self.caught(env, vars) {
+            Ok(Err(error)) if error.kind() == minijinja::ErrorKind::OutOfFuel => None,
+            text => Some(self.checked(text, vars)),
+        }
+    }
+
+    fn result(&self, env: &Environment<'static>, vars: &Vars) -> Result<String> {
+        self.checked(self.caught(env, vars), vars)
+    }
+
+    /// A few odd arguments make the language panic.
+    fn caught(&self, env: &Environment<'static>, vars: &Vars) -> Result<Rendered> {
+        catch_unwind(AssertUnwindSafe(|| self.eval(env, vars))).map_err(|panic| Error::from_panic(&*panic))
+    }
+
+    fn checked(&self, text: Result<Rendered>, vars: &Vars) -> Result<String> {
+        let text = text?.map_err(|e| self.explain(&e, vars))?;
         if text.len() > self.limits.output_bytes {
             let (len, max) = (text.len(), self.limits.output_bytes);
             let message = format!(
@@ -172,8 +245,8 @@ impl Template {
         self.is_guarded
     }
 
-    fn eval(&self, vars: &Vars) -> std::result::Result<String, minijinja::Error> {
-        let template = get(&self.env);
+    fn eval(&self, env: &Environment<'static>, vars: &Vars) -> Rendered {
+        let template = get(env);
         let vars = minijinja::value::Serde(vars);
         if !self.is_guarded {
             return template.render(vars);
@@ -182,7 +255,7 @@ impl Template {
         let steps = guard::guarded(&get_compiled_template(&template).instructions);
         let mut text = String::new();
         let mut output = make_string_output(&mut text);
-        eval(&self.env, &steps, vars.into(), &BTreeMap::new(), &mut output, AutoEscape::None)?;
+        eval(env, &steps, vars.into(), &BTreeMap::new(), &mut output, AutoEscape::None)?;
         drop(output);
         Ok(text)
     }
@@ -238,6 +311,20 @@ impl Template {
         };
         Error::new(ErrorKind::Input, format!("the template cannot be rendered: line {line}: {detail}"))
     }
+}
+
+type Rendered = std::result::Result<String, minijinja::Error>;
+
+/// Work of about a millisecond, after which a rendering leaves the thread of its task.
+const QUICK: u64 = 2 << 20;
+
+/// The threads of renderings that take longer. One processor is left for other work, even if every template
+/// takes as long as its limits allow.
+pub fn render_threads() -> Pool {
+    static THREADS: PerProcess<Pool> = PerProcess::new();
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let max = NonZeroUsize::new(processors.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN);
+    Pool::clone(&THREADS.get(|| Pool::new(max)))
 }
 
 /// Maximum length of a template, in bytes. Source: the compiler of the language is fast up to here.
@@ -323,7 +410,7 @@ impl Runnable for Template {
     type Output = Prompt;
 
     async fn run(&self, vars: Vars, _: &Context) -> Result<Prompt> {
-        self.render(&vars).map(Prompt::from)
+        self.render_async(&vars).await.map(Prompt::from)
     }
 
     fn describe(&self) -> Node {

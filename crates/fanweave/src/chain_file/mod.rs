@@ -338,8 +338,8 @@ impl ChainFile {
         }
         if let Some(condition) = checked.when.clone() {
             step = step.when(move |vars: Vars, _: Context| {
-                let text = condition.render(&vars);
-                async move { Ok(!text?.is_empty()) }
+                let condition = condition.clone();
+                async move { Ok(!condition.render_async(&vars).await?.is_empty()) }
             });
         }
         let needs = spec.needs.iter().map(|need| need.value.as_str());
@@ -386,11 +386,11 @@ fn prompt(
         let templates = templates.clone();
         async move {
             let (roles, templates, parameters) = &*templates;
-            let messages = roles
-                .iter()
-                .zip(templates)
-                .map(|(role, template)| Ok(Message::new(*role, template.render(&vars)?)));
-            let mut prompt = Prompt::new(messages.collect::<Result<Vec<_>>>()?);
+            let mut messages = Vec::with_capacity(templates.len());
+            for (role, template) in roles.iter().zip(templates) {
+                messages.push(Message::new(*role, template.render_async(&vars).await?));
+            }
+            let mut prompt = Prompt::new(messages);
             prompt.parameters = parameters.clone();
             Ok(prompt)
         }

@@ -237,7 +237,7 @@ impl DagRun<'_> {
         cx: &Context,
     ) -> Result<Item> {
         match &step.action {
-            PlannedAction::Template(template) => template.render(&vars).map(Item::Text),
+            PlannedAction::Template(template) => template.render_async(&vars).await.map(Item::Text),
             PlannedAction::Vars { chain, .. } | PlannedAction::Items { whole: chain, .. } => {
                 chain.run(vars, cx).await
             }
@@ -416,7 +416,7 @@ impl DagRun<'_> {
                 }
             }
         }
-        let text = template.render(&self.variables(&reads, outputs))?;
+        let text = template.render_async(&self.variables(&reads, outputs)).await?;
         if let Some(rest) = text.get(sent..).filter(|rest| !rest.is_empty()) {
             cx.delta(Delta::text(rest)).await;
         }

@@ -234,3 +234,36 @@ proptest! {
         prop_assert_eq!(guarded.map_err(|e| e.to_string()), plain.map_err(|e| e.to_string()));
     }
 }
+
+#[tokio::test]
+async fn a_long_rendering_leaves_the_thread_of_its_task() {
+    use futures::FutureExt;
+
+    let loops = "{% for a in range(n) %}{% for b in range(n) %}.{% endfor %}{% endfor %}";
+    let template = Template::parse(loops).unwrap();
+    let quick = template.render_async(&vars! { n: 5 }).now_or_never();
+    assert_eq!(quick.expect("it is rendered here").unwrap().len(), 25);
+    assert!(template.render_async(&vars! { n: 200 }).now_or_never().is_none());
+    assert_eq!(template.render_async(&vars! { n: 200 }).await.unwrap().len(), 40_000);
+    let error = template.render_async(&vars! { n: 9_000 }).await.unwrap_err();
+    assert!(error.message().contains("its limit of 64 MiB"), "{error}");
+}
+
+#[tokio::test]
+async fn steps_with_templates_render_long_ones_elsewhere() {
+    use futures::FutureExt;
+
+    use crate::prompt::{FewShot, chat};
+    use crate::{DagStep, chain, dag};
+
+    let long = "{% for a in range(200) %}{% for b in range(200) %}.{% endfor %}{% endfor %}{{ x }}";
+    let examples = || FewShot::new(long, long, [vars! { x: 1 }]).unwrap();
+    let dag = dag().input("x").step(DagStep::template("long", long).unwrap()).build().unwrap();
+    let vars = || vars! { x: 1 };
+    assert!(crate::prompt(long).invoke(vars()).now_or_never().is_none());
+    assert!(chain(chat().user(long)).invoke(vars()).now_or_never().is_none());
+    assert!(chain(chat().examples(examples())).invoke(vars()).now_or_never().is_none());
+    assert!(dag.invoke(vars()).now_or_never().is_none());
+    let prompt = chain(chat().user(long).examples(examples())).invoke(vars()).await.unwrap();
+    assert_eq!(prompt.messages.iter().map(|message| message.text().len()).collect::<Vec<_>>(), [40_001; 3]);
+}
