@@ -1,6 +1,7 @@
 //! The dialects of providers, one directory each, and the table of vendors.
 
 pub(crate) mod anthropic;
+mod assemble;
 pub(crate) mod compatible;
 pub(crate) mod completions;
 pub(crate) mod dialect;

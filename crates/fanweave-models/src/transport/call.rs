@@ -21,7 +21,7 @@ use super::exchange::Exchange;
 use super::hints::{reported, retry_after, should_retry, time_of};
 use super::keys::{KeyInUse, KeySource};
 use super::limits::{Account, AccountKey, AccountPermit, Accounts, RateLimits, Refusal, Report, RequestSize};
-use super::reader::AnswerReader;
+use super::reader::{AnswerReader, read_whole};
 use super::retry_loop::{Attempt, CallOptions, send_with_retries};
 use super::secret::Secret;
 use super::unsent::never_sent;
@@ -296,7 +296,8 @@ impl HttpModel {
 
     async fn plain(&self, answer: &mut Exchange) -> Result<Message> {
         let body = answer.whole().await?;
-        let mut message = self.protocol.response(&body).map_err(|error| {
+        let read = read_whole(&*self.protocol, &body, self.client.sse_limits());
+        let mut message = read.map_err(|error| {
             let text = String::from_utf8_lossy(&body);
             self.unreadable(answer, error, &text)
         })?;

@@ -4,7 +4,7 @@ use fanweave_core::{Delta, Error, ErrorKind, Fold, Message, Result};
 use memchr::memmem;
 
 use super::frames::Frames;
-use super::sse::SseLimits;
+use super::sse::{BYTE_ORDER_MARK, SseLimits};
 use crate::protocol::{Protocol, StreamDecoder, StreamEnd};
 use crate::providers::finish::broken_call;
 
@@ -16,14 +16,15 @@ pub(crate) struct AnswerReader<'a> {
     protocol: &'a dyn Protocol,
     decoder: Box<dyn StreamDecoder>,
     frames: Frames,
-    /// Bytes after the last event that are not part of an event: some servers end a stream with a bare JSON
-    /// error.
+    /// Bytes from the first line after the last event that starts like JSON: some servers end a stream with a
+    /// bare error, or send a whole answer.
     tail: Vec<u8>,
     fold: Fold,
     /// Deltas that have not been taken.
     waiting: Vec<Delta>,
     has_content: bool,
     is_finished: bool,
+    max_bytes: usize,
 }
 
 impl<'a> AnswerReader<'a> {
@@ -37,6 +38,7 @@ impl<'a> AnswerReader<'a> {
             waiting: Vec::new(),
             has_content: false,
             is_finished: false,
+            max_bytes: limits.bytes,
         }
     }
 
@@ -47,11 +49,13 @@ impl<'a> AnswerReader<'a> {
     /// [was read](Self::is_done).
     pub(crate) fn feed(&mut self, chunk: &[u8], unreadable: impl Fn(Error, &str) -> Error) -> Result<()> {
         let events = self.events(chunk, unreadable)?;
-        if events > 0 {
+        if events > 0 && self.has_content {
             self.tail.clear();
         }
+        // Without content so far, this may be a whole answer.
+        let max = if self.has_content { MAX_TAIL_BYTES } else { self.max_bytes };
         let rest = if self.tail.is_empty() { bare(chunk) } else { chunk };
-        self.tail.extend_from_slice(&rest[..rest.len().min(MAX_TAIL_BYTES - self.tail.len())]);
+        self.tail.extend_from_slice(&rest[..rest.len().min(max.saturating_sub(self.tail.len()))]);
         Ok(())
     }
 
@@ -116,8 +120,15 @@ impl<'a> AnswerReader<'a> {
     pub(crate) fn end(mut self, unreadable: impl Fn(Error, &str) -> Error) -> Result<Message> {
         let how = if self.is_done() { StreamEnd::Marker } else { StreamEnd::Closed };
         if let Err(error) = self.decoder.end(how) {
-            let error = self.failure_in_tail(unreadable).unwrap_or(error);
-            return Err(self.with_partial(error));
+            return match self.instead() {
+                // A server that does not stream sends the whole answer.
+                Some(Ok(message)) if !self.has_content => Ok(message),
+                Some(Err(failure)) if failure.kind() != ErrorKind::Decode => {
+                    let failure = unreadable(failure, &String::from_utf8_lossy(&self.tail));
+                    Err(self.with_partial(failure))
+                }
+                _ => Err(self.with_partial(error)),
+            };
         }
         let message = self.fold.into_message();
         match broken_call(&message) {
@@ -141,18 +152,35 @@ impl<'a> AnswerReader<'a> {
         }
     }
 
-    fn failure_in_tail(&self, unreadable: impl Fn(Error, &str) -> Error) -> Option<Error> {
+    /// The answer or the failure that a server sent as bare JSON.
+    fn instead(&self) -> Option<Result<Message>> {
         let json = self.tail.trim_ascii();
-        if json.is_empty() {
-            return None;
-        }
-        let error = self.protocol.response(json).err().filter(|error| error.kind() != ErrorKind::Decode)?;
-        Some(unreadable(error, &String::from_utf8_lossy(json)))
+        (!json.is_empty()).then(|| self.protocol.response(json))
     }
+}
+
+/// Reads a complete body, whatever its media type: an answer, or the events of one.
+///
+/// # Errors
+/// Like [`Protocol::response`].
+pub(crate) fn read_whole(protocol: &dyn Protocol, body: &[u8], limits: SseLimits) -> Result<Message> {
+    protocol.response(body).or_else(|error| match error.kind() {
+        ErrorKind::Decode => read_events(protocol, body, limits).ok_or(error),
+        _ => Err(error),
+    })
+}
+
+#[cold]
+fn read_events(protocol: &dyn Protocol, body: &[u8], limits: SseLimits) -> Option<Message> {
+    let plain = |error, _: &str| error;
+    let mut reader = AnswerReader::new(protocol, limits);
+    reader.feed(body, plain).and_then(|()| reader.close(plain)).ok()?;
+    reader.end(plain).ok()
 }
 
 /// Returns the lines of `chunk` from the first that starts like JSON. No event starts that way.
 fn bare(chunk: &[u8]) -> &[u8] {
+    let chunk = chunk.strip_prefix(BYTE_ORDER_MARK).unwrap_or(chunk);
     if let [b'{' | b'[', ..] = chunk {
         return chunk;
     }

@@ -59,8 +59,6 @@ pub(crate) struct SseDecoder {
     event: Pending,
     /// The last chunk ended in CR: an LF at the start of the next one belongs to it.
     after_cr: bool,
-    /// A byte order mark is valid only before the first line.
-    past_first_line: bool,
 }
 
 /// The event whose closing blank line has not arrived.
@@ -72,7 +70,7 @@ struct Pending {
     lines: usize,
 }
 
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 impl SseDecoder {
     pub(crate) fn new(limits: SseLimits) -> Self {
@@ -108,7 +106,14 @@ impl SseDecoder {
                 _ => &tail[1..],
             };
             if self.line.is_empty() {
-                let line = self.without_mark(head);
+                let line = without_mark(head);
+                if self.event.is_ended_by(line, borrowed) {
+                    self.event.dispatch(borrowed.take(), &mut each)?;
+                }
+                if is_bare(line) {
+                    alone(line, self.limits, &mut each)?;
+                    continue;
+                }
                 if let Some(data) = self.event.take_line(line, self.limits)? {
                     self.event.keep(borrowed.replace(data));
                 }
@@ -118,8 +123,13 @@ impl SseDecoder {
             } else {
                 self.extend_line(head)?;
                 let whole = std::mem::take(&mut self.line);
-                let line = self.without_mark(&whole);
-                if let Some(data) = self.event.take_line(line, self.limits)? {
+                let line = without_mark(&whole);
+                if self.event.is_ended_by(line, borrowed) {
+                    self.event.dispatch(borrowed.take(), &mut each)?;
+                }
+                if is_bare(line) {
+                    alone(line, self.limits, &mut each)?;
+                } else if let Some(data) = self.event.take_line(line, self.limits)? {
                     self.event.keep(borrowed.take());
                     self.event.keep(Some(data));
                 }
@@ -142,16 +152,48 @@ impl SseDecoder {
         self.line.extend_from_slice(bytes);
         Ok(())
     }
+}
 
-    fn without_mark<'a>(&mut self, line: &'a [u8]) -> &'a [u8] {
-        if std::mem::replace(&mut self.past_first_line, true) {
-            return line;
-        }
-        line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
+/// The standard allows a byte order mark only before the first line. Gateways that join streams send more.
+fn without_mark(line: &[u8]) -> &[u8] {
+    line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
+}
+
+/// Returns true for a line that is complete JSON without a field name: some servers send lines of JSON, a
+/// whole answer or an error as they are.
+fn is_bare(line: &[u8]) -> bool {
+    matches!(line, [b'{' | b'[', ..]) && is_json(line)
+}
+
+fn is_json(text: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+/// Passes on a line as an event of its own.
+fn alone(line: &[u8], limits: SseLimits, each: &mut impl FnMut(SseEvent<'_>) -> Result<()>) -> Result<()> {
+    if line.len() > limits.bytes {
+        return Err(too_long(limits));
     }
+    each(SseEvent { name: "", data: &String::from_utf8_lossy(line) })
 }
 
 impl Pending {
+    /// Returns true if the event is complete before `line`, although no blank line separates them: some
+    /// servers end events with one line break. `borrowed` is its last data line, if that was not copied.
+    fn is_ended_by(&self, line: &[u8], borrowed: Option<&[u8]>) -> bool {
+        let held = match borrowed {
+            None if !self.has_data => return false,
+            None => &*self.data,
+            Some(line) if !self.has_data => line,
+            Some(_) => return false,
+        };
+        let begins_event = line.starts_with(b"data:")
+            || (line.starts_with(b"event:") && !self.name.is_empty())
+            || matches!(line, [b'{' | b'[', ..]);
+        let held = held.trim_ascii();
+        begins_event && (held.eq_ignore_ascii_case(b"[DONE]") || (held.starts_with(b"{") && is_json(held)))
+    }
+
     /// Processes a line. Returns the value of a `data` line, which the caller keeps.
     fn take_line<'a>(&mut self, line: &'a [u8], limits: SseLimits) -> Result<Option<&'a [u8]>> {
         let (field, value) = match line.strip_prefix(b"data:") {
@@ -175,6 +217,12 @@ impl Pending {
             b"event" => {
                 self.name.clear();
                 self.name.extend_from_slice(value);
+            }
+            // llama.cpp reports failures in a field instead of an event.
+            b"error" => {
+                self.name.clear();
+                self.name.extend_from_slice(b"error");
+                return Ok(Some(value));
             }
             // `id` and `retry` serve reconnection: a billed stream is never requested again. The standard
             // ignores all other fields.
@@ -282,7 +330,33 @@ mod tests {
     #[test]
     fn a_byte_order_mark_may_be_split_over_chunks() {
         assert_eq!(data(&[b"\xEF", b"\xBB", b"\xBFdata: a\n\n"]), ["a"]);
-        assert_eq!(data(&[b"\xEF\xBB\xBFdata: a\n\n\xEF\xBB\xBFdata: not the first line\n\n"]), ["a"]);
+        assert_eq!(data(&[b"\xEF\xBB\xBFdata: a\n\n\xEF\xBB\xBFdata: b\n\n"]), ["a", "b"]);
+    }
+
+    #[test]
+    fn events_separated_by_one_line_break_are_read_one_by_one() {
+        let stream = b"event: a\ndata: {\"x\":1}\nevent: b\ndata: {\"x\":2}\ndata: {\"x\":3}\ndata: [DONE]\ndata: x\n\n";
+        let bytes: Vec<_> = stream.chunks(1).collect();
+        for chunks in [&[&stream[..]][..], &bytes] {
+            let events = decode(chunks);
+            let events: Vec<_> = events.iter().map(|(n, d)| (n.as_str(), d.as_str())).collect();
+            let wanted =
+                [("a", "{\"x\":1}"), ("b", "{\"x\":2}"), ("", "{\"x\":3}"), ("", "[DONE]"), ("", "x")];
+            assert_eq!(events, wanted);
+        }
+        assert_eq!(data(&[b"data: {\"x\":\ndata: 1}\n\n"]), ["{\"x\":\n1}"]);
+    }
+
+    #[test]
+    fn bare_json_and_a_field_named_error_are_events() {
+        let stream = b"data: {\"x\":1}\n{\"x\":2}\n\n[3]\nerror: {\"code\":400}\n\n{\n\"x\": 4\n}\n";
+        let bytes: Vec<_> = stream.chunks(1).collect();
+        for chunks in [&[&stream[..]][..], &bytes] {
+            let events = decode(chunks);
+            let events: Vec<_> = events.iter().map(|(n, d)| (n.as_str(), d.as_str())).collect();
+            let wanted = [("", "{\"x\":1}"), ("", "{\"x\":2}"), ("", "[3]"), ("error", "{\"code\":400}")];
+            assert_eq!(events, wanted);
+        }
     }
 
     #[test]

@@ -15,9 +15,14 @@ pub(super) const VENDOR: &str = "gemini";
 /// Decodes an answer that was not streamed, as a stream of one chunk.
 pub(super) fn message(body: &[u8]) -> Result<Message> {
     let response = parse(body, "response")?;
-    let mut deltas = Vec::new();
-    Decoder::default().response(&response, &mut deltas)?;
-    if response.get("candidates").is_none() {
+    // A stream that was not requested as events is a list of responses.
+    let list = match &response {
+        Value::Array(list) if !list.is_empty() && !failure::resembles(&response) => &**list,
+        one => std::slice::from_ref(one),
+    };
+    let (mut deltas, mut decoder) = (Vec::new(), Decoder::default());
+    list.iter().try_for_each(|response| decoder.response(response, &mut deltas))?;
+    if list.iter().all(|response| response.get("candidates").is_none()) {
         return Err(failure::instead(&response, VENDOR, "the response has no `candidates`"));
     }
     let mut fold = Fold::default();

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use fanweave_core::{Delta, Error, FinishReason, Message, Part, Reply, Result, Role, ToolCall};
 use http::{HeaderMap, Method, StatusCode};
 
-use self::read::{Completion, Content, Said, Text, WireToolCall};
+use self::read::{Completion, Content, Said, Text};
 use self::write::Request;
+use super::assemble::{Calls, Fragment, generated_id};
 use super::failure::{self, classify};
 use super::triage::Triage;
 use super::{finish, json};
@@ -160,11 +161,6 @@ fn parts(mut said: Said<'_>) -> Vec<Part> {
     parts
 }
 
-/// An id for a call without one, so that its result can refer to it.
-fn generated_id(n: usize) -> String {
-    format!("call_{n}")
-}
-
 fn finish_reason(reason: &Text<'_>) -> Option<FinishReason> {
     Some(match reason.as_str() {
         "" => return None,
@@ -183,33 +179,7 @@ struct Decoder {
     quirks: Quirks,
     started: bool,
     refused: bool,
-    /// The tool calls so far. The position in the list is the part index of their deltas.
-    calls: Vec<Started>,
-}
-
-/// A tool call that has started.
-#[derive(Default)]
-struct Started {
-    /// The provider's index, if it sends one.
-    index: Option<u32>,
-    id: String,
-    /// Set while the provider has sent no id.
-    is_generated: bool,
-    name: String,
-}
-
-impl Started {
-    /// Returns true if a chunk with this id and name, at the same index, belongs to this call.
-    ///
-    /// An index repeated with another name, or with a name and another id, starts a second call: some servers
-    /// send 0 for all of them. Another id alone does not: some servers give every chunk a new id.
-    fn continues(&self, id: &str, name: &str) -> bool {
-        match (id, name) {
-            (_, "") => true,
-            ("", name) => self.name.is_empty() || self.name == name,
-            _ => self.is_generated && self.name.is_empty(),
-        }
-    }
+    calls: Calls,
 }
 
 impl StreamDecoder for Decoder {
@@ -234,6 +204,7 @@ impl StreamDecoder for Decoder {
                 return Err(error);
             }
             if let Some(reason) = finish_reason(&choice.finish_reason) {
+                deltas.extend(self.calls.finish());
                 let reason = if self.refused { FinishReason::Refusal } else { reason };
                 deltas.push(Delta::Finished(reason));
             }
@@ -267,37 +238,13 @@ impl Decoder {
             deltas.push(Delta::text(said.refusal.into_string()));
         }
         for call in calls {
-            deltas.push(self.tool_call(call));
-        }
-    }
-
-    fn tool_call(&mut self, call: WireToolCall<'_>) -> Delta {
-        let index = call.index.0;
-        let function = call.function.0.unwrap_or_default();
-        let (id, name) = (call.id.as_str(), function.name.as_str());
-        let same_index = |started: &Started| index.is_none() || index == started.index;
-        let by_id = || self.calls.iter().rposition(|started| same_index(started) && started.id == id);
-        let continued =
-            || self.calls.iter().rposition(|started| same_index(started) && started.continues(id, name));
-        let part = by_id().or_else(continued).unwrap_or_else(|| {
-            self.calls.push(Started { index, ..Started::default() });
-            self.calls.len() - 1
-        });
-        let started = &mut self.calls[part];
-        let mut named = None;
-        if started.id.is_empty() || (started.is_generated && !id.is_empty()) {
-            started.is_generated = id.is_empty();
-            started.id = if id.is_empty() { generated_id(part) } else { id.to_owned() };
-            named = Some(started.id.clone());
-        }
-        if started.name.is_empty() {
-            started.name.push_str(name);
-        }
-        Delta::ToolCall {
-            part: part as u32,
-            id: named,
-            name: function.name.into_option(),
-            arguments: function.arguments.0.into_string(),
+            let function = call.function.0.unwrap_or_default();
+            deltas.extend(self.calls.add(Fragment {
+                index: call.index.0,
+                id: call.id.as_str(),
+                name: function.name.as_str(),
+                arguments: function.arguments.0.as_str(),
+            }));
         }
     }
 }

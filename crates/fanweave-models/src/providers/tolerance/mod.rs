@@ -2,6 +2,7 @@
 //! nothing that failed may be read as an answer.
 
 mod events;
+mod framing;
 mod json;
 mod streams;
 

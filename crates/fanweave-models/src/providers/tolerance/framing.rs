@@ -1,0 +1,54 @@
+//! Framing: bodies of another kind than requested, and events that are separated oddly.
+
+use super::streams::{DIALECTS, events, rich, text, whole, wire};
+use super::{expected, protocol, seen, streamed};
+use crate::transport::reader::read_whole;
+use crate::transport::sse::SseLimits;
+
+#[test]
+fn a_body_is_what_its_bytes_say_in_every_dialect() {
+    for dialect in DIALECTS {
+        for original in [text(), rich(dialect)] {
+            let (all, body) = (events(dialect, &original), whole(dialect, &original));
+            let stream = wire(dialect, &all);
+            let lines: String = all.iter().map(|event| format!("{}\n", event.data)).collect();
+            let with_data: String = all.iter().map(|event| format!("data: {}\n\n", event.data)).collect();
+            for bytes in
+                [&stream, &lines, &with_data, &body, &format!("\n{body}\n"), &format!("\u{FEFF}{body}")]
+            {
+                let read = read_whole(&*protocol(dialect), bytes.as_bytes(), SseLimits::default());
+                let read = read.map(|message| seen(&message)).map_err(|error| error.to_string());
+                assert_eq!(read, Ok(expected(&original)), "{dialect}, plain: {bytes}");
+                let read = streamed(dialect, bytes).map_err(|error| error.to_string());
+                assert_eq!(read, Ok(expected(&original)), "{dialect}, streamed: {bytes}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_line_break_between_events_and_byte_order_marks_cost_nothing() {
+    for dialect in DIALECTS {
+        for original in [text(), rich(dialect)] {
+            let stream = wire(dialect, &events(dialect, &original));
+            let marked: String = stream
+                .split_inclusive('\n')
+                .map(|line| if line == "\n" { line.to_owned() } else { format!("\u{FEFF}{line}") })
+                .collect();
+            for odd in [stream.replace("\n\n", "\n"), stream.replace('\n', "\r\n"), marked] {
+                let read = streamed(dialect, &odd).map_err(|error| error.to_string());
+                assert_eq!(read, Ok(expected(&original)), "{dialect}: {odd}");
+            }
+        }
+    }
+}
+
+#[test]
+fn llama_cpp_reports_failures_in_a_field_named_error() {
+    let error = "error: {\"code\":400,\"message\":\"the request exceeds the available context size\",\"type\":\"exceed_context_size_error\"}\n\n";
+    for before in ["", "data: {\"choices\":[{\"delta\":{\"content\":\"Half\"}}]}\n\n"] {
+        let failed = streamed("llamacpp", &format!("{before}{error}")).expect_err(before);
+        assert_eq!(failed.kind(), fanweave_core::ErrorKind::ContextLength, "{failed}");
+        assert_eq!(failed.partial().is_some(), !before.is_empty());
+    }
+}
