@@ -1,8 +1,8 @@
 //! Assembly of tool calls from the fragments of a stream.
 //!
-//! A fragment belongs to the call with its id, or else to the last call at its index. Servers that send the same id
-//! and index for all calls are recognised by the shape of their arguments: a fragment with a name that begins
-//! an object, after arguments that are a complete object, starts another call.
+//! A fragment belongs to the call with its id, or else to the last call at its index. Servers that repeat one
+//! id and index for all calls are recognised by the shape of their arguments: a fragment with a name that
+//! begins an object, after arguments that are a complete object, starts another call.
 
 use fanweave_core::Delta;
 use serde::de::IgnoredAny;
@@ -72,8 +72,8 @@ impl Calls {
             if !id.is_empty() && call.id == id && call.arguments.trim() == arguments.trim() {
                 return None;
             }
-            let is_same_name = name.is_empty() || name == call.name;
-            if call.is_held && is_same_name {
+            let keeps_name = name.is_empty() || name == call.name;
+            if call.is_held && keeps_name {
                 call.arguments.clear();
                 call.is_held = false;
             } else if !name.is_empty() {

@@ -188,7 +188,7 @@ impl<D: StreamDecoder> StreamDecoder for Triage<D> {
 }
 
 /// The larger value of each count.
-fn largest(one: Usage, other: Usage) -> Usage {
+pub(super) fn largest(one: Usage, other: Usage) -> Usage {
     Usage {
         input_tokens: one.input_tokens.max(other.input_tokens),
         output_tokens: one.output_tokens.max(other.output_tokens),

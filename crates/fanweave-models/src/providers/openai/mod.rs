@@ -89,15 +89,16 @@ impl Protocol for ChatCompletions {
 
     fn response(&self, body: &[u8]) -> Result<Message> {
         let mut space = String::new();
-        let completion = Completion::parse(body, &mut space)?;
+        let mut completion = Completion::parse(body, &mut space)?;
         let vendor = self.quirks.vendor;
         if let Some(error) = completion.failure_instead(body, vendor) {
             return Err(error);
         }
+        let usage = completion.take_usage();
         let mut reply = Reply {
             id: completion.id.into_option(),
             model: completion.model.into_option(),
-            usage: completion.usage.map(Into::into).unwrap_or_default(),
+            usage: usage.unwrap_or_default(),
             ..Reply::default()
         };
         // The answer is the first of several candidates, in any position of the list.
@@ -185,10 +186,11 @@ struct Decoder {
 impl StreamDecoder for Decoder {
     fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
         let mut space = String::new();
-        let chunk = Completion::parse_chunk(event.data, &mut space)?;
+        let mut chunk = Completion::parse_chunk(event.data, &mut space)?;
         if let Some(error) = chunk.failure(event.data, self.quirks.vendor) {
             return Err(error);
         }
+        let usage = chunk.take_usage();
         let names_itself = !chunk.id.is_empty() || !chunk.model.is_empty();
         if names_itself && !self.started {
             self.started = true;
@@ -209,9 +211,7 @@ impl StreamDecoder for Decoder {
                 deltas.push(Delta::Finished(reason));
             }
         }
-        if let Some(usage) = chunk.usage {
-            deltas.push(Delta::Usage(usage.into()));
-        }
+        deltas.extend(usage.map(Delta::Usage));
         Ok(())
     }
 

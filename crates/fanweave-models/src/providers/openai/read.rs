@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 
 use crate::providers::failure;
 use crate::providers::json::{self, Kept};
+use crate::providers::triage::largest;
 
 /// A complete answer, or one chunk of a streamed one.
 #[derive(Deserialize)]
@@ -28,7 +29,10 @@ pub(super) struct Completion<'a> {
     #[serde(borrow, default)]
     pub(super) choices: Many<Choice<'a>>,
     #[serde(default, deserialize_with = "or_nothing")]
-    pub(super) usage: Option<WireUsage>,
+    usage: Option<WireUsage>,
+    /// Groq reports the usage of a stream here.
+    #[serde(default)]
+    x_groq: Maybe<Wrapped>,
     /// Some servers wrap a failure into a success.
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
@@ -57,6 +61,14 @@ impl<'a> Completion<'a> {
         let value = json::read(json).map_err(|e| json::invalid(&e, WHAT))?;
         *space = value.to_string();
         serde_json::from_str(space).map_err(|_| json::invalid(error, WHAT))
+    }
+
+    /// Takes the usage, from any of the fields in use.
+    pub(super) fn take_usage(&mut self) -> Option<Usage> {
+        let choices = self.choices.0.iter_mut().flatten().filter_map(|choice| choice.usage.take());
+        let wrapped = self.x_groq.0.take().and_then(|wrapped| wrapped.usage);
+        let all = self.usage.take().into_iter().chain(wrapped).chain(choices);
+        all.map(Usage::from).reduce(largest)
     }
 
     /// The failure in a chunk. `json` is the source of this value.
@@ -106,6 +118,8 @@ pub(super) struct Choice<'a> {
     pub(super) text: Text<'a>,
     #[serde(borrow, default)]
     pub(super) finish_reason: Text<'a>,
+    #[serde(default, deserialize_with = "or_nothing")]
+    usage: Option<WireUsage>,
     /// OpenRouter, if a provider fails in the middle of an answer.
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
@@ -200,12 +214,26 @@ impl Function<'_> {
     }
 }
 
+/// An object that has the usage in it.
 #[derive(Deserialize)]
-pub(super) struct WireUsage {
+struct Wrapped {
+    #[serde(default, deserialize_with = "or_nothing")]
+    usage: Option<WireUsage>,
+}
+
+/// The usage, under the names of either API.
+#[derive(Deserialize)]
+struct WireUsage {
     #[serde(default)]
     prompt_tokens: Count,
     #[serde(default)]
     completion_tokens: Count,
+    #[serde(default)]
+    input_tokens: Count,
+    #[serde(default)]
+    output_tokens: Count,
+    #[serde(default)]
+    total_tokens: Count,
     #[serde(default, deserialize_with = "or_nothing")]
     prompt_tokens_details: Option<Details>,
     #[serde(default, deserialize_with = "or_nothing")]
@@ -226,9 +254,14 @@ struct Details {
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
         let cached = wire.prompt_tokens_details.unwrap_or_default().cached_tokens.0;
+        let mut input = wire.prompt_tokens.0.max(wire.input_tokens.0);
+        let mut output = wire.completion_tokens.0.max(wire.output_tokens.0);
+        // A larger total has tokens that are counted nowhere else, such as those of reasoning.
+        let missing = wire.total_tokens.0.saturating_sub(input.saturating_add(output));
+        *(if input == 0 && output > 0 { &mut input } else { &mut output }) += missing;
         Usage {
-            input_tokens: wire.prompt_tokens.0,
-            output_tokens: wire.completion_tokens.0,
+            input_tokens: input,
+            output_tokens: output,
             cached_tokens: cached.max(wire.prompt_cache_hit_tokens.0),
             reasoning_tokens: wire.completion_tokens_details.unwrap_or_default().reasoning_tokens.0,
         }

@@ -276,6 +276,35 @@ mod answers {
     }
 
     #[test]
+    fn usage_is_read_from_any_place_and_under_any_name() {
+        let usage = |input_tokens, output_tokens| Usage { input_tokens, output_tokens, ..Usage::default() };
+        for (fields, choice, wanted) in [
+            (r#","usage":{"prompt_tokens":11,"completion_tokens":7}"#, "", usage(11, 7)),
+            (r#","usage":{"input_tokens":11,"output_tokens":7}"#, "", usage(11, 7)),
+            (
+                r#","usage":{"prompt_tokens":0,"completion_tokens":0,"input_tokens":11,"output_tokens":7}"#,
+                "",
+                usage(11, 7),
+            ),
+            (r#","usage":{"total_tokens":18}"#, "", usage(0, 18)),
+            (r#","usage":{"prompt_tokens":11,"completion_tokens":2,"total_tokens":18}"#, "", usage(11, 7)),
+            (
+                r#","usage":null,"x_groq":{"id":"r","usage":{"prompt_tokens":11,"completion_tokens":7}}"#,
+                "",
+                usage(11, 7),
+            ),
+            ("", r#","usage":{"prompt_tokens":11,"completion_tokens":7}"#, usage(11, 7)),
+        ] {
+            let whole = format!(
+                r#"{{"choices":[{{"message":{{"content":"a"}},"finish_reason":"stop"{choice}}}]{fields}}}"#
+            );
+            assert_eq!(openai().response(whole.as_bytes()).unwrap().usage(), wanted, "{whole}");
+            let (streamed, is_complete) = decode(&openai(), &format!("data: {whole}\n")).unwrap();
+            assert!(is_complete && streamed.usage() == wanted, "{whole}");
+        }
+    }
+
+    #[test]
     fn reasoning_and_refusals_have_their_place() {
         let body =
             r#"{"choices":[{"message":{"content":"a","reasoning_content":"hm"},"finish_reason":"eos"}]}"#;

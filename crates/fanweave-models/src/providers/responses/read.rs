@@ -1,6 +1,6 @@
 //! Decoding of responses: a list of items, or the events that build one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use fanweave_core::{Delta, FinishReason, Message, Part, Reply, Result, Role, ToolCall, Usage};
 use serde_json::{Value, json};
@@ -120,6 +120,10 @@ pub(super) struct Decoder {
     refused: bool,
     /// Items with at least one delta. Other items are emitted whole at their end.
     streamed: HashSet<u64>,
+    /// Index of the item of each call, by the id of the call.
+    calls: HashMap<String, u64>,
+    has_text: bool,
+    has_reasoning: bool,
 }
 
 impl StreamDecoder for Decoder {
@@ -141,17 +145,30 @@ impl StreamDecoder for Decoder {
             }
             "response.output_item.added" if json["item"]["type"] == "function_call" => {
                 self.has_calls = true;
+                let id = call_id(&json["item"]);
+                self.calls.insert(id.clone(), item);
                 deltas.push(Delta::ToolCall {
                     part: item as u32,
-                    id: some_text(&Value::String(call_id(&json["item"]))),
+                    id: Some(id).filter(|id| !id.is_empty()),
                     name: some_text(&json["item"]["name"]),
                     arguments: String::new(),
                 });
             }
-            "response.output_text.delta" => self.text(&json, deltas),
+            "response.output_text.delta" => self.text(&json, "delta", deltas),
             "response.refusal.delta" => {
                 self.refused = true;
-                self.text(&json, deltas);
+                self.text(&json, "delta", deltas);
+            }
+            // Some servers send no deltas.
+            "response.output_text.done" if !self.streamed.contains(&item) => self.text(&json, "text", deltas),
+            "response.refusal.done" if !self.streamed.contains(&item) => {
+                self.refused = true;
+                self.text(&json, "refusal", deltas);
+            }
+            "response.function_call_arguments.done" if !self.streamed.contains(&item) => {
+                self.streamed.insert(item);
+                let arguments = written(&json["arguments"]);
+                deltas.push(Delta::ToolCall { part: item as u32, id: None, name: None, arguments });
             }
             "response.function_call_arguments.delta" => {
                 self.streamed.insert(item);
@@ -164,12 +181,14 @@ impl StreamDecoder for Decoder {
             }
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
                 self.streamed.insert(item);
+                self.has_reasoning = true;
                 let text = text(&json["delta"]);
                 deltas.push(Delta::Reasoning { part: item as u32, text, signature: None });
             }
             "response.output_item.done" => self.end(item, &json["item"], deltas),
             "response.completed" | "response.incomplete" | "response.done" => {
                 let response = &json["response"];
+                self.restated(response, deltas);
                 if response["usage"].is_object() {
                     deltas.push(Delta::Usage(usage(&response["usage"])));
                 }
@@ -189,11 +208,28 @@ impl StreamDecoder for Decoder {
 }
 
 impl Decoder {
-    fn text(&mut self, json: &Value, deltas: &mut Vec<Delta>) {
+    fn text(&mut self, json: &Value, field: &str, deltas: &mut Vec<Delta>) {
         let item = count(&json["output_index"]);
         self.streamed.insert(item);
+        self.has_text = true;
         let part = text_part(item, count(&json["content_index"]));
-        deltas.push(Delta::Text { part, text: text(&json["delta"]) });
+        deltas.push(Delta::Text { part, text: text(&json[field]) });
+    }
+
+    /// Adds what only the final response has: some servers send no other events.
+    fn restated(&mut self, response: &Value, deltas: &mut Vec<Delta>) {
+        let (has_text, has_reasoning) = (self.has_text, self.has_reasoning);
+        for (item, at) in list(&response["output"]).zip(0..) {
+            match item["type"].as_str() {
+                Some("message") if !has_text => self.end(at, item, deltas),
+                Some("reasoning") if !has_reasoning => self.end(at, item, deltas),
+                Some("function_call") => match self.calls.get(&call_id(item)) {
+                    Some(known) if self.streamed.contains(known) => {}
+                    known => self.end(known.copied().unwrap_or(at), item, deltas),
+                },
+                _ => {}
+            }
+        }
     }
 
     fn end(&mut self, item: u64, whole: &Value, deltas: &mut Vec<Delta>) {
@@ -202,6 +238,7 @@ impl Decoder {
         match whole["type"].as_str() {
             Some("message") if streamed => {}
             Some("message") => {
+                self.has_text = true;
                 for (content, at) in list(&whole["content"]).zip(0..) {
                     self.refused |= is_refusal(content);
                     deltas.push(Delta::Text { part: text_part(item, at), text: content_text(content) });
@@ -209,11 +246,14 @@ impl Decoder {
             }
             Some("function_call") => {
                 self.has_calls = true;
+                self.calls.insert(call_id(whole), item);
+                self.streamed.insert(item);
                 let (id, name) = (Some(call_id(whole)), some_text(&whole["name"]));
                 let arguments = if streamed { String::new() } else { written(&whole["arguments"]) };
                 deltas.push(Delta::ToolCall { part, id, name, arguments });
             }
             Some("reasoning") => {
+                self.has_reasoning = true;
                 let text = if streamed { String::new() } else { thought(whole) };
                 deltas.push(Delta::Reasoning { part, text, signature: signature(whole) });
             }

@@ -295,3 +295,42 @@ fn a_tool_result_with_an_image_goes_back_as_the_dialect_wants_it() {
         })
     );
 }
+
+/// Some servers send the ends of parts, or the final response, and no deltas.
+#[test]
+fn a_final_event_adds_only_what_is_missing() {
+    let message = r#"{"id":"m1","type":"message","content":[{"type":"output_text","text":"Hello there."}]}"#;
+    let call = r#"{"id":"f1","type":"function_call","call_id":"c1","name":"f","arguments":"{\"a\":1}"}"#;
+    let text_done =
+        r#"{"type":"response.output_text.done","output_index":0,"content_index":0,"text":"Hello there."}"#;
+    let text_delta =
+        r#"{"type":"response.output_text.delta","output_index":0,"content_index":0,"delta":"Hello there."}"#;
+    let call_added = format!(
+        r#"{{"type":"response.output_item.added","output_index":1,"item":{}}}"#,
+        call.replace(r#"{\"a\":1}"#, "")
+    );
+    let call_done =
+        r#"{"type":"response.function_call_arguments.done","output_index":1,"arguments":"{\"a\":1}"}"#;
+    let item_done = |at: u8, item: &str| {
+        format!(r#"{{"type":"response.output_item.done","output_index":{at},"item":{item}}}"#)
+    };
+    let (message_done, call_item_done) = (item_done(0, message), item_done(1, call));
+    let all = [text_delta, text_done, &message_done, &call_added, call_done, &call_item_done];
+    let final_event = |name: &str| {
+        format!(r#"{{"type":"{name}","response":{{"status":"completed","output":[{message},{call}]}}}}"#)
+    };
+    // Any subset of the events in their order.
+    for chosen in 0u8..1 << all.len() {
+        let events = (0..).zip(all).filter(|(n, _)| chosen >> n & 1 == 1).map(|(_, event)| event.to_owned());
+        // Arguments without a call, and a call without arguments, are completed by the final response.
+        for name in ["response.completed", "response.done"] {
+            let events = events.clone().chain([final_event(name)]);
+            let stream: String = events.map(|event| format!("data: {event}\n\n")).collect();
+            let message =
+                decode(&Responses, &[stream.as_bytes()]).unwrap_or_else(|e| panic!("{e}: {stream}"));
+            assert_eq!(message.text(), "Hello there.", "{stream}");
+            assert_eq!(calls(&message), [("c1", "f", r#"{"a":1}"#)], "{stream}");
+            assert_eq!(message.finish_reason(), Some(&FinishReason::ToolCalls));
+        }
+    }
+}
