@@ -109,7 +109,8 @@ impl Calls {
     /// Sets the id of a call. Returns it if it is new.
     fn named(&mut self, at: usize, id: &str) -> Option<String> {
         let call = &self.0[at];
-        if !call.id.is_empty() && !(call.is_generated && !id.is_empty()) {
+        let is_open = call.id.is_empty() || (call.is_generated && !id.is_empty());
+        if !is_open {
             return None;
         }
         let is_used = |id: &str| self.0.iter().enumerate().any(|(other, call)| other != at && call.id == id);
