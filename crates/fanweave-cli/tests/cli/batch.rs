@@ -446,6 +446,7 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_rejected() {
         &["--input-format", "jsonl"],
         &["--output-format", "jsonl"],
         &["--unordered"],
+        &["--sample", "3"],
         &["--strict"],
         &["--retry-failed"],
         &["--resume-changed"],
