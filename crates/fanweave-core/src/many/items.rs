@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::chain::Chain;
 use crate::many::Many;
+use crate::parse::path_message;
 use crate::parse::value_stream::ValueStream;
 use crate::run::Run;
 use crate::{Error, ErrorKind, Message, Node, Result, Runnable};
@@ -67,8 +68,13 @@ impl Reader {
 }
 
 fn read<T: DeserializeOwned>(item: Result<Value>) -> Result<T> {
-    serde_json::from_value(item?).map_err(|error| {
-        let message = format!("expected an item of {}: {error}", std::any::type_name::<T>());
+    let item = item?;
+    T::deserialize(&item).map_err(|error| {
+        let message = format!(
+            "expected an item of {}: {}",
+            std::any::type_name::<T>(),
+            path_message::<T>(&item, &error)
+        );
         Error::new(ErrorKind::Parse, message).with_source(error)
     })
 }

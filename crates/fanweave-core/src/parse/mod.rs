@@ -12,10 +12,14 @@ pub(crate) mod nulls;
 pub(crate) mod partial;
 pub mod repair;
 mod scan;
+pub(crate) mod schema;
 pub mod structured;
 pub mod text;
 pub mod tool_calls;
 pub(crate) mod value_stream;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::{Error, ErrorKind, excerpt};
 
@@ -26,6 +30,17 @@ const MAX_EXCERPT_BYTES: usize = 200;
 fn unreadable(expected: &str, found: &str) -> Error {
     let shown = excerpt(found.trim(), MAX_EXCERPT_BYTES);
     Error::new(ErrorKind::Parse, format!("expected {expected}, found {shown:?}")).with_body(found)
+}
+
+/// The message of a value that is not a `T`, with the path of the part that does not fit and the beginning of
+/// that part: `tags[1].name: invalid type: string "5", expected u32`.
+pub(crate) fn path_message<T: DeserializeOwned>(value: &Value, error: &serde_json::Error) -> String {
+    let why = parse_message(error);
+    // Only the second attempt looks for the path, so that valid values do not pay for it.
+    let Err(error) = serde_path_to_error::deserialize::<_, T>(value) else { return why };
+    let path = error.path().to_string();
+    let why = parse_message(error.inner());
+    if path == "." { why } else { format!("{path}: {why}") }
 }
 
 /// Shortens a parser's message, which may quote the whole value, to its beginning and its end, which names

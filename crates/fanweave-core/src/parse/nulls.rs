@@ -6,6 +6,9 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::json::is_any;
+use super::{path_message, schema};
+
 /// Maximum chain of references without a value in between.
 const MAX_HOPS: usize = 16;
 
@@ -13,21 +16,48 @@ const MAX_HOPS: usize = 16;
 const MAX_VISITS: usize = 100_000;
 
 /// Deserialises a value that a model wrote by `schema`, with `root` for references. If it does not fit
-/// unchanged, nulls of properties that the schema does not require are removed, and nothing else.
+/// unchanged, nulls of properties that the schema does not require are removed. If it still does not, it is
+/// changed to what the schema asks for: see [`schema::coerce`], whose `name` is that of the tool or schema.
+///
+/// # Errors
+/// The problem of the original value, with its path.
 pub(crate) fn read<T: DeserializeOwned>(
     mut value: Value,
     schema: &Value,
     root: &Value,
-) -> serde_json::Result<T> {
-    T::deserialize(&value).or_else(|error| {
-        if value.is_null() && schema.get("type").is_some_and(|kind| kind == "object") {
-            value = Value::Object(serde_json::Map::new());
-        } else if !remove_nulls(&mut value, schema, root, 0, &mut { MAX_VISITS }) {
-            return Err(error);
-        }
-        // The error of the original value is more helpful.
-        T::deserialize(value).map_err(|_| error)
-    })
+    name: &str,
+) -> Result<T, String> {
+    let error = match T::deserialize(&value) {
+        // Any value is valid: whether it was asked for depends on the schema.
+        Ok(read) if !is_any::<T>() || schema::problems(&value, schema, root).is_empty() => return Ok(read),
+        Ok(_) => None,
+        Err(error) => Some(error),
+    };
+    let original = value.clone();
+    if value.is_null() && schema.get("type").is_some_and(|kind| kind == "object") {
+        value = Value::Object(serde_json::Map::new());
+    } else {
+        remove_nulls(&mut value, schema, root, 0, &mut { MAX_VISITS });
+    }
+    let fits = |value: &Value| !is_any::<T>() || schema::problems(value, schema, root).is_empty();
+    if fits(&value)
+        && let Ok(read) = T::deserialize(&value)
+    {
+        return Ok(read);
+    }
+    if schema::coerce(&mut value, schema, root, name)
+        && fits(&value)
+        && let Ok(read) = T::deserialize(&value)
+    {
+        tracing::debug!(target: "fanweave", name, "changed a value to its schema");
+        return Ok(read);
+    }
+    // The problems of the original value are more helpful, and all of them more than the first one.
+    let problems = schema::problems(&original, schema, root);
+    match error {
+        Some(error) if problems.is_empty() => Err(path_message::<T>(&original, &error)),
+        _ => Err(problems.join("; ")),
+    }
 }
 
 /// Removes the nulls. Returns true if there were any.
@@ -77,7 +107,7 @@ fn remove_nulls(value: &mut Value, schema: &Value, root: &Value, hops: usize, vi
 }
 
 /// The schema that a reference points to.
-fn target<'a>(schema: &Value, root: &'a Value) -> Option<&'a Value> {
+pub(super) fn target<'a>(schema: &Value, root: &'a Value) -> Option<&'a Value> {
     root.pointer(schema.get("$ref")?.as_str()?.strip_prefix('#')?)
 }
 
@@ -114,7 +144,7 @@ mod tests {
             json!({ "type": "object", "properties": { "a": { "$ref": "#" }, "n": { "type": "integer" } } });
         let schema = json!({ "anyOf": [of, of, of, of, { "$ref": "#" }] });
         let deep = (0..100).fold(json!({ "n": null }), |inner, _| json!({ "a": inner }));
-        assert!(read::<u8>(deep, &schema, &schema).is_err());
-        assert_eq!(read::<Value>(json!({ "n": null }), &schema, &schema).unwrap(), json!({ "n": null }));
+        assert!(read::<u8>(deep, &schema, &schema, "").is_err());
+        assert_eq!(read::<Value>(json!({ "n": null }), &schema, &schema, "").unwrap(), json!({ "n": null }));
     }
 }

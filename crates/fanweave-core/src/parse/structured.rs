@@ -9,10 +9,10 @@ use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::json::Reading;
+use super::json::{Reading, is_any};
 use super::repair::retry_messages;
 use super::value_stream::ValueStream;
-use super::{MAX_EXCERPT_BYTES, nulls, parse_message};
+use super::{MAX_EXCERPT_BYTES, nulls};
 use crate::chain::{Chain, chain};
 use crate::{
     Context, Delta, Error, ErrorKind, FinishReason, IntoChain, Message, Node, Prompt, ResponseFormat, Result,
@@ -115,8 +115,8 @@ where
 /// A model whose answers are JSON values with the JSON schema `schema`, which need not be known before the
 /// program runs. Otherwise like [`structured_as`].
 ///
-/// The answer is checked against the schema by the provider, if it can do so. Add a
-/// [check](Structured::check) for the others.
+/// Types, enums and the names of fields are checked against the schema; other keywords only by the provider,
+/// if it can do so. Add a [check](Structured::check) for them.
 ///
 /// ```
 /// use fanweave::{chain, parsers::structured_value, testing::Fake};
@@ -273,7 +273,7 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
             true => super::json::parse(text).map(|Wrapped { answer }| answer),
             false => super::json::parse(text),
         };
-        if plain.is_ok() {
+        if plain.is_ok() && !is_any::<T>() {
             return plain;
         }
         let reply = message.reply.as_deref();
@@ -298,7 +298,7 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
             (_, value) => value,
         };
         let of_answer = if self.is_wrapped { &self.schema["properties"][ANSWER] } else { &*self.schema };
-        nulls::read(value, of_answer, &self.schema).map_err(|error| wrong(parse_message(&error)))
+        nulls::read(value, of_answer, &self.schema, &self.name).map_err(wrong)
     }
 
     /// Returns true if another answer may be better than this one.
@@ -418,8 +418,43 @@ mod tests {
         let number = structured_as::<Number>(answers(), "number", schema()).max_retries(1);
         let error = chain(number).invoke("?").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Parse);
-        assert!(error.message().starts_with("invalid value: integer `300`, expected u8"), "{error}");
+        assert!(error.message().starts_with("n: invalid value: integer `300`, expected u8"), "{error}");
         assert_eq!(error.partial().unwrap().text(), r#"{"n": 300}"#);
+    }
+
+    #[tokio::test]
+    async fn an_error_names_the_field_and_what_it_got() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Tag {
+            #[serde(rename = "name")]
+            _name: u8,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        struct Page {
+            #[serde(rename = "tags")]
+            _tags: Vec<Tag>,
+        }
+        let tag = json!({ "type": "object", "properties": { "name": { "type": "integer" } }, "required": ["name"] });
+        let page = json!({ "type": "object", "properties": { "tags": { "type": "array", "items": tag } } });
+        for (answer, says) in [
+            (r#"{"tags": [{"name": 1}, {"name": "five"}]}"#, r#"tags[1].name: expected integer, got "five""#),
+            (
+                r#"{"tags": [{}, {"name": []}]}"#,
+                "tags[0]: missing field `name`; tags[1].name: expected integer, got []",
+            ),
+            (r#"{"tags": [{"name": 256}]}"#, "tags[0].name: invalid value: integer `256`, expected u8"),
+        ] {
+            let read = structured_as::<Page>(Fake::script([Ok(answer)]), "page", page.clone()).max_retries(0);
+            let error = chain(read).invoke("?").await.unwrap_err();
+            assert!(error.message().starts_with(says), "{error}");
+        }
+        let typed = chain(crate::json_as::<Page>());
+        let answer = Message::assistant(r#"So: {"tags": [{"name": "5"}]}"#);
+        let error = typed.invoke(answer).await.unwrap_err();
+        assert!(
+            error.message().contains(r#"tags[0].name: invalid type: string "5", expected u8"#),
+            "{error}"
+        );
     }
 
     #[tokio::test]
@@ -487,7 +522,7 @@ mod tests {
             .invoke("?")
             .await
             .unwrap_err();
-        assert!(error.message().starts_with("invalid type: null, expected u8"), "{error}");
+        assert!(error.message().starts_with("n: expected integer, got null"), "{error}");
     }
 
     #[tokio::test]
@@ -524,7 +559,7 @@ mod tests {
         let number = structured_as::<Number>(Fake::script([Ok(huge)]), "number", schema()).max_retries(0);
         let error = chain(number).invoke("?").await.unwrap_err();
         assert!(error.to_string().len() < 1000, "{} bytes", error.to_string().len());
-        assert!(error.message().contains("expected u8"), "{error}");
+        assert!(error.message().contains("n: expected integer"), "{error}");
     }
 
     #[tokio::test]

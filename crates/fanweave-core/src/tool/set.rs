@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Tool;
+use crate::parse::json::{is_any, leniently};
 use crate::parse::{nulls, parse_message};
 use crate::{
     Context, Error, ErrorKind, Message, Part, Result, ToolCall, ToolResult, ToolSpec, closest, excerpt,
@@ -126,17 +127,22 @@ pub(super) fn read_arguments<T: DeserializeOwned>(
     kind: ErrorKind,
 ) -> Result<T> {
     // A JSON value holds no integers beyond 64 bits: they are parsed from the text.
-    if let Ok(arguments) = serde_json::from_str(&call.arguments) {
+    if let Ok(arguments) = serde_json::from_str(&call.arguments)
+        && !is_any::<T>()
+    {
         return Ok(arguments);
     }
-    let arguments = call.parse_arguments().map_err(|error| {
-        let message =
-            format!("the arguments are not valid JSON ({}); send one JSON object", parse_message(&error));
-        Error::new(kind, message).with_source(error)
+    let arguments = call.parse_arguments().or_else(|error| {
+        leniently(&call.arguments).ok_or_else(|| {
+            let message =
+                format!("the arguments are not valid JSON ({}); send one JSON object", parse_message(&error));
+            Error::new(kind, message).with_source(error)
+        })
     })?;
-    nulls::read(arguments, schema, schema).map_err(|error| {
-        let message = format!("the arguments do not fit the schema: {}", parse_message(&error));
-        Error::new(kind, message).with_source(error)
+    nulls::read(arguments.clone(), schema, schema, &call.name).or_else(|problems| {
+        // A tool that takes any value checks it itself.
+        let any = if is_any::<T>() { serde_json::from_value(arguments).ok() } else { None };
+        any.ok_or_else(|| Error::new(kind, format!("the arguments do not fit the schema: {problems}")))
     })
 }
 
