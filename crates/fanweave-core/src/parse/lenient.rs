@@ -452,8 +452,8 @@ impl Parser<'_> {
                 continue;
             }
             let mut after = self.at + closing;
-            if is_doubled && quote.closing.len_at(&self.text[after..]) > 0 {
-                after += closing;
+            if is_doubled {
+                after += quote.closing.len_at(&self.text[after..]);
             }
             if self.ends(after, is_key, false, inner)? {
                 self.at = after;
@@ -552,7 +552,7 @@ impl Parser<'_> {
             }
             '{' | '[' => Ok(self.within() == Within::Array),
             _ if self.within() == Within::Array && inner == 0 && next.is_alphanumeric() => {
-                let is_unit = self.text[..after - 1].ends_with(|c: char| c.is_ascii_digit());
+                let is_unit = self.text[..after].chars().rev().nth(1).is_some_and(|c| c.is_ascii_digit());
                 self.spend(MAX_KEY_LEN)?;
                 let rest = &self.text[at..];
                 let word = rest
@@ -851,9 +851,12 @@ mod tests {
             ("{\"a\": 1, ...}", json!({"a": 1})),
             ("{a: http://example.org, b: 2}", json!({"a": "http://example.org", "b": 2})),
             ("(1,)", json!([1])),
+            ("[“a”, “b” ”c”]", json!(["a", "b", "c"])),
         ] {
             assert_eq!(value(text), Ok(expected), "{text}");
         }
+        // Quotes of several bytes.
+        assert_eq!(value("(““true"), Err(TRUNCATED));
     }
 
     #[test]
