@@ -65,7 +65,7 @@ fn remove_nulls(value: &mut Value, schema: &Value, root: &Value, hops: usize, vi
     let mut is_changed = false;
     let Some(remaining) = visits.checked_sub(1) else { return false };
     *visits = remaining;
-    if let Some(target) = target(schema, root).filter(|_| hops < MAX_HOPS) {
+    if let Some(target) = schema::target(schema, root).filter(|_| hops < MAX_HOPS) {
         is_changed |= remove_nulls(value, target, root, hops + 1, visits);
     }
     for alternative in alternatives(schema) {
@@ -106,11 +106,6 @@ fn remove_nulls(value: &mut Value, schema: &Value, root: &Value, hops: usize, vi
     is_changed
 }
 
-/// The schema that a reference points to.
-pub(super) fn target<'a>(schema: &Value, root: &'a Value) -> Option<&'a Value> {
-    root.pointer(schema.get("$ref")?.as_str()?.strip_prefix('#')?)
-}
-
 fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
     let lists = ["anyOf", "oneOf", "allOf"].into_iter().filter_map(|name| schema.get(name)?.as_array());
     lists.flatten()
@@ -118,7 +113,7 @@ fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
 
 /// Returns true if `null` is a value of the schema.
 fn takes_null(schema: &Value, root: &Value, hops: usize) -> bool {
-    if let Some(target) = target(schema, root) {
+    if let Some(target) = schema::target(schema, root) {
         return hops < MAX_HOPS && takes_null(target, root, hops + 1);
     }
     if alternatives(schema).next().is_some() {

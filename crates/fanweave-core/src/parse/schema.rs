@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{lenient, nulls};
+use super::lenient;
 use crate::excerpt;
 
 /// Maximum chain of references without a value in between.
@@ -61,7 +61,7 @@ impl Check<'_> {
         if self.found.len() >= MAX_PROBLEMS || hops > MAX_HOPS {
             return;
         }
-        if let Some(target) = nulls::target(schema, self.root) {
+        if let Some(target) = target(schema, self.root) {
             self.value(value, target, hops + 1);
         }
         for all in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
@@ -218,7 +218,7 @@ impl Coerce<'_> {
             return false;
         }
         let mut is_changed = false;
-        if let Some(target) = nulls::target(schema, self.root) {
+        if let Some(target) = target(schema, self.root) {
             is_changed |= self.value(value, target, hops + 1);
         }
         for all in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
@@ -391,6 +391,11 @@ fn decode(text: &str) -> Option<Value> {
     }
     let lenient = || lenient::read(text).ok().filter(|(_, len)| *len == text.len()).map(|(value, _)| value);
     serde_json::from_str(text).ok().or_else(lenient)
+}
+
+/// The schema that a reference points to.
+pub(super) fn target<'a>(schema: &Value, root: &'a Value) -> Option<&'a Value> {
+    root.pointer(schema.get("$ref")?.as_str()?.strip_prefix('#')?)
 }
 
 #[cfg(test)]
