@@ -69,7 +69,7 @@ impl CallJournal {
         }
         let outer = cx.call_hook().cloned();
         let (recorder, costs) = (self.recorder.clone(), costs.clone());
-        let state = Mutex::new(State { answers: earlier, given: HashMap::new(), pending: HashMap::new() });
+        let state = Mutex::new(State { answers: earlier, given: HashMap::new() });
         Some(Arc::new(RowAnswers { row, recorder, costs, outer, state }))
     }
 }
@@ -92,8 +92,14 @@ struct State {
     answers: Vec<EarlierAnswer>,
     /// Number of answers of each call that the row has got.
     given: HashMap<Key, usize>,
-    /// Key of the call that each branch is waiting for.
-    pending: HashMap<fanweave_core::context::BranchId, Key>,
+}
+
+/// Key of a call: of the model, the prompt with all parameters, and the branch. Computed before the call and
+/// after it, because a step may make several calls at once in one branch.
+fn key_of(call: &PendingCall<'_>) -> Key {
+    let prompt = serde_json::to_value(call.prompt).expect("a prompt has string keys");
+    let branch = serde_json::to_value(call.branch).expect("a branch is a number");
+    Key::of_value(&serde_json::json!([call.identity, prompt, branch]))
 }
 
 impl RowAnswers {
@@ -104,29 +110,24 @@ impl RowAnswers {
 
     /// The next earlier answer of a call.
     fn earlier(&self, call: &PendingCall<'_>) -> Option<Message> {
-        let prompt = serde_json::to_value(call.prompt).expect("a prompt has string keys");
-        let branch = serde_json::to_value(call.branch).expect("a branch is a number");
-        let key = Key::of_value(&serde_json::json!([call.identity, prompt, branch]));
+        let key = key_of(call);
         let mut state = self.lock();
-        let State { answers, given, pending } = &mut *state;
+        let State { answers, given } = &mut *state;
         let n = given.entry(key).or_default();
-        if let Some(earlier) = answers.iter().filter(|answer| answer.call == key).nth(*n) {
-            *n += 1;
-            return Some(replay(&earlier.answer));
-        }
-        pending.insert(call.branch, key);
-        None
+        let earlier = answers.iter().filter(|answer| answer.call == key).nth(*n)?;
+        *n += 1;
+        Some(replay(&earlier.answer))
     }
 
     /// Keeps a new answer. Returns the record of its call.
-    fn keep(&self, call: &PendingCall<'_>, answer: &Message) -> Option<CallRecord> {
+    fn keep(&self, call: &PendingCall<'_>, answer: &Message) -> CallRecord {
+        let key = key_of(call);
         let mut state = self.lock();
-        let key = state.pending.remove(&call.branch)?;
         *state.given.entry(key).or_default() += 1;
         state.answers.push(EarlierAnswer { call: key, answer: Arc::new(answer.clone()) });
         let usage = answer.reply.as_deref().map(|reply| reply.usage).unwrap_or_default();
         let cost_usd = self.costs.of(call.model, &usage);
-        Some(CallRecord { row: self.row, call: key, cost_usd, answer: answer.clone() })
+        CallRecord { row: self.row, call: key, cost_usd, answer: answer.clone() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -159,9 +160,8 @@ impl CallHook for RowAnswers {
 
     fn answered<'a>(&'a self, call: &'a PendingCall<'a>, answer: &'a Message) -> BoxFuture<'a, Result<()>> {
         async move {
-            if let Some(record) = self.keep(call, answer)
-                && let Some(recorder) = self.recorder.upgrade()
-            {
+            let record = self.keep(call, answer);
+            if let Some(recorder) = self.recorder.upgrade() {
                 // In the queue before the next call starts. If the recorder has ended, so has the run.
                 let _ = recorder.send(Entry::Called(Box::new(record))).await;
             }

@@ -234,6 +234,44 @@ async fn equal_calls_of_a_row_keep_their_own_answers() {
 }
 
 #[tokio::test]
+async fn calls_that_a_step_makes_at_once_keep_their_own_answers() {
+    let (dir, echo) = (TempRun::new(), Echo::default());
+    let at_once = || {
+        let model = Model::new(echo.clone());
+        let both = step(move |prompt: Prompt, cx: Context| {
+            let model = chain(model.clone());
+            async move {
+                let ask = |name: &str| Prompt::from(format!("{name}{}", prompt.last_user_text()));
+                let (one, two) =
+                    futures::join!(model.invoke_in(ask("one "), &cx), model.invoke_in(ask("two "), &cx));
+                Ok(Message::assistant(format!("{}, {}", one?.text(), two?.text())))
+            }
+        });
+        chain(Model::new(echo.clone())).map(|answer: Message| Prompt::from(answer.text()))
+            | both
+            | echo.then("c")
+    };
+    // The second call of each row is answered first.
+    let first = Arc::new(Semaphore::new(0));
+    echo.0.lock().unwrap().gates.extend([("one", first.clone()), ("c", Arc::new(Semaphore::new(0)))]);
+    let opens = async {
+        until(|| echo.calls_of("two") == 1).await;
+        first.add_permits(1);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = cut(job(&dir, 1, at_once()), || echo.calls_of("c") == 1) => {}
+        () = opens => {}
+    }
+    echo.0.lock().unwrap().gates.clear();
+    job(&dir, 1, at_once()).run().await.unwrap();
+    assert_eq!((echo.calls_of("one"), echo.calls_of("two"), echo.calls_of("c")), (1, 1, 2));
+    let output = dir.read("out.jsonl");
+    let answer = r#""answer":"(c(one (a0 1) 1), (two (a0 1) 1) 2)""#;
+    assert!(output.contains(answer), "{output}");
+}
+
+#[tokio::test]
 async fn a_requeued_row_pays_for_no_answered_call() {
     let (dir, echo) = (TempRun::new(), Echo::default());
     let cut = Error::new(ErrorKind::StreamIncomplete, "cut").with_partial(Message::assistant("half"));
