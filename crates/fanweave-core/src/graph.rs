@@ -23,8 +23,8 @@ pub struct Node {
     input: Option<Value>,
     /// The paths of the variables that the step reads, if it reads no others.
     reads: Option<Vec<String>>,
-    /// Set for a step that calls a model.
-    is_model: bool,
+    /// Number of models that the step itself calls.
+    models: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -43,23 +43,29 @@ enum Parts {
 impl Node {
     /// A step without parts.
     pub fn step(label: impl Into<String>) -> Self {
-        Self { label: label.into(), parts: Parts::None, input: None, reads: None, is_model: false }
+        Self { label: label.into(), parts: Parts::None, input: None, reads: None, models: 0 }
     }
 
     /// A step that calls a model.
     pub(crate) fn model(label: impl Into<String>) -> Self {
-        Self { is_model: true, ..Self::step(label) }
+        Self::step(label).with_models(1)
     }
 
-    /// Number of models among the steps: the number of calls of a run that takes every step once. Steps of
-    /// other crates may call more.
+    /// Sets the number of models that the step calls, beside those of its parts.
+    pub(crate) fn with_models(self, models: usize) -> Self {
+        Self { models, ..self }
+    }
+
+    /// Number of models among the steps: the number of calls of a run that takes every step once. A step for
+    /// each item of a list counts twice. Steps of other crates may call more.
     pub fn models(&self) -> usize {
-        match &self.parts {
-            Parts::None => usize::from(self.is_model),
+        let of_parts = match &self.parts {
+            Parts::None => 0,
             Parts::Sequence(nodes) | Parts::Within(nodes) => nodes.iter().map(Node::models).sum(),
             Parts::All(parts) => parts.iter().map(|(_, node)| node.models()).sum(),
             Parts::One(parts) => parts.iter().map(|(_, node)| node.models()).max().unwrap_or_default(),
-        }
+        };
+        self.models + of_parts
     }
 
     /// A step of this type: its name without module and parameters.
@@ -79,7 +85,7 @@ impl Node {
         if all.len() == 1 {
             return all.remove(0);
         }
-        Self { label: String::new(), parts: Parts::Sequence(all), input: None, reads: None, is_model: false }
+        Self { label: String::new(), parts: Parts::Sequence(all), input: None, reads: None, models: 0 }
     }
 
     /// Several steps run concurrently, each with its name.
@@ -89,7 +95,7 @@ impl Node {
             parts: Parts::All(parts.into_iter().collect()),
             input: None,
             reads: None,
-            is_model: false,
+            models: 0,
         }
     }
 
@@ -100,7 +106,7 @@ impl Node {
             parts: Parts::One(parts.into_iter().collect()),
             input: None,
             reads: None,
-            is_model: false,
+            models: 0,
         }
     }
 
@@ -110,7 +116,7 @@ impl Node {
             Node { parts: Parts::Sequence(nodes), .. } => nodes,
             node => vec![node],
         };
-        Self { label: label.into(), parts: Parts::Within(inner), input: None, reads: None, is_model: false }
+        Self { label: label.into(), parts: Parts::Within(inner), input: None, reads: None, models: 0 }
     }
 
     /// The same node under another name.

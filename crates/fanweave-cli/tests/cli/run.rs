@@ -400,3 +400,23 @@ fn flags_of_rows_work_as_in_a_batch_and_require_rows() {
     let answers: Vec<_> = folder.rows("out.csv").iter().map(|row| row["answer"].clone()).collect();
     assert_eq!(answers, [made("rain", "dry"), made("wind", "dry")]);
 }
+
+#[test]
+fn calls_of_a_chain_are_journalled_from_the_first_row_on() {
+    let folder = Folder::new();
+    let two = "model: sim/echo\ninputs: { topic: x }\nsteps:\n  a: { prompt: \"About {{ topic }}\" }\n";
+    let each = "  b: { for_each: topics, prompt: \"About {{ item }}\" }\n";
+    for (name, steps, calls) in [
+        ("two", format!("{two}  b: {{ prompt: \"More of {{{{ steps.a.output }}}}\" }}\n"), 2),
+        ("each", two.replace("topic: x", "topic: x, topics: [p, q]").replace("  a: {", "  c: {") + each, 3),
+        ("one", two.to_owned(), 0),
+    ] {
+        folder.write("chain.yaml", steps);
+        folder.write("rows.csv", "topic\nwind\nrain\nsnow\n");
+        let out = format!("{name}.jsonl");
+        folder.run(&["run", "chain.yaml", "--rows", "rows.csv", "-o", &out]).expect_code(0);
+        let journal = folder.read(&format!("{out}.journal"));
+        let journalled = journal.lines().filter(|line| line.contains(r#"","call":{"row""#)).count();
+        assert_eq!(journalled, 3 * calls, "{name}: {journal}");
+    }
+}

@@ -160,8 +160,7 @@ impl Template {
     /// ```
     /// use fanweave::{prompts::Template, vars};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> fanweave::Result<()> {
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let template = Template::parse("{% for n in range(1000) %}{{ word * n }}{% endfor %}")?;
     /// let text = template.render_async(&vars! { word: "river " }).await?;
     /// assert_eq!(text.len(), 2_997_000);

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::plan::{Plan, PlannedAction, Source};
-use crate::Node;
+use crate::{Node, Runnable};
 
 /// The layers in sequence: each step is one layer below the lowest step that it waits for.
 pub(super) fn sequence(plan: &Plan) -> Node {
@@ -52,5 +52,12 @@ fn node(plan: &Plan, index: usize) -> Node {
         Some(Source::Input(name, _)) => format!(", for each of {name}"),
         None => String::new(),
     };
-    Node::step(format!("{}{action}{over}", step.name))
+    let models = match &step.action {
+        PlannedAction::Vars { chain, .. } => chain.describe().models(),
+        PlannedAction::Items { items, .. } => items.describe().models(),
+        PlannedAction::Of(_, chain) => chain.describe().models(),
+        PlannedAction::Template(_) => 0,
+    };
+    let times = if step.for_each.is_some() { 2 } else { 1 };
+    Node::step(format!("{}{action}{over}", step.name)).with_models(models * times)
 }
