@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fanweave_core::model::{CallHook, PendingCall};
-use fanweave_core::{Context, Message, Result, Usage};
+use fanweave_core::{Chain, Context, Message, Result, Runnable};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -18,6 +18,7 @@ use crate::Costs;
 use crate::journal::{CallRecord, EarlierCalls, JournalReader};
 use crate::key::Key;
 use crate::recorder::Entry;
+use crate::tally::Tally;
 
 /// An answer of a call of a row.
 #[derive(Debug, Clone)]
@@ -47,30 +48,40 @@ pub(crate) struct CallJournal {
 }
 
 impl CallJournal {
-    pub(crate) fn new(recorder: mpsc::WeakSender<Entry>, is_enabled: bool) -> Self {
+    /// The journal of a run of `chain`, which had calls in it before if `has_calls`.
+    pub(crate) fn new<I: Send + 'static, O: Send + 'static>(
+        recorder: mpsc::WeakSender<Entry>,
+        has_calls: bool,
+        chain: &Chain<I, O>,
+    ) -> Self {
+        let is_enabled = has_calls || chain.describe().models() > 1;
         Self { is_enabled: Arc::new(AtomicBool::new(is_enabled)), recorder }
     }
 
-    /// Journals the calls of rows that start from now on.
-    pub(crate) fn enable(&self) {
-        self.is_enabled.store(true, Ordering::Relaxed);
-    }
-
-    /// The answers of a row that starts. `None` if its calls are not journalled.
-    pub(crate) fn row(
+    /// The context of a row that starts, and its answers. `None` if its calls are not journalled.
+    pub(crate) fn begin(
         &self,
         row: Key,
         earlier: Vec<EarlierAnswer>,
         costs: &Costs,
-        cx: &Context,
-    ) -> Option<Arc<RowAnswers>> {
+        cx: Context,
+    ) -> (Context, Option<Arc<RowAnswers>>) {
         if earlier.is_empty() && !self.is_enabled.load(Ordering::Relaxed) {
-            return None;
+            return (cx, None);
         }
         let outer = cx.call_hook().cloned();
         let (recorder, costs) = (self.recorder.clone(), costs.clone());
         let state = Mutex::new(State { answers: earlier, given: HashMap::new() });
-        Some(Arc::new(RowAnswers { row, recorder, costs, outer, state }))
+        let answers = Arc::new(RowAnswers { row, recorder, costs, outer, state });
+        (cx.with_call_hook(answers.clone()), Some(answers))
+    }
+
+    /// Notes that a row has ended: if it made several calls, those of rows that start from now on are
+    /// journalled.
+    pub(crate) fn ended(&self, tally: &Tally) {
+        if tally.has_several() {
+            self.is_enabled.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -116,7 +127,7 @@ impl RowAnswers {
         let n = given.entry(key).or_default();
         let earlier = answers.iter().filter(|answer| answer.call == key).nth(*n)?;
         *n += 1;
-        Some(replay(&earlier.answer))
+        Some(Message::clone(&earlier.answer).without_cost())
     }
 
     /// Keeps a new answer. Returns the record of its call.
@@ -125,24 +136,13 @@ impl RowAnswers {
         let mut state = self.lock();
         *state.given.entry(key).or_default() += 1;
         state.answers.push(EarlierAnswer { call: key, answer: Arc::new(answer.clone()) });
-        let usage = answer.reply.as_deref().map(|reply| reply.usage).unwrap_or_default();
-        let cost_usd = self.costs.of(call.model, &usage);
+        let cost_usd = self.costs.of(call.model, &answer.usage());
         CallRecord { row: self.row, call: key, cost_usd, answer: answer.clone() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// An answer that costs nothing, because it was paid for before.
-fn replay(answer: &Message) -> Message {
-    let mut answer = answer.clone();
-    let reply = answer.reply.get_or_insert_default();
-    reply.cached = true;
-    reply.usage = Usage::default();
-    reply.attempts = 0;
-    answer
 }
 
 impl CallHook for RowAnswers {

@@ -147,9 +147,7 @@ impl Feed {
         let refused = job.is_err();
         self.jobs.send(job).await.is_ok() && !refused
     }
-}
 
-impl Feed {
     /// Adds the answers of calls of a previous run.
     fn with_answers(&mut self, mut job: Job) -> Result<Job> {
         let Some((calls, reader)) = &mut self.calls else { return Ok(job) };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fanweave_core::batch::Batch;
-use fanweave_core::{Chain, Context, Error as RowError, ErrorKind as RowErrorKind, Runnable, step};
+use fanweave_core::{Chain, Context, Error as RowError, ErrorKind as RowErrorKind, step};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -137,8 +137,10 @@ where
         Rows::IntoIter: Send + 'static,
     {
         let manifest = Manifest::new(self.fingerprint.clone(), None);
-        let (journal, PreviousRun { done, mut calls, .. }) =
-            Journal::open(&Disk::default(), &self.path, &manifest, false, false)?;
+        let (journal, mut previous) = Journal::open(&Disk::default(), &self.path, &manifest, false, false)?;
+        // Failed rows are rerun.
+        previous.resume(true);
+        let PreviousRun { done, calls, .. } = previous;
         let (reader, progress) = (journal.reader()?, Arc::<Progress>::default());
         let recording = Recording {
             store: RecordStore::Journal(journal),
@@ -147,10 +149,8 @@ where
             dedupe: None,
         };
         let recorder = Recorder::spawn(recording, Driver::Thread)?;
-        calls.retain(|row, _| !done.get(row).is_some_and(|location| location.is_ok()));
         let chain = self.chain.clone();
-        let has_several_calls = !calls.is_empty() || chain.describe().models() > 1;
-        let call_journal = CallJournal::new(recorder.weak(), has_several_calls);
+        let call_journal = CallJournal::new(recorder.weak(), !calls.is_empty(), &chain);
         let (calls, costs) = (Mutex::new(calls), self.costs.clone());
         let shared = Arc::new(Shared { done, calls, reader, recorder, call_journal, progress, costs });
         let rows = step(move |row: Keyed<I>, cx: Context| {
@@ -188,7 +188,7 @@ impl Shared {
         O: Serialize + DeserializeOwned + Send + 'static,
     {
         let (key, index) = row.key?;
-        if let Some(location) = self.done.get(&key).filter(|location| location.is_ok()) {
+        if let Some(location) = self.done.get(&key) {
             return self.read(*location).map_err(RowError::step);
         }
         let began = Instant::now();
@@ -197,32 +197,17 @@ impl Shared {
         let answers = EarlierAnswer::read(&calls, &self.reader).map_err(RowError::step)?;
         let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone(), calls.totals));
         self.progress.row_started(index, index + 1, None);
-        let mut cx = cx.with_observer(tally.clone());
-        let answers = self.call_journal.row(key, answers, &self.costs, &cx);
-        let has_answers = answers.is_some();
-        if let Some(answers) = answers {
-            cx = cx.with_call_hook(answers);
-        }
+        let cx = cx.with_observer(tally.clone());
+        let (cx, _) = self.call_journal.begin(key, answers, &self.costs, cx);
         let output = chain.invoke_in(row.input, &cx).await;
         tally.close();
-        if !has_answers && tally.has_several() {
-            self.call_journal.enable();
-        }
+        self.call_journal.ended(&tally);
         let output = output.inspect_err(|_| self.progress.row_cancelled(index))?;
         let value = serde_json::to_value(&output).map_err(RowError::step)?;
         let (latency, mut answer) = (began.elapsed(), value.into_answer());
         tally.add_to(&mut answer);
-        let record = Record {
-            key,
-            index,
-            line: index + 1,
-            id: None,
-            latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
-            cost_usd: tally.cost(),
-            maybe_billed_usd: tally.maybe_billed(),
-            time: Some(tally.timeline()),
-            result: Outcome::Answer(Box::new(answer)),
-        };
+        let result = Outcome::Answer(Box::new(answer));
+        let record = Record::of(&tally, key, index, index + 1, None, latency, result);
         // Journal before yielding: a crash in between must not repeat a paid call.
         let row = Finished {
             row: FinishedRow::new(record, None),

@@ -82,10 +82,7 @@ impl Open {
                 source.name()
             ));
         }
-        if retry_failed {
-            previous.done.retain(|_, location| location.is_ok());
-        }
-        previous.calls.retain(|row, _| !previous.done.contains_key(row));
+        previous.resume(retry_failed);
         Ok((opened, source))
     }
 

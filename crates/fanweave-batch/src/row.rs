@@ -101,11 +101,11 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let requeue = (job.input.is_ok() && job.requeues < MAX_REQUEUES).then(|| job.clone());
         let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone(), job.earlier));
         let Job { key, index, line, id, input, paid_before, answers, .. } = job;
-        let mut cx = self.cx.clone().with_observer(tally.clone()).driven();
-        let answers = self.journal.as_ref().and_then(|journal| journal.row(key, answers, &self.costs, &cx));
-        if let Some(answers) = &answers {
-            cx = cx.with_call_hook(answers.clone());
-        }
+        let cx = self.cx.clone().with_observer(tally.clone()).driven();
+        let (cx, answers) = match &self.journal {
+            Some(journal) => journal.begin(key, answers, &self.costs, cx),
+            None => (cx, None),
+        };
         self.progress.row_started(index, line, id.clone());
         let input = match prepared {
             Some(input) => input,
@@ -138,11 +138,8 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let result = AssertUnwindSafe(work).catch_unwind().await;
         let latency = began.elapsed();
         tally.close();
-        if let Some(journal) = &self.journal
-            && answers.is_none()
-            && tally.has_several()
-        {
-            journal.enable();
+        if let Some(journal) = &self.journal {
+            journal.ended(&tally);
         }
         let result = result.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
         let error = result.as_ref().err().cloned();
@@ -154,10 +151,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
             Ok(answer) => Outcome::Answer(Box::new(answer)),
             Err(error) => Outcome::Error(Box::new((&error).into())),
         };
-        let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-        let (cost_usd, time) = (tally.cost(), Some(tally.timeline()));
-        let maybe_billed_usd = tally.maybe_billed();
-        let record = Record { key, index, line, id, latency_ms, cost_usd, maybe_billed_usd, time, result };
+        let record = Record::of(&tally, key, index, line, id, latency, result);
         let is_paid = error.is_none() || tally.is_answered();
         let row = FinishedRow::new(record, error.clone());
         let new_cost_usd = tally.calls().cost_since(&paid_before);

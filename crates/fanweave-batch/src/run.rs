@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use fanweave_core::context::CancellationToken;
-use fanweave_core::{Chain, Context, Priority, Prompt, Runnable};
+use fanweave_core::{Chain, Context, Priority, Prompt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -202,8 +202,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             _ => None,
         };
         let recorder = Recorder::spawn(recording, driver)?;
-        let has_several_calls = calls.is_some() || Runnable::describe(&chain).models() > 1;
-        let journal = keeps_calls.then(|| CallJournal::new(recorder.weak(), has_several_calls));
+        let journal = keeps_calls.then(|| CallJournal::new(recorder.weak(), calls.is_some(), &chain));
         let (jobs, inbox) = mpsc::channel(settings.concurrency.get().min(AHEAD));
         let is_file = source.path().is_some();
         let answered = Arc::new(OnceLock::new());
@@ -264,27 +263,19 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
 
         let end = row.progress.snapshot();
         Ok(Summary {
-            rows: end.done,
-            ok: end.ok,
-            failed: end.failed,
-            resumed: end.resumed,
-            left: end.total.map(|total| total.saturating_sub(end.done)),
             interrupted: is_cut_short,
             refused,
             refused_rows,
             unavailable,
             retries: end.retries,
             hedged: end.hedged,
-            usage: end.usage,
-            cost_usd: end.cost_usd,
-            unanswered: end.unanswered,
-            maybe_billed_usd: end.maybe_billed_usd,
             over_budget,
             wall: began.elapsed(),
             p50: end.p50,
             p95: end.p95,
             failures,
             notes: previous.notes,
+            ..Summary::of(&end)
         })
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use fanweave_core::{Error, Usage, excerpt};
 
 use crate::journal::Failure;
+use crate::progress::Snapshot;
 
 /// Maximum number of failure groups in a summary. Further failures are counted by kind alone.
 const MAX_GROUPS: usize = 100;
@@ -72,6 +73,22 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The counts of rows, tokens and costs at the end of a run.
+    pub(crate) fn of(end: &Snapshot) -> Self {
+        Self {
+            rows: end.done,
+            ok: end.ok,
+            failed: end.failed,
+            resumed: end.resumed,
+            left: end.total.map(|total| total.saturating_sub(end.done)),
+            usage: end.usage,
+            cost_usd: end.cost_usd,
+            unanswered: end.unanswered,
+            maybe_billed_usd: end.maybe_billed_usd,
+            ..Self::default()
+        }
+    }
+
     /// Returns true if every row already had its result before the run.
     pub fn nothing_to_do(&self) -> bool {
         self.rows == self.resumed && !self.interrupted

@@ -102,6 +102,17 @@ impl Message {
         self.reply.as_ref().map(|reply| reply.usage).unwrap_or_default()
     }
 
+    /// The same answer as one from a [store](crate::Model::cached): it cost nothing, because it was paid for
+    /// before.
+    #[must_use]
+    pub fn without_cost(mut self) -> Self {
+        let reply = self.reply.get_or_insert_default();
+        reply.cached = true;
+        reply.usage = Usage::default();
+        reply.attempts = 0;
+        self
+    }
+
     /// The finish reason, if a model produced this message.
     pub fn finish_reason(&self) -> Option<&FinishReason> {
         self.reply.as_ref()?.finish_reason.as_ref()

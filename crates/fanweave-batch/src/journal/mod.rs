@@ -49,6 +49,17 @@ pub(crate) struct PreviousRun {
     pub(crate) notes: Vec<String>,
 }
 
+impl PreviousRun {
+    /// Keeps what the next run does not do: the finished rows, or only the answered ones if failed rows are
+    /// rerun, and the answered calls of the others.
+    pub(crate) fn resume(&mut self, reruns_failed: bool) {
+        if reruns_failed {
+            self.done.retain(|_, location| location.is_ok());
+        }
+        self.calls.retain(|row, _| !self.done.contains_key(row));
+    }
+}
+
 /// Answered calls of a row that has no answer.
 #[derive(Debug, Default)]
 pub(crate) struct EarlierCalls {

@@ -4,6 +4,7 @@
 //! fixed offset, so that a line can be verified before it is parsed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fanweave_core::Message;
 use serde::{Deserialize, Serialize};
@@ -11,8 +12,8 @@ use serde_json::value::RawValue;
 
 use crate::answer::Answer;
 use crate::key::Key;
-use crate::tally::Calls;
-use crate::timeline::Timeline;
+use crate::tally::{Calls, Tally};
+use crate::timeline::{Timeline, milliseconds};
 
 /// One finished row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +38,21 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// The record of a row that ended with `result` and made the calls of `tally`.
+    pub(crate) fn of(
+        tally: &Tally,
+        key: Key,
+        index: u64,
+        line: u64,
+        id: Option<String>,
+        latency: Duration,
+        result: Outcome,
+    ) -> Self {
+        let (cost_usd, maybe_billed_usd) = (tally.cost(), tally.maybe_billed());
+        let (latency_ms, time) = (milliseconds(latency), Some(tally.timeline()));
+        Self { key, index, line, id, latency_ms, cost_usd, maybe_billed_usd, time, result }
+    }
+
     /// Moves the row to another line of the input, also in the error message of an unreadable row.
     pub(crate) fn move_to(&mut self, line: u64) {
         if let Outcome::Error(failure) = &mut self.result
@@ -150,9 +166,8 @@ pub(crate) struct CallRecord {
 impl CallRecord {
     /// Totals of the call.
     pub(crate) fn totals(&self) -> Calls {
-        let reply = self.answer.reply.as_deref();
-        let usage = reply.map(|reply| reply.usage).unwrap_or_default();
-        Calls::of(usage, reply.map_or(0, |reply| reply.attempts), self.cost_usd)
+        let attempts = self.answer.reply.as_deref().map_or(0, |reply| reply.attempts);
+        Calls::of(self.answer.usage(), attempts, self.cost_usd)
     }
 }
 

@@ -203,22 +203,12 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
             // The run was stopped, which is not an error.
             false => notes.push(failed_parts.note()),
         }
-        let end = progress.snapshot();
         Ok(Summary {
-            rows: end.done,
-            ok: end.ok,
-            failed: end.failed,
-            resumed: end.resumed,
-            left: end.total.map(|total| total.saturating_sub(end.done)),
             interrupted: !complete,
-            usage: end.usage,
-            cost_usd: end.cost_usd,
-            unanswered: end.unanswered,
-            maybe_billed_usd: end.maybe_billed_usd,
             wall: began.elapsed(),
             failures,
             notes,
-            ..Summary::default()
+            ..Summary::of(&progress.snapshot())
         })
     }
 }
@@ -471,8 +461,7 @@ impl<A: BatchApi, O: IntoAnswer> Run<'_, A, O> {
         let tally = Arc::new(Tally::new(self.progress.clone(), Costs::default(), Calls::default()));
         let result = match result {
             Ok(message) => {
-                let usage = message.reply.as_deref().map(|reply| reply.usage).unwrap_or_default();
-                cost_usd = self.costs.of(self.api.model(), &usage);
+                cost_usd = self.costs.of(self.api.model(), &message.usage());
                 let cx = self.steps.clone().with_observer(tally.clone());
                 hooks::replayed(&self.chain, message, &cx).await
             }

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Mutex as CallLock;
 
 use super::{ChatModel, Model};
-use crate::{CacheKey, CacheStore, Context, Message, Prompt, Result, Usage};
+use crate::{CacheKey, CacheStore, Context, Message, Prompt, Result};
 
 impl Model {
     /// Caches answers in `store`: a request that is equal, including its parameters, is answered from there.
@@ -99,14 +99,7 @@ impl Cached {
     }
 
     async fn remembered(&self, key: &CacheKey) -> Result<Option<Message>> {
-        let mut answer = self.store.get(key).await?;
-        if let Some(answer) = &mut answer {
-            let reply = answer.reply.get_or_insert_default();
-            reply.cached = true;
-            reply.usage = Usage::default();
-            reply.attempts = 0;
-        }
-        Ok(answer)
+        Ok(self.store.get(key).await?.map(Message::without_cost))
     }
 
     fn call_lock(&self, key: CacheKey) -> Arc<CallLock<()>> {
@@ -149,6 +142,7 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use super::*;
+    use crate::Usage;
     use crate::{Error, ErrorKind, MemoryCache, Parameters, chain, text};
 
     /// Counts its calls, takes a second for each, and fails the first `fails` of them.
