@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
-use crate::transport::sse::BYTE_ORDER_MARK;
+use crate::transport::sse::without_mark;
 
 /// Parses a body or an event.
 ///
@@ -32,7 +32,7 @@ pub(super) fn invalid(error: &serde_json::Error, what: &str) -> Error {
 /// # Errors
 /// The first error, if the JSON cannot be repaired.
 pub(super) fn read(json: &[u8]) -> Result<Value, serde_json::Error> {
-    let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
+    let json = without_mark(json);
     let read = serde_json::from_slice::<Kept>(json).or_else(|error| match repair::repair(json) {
         Some(repaired) => serde_json::from_str(&repaired).map_err(|_| error),
         None => Err(error),

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::protocol::{Call, HttpRequest, Protocol};
-use crate::transport::reader::AnswerReader;
+use crate::transport::reader::read_chunks;
 use crate::transport::sse::SseLimits;
 
 /// The request for a call, and its body.
@@ -25,17 +25,7 @@ pub(super) fn request(
 
 /// Reads a recorded stream, which its server closed.
 pub(super) fn decode(protocol: &dyn Protocol, chunks: &[&[u8]]) -> Result<Message> {
-    let plain = |error, _: &str| error;
-    let mut reader = AnswerReader::new(protocol, SseLimits::default());
-    for chunk in chunks {
-        if let Err(error) = reader.feed(chunk, plain) {
-            return Err(reader.failed(error));
-        }
-    }
-    match reader.close(plain) {
-        Ok(()) => reader.end(plain),
-        Err(error) => Err(reader.failed(error)),
-    }
+    read_chunks(protocol, chunks.iter().copied(), SseLimits::default())
 }
 
 pub(super) fn with_parts(role: Role, parts: Vec<Part>) -> Message {
@@ -48,6 +38,17 @@ pub(super) fn call(id: &str, arguments: &str) -> Part {
 
 pub(super) fn result(id: &str, is_error: bool) -> Part {
     Part::ToolResult(ToolResult { is_error, ..ToolResult::new(id, "sunny") })
+}
+
+/// Two tool calls and their results, each a text and an image.
+pub(super) fn results_with_an_image() -> [Message; 3] {
+    let parts = vec![Part::Text("a map".into()), Part::Image(inline("image/png"))];
+    let result = |id: &str| {
+        let result = ToolResult { id: id.into(), parts: parts.clone(), is_error: false };
+        with_parts(Role::Tool, vec![Part::ToolResult(result)])
+    };
+    let calls = with_parts(Role::Assistant, vec![call("a", "{}"), call("b", "{}")]);
+    [calls, result("a"), result("b")]
 }
 
 pub(super) fn inline(media_type: &str) -> Media {

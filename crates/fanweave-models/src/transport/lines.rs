@@ -6,7 +6,7 @@
 use fanweave_core::{Error, ErrorKind, Result};
 use memchr::memchr;
 
-use super::sse::{BYTE_ORDER_MARK, SseEvent};
+use super::sse::{SseEvent, without_mark};
 
 /// An incremental decoder for one stream.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl LineDecoder {
 }
 
 fn emit(line: &[u8], each: &mut impl FnMut(SseEvent<'_>) -> Result<()>) -> Result<()> {
-    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii();
+    let line = without_mark(line).trim_ascii();
     if line.is_empty() {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use fanweave_core::{Delta, Error, ErrorKind, Fold, Message, Result};
 use memchr::memmem;
 
 use super::frames::Frames;
-use super::sse::{BYTE_ORDER_MARK, SseLimits};
+use super::sse::{SseLimits, without_mark};
 use crate::protocol::{Protocol, StreamDecoder, StreamEnd};
 use crate::providers::finish::broken_call;
 
@@ -172,15 +172,30 @@ pub(crate) fn read_whole(protocol: &dyn Protocol, body: &[u8], limits: SseLimits
 
 #[cold]
 fn read_events(protocol: &dyn Protocol, body: &[u8], limits: SseLimits) -> Option<Message> {
+    read_chunks(protocol, [body], limits).ok()
+}
+
+/// Reads a stream that its server closed.
+pub(crate) fn read_chunks<'c>(
+    protocol: &dyn Protocol,
+    chunks: impl IntoIterator<Item = &'c [u8]>,
+    limits: SseLimits,
+) -> Result<Message> {
     let plain = |error, _: &str| error;
     let mut reader = AnswerReader::new(protocol, limits);
-    reader.feed(body, plain).and_then(|()| reader.close(plain)).ok()?;
-    reader.end(plain).ok()
+    match chunks
+        .into_iter()
+        .try_for_each(|chunk| reader.feed(chunk, plain))
+        .and_then(|()| reader.close(plain))
+    {
+        Ok(()) => reader.end(plain),
+        Err(error) => Err(reader.failed(error)),
+    }
 }
 
 /// Returns the lines of `chunk` from the first that starts like JSON. No event starts that way.
 fn bare(chunk: &[u8]) -> &[u8] {
-    let chunk = chunk.strip_prefix(BYTE_ORDER_MARK).unwrap_or(chunk);
+    let chunk = without_mark(chunk);
     if let [b'{' | b'[', ..] = chunk {
         return chunk;
     }

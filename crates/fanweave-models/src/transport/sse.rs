@@ -106,35 +106,15 @@ impl SseDecoder {
                 _ => &tail[1..],
             };
             if self.line.is_empty() {
-                let line = without_mark(head);
-                if self.event.is_ended_by(line, borrowed) {
-                    self.event.dispatch(borrowed.take(), &mut each)?;
-                }
-                if is_bare(line) {
-                    alone(line, self.limits, &mut each)?;
-                    continue;
-                }
-                if let Some(data) = self.event.take_line(line, self.limits)? {
+                if let Some(data) = self.event.line(head, &mut borrowed, self.limits, &mut each)? {
                     self.event.keep(borrowed.replace(data));
-                }
-                if line.is_empty() {
-                    self.event.dispatch(borrowed.take(), &mut each)?;
                 }
             } else {
                 self.extend_line(head)?;
                 let whole = std::mem::take(&mut self.line);
-                let line = without_mark(&whole);
-                if self.event.is_ended_by(line, borrowed) {
-                    self.event.dispatch(borrowed.take(), &mut each)?;
-                }
-                if is_bare(line) {
-                    alone(line, self.limits, &mut each)?;
-                } else if let Some(data) = self.event.take_line(line, self.limits)? {
+                if let Some(data) = self.event.line(&whole, &mut borrowed, self.limits, &mut each)? {
                     self.event.keep(borrowed.take());
                     self.event.keep(Some(data));
-                }
-                if line.is_empty() {
-                    self.event.dispatch(borrowed.take(), &mut each)?;
                 }
                 // Reuse the allocation for the next incomplete line.
                 self.line = whole;
@@ -155,7 +135,7 @@ impl SseDecoder {
 }
 
 /// The standard allows a byte order mark only before the first line. Gateways that join streams send more.
-fn without_mark(line: &[u8]) -> &[u8] {
+pub(crate) fn without_mark(line: &[u8]) -> &[u8] {
     line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
 }
 
@@ -191,10 +171,36 @@ impl Pending {
             || (line.starts_with(b"event:") && !self.name.is_empty())
             || matches!(line, [b'{' | b'[', ..]);
         let held = held.trim_ascii();
-        begins_event && (held.eq_ignore_ascii_case(b"[DONE]") || (held.starts_with(b"{") && is_json(held)))
+        begins_event
+            && (held.eq_ignore_ascii_case(b"[DONE]")
+                || (held.starts_with(b"{") && held.ends_with(b"}") && is_json(held)))
     }
 
-    /// Processes a line. Returns the value of a `data` line, which the caller keeps.
+    /// Processes a line, and passes on the events that it completes. `borrowed` is the last data line of the
+    /// event, if that was not copied. Returns the value of a `data` line, which the caller keeps.
+    fn line<'l>(
+        &mut self,
+        line: &'l [u8],
+        borrowed: &mut Option<&[u8]>,
+        limits: SseLimits,
+        each: &mut impl FnMut(SseEvent<'_>) -> Result<()>,
+    ) -> Result<Option<&'l [u8]>> {
+        let line = without_mark(line);
+        if self.is_ended_by(line, *borrowed) {
+            self.dispatch(borrowed.take(), each)?;
+        }
+        if is_bare(line) {
+            alone(line, limits, each)?;
+            return Ok(None);
+        }
+        let data = self.take_line(line, limits)?;
+        if line.is_empty() {
+            self.dispatch(borrowed.take(), each)?;
+        }
+        Ok(data)
+    }
+
+    /// Processes the field of a line. Returns the value of a `data` line.
     fn take_line<'a>(&mut self, line: &'a [u8], limits: SseLimits) -> Result<Option<&'a [u8]>> {
         let (field, value) = match line.strip_prefix(b"data:") {
             Some(value) => (&b"data"[..], value),
@@ -320,11 +326,21 @@ mod tests {
         assert_eq!(data(&[b": OPENROUTER PROCESSING\n\nid: 7\nretry: 10\nfoo: x\ndata: y\n\n:\n\n"]), ["y"]);
     }
 
+    /// Asserts that a stream has these events, read whole and byte by byte.
+    #[track_caller]
+    fn assert_read(stream: &[u8], wanted: &[(&str, &str)]) {
+        let bytes: Vec<_> = stream.chunks(1).collect();
+        for chunks in [&[stream][..], &bytes] {
+            let events = decode(chunks);
+            let events: Vec<_> = events.iter().map(|(n, d)| (n.as_str(), d.as_str())).collect();
+            assert_eq!(events, wanted);
+        }
+    }
+
     #[test]
     fn the_name_of_an_event_holds_for_that_event_alone() {
-        let events = decode(&[b"event: ping\ndata: 1\n\ndata: 2\n\nevent: lost\n\ndata: 3\n\n"]);
-        let events: Vec<_> = events.iter().map(|(n, d)| (n.as_str(), d.as_str())).collect();
-        assert_eq!(events, [("ping", "1"), ("", "2"), ("", "3")]);
+        let stream = b"event: ping\ndata: 1\n\ndata: 2\n\nevent: lost\n\ndata: 3\n\n";
+        assert_read(stream, &[("ping", "1"), ("", "2"), ("", "3")]);
     }
 
     #[test]
@@ -336,27 +352,16 @@ mod tests {
     #[test]
     fn events_separated_by_one_line_break_are_read_one_by_one() {
         let stream = b"event: a\ndata: {\"x\":1}\nevent: b\ndata: {\"x\":2}\ndata: {\"x\":3}\ndata: [DONE]\ndata: x\n\n";
-        let bytes: Vec<_> = stream.chunks(1).collect();
-        for chunks in [&[&stream[..]][..], &bytes] {
-            let events = decode(chunks);
-            let events: Vec<_> = events.iter().map(|(n, d)| (n.as_str(), d.as_str())).collect();
-            let wanted =
-                [("a", "{\"x\":1}"), ("b", "{\"x\":2}"), ("", "{\"x\":3}"), ("", "[DONE]"), ("", "x")];
-            assert_eq!(events, wanted);
-        }
+        let wanted = [("a", "{\"x\":1}"), ("b", "{\"x\":2}"), ("", "{\"x\":3}"), ("", "[DONE]"), ("", "x")];
+        assert_read(stream, &wanted);
         assert_eq!(data(&[b"data: {\"x\":\ndata: 1}\n\n"]), ["{\"x\":\n1}"]);
     }
 
     #[test]
     fn bare_json_and_a_field_named_error_are_events() {
         let stream = b"data: {\"x\":1}\n{\"x\":2}\n\n[3]\nerror: {\"code\":400}\n\n{\n\"x\": 4\n}\n";
-        let bytes: Vec<_> = stream.chunks(1).collect();
-        for chunks in [&[&stream[..]][..], &bytes] {
-            let events = decode(chunks);
-            let events: Vec<_> = events.iter().map(|(n, d)| (n.as_str(), d.as_str())).collect();
-            let wanted = [("", "{\"x\":1}"), ("", "{\"x\":2}"), ("", "[3]"), ("error", "{\"code\":400}")];
-            assert_eq!(events, wanted);
-        }
+        let wanted = [("", "{\"x\":1}"), ("", "{\"x\":2}"), ("", "[3]"), ("error", "{\"code\":400}")];
+        assert_read(stream, &wanted);
     }
 
     #[test]

@@ -10,9 +10,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
 use fanweave_core::{Error, Message, Result};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::failure::classify;
 use super::triage::Triage;
@@ -31,14 +30,8 @@ impl Protocol for Messages {
     fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
         let streams = call.stream || write::expected_time(call.parameters) > call.idle_timeout;
         let body = write::request(call, self.version.to_str().unwrap_or_default(), streams)?;
-        let version = (HeaderName::from_static("anthropic-version"), self.version.clone());
-        Ok(HttpRequest {
-            method: Method::POST,
-            path: "/v1/messages".into(),
-            headers: vec![version],
-            body: Bytes::from(body),
-            streams,
-        })
+        let request = HttpRequest::post("/v1/messages", body).streamed(streams);
+        Ok(request.header(HeaderName::from_static("anthropic-version"), self.version.clone()))
     }
 
     fn response(&self, body: &[u8]) -> Result<Message> {

@@ -6,9 +6,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
 use fanweave_core::{Error, Message, Parameters, Result};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use super::failure::classify;
 use super::openai::Quirks;
@@ -43,13 +42,7 @@ impl Protocol for Completions {
 }
 
 fn post(body: Vec<u8>, streams: bool) -> HttpRequest {
-    HttpRequest {
-        method: Method::POST,
-        path: "/completions".into(),
-        headers: Vec::new(),
-        body: Bytes::from(body),
-        streams,
-    }
+    HttpRequest::post("/completions", body).streamed(streams)
 }
 
 /// The request for several prompts.

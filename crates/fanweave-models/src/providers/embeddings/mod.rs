@@ -6,9 +6,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
 use fanweave_core::{Embedded, Error, Result};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use super::failure::classify;
 use super::gemini;
@@ -60,8 +59,7 @@ impl Dialect {
             Self::Gemini => gemini::path(model, "batchEmbedContents"),
             Self::Ollama => "/api/embed".into(),
         };
-        let body = Bytes::from(write::request(self, model, texts, dimensions)?);
-        Ok(HttpRequest { method: Method::POST, path, headers: Vec::new(), body, streams: false })
+        Ok(HttpRequest::post(path, write::request(self, model, texts, dimensions)?))
     }
 }
 

@@ -15,9 +15,8 @@ mod tests;
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use fanweave_core::{Error, Message, Result};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::failure::classify;
@@ -36,13 +35,7 @@ pub(crate) struct GenerateContent;
 impl Protocol for GenerateContent {
     fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
         let verb = if call.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
-        Ok(HttpRequest {
-            method: Method::POST,
-            path: path(call.model, verb),
-            headers: Vec::new(),
-            body: Bytes::from(write::request(call)?),
-            streams: call.stream,
-        })
+        Ok(HttpRequest::post(path(call.model, verb), write::request(call)?).streamed(call.stream))
     }
 
     fn response(&self, body: &[u8]) -> Result<Message> {

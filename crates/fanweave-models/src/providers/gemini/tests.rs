@@ -7,7 +7,9 @@ use fanweave_core::{
 };
 use serde_json::{Value, json};
 
-use super::super::testing::{call, calls, decode, holds_for_a_stream, inline, request, result, with_parts};
+use super::super::testing::{
+    call, calls, decode, holds_for_a_stream, inline, request, result, results_with_an_image, with_parts,
+};
 use super::*;
 
 const PLAIN: &str = include_str!("fixtures/plain.json");
@@ -283,16 +285,7 @@ fn refusals_are_known_by_their_status_and_details() {
 
 #[test]
 fn a_tool_result_with_an_image_goes_back_as_the_dialect_wants_it() {
-    let parts = vec![Part::Text("a map".into()), Part::Image(inline("image/png"))];
-    let result = |id: &str| {
-        Part::ToolResult(fanweave_core::ToolResult { id: id.into(), parts: parts.clone(), is_error: false })
-    };
-    let messages = [
-        with_parts(Role::Assistant, vec![call("a", "{}"), call("b", "{}")]),
-        with_parts(Role::Tool, vec![result("a")]),
-        with_parts(Role::Tool, vec![result("b")]),
-    ];
-    let body = written(&messages, &Parameters::default()).unwrap();
+    let body = written(&results_with_an_image(), &Parameters::default()).unwrap();
     assert_eq!(
         body["contents"][1]["parts"][1]["functionResponse"],
         json!({

@@ -9,9 +9,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
 use fanweave_core::{Error, Message, Result};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use super::failure::classify;
 use super::triage::Triage;
@@ -25,13 +24,7 @@ pub(crate) struct Chat;
 
 impl Protocol for Chat {
     fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
-        Ok(HttpRequest {
-            method: Method::POST,
-            path: "/api/chat".into(),
-            headers: Vec::new(),
-            body: Bytes::from(write::request(call)?),
-            streams: call.stream,
-        })
+        Ok(HttpRequest::post("/api/chat", write::request(call)?).streamed(call.stream))
     }
 
     fn response(&self, body: &[u8]) -> Result<Message> {

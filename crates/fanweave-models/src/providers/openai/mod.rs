@@ -6,9 +6,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
 use fanweave_core::{Delta, Error, FinishReason, Message, Part, Reply, Result, Role, ToolCall};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use self::read::{Completion, Content, Said, Text};
 use self::write::Request;
@@ -78,13 +77,7 @@ pub(crate) struct ChatCompletions {
 impl Protocol for ChatCompletions {
     fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
         let body = Request::new(call, self.quirks)?.to_json()?;
-        Ok(HttpRequest {
-            method: Method::POST,
-            path: "/chat/completions".into(),
-            streams: call.stream,
-            headers: Vec::new(),
-            body: Bytes::from(body),
-        })
+        Ok(HttpRequest::post("/chat/completions", body).streamed(call.stream))
     }
 
     fn response(&self, body: &[u8]) -> Result<Message> {
@@ -187,7 +180,7 @@ impl StreamDecoder for Decoder {
     fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
         let mut space = String::new();
         let mut chunk = Completion::parse_chunk(event.data, &mut space)?;
-        if let Some(error) = chunk.failure(event.data, self.quirks.vendor) {
+        if let Some(error) = chunk.failure(event.data.as_bytes(), self.quirks.vendor) {
             return Err(error);
         }
         let usage = chunk.take_usage();

@@ -72,26 +72,21 @@ impl<'a> Completion<'a> {
     }
 
     /// The failure in a chunk. `json` is the source of this value.
-    pub(super) fn failure(&self, json: &str, vendor: &str) -> Option<Error> {
+    pub(super) fn failure(&self, json: &[u8], vendor: &str) -> Option<Error> {
         let says_so = self.error.is_some() || self.base_resp.is_some() || self.object.as_str() == "error";
-        if !says_so { None } else { failure::inside(&json::read(json.as_bytes()).ok()?, vendor) }
+        if !says_so { None } else { failure::inside(&json::read(json).ok()?, vendor) }
     }
 
     /// The failure sent instead of an answer. `json` is the source of this value.
     pub(super) fn failure_instead(&self, json: &[u8], vendor: &str) -> Option<Error> {
-        let says_so = self.error.is_some() || self.base_resp.is_some() || self.object.as_str() == "error";
         // Gemini's compatible endpoint wraps failures into a list.
         let is_nothing = json.starts_with(b"[")
             || (self.choices.0.is_none() && self.usage.is_none() && self.id.is_empty());
-        if !says_so && !is_nothing {
-            return None;
+        if !is_nothing {
+            return self.failure(json, vendor);
         }
-        let body = json::read(json).ok()?;
-        if is_nothing {
-            return Some(failure::instead(&body, vendor, ""))
-                .filter(|error| error.kind() != ErrorKind::Decode);
-        }
-        failure::inside(&body, vendor)
+        let error = failure::instead(&json::read(json).ok()?, vendor, "");
+        Some(error).filter(|error| error.kind() != ErrorKind::Decode)
     }
 }
 

@@ -7,6 +7,9 @@ use fanweave_core::{
 };
 use serde_json::{Map, Value, json};
 
+use http::Method;
+
+use super::super::testing::{call, calls, holds_for_a_stream, results_with_an_image, with_parts};
 use super::*;
 use crate::protocol::StreamEnd;
 
@@ -38,14 +41,6 @@ fn wire(messages: &[Message]) -> Value {
     body["messages"].take()
 }
 
-fn with_parts(role: Role, parts: Vec<Part>) -> Message {
-    Message::from_parts(role, parts)
-}
-
-fn call(id: &str, arguments: &str) -> Part {
-    Part::ToolCall(ToolCall { id: id.into(), name: "weather".into(), arguments: arguments.into() })
-}
-
 /// Decodes a recorded stream, whose events are `data:` lines.
 fn decode(protocol: &ChatCompletions, stream: &str) -> Result<(Message, bool)> {
     let mut decoder = protocol.decoder();
@@ -57,10 +52,6 @@ fn decode(protocol: &ChatCompletions, stream: &str) -> Result<(Message, bool)> {
     deltas.iter().for_each(|delta| fold.push(delta));
     let how = if decoder.is_done() { StreamEnd::Marker } else { StreamEnd::Closed };
     Ok((fold.into_message(), decoder.end(how).is_ok()))
-}
-
-fn arguments(message: &Message) -> Vec<(&str, &str, &str)> {
-    message.tool_calls().map(|call| (&*call.id, &*call.name, &*call.arguments)).collect()
 }
 
 mod requests {
@@ -234,7 +225,7 @@ mod answers {
     fn parallel_tool_calls_are_all_returned() {
         let message = openai().response(TOOLS.as_bytes()).unwrap();
         assert_eq!(
-            arguments(&message),
+            calls(&message),
             [("call_abc", "weather", "{\"city\":\"Paris\"}"), ("call_def", "weather", "{\"city\":\"Rome\"}")]
         );
         assert_eq!(message.finish_reason(), Some(&FinishReason::ToolCalls));
@@ -324,7 +315,7 @@ mod answers {
     fn arguments_that_are_json_and_calls_without_id_are_read() {
         let body = r#"{"choices":[{"message":{"tool_calls":[{"function":{"name":"weather","arguments":{"x":1}}},{"function":{"name":"weather"}}]}}]}"#;
         let message = openai().response(body.as_bytes()).unwrap();
-        assert_eq!(arguments(&message), [("call_0", "weather", "{\"x\":1}"), ("call_1", "weather", "")]);
+        assert_eq!(calls(&message), [("call_0", "weather", "{\"x\":1}"), ("call_1", "weather", "")]);
     }
 
     #[test]
@@ -364,7 +355,7 @@ mod streams {
     fn interleaved_tool_calls_several_in_one_chunk_stay_apart() {
         let (message, _) = decode(&openai(), STREAM_TOOLS).unwrap();
         assert_eq!(
-            arguments(&message),
+            calls(&message),
             [("call_a", "weather", "{\"city\":\"Paris\"}"), ("call_b", "time", "{\"zone\":\"CET\"}")]
         );
     }
@@ -377,7 +368,7 @@ mod streams {
         };
         let stream = [chunk("a", "1"), chunk("b", "2"), chunk("", "3"), chunk("b", "4")].concat();
         let (message, _) = decode(&openai(), &stream).unwrap();
-        assert_eq!(arguments(&message), [("a", "f", "1"), ("b", "f", "234")]);
+        assert_eq!(calls(&message), [("a", "f", "1"), ("b", "f", "234")]);
     }
 
     #[test]
@@ -388,7 +379,7 @@ mod streams {
         };
         let stream = [chunk(Some("a"), "1"), chunk(None, "2"), chunk(Some("b"), "3")].concat();
         let (message, _) = decode(&openai(), &stream).unwrap();
-        assert_eq!(arguments(&message), [("a", "f", "12"), ("b", "f", "3")]);
+        assert_eq!(calls(&message), [("a", "f", "12"), ("b", "f", "3")]);
     }
 
     /// Vendors on vLLM sent a new id with every chunk, and some servers name a call only after its arguments
@@ -402,14 +393,14 @@ mod streams {
         let stream =
             [chunk(Some("a"), Some("f"), ""), chunk(Some("b"), None, "{"), chunk(Some("c"), None, "}")];
         let (message, _) = decode(&openai(), &stream.concat()).unwrap();
-        assert_eq!(arguments(&message), [("a", "f", "{}")]);
+        assert_eq!(calls(&message), [("a", "f", "{}")]);
 
         let stream = [chunk(None, None, "{"), chunk(Some("a"), Some("f"), "}")];
         let (message, _) = decode(&openai(), &stream.concat()).unwrap();
-        assert_eq!(arguments(&message), [("a", "f", "{}")]);
+        assert_eq!(calls(&message), [("a", "f", "{}")]);
         let stream = [chunk(None, Some("f"), "{"), chunk(Some("a"), None, "}"), chunk(None, None, " ")];
         let (message, _) = decode(&openai(), &stream.concat()).unwrap();
-        assert_eq!(arguments(&message), [("a", "f", "{} ")]);
+        assert_eq!(calls(&message), [("a", "f", "{} ")]);
     }
 
     #[test]
@@ -432,7 +423,7 @@ mod streams {
     #[test]
     fn any_split_gives_the_same_message_and_no_beginning_is_whole() {
         for stream in [STREAM, STREAM_TOOLS, STREAM_DEEPSEEK] {
-            super::super::super::testing::holds_for_a_stream(&openai(), stream);
+            holds_for_a_stream(&openai(), stream);
         }
     }
 
@@ -593,16 +584,7 @@ mod refusals {
 
 #[test]
 fn a_tool_result_with_an_image_goes_back_as_the_dialect_wants_it() {
-    let parts = vec![Part::Text("a map".into()), Part::Image(super::super::testing::inline("image/png"))];
-    let result = |id: &str| {
-        Part::ToolResult(fanweave_core::ToolResult { id: id.into(), parts: parts.clone(), is_error: false })
-    };
-    let messages = [
-        with_parts(Role::Assistant, vec![call("a", "{}"), call("b", "{}")]),
-        with_parts(Role::Tool, vec![result("a")]),
-        with_parts(Role::Tool, vec![result("b")]),
-    ];
-    let body = wire(&messages);
+    let body = wire(&results_with_an_image());
     let expected = json!([
         { "role": "tool", "content": "a map", "tool_call_id": "a" },
         { "role": "tool", "content": "a map", "tool_call_id": "b" },
