@@ -99,7 +99,12 @@ impl Delta {
 
 /// The parts of a whole message as deltas, for models that do not stream.
 pub(crate) fn of_message(message: &Message) -> impl Iterator<Item = Delta> {
-    (0u32..).zip(&message.parts).filter_map(|(part, content)| match content {
+    of_parts(&message.parts)
+}
+
+/// Parts of a message as deltas, one for each.
+pub(crate) fn of_parts(parts: &[Part]) -> impl Iterator<Item = Delta> {
+    (0u32..).zip(parts).filter_map(|(part, content)| match content {
         Part::Text(text) => Some(Delta::Text { part, text: text.clone() }),
         Part::Reasoning { text, signature } => {
             Some(Delta::Reasoning { part, text: text.clone(), signature: signature.clone() })

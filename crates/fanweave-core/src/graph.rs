@@ -43,7 +43,11 @@ enum Parts {
 impl Node {
     /// A step without parts.
     pub fn step(label: impl Into<String>) -> Self {
-        Self { label: label.into(), parts: Parts::None, input: None, reads: None, models: 0 }
+        Self::of_parts(label, Parts::None)
+    }
+
+    fn of_parts(label: impl Into<String>, parts: Parts) -> Self {
+        Self { label: label.into(), parts, input: None, reads: None, models: 0 }
     }
 
     /// A step that calls a model.
@@ -85,29 +89,17 @@ impl Node {
         if all.len() == 1 {
             return all.remove(0);
         }
-        Self { label: String::new(), parts: Parts::Sequence(all), input: None, reads: None, models: 0 }
+        Self::of_parts("", Parts::Sequence(all))
     }
 
     /// Several steps run concurrently, each with its name.
     pub fn all_of(label: impl Into<String>, parts: impl IntoIterator<Item = (String, Node)>) -> Self {
-        Self {
-            label: label.into(),
-            parts: Parts::All(parts.into_iter().collect()),
-            input: None,
-            reads: None,
-            models: 0,
-        }
+        Self::of_parts(label, Parts::All(parts.into_iter().collect()))
     }
 
     /// One of several steps, each with its name.
     pub fn one_of(label: impl Into<String>, parts: impl IntoIterator<Item = (String, Node)>) -> Self {
-        Self {
-            label: label.into(),
-            parts: Parts::One(parts.into_iter().collect()),
-            input: None,
-            reads: None,
-            models: 0,
-        }
+        Self::of_parts(label, Parts::One(parts.into_iter().collect()))
     }
 
     /// A step that wraps others.
@@ -116,7 +108,7 @@ impl Node {
             Node { parts: Parts::Sequence(nodes), .. } => nodes,
             node => vec![node],
         };
-        Self { label: label.into(), parts: Parts::Within(inner), input: None, reads: None, models: 0 }
+        Self::of_parts(label, Parts::Within(inner))
     }
 
     /// The same node under another name.

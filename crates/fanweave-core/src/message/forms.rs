@@ -134,12 +134,10 @@ enum Author {
 
 fn author(word: &str) -> Option<Author> {
     Some(Author::Role(match word {
-        "system" | "developer" | "System" => Role::System,
-        "user" | "human" | "Human" => Role::User,
+        "system" | "developer" | "System" | "SystemMessageChunk" => Role::System,
+        "user" | "human" | "Human" | "HumanMessageChunk" => Role::User,
         "assistant" | "ai" | "model" | "gpt" | "AI" | "AIMessageChunk" => Role::Assistant,
         "tool" | "observation" | "Tool" | "ToolMessageChunk" => Role::Tool,
-        "SystemMessageChunk" => Role::System,
-        "HumanMessageChunk" => Role::User,
         "function" | "Function" | "FunctionMessageChunk" => return Some(Author::Function),
         _ => return None,
     }))
@@ -329,8 +327,7 @@ impl Reader {
     ) -> Result<()> {
         let here = At::Key(at, key);
         match key {
-            "content" => draft.content.extend(self.content(value, &here)?),
-            "parts" => draft.content.extend(self.content(value, &here)?),
+            "content" | "parts" => draft.content.extend(self.content(value, &here)?),
             "name" => draft.name = text(map, key, at)?,
             "tool_call_id" => draft.call_id = text(map, key, at)?,
             "refusal" => draft.refusal = text(map, key, at)?.filter(|text| !text.is_empty()),

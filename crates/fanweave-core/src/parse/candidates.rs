@@ -238,7 +238,7 @@ fn balanced(text: &str) -> Option<usize> {
 }
 
 /// Length of the comment that begins `text`. 0 without one.
-fn comment_len(text: &str) -> usize {
+pub(super) fn comment_len(text: &str) -> usize {
     if text.starts_with("/*") {
         return text.find("*/").map_or(text.len(), |end| end + 2);
     }

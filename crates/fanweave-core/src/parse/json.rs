@@ -220,22 +220,12 @@ pub(super) fn parse_in<T: DeserializeOwned>(text: &str, reading: Reading) -> Res
     let shown = excerpt(text.trim(), MAX_EXCERPT_BYTES);
     let wanted = wanted::<T>();
     // The path of a part that does not fit.
-    let path = serde_json::from_str(&text[start..])
-        .ok()
-        .or_else(|| first::<Value>(&text[start..]).ok())
-        .map(|value| path_message::<T>(&value, &error));
+    let path = first::<Value>(&text[start..]).ok().map(|value| path_message::<T>(&value, &error));
     let why = path.unwrap_or_else(|| parse_message(&error));
     let why = why.split(" at line ").next().unwrap_or_default();
     let cut = if error.is_eof() && !answer.trim().is_empty() { "the JSON is truncated: " } else { "" };
     let message = format!("expected {wanted}: {cut}{why} at line {line}, column {column} of {shown:?}");
     Err(Error::new(ErrorKind::Parse, message).with_body(text).with_source(error))
-}
-
-/// Reads a text that is meant as one JSON value.
-pub(crate) fn leniently(text: &str) -> Option<Value> {
-    let text = text.trim();
-    let (value, len) = lenient::read(text).ok()?;
-    (len == text.len()).then_some(value)
 }
 
 /// Reads what is meant as JSON.

@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Number, Value};
 
+use super::candidates::comment_len;
+
 /// Maximum nesting depth. Source: the limit of `serde_json`.
 const MAX_DEPTH: usize = 127;
 
@@ -23,6 +25,13 @@ pub(super) struct Failed {
     /// Offset in the text.
     pub at: usize,
     pub why: &'static str,
+}
+
+/// Reads a text that is meant as one JSON value.
+pub(crate) fn whole(text: &str) -> Option<Value> {
+    let text = text.trim();
+    let (value, len) = read(text).ok()?;
+    (len == text.len()).then_some(value)
 }
 
 /// Reads the object, array or tuple that begins `text`. Returns its length too: the rest is prose.
@@ -124,14 +133,10 @@ impl Parser<'_> {
             let rest = &self.text[at..];
             let trimmed = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
             at += rest.len() - trimmed.len();
-            let len = if trimmed.starts_with("//") || trimmed.starts_with('#') {
-                trimmed.find('\n').unwrap_or(trimmed.len())
-            } else if trimmed.starts_with("/*") {
-                trimmed.find("*/").map_or(trimmed.len(), |end| end + 2)
-            } else {
-                return at;
-            };
-            at += len;
+            match comment_len(trimmed) {
+                0 => return at,
+                len => at += len,
+            }
         }
     }
 

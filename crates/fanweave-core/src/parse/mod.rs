@@ -3,7 +3,7 @@
 mod candidates;
 pub mod choice;
 pub mod json;
-mod lenient;
+pub(crate) mod lenient;
 pub mod lines;
 pub mod list;
 #[cfg(feature = "regex")]

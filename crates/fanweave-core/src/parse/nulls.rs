@@ -60,50 +60,45 @@ pub(crate) fn read<T: DeserializeOwned>(
     }
 }
 
-/// Removes the nulls. Returns true if there were any.
-fn remove_nulls(value: &mut Value, schema: &Value, root: &Value, hops: usize, visits: &mut usize) -> bool {
-    let mut is_changed = false;
-    let Some(remaining) = visits.checked_sub(1) else { return false };
+/// Removes the nulls.
+fn remove_nulls(value: &mut Value, schema: &Value, root: &Value, hops: usize, visits: &mut usize) {
+    let Some(remaining) = visits.checked_sub(1) else { return };
     *visits = remaining;
     if let Some(target) = schema::target(schema, root).filter(|_| hops < MAX_HOPS) {
-        is_changed |= remove_nulls(value, target, root, hops + 1, visits);
+        remove_nulls(value, target, root, hops + 1, visits);
     }
     for alternative in alternatives(schema) {
-        is_changed |= remove_nulls(value, alternative, root, hops + 1, visits);
+        remove_nulls(value, alternative, root, hops + 1, visits);
     }
     match value {
         Value::Object(fields) => {
-            let required = schema.get("required").and_then(Value::as_array);
-            let is_required = |name: &String| required.is_some_and(|all| all.iter().any(|one| one == name));
+            let is_required = |name: &String| schema::required(schema).any(|one| one == name);
             let properties = schema.get("properties").and_then(Value::as_object);
             for (name, property) in properties.into_iter().flatten() {
                 match fields.get_mut(name) {
                     Some(Value::Null) if !is_required(name) && !takes_null(property, root, 0) => {
                         fields.remove(name);
-                        is_changed = true;
                     }
-                    Some(field) => is_changed |= remove_nulls(field, property, root, 0, visits),
+                    Some(field) => remove_nulls(field, property, root, 0, visits),
                     None => {}
                 }
             }
             if let Some(more @ Value::Object(_)) = schema.get("additionalProperties") {
                 let is_named = |name: &String| properties.is_some_and(|named| named.contains_key(name));
                 for (_, field) in fields.iter_mut().filter(|(name, _)| !is_named(name)) {
-                    is_changed |= remove_nulls(field, more, root, 0, visits);
+                    remove_nulls(field, more, root, 0, visits);
                 }
             }
         }
         Value::Array(items) => {
-            let first = schema.get("prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
             for (at, item) in items.iter_mut().enumerate() {
-                if let Some(of) = first.get(at).or(schema.get("items")) {
-                    is_changed |= remove_nulls(item, of, root, 0, visits);
+                if let Some(of) = schema::of_item(schema, at) {
+                    remove_nulls(item, of, root, 0, visits);
                 }
             }
         }
         _ => {}
     }
-    is_changed
 }
 
 fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {

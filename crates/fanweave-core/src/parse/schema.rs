@@ -103,10 +103,8 @@ impl Check<'_> {
         match value {
             Value::Object(fields) => self.fields(fields, schema),
             Value::Array(items) => {
-                let first =
-                    schema.get("prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
                 for (at, item) in items.iter().enumerate() {
-                    if let Some(of) = first.get(at).or(schema.get("items")) {
+                    if let Some(of) = of_item(schema, at) {
                         self.within(&format!("[{at}]"), item, of);
                     }
                 }
@@ -148,7 +146,13 @@ fn kinds(schema: &Value) -> Vec<&str> {
     }
 }
 
-fn required(schema: &Value) -> impl Iterator<Item = &str> {
+/// The schema of the item at this index of a list.
+pub(super) fn of_item(schema: &Value, at: usize) -> Option<&Value> {
+    schema.get("prefixItems").and_then(|first| first.get(at)).or(schema.get("items"))
+}
+
+/// The names of the properties that must be present.
+pub(super) fn required(schema: &Value) -> impl Iterator<Item = &str> {
     schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
@@ -226,11 +230,10 @@ impl Coerce<'_> {
         }
         for keyword in ["anyOf", "oneOf"] {
             let Some(alternatives) = schema.get(keyword).and_then(Value::as_array) else { continue };
-            let fits = |value: &Value, one: &Value| problems(value, one, self.root).is_empty();
-            if alternatives.iter().any(|one| fits(value, one)) {
+            if let Some(fitting) = alternatives.iter().find(|one| problems(value, one, self.root).is_empty())
+            {
                 // A whole float fits an integer, but not the type that is read.
-                let fitting = alternatives.iter().find(|one| fits(value, one));
-                is_changed |= fitting.is_some_and(|one| self.value(value, one, hops + 1));
+                is_changed |= self.value(value, fitting, hops + 1);
                 continue;
             }
             for alternative in alternatives {
@@ -266,10 +269,8 @@ impl Coerce<'_> {
         match value {
             Value::Object(fields) => is_changed |= self.fields(fields, schema),
             Value::Array(items) => {
-                let first =
-                    schema.get("prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
                 for (at, item) in items.iter_mut().enumerate() {
-                    if let Some(of) = first.get(at).or(schema.get("items")) {
+                    if let Some(of) = of_item(schema, at) {
                         is_changed |= self.value(item, of, 0);
                     }
                 }
@@ -389,8 +390,7 @@ fn decode(text: &str) -> Option<Value> {
     if !text.starts_with(['{', '[', '"']) {
         return None;
     }
-    let lenient = || lenient::read(text).ok().filter(|(_, len)| *len == text.len()).map(|(value, _)| value);
-    serde_json::from_str(text).ok().or_else(lenient)
+    serde_json::from_str(text).ok().or_else(|| lenient::whole(text))
 }
 
 /// The schema that a reference points to.

@@ -269,12 +269,14 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
 
     fn value(&self, message: &Message, text: &str, wrong: impl Fn(String) -> Error) -> Result<T> {
         // A JSON value holds no integers beyond 64 bits: they are parsed from the text.
-        let plain = match self.is_wrapped {
-            true => super::json::parse(text).map(|Wrapped { answer }| answer),
-            false => super::json::parse(text),
-        };
-        if plain.is_ok() && !is_any::<T>() {
-            return plain;
+        if !is_any::<T>() {
+            let plain = match self.is_wrapped {
+                true => super::json::parse(text).map(|Wrapped { answer }| answer),
+                false => super::json::parse(text),
+            };
+            if plain.is_ok() {
+                return plain;
+            }
         }
         let reply = message.reply.as_deref();
         let reason = reply.and_then(|reply| reply.finish_reason.as_ref());
@@ -323,8 +325,10 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
         let complete = Arc::new(Mutex::new(None));
         let held = complete.clone();
         let first = cx.mapped(Box::new(move |delta: Delta| {
-            let value = values.push(&delta)?;
-            let value = if is_wrapped { value.get(ANSWER)?.clone() } else { value };
+            let mut value = values.push(&delta)?;
+            if is_wrapped {
+                value = value.get_mut(ANSWER)?.take();
+            }
             if !values.has_ended() {
                 return Some(Delta::Value(value));
             }

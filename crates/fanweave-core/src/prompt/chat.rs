@@ -219,13 +219,7 @@ impl Chat {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
-        let filled;
-        let vars = if self.partials.is_empty() {
-            vars
-        } else {
-            filled = self.partials.fill(vars);
-            &filled
-        };
+        let vars = &*self.partials.complete(vars);
         let mut messages = Vec::new();
         for entry in &self.parts {
             match entry {

@@ -1,5 +1,6 @@
 //! Variables with preset values.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -23,19 +24,18 @@ impl Partials {
         self.0.iter().any(|(own, _)| **own == *name)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The variables of a call, completed with these for names that the call does not set.
-    pub(super) fn fill(&self, vars: &Vars) -> Vars {
+    pub(super) fn complete<'a>(&self, vars: &'a Vars) -> Cow<'a, Vars> {
+        if self.0.is_empty() {
+            return Cow::Borrowed(vars);
+        }
         let mut all = vars.clone();
         for (name, value) in &self.0 {
             if all.get(name).is_none() {
                 all.insert(&**name, value());
             }
         }
-        all
+        Cow::Owned(all)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The template step: from variables to a prompt of one user message.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::num::NonZeroUsize;
@@ -13,7 +12,7 @@ use minijinja::{AutoEscape, Environment, State, UndefinedBehavior};
 use serde_json::{Map, Value, json};
 
 use super::guard::{self, Steps};
-use super::limits::{self, RenderLimits};
+use super::limits::RenderLimits;
 use super::partials::Partials;
 use super::{filters, template_check, weight};
 use crate::blocking::Pool;
@@ -150,7 +149,7 @@ impl Template {
     /// [`ErrorKind::Input`] if a variable is missing or has a type that the template cannot use, or if the
     /// template exceeds its [limits](Self::with_limits).
     pub fn render(&self, vars: &Vars) -> Result<String> {
-        self.result(&self.env, &self.completed(vars))
+        self.result(&self.env, &self.partials.complete(vars))
     }
 
     /// Like [`render`](Self::render), but a rendering that takes more than about a millisecond is done on
@@ -174,7 +173,7 @@ impl Template {
     /// # Cancellation
     /// Dropping the future returns at once. Its thread ends when the template is rendered or at its limit.
     pub async fn render_async(&self, vars: &Vars) -> Result<String> {
-        let vars = self.completed(vars);
+        let vars = self.partials.complete(vars);
         if let Some(result) = self.attempt(&vars) {
             return result;
         }
@@ -195,11 +194,7 @@ impl Template {
     /// # Ok::<_, fanweave::Error>(())
     /// ```
     pub fn try_render(&self, vars: &Vars) -> Option<Result<String>> {
-        self.attempt(&self.completed(vars))
-    }
-
-    fn completed<'a>(&self, vars: &'a Vars) -> Cow<'a, Vars> {
-        if self.partials.is_empty() { Cow::Borrowed(vars) } else { Cow::Owned(self.partials.fill(vars)) }
+        self.attempt(&self.partials.complete(vars))
     }
 
     /// The result of a rendering that is quick.
@@ -321,9 +316,11 @@ const QUICK: u64 = 2 << 20;
 /// takes as long as its limits allow.
 pub fn render_threads() -> Pool {
     static THREADS: PerProcess<Pool> = PerProcess::new();
-    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let max = NonZeroUsize::new(processors.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN);
-    Pool::clone(&THREADS.get(|| Pool::new(max)))
+    let threads = THREADS.get(|| {
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Pool::new(NonZeroUsize::new(processors.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN))
+    });
+    Pool::clone(&threads)
 }
 
 /// Maximum length of a template, in bytes. Source: the compiler of the language is fast up to here.
@@ -357,8 +354,8 @@ fn write_value(
     state: &State<'_, '_>,
     value: &minijinja::Value,
 ) -> std::result::Result<(), minijinja::Error> {
-    let left = state.fuel_levels().map_or(u64::MAX, |(_, left)| left.saturating_mul(limits::STEP));
-    let mut out = Bounded { out, left: usize::try_from(left / PRINTED_BYTE).unwrap_or(usize::MAX) };
+    let mut out =
+        Bounded { out, left: usize::try_from(weight::left(state) / PRINTED_BYTE).unwrap_or(usize::MAX) };
     // The error of a formatter says nothing.
     write!(out, "{value}").map_err(|_| minijinja::ErrorKind::OutOfFuel.into())
 }

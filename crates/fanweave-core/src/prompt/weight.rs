@@ -46,10 +46,14 @@ pub(super) fn pay(state: &State<'_, '_>, bytes: u64) -> Result<(), Error> {
     if bytes == 0 { Ok(()) } else { state.consume_fuel(bytes.div_ceil(STEP)) }
 }
 
+/// The rest of the work, in bytes.
+pub(super) fn left(state: &State<'_, '_>) -> u64 {
+    state.fuel_levels().map_or(u64::MAX, |(_, left)| left.saturating_mul(STEP))
+}
+
 /// Fails if the rest of the work cannot pay for `bytes`, which are not paid yet.
 pub(super) fn afford(state: &State<'_, '_>, bytes: u64) -> Result<(), Error> {
-    let left = state.fuel_levels().map_or(u64::MAX, |(_, left)| left.saturating_mul(STEP));
-    if bytes > left { Err(ErrorKind::OutOfFuel.into()) } else { Ok(()) }
+    if bytes > left(state) { Err(ErrorKind::OutOfFuel.into()) } else { Ok(()) }
 }
 
 /// Measures a value. Pays for the walk, which ends as soon as the work does.

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Tool;
-use crate::parse::json::{is_any, leniently};
+use crate::parse::json::is_any;
+use crate::parse::lenient;
 use crate::parse::{nulls, parse_message};
 use crate::{
     Context, Error, ErrorKind, Message, Part, Result, ToolCall, ToolResult, ToolSpec, closest, excerpt,
@@ -127,21 +128,22 @@ pub(super) fn read_arguments<T: DeserializeOwned>(
     kind: ErrorKind,
 ) -> Result<T> {
     // A JSON value holds no integers beyond 64 bits: they are parsed from the text.
-    if let Ok(arguments) = serde_json::from_str(&call.arguments)
-        && !is_any::<T>()
+    if !is_any::<T>()
+        && let Ok(arguments) = serde_json::from_str(&call.arguments)
     {
         return Ok(arguments);
     }
     let arguments = call.parse_arguments().or_else(|error| {
-        leniently(&call.arguments).ok_or_else(|| {
+        lenient::whole(&call.arguments).ok_or_else(|| {
             let message =
                 format!("the arguments are not valid JSON ({}); send one JSON object", parse_message(&error));
             Error::new(kind, message).with_source(error)
         })
     })?;
-    nulls::read(arguments.clone(), schema, schema, &call.name).or_else(|problems| {
-        // A tool that takes any value checks it itself.
-        let any = if is_any::<T>() { serde_json::from_value(arguments).ok() } else { None };
+    // A tool that takes any value checks it itself.
+    let unchecked = is_any::<T>().then(|| arguments.clone());
+    nulls::read(arguments, schema, schema, &call.name).or_else(|problems| {
+        let any = unchecked.and_then(|arguments| serde_json::from_value(arguments).ok());
         any.ok_or_else(|| Error::new(kind, format!("the arguments do not fit the schema: {problems}")))
     })
 }
@@ -306,13 +308,16 @@ impl Tools {
             Err(Failure::Call(error)) => (Err(error), false),
             Err(Failure::Tool(error)) => (Err(error), true),
         };
-        let (parts, is_error) = match &result {
-            Ok(parts) => (parts.clone(), false),
-            Err(error) => (vec![Part::Text(error.to_string())], true),
-        };
-        // The error is reported as an event, and to the model.
-        let ended = cx.end(&name, result, |_| None).await;
-        (ToolResult { id: call.id.clone(), parts, is_error }, ended.err().filter(|_| is_of_tool))
+        // The error is reported as an event, which adds the step to it, and to the model.
+        let text = result.as_ref().err().map(ToString::to_string);
+        let id = call.id.clone();
+        match cx.end(&name, result, |_| None).await {
+            Ok(parts) => (ToolResult { id, parts, is_error: false }, None),
+            Err(error) => {
+                let result = ToolResult::error(id, text.unwrap_or_default());
+                (result, Some(error).filter(|_| is_of_tool))
+            }
+        }
     }
 
     async fn outcome(&self, call: &ToolCall, cx: &Context) -> Result<Vec<Part>, Failure> {

@@ -10,6 +10,11 @@ impl Reader {
     /// Reads a call in the form of OpenAI, LangChain, Anthropic, Gemini, Ollama or fanweave.
     pub(super) fn call(&mut self, value: &Value, at: &At<'_>) -> Result<Part> {
         let Value::Object(map) = value else { return Err(wrong(at, "a tool call", value)) };
+        self.call_of(map, at)
+    }
+
+    /// Like [`call`](Self::call), for the fields of a call.
+    pub(super) fn call_of(&mut self, map: &Map<String, Value>, at: &At<'_>) -> Result<Part> {
         let (fields, path) = match (map.get("function"), map.get("custom")) {
             (Some(Value::Object(function)), _) => (function, "function"),
             (_, Some(Value::Object(custom))) => (custom, "custom"),
@@ -77,7 +82,7 @@ impl Reader {
     ) -> Result<Option<Message>> {
         Ok(Some(match kind {
             "function_call" | "custom_tool_call" => {
-                let call = self.call(&Value::Object(map.clone()), at)?;
+                let call = self.call_of(map, at)?;
                 Message::from_parts(Role::Assistant, vec![call])
             }
             "function_call_output" | "custom_tool_call_output" => {
@@ -88,10 +93,7 @@ impl Reader {
                 let result = ToolResult { id, parts, is_error: false };
                 Message::from_parts(Role::Tool, vec![Part::ToolResult(result)])
             }
-            "reasoning" => {
-                self.check(map, &["summary", "content", "encrypted_content", "status"], at);
-                Message::from_parts(Role::Assistant, vec![reasoning_item(map)])
-            }
+            "reasoning" => Message::from_parts(Role::Assistant, vec![self.reasoning_item(map, at)]),
             // Calls of the provider's own tools, which are sent back verbatim.
             _ if kind.ends_with("_call") => {
                 Message::from_parts(Role::Assistant, vec![Part::Other(Value::Object(map.clone()))])
@@ -99,23 +101,24 @@ impl Reader {
             _ => return Ok(None),
         }))
     }
-}
 
-/// The reasoning of the Responses API. Its id and its encrypted content are the signature, as in the answers
-/// of fanweave's own client.
-pub(super) fn reasoning_item(map: &Map<String, Value>) -> Part {
-    let texts = |key: &str| {
-        let items = map.get(key).and_then(Value::as_array).into_iter().flatten();
-        items.filter_map(|item| item.get("text")?.as_str()).collect::<Vec<_>>()
-    };
-    let summary = texts("summary");
-    let text = if summary.is_empty() { texts("content").concat() } else { summary.join("\n\n") };
-    let signature = map.get("id").and_then(Value::as_str).map(|id| {
-        let mut signature = json!({ "id": id });
-        if let Some(encrypted) = map.get("encrypted_content").and_then(Value::as_str) {
-            signature["encrypted_content"] = encrypted.into();
-        }
-        signature.to_string()
-    });
-    Part::Reasoning { text, signature }
+    /// Reads the reasoning of the Responses API. Its id and its encrypted content are the signature, as in
+    /// the answers of fanweave's own client.
+    pub(super) fn reasoning_item(&mut self, map: &Map<String, Value>, at: &At<'_>) -> Part {
+        self.check(map, &["summary", "content", "encrypted_content", "status"], at);
+        let texts = |key: &str| {
+            let items = map.get(key).and_then(Value::as_array).into_iter().flatten();
+            items.filter_map(|item| item.get("text")?.as_str()).collect::<Vec<_>>()
+        };
+        let summary = texts("summary");
+        let text = if summary.is_empty() { texts("content").concat() } else { summary.join("\n\n") };
+        let signature = map.get("id").and_then(Value::as_str).map(|id| {
+            let mut signature = json!({ "id": id });
+            if let Some(encrypted) = map.get("encrypted_content").and_then(Value::as_str) {
+                signature["encrypted_content"] = encrypted.into();
+            }
+            signature.to_string()
+        });
+        Part::Reasoning { text, signature }
+    }
 }

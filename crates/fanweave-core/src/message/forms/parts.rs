@@ -3,7 +3,6 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::calls::reasoning_item;
 use super::{At, Reader, required, text, wrong};
 use crate::Result;
 use crate::message::{Media, Part, ToolResult};
@@ -62,13 +61,8 @@ impl Reader {
                     signature: signature.map(str::to_owned),
                 }
             }
-            "reasoning" => {
-                self.check(map, &["summary", "content", "encrypted_content", "status"], at);
-                reasoning_item(map)
-            }
-            "tool_use" | "tool_call" | "invalid_tool_call" | "function_call" => {
-                self.call(&Value::Object(map.clone()), at)?
-            }
+            "reasoning" => self.reasoning_item(map, at),
+            "tool_use" | "tool_call" | "invalid_tool_call" | "function_call" => self.call_of(map, at)?,
             "tool_result" => {
                 self.check(map, &["tool_use_id", "content", "is_error"], at);
                 let id = self.result_id(text(map, "tool_use_id", at)?, None, at)?;

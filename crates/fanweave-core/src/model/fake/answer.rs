@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::delta;
 use crate::{Delta, Error, FinishReason, Part, ToolCall, Usage};
 
 /// One scripted answer of a [`Fake`](super::Fake): its parts, its pace, its usage, or an error.
@@ -138,29 +139,24 @@ impl Answer {
 
     /// The deltas of the answer, in order: texts word by word or in their chunks, arguments comma by comma.
     pub(super) fn deltas(&self) -> impl Iterator<Item = Delta> {
-        (0u32..).zip(&self.parts).flat_map(|(part, content)| -> Vec<Delta> {
-            match content {
-                Part::Text(_) if !self.chunks.is_empty() => {
+        delta::of_parts(&self.parts).flat_map(|whole| -> Vec<Delta> {
+            match whole {
+                Delta::Text { part, .. } if !self.chunks.is_empty() => {
                     self.chunks.iter().map(|chunk| Delta::Text { part, text: chunk.clone() }).collect()
                 }
-                Part::Text(text) => {
-                    words(text).map(|word| Delta::Text { part, text: word.to_owned() }).collect()
+                Delta::Text { part, text } => {
+                    words(&text).map(|word| Delta::Text { part, text: word.to_owned() }).collect()
                 }
-                Part::Reasoning { text, signature } => {
-                    let mut deltas: Vec<_> = words(text).map(|word| reasoning(part, word, None)).collect();
+                Delta::Reasoning { part, text, signature } => {
+                    let mut deltas: Vec<_> = words(&text).map(|word| reasoning(part, word, None)).collect();
                     if signature.is_some() {
-                        deltas.push(reasoning(part, "", signature.clone()));
+                        deltas.push(reasoning(part, "", signature));
                     }
                     deltas
                 }
-                Part::ToolCall(call) => {
-                    let named = Delta::ToolCall {
-                        part,
-                        id: Some(call.id.clone()),
-                        name: Some(call.name.clone()),
-                        arguments: String::new(),
-                    };
-                    let arguments = call.arguments.split_inclusive(',').map(|arguments| Delta::ToolCall {
+                Delta::ToolCall { part, id, name, arguments } => {
+                    let named = Delta::ToolCall { part, id, name, arguments: String::new() };
+                    let arguments = arguments.split_inclusive(',').map(|arguments| Delta::ToolCall {
                         part,
                         id: None,
                         name: None,
@@ -168,8 +164,7 @@ impl Answer {
                     });
                     [named].into_iter().chain(arguments).collect()
                 }
-                Part::Other(value) => vec![Delta::Other { part, value: value.clone() }],
-                _ => Vec::new(),
+                other => vec![other],
             }
         })
     }
