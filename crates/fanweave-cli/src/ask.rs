@@ -7,7 +7,7 @@ use fanweave::{Chain, Context, Message, Model, Prompt, chain};
 use serde_json::json;
 
 use crate::args::AskArgs;
-use crate::connect::{Terms, connect, text_or_file};
+use crate::connect::{Terms, connect};
 use crate::cut::TruncatedAnswers;
 use crate::documents;
 use crate::exit::{Exit, Failure};
@@ -16,6 +16,7 @@ use crate::out::written;
 use crate::pieces::print;
 use crate::program::Program;
 use crate::telemetry::Exporter;
+use crate::text_file::text_or_file;
 
 pub(crate) async fn run(args: AskArgs, program: &Program) -> Result<Exit, Failure> {
     let prompt = prompt(&args)?;

@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU32;
 
+use fanweave::Model;
 use fanweave::models::{BatchClient, Budget, ModelBuilder, RateLimits, RetryPolicy, vendors};
 use fanweave::stores::SqliteCache;
-use fanweave::{Model, Parameters};
 use fanweave_sim::{Server, Settings};
 
 use crate::args::{Header, ModelArgs};
@@ -53,7 +53,7 @@ pub(crate) fn connect(args: &ModelArgs, config: &Config, terms: Terms<'_>) -> Re
         if let Some(budget) = budget {
             budget.wrap(real.clone())?;
         }
-        let model = dry_run::stand_in(real.name()).with(parameters(args));
+        let model = dry_run::stand_in(real.name()).with(args.parameters());
         return Ok(Connected { model, _server: None });
     }
     let key = key_env.map(key_of).transpose()?;
@@ -87,7 +87,7 @@ pub(crate) fn connect(args: &ModelArgs, config: &Config, terms: Terms<'_>) -> Re
         Some(history) => history.wrap(model),
         None => model,
     };
-    Ok(Connected { model: model.with(parameters(args)), _server: server })
+    Ok(Connected { model: model.with(args.parameters()), _server: server })
 }
 
 pub(crate) fn no_model() -> Failure {
@@ -124,20 +124,7 @@ pub(crate) fn batch_api(
     let name = with_vendor(name, args);
     let key = given_or_stored(&name, args.base_url.as_deref(), key_env.map(key_of).transpose()?)?;
     let api = builder(&name, args.base_url.clone(), key, args, keep_raw)?.batch_api();
-    Ok(api.map_err(|e| Failure::usage(e.to_string()))?.with(parameters(args)))
-}
-
-/// Parameters of the flags.
-pub(crate) fn parameters(args: &ModelArgs) -> Parameters {
-    let mut parameters = Parameters {
-        temperature: args.temperature,
-        max_tokens: args.max_tokens.map(Into::into),
-        ..Parameters::default()
-    };
-    for param in &args.param {
-        param.set(&mut parameters).expect("parsing the flag has checked it");
-    }
-    parameters
+    Ok(api.map_err(|e| Failure::usage(e.to_string()))?.with(args.parameters()))
 }
 
 /// Reads a key from an environment variable.
@@ -206,18 +193,6 @@ fn builder(
 
 fn limits(args: &ModelArgs) -> RateLimits {
     RateLimits { requests_per_minute: args.rpm, tokens_per_minute: args.tpm, concurrency: args.max_in_flight }
-}
-
-/// Resolves an argument: `@FILE` reads a file, `@@text` is the literal `@text`.
-pub(crate) fn text_or_file(flag: &str, text: &str) -> Result<String, Failure> {
-    let Some(path) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
-    if path.starts_with('@') {
-        return Ok(path.to_owned());
-    }
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Failure::usage(format!("{flag}: cannot read {path}: {e}")))?;
-    // Some editors start a file with a byte order mark.
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 #[cfg(test)]

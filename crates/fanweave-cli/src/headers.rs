@@ -2,6 +2,7 @@
 
 use crate::args::{Header, HeaderFlag};
 use crate::exit::Failure;
+use crate::text_file::read_text;
 
 /// Headers that the transport sets, or that would change where a request ends.
 const OWN: [&str; 6] =
@@ -38,9 +39,7 @@ pub(crate) fn headers(flags: &[HeaderFlag], name: &str) -> Result<Vec<Header>, F
 }
 
 fn read(path: &str) -> Result<Vec<Header>, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Failure::usage(format!("--header: cannot read {path}: {e}")))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text = read_text("--header", path)?;
     let lines =
         text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
     let header = |(n, line): (usize, &str)| {

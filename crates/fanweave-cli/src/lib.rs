@@ -41,6 +41,7 @@ mod spread;
 mod stop;
 mod summary;
 mod telemetry;
+mod text_file;
 mod why;
 mod work;
 

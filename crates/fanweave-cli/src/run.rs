@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::args::{ModelArgs, RunArgs, Via};
 use crate::config::Config;
-use crate::connect::{Connected, Terms, connect, parameters, text_or_file};
+use crate::connect::{Connected, Terms, connect};
 use crate::cut::TruncatedAnswers;
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
@@ -23,6 +23,7 @@ use crate::pieces::print;
 use crate::program::Program;
 use crate::rows::{Watch, one_on_stdout, open, output, settings};
 use crate::telemetry::Exporter;
+use crate::text_file::text_or_file;
 use crate::work::ChainWork;
 use crate::{cost, dry_run};
 
@@ -50,7 +51,7 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
     }
     let file = Arc::new(file);
     let model = args.model.model.clone();
-    let work = ChainWork { file: file.clone(), model, given: inputs, parameters: parameters(&args.model) };
+    let work = ChainWork { file: file.clone(), model, given: inputs, parameters: args.model.parameters() };
     let prices = cost::prices(args.prices.as_deref())?;
     let limit = args.budget_usd.or(file.limits().budget_usd);
     let budget = limit.map(|limit| Budget::new(limit, prices.clone()));

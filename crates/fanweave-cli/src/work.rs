@@ -10,8 +10,8 @@ use fanweave::{
 use serde_json::{Value, json};
 
 use crate::args::BatchArgs;
-use crate::connect::{parameters, text_or_file};
 use crate::exit::Failure;
+use crate::text_file::text_or_file;
 
 /// A prompt for every row.
 pub(crate) struct PromptWork {
@@ -52,7 +52,7 @@ impl PromptWork {
             fallback_models: args.fallback_model.clone(),
             prompt,
             system: read("--system", &args.system)?,
-            parameters: parameters(&args.model),
+            parameters: args.model.parameters(),
         })
     }
 

@@ -139,10 +139,8 @@ impl Source {
     #[cfg(feature = "parquet")]
     fn parquet(file: File, path: &Path) -> Result<Self> {
         let rows = Rows::Parquet(Box::new(parquet::Rows::open(file, path)?));
-        let (ids, hasher) = (HashMap::new(), RandomState::new());
         let (name, path) = (path.display().to_string(), Some(path.to_owned()));
-        let format = Some(InputFormat::Parquet);
-        Ok(Self { name, path, format, rows, sample: None, index: 0, ids, hasher })
+        Ok(Self::over(name, path, Some(InputFormat::Parquet), rows))
     }
 
     #[cfg(not(feature = "parquet"))]
@@ -188,9 +186,12 @@ impl Source {
 
     fn own(source: impl RowSource, may_block: bool) -> Self {
         let name = source.name().to_owned();
-        let rows = Rows::Own { source: Box::new(source), may_block };
+        Self::over(name, None, None, Rows::Own { source: Box::new(source), may_block })
+    }
+
+    fn over(name: String, path: Option<PathBuf>, format: Option<InputFormat>, rows: Rows) -> Self {
         let (ids, hasher) = (HashMap::new(), RandomState::new());
-        Self { name, path: None, format: None, rows, sample: None, index: 0, ids, hasher }
+        Self { name, path, format, rows, sample: None, index: 0, ids, hasher }
     }
 
     fn read(
@@ -228,8 +229,7 @@ impl Source {
             }
             _ => Rows::Lines(LineReader::new(reader, MAX_LINE)),
         };
-        let (ids, hasher) = (HashMap::new(), RandomState::new());
-        Ok(Self { name, path, format: Some(format), rows, sample: None, index: 0, ids, hasher })
+        Ok(Self::over(name, path, Some(format), rows))
     }
 
     /// Takes a random sample of the rows, in input order. All rows are as likely. A larger sample with the
@@ -254,8 +254,7 @@ impl Source {
             let message = "a sample can only be taken of a file, whose rows can be counted first";
             return Err(Error::usage(format!("{}: {message}", self.name)));
         };
-        let InputScan { rows: total, .. } = InputScan::of(path, format, 0)?;
-        self.sample = Some(Sample::new(rows, total, seed));
+        self.sample = Some(Sample::new(rows, InputScan::count(path, format)?, seed));
         Ok(self)
     }
 

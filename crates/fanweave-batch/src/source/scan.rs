@@ -27,22 +27,25 @@ impl InputScan {
             InputFormat::Parquet if strict == 0 => super::parquet::count(open_file(path)?, path)?,
             _ if strict > 0 => Self::count_good(path, format, strict)?,
             _ => {
-                let mut reader = BufReader::with_capacity(1 << 16, tee);
-                // A line that contains only the mark is blank.
-                if reader.fill_buf().map_err(failed)?.starts_with(BYTE_ORDER_MARK) {
-                    reader.consume(BYTE_ORDER_MARK.len());
-                }
-                let mut lines = LineReader::new(reader, MAX_LINE);
-                let mut rows = 0;
-                while lines.next().map_err(failed)?.is_some() {
-                    rows += 1;
-                }
-                let tee = lines.into_inner().into_inner();
+                let (rows, tee) = count_lines(tee).map_err(failed)?;
                 return Ok(Self { rows, hash: tee.digest.finish() });
             }
         };
         io::copy(&mut tee, &mut io::sink()).map_err(failed)?;
         Ok(Self { rows, hash: tee.digest.finish() })
+    }
+
+    /// The number of rows of a file, without blank lines.
+    pub(super) fn count(path: &Path, format: InputFormat) -> Result<u64> {
+        match format {
+            InputFormat::Csv => Self::count_good(path, format, 0),
+            #[cfg(feature = "parquet")]
+            InputFormat::Parquet => super::parquet::count(open_file(path)?, path),
+            _ => {
+                let counted = count_lines(open_file(path)?);
+                counted.map(|(rows, _)| rows).map_err(|e| Error::io("read the file", path, e))
+            }
+        }
     }
 
     /// Counts the rows, and rejects the file if one of the first `strict` is invalid.
@@ -57,6 +60,21 @@ impl InputScan {
         }
         Ok(rows)
     }
+}
+
+/// Counts the lines that are not blank. Returns the reader, too.
+fn count_lines<R: Read>(reader: R) -> io::Result<(u64, R)> {
+    let mut reader = BufReader::with_capacity(1 << 16, reader);
+    // A line that contains only the mark is blank.
+    if reader.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
+        reader.consume(BYTE_ORDER_MARK.len());
+    }
+    let mut lines = LineReader::new(reader, MAX_LINE);
+    let mut rows = 0;
+    while lines.next()?.is_some() {
+        rows += 1;
+    }
+    Ok((rows, lines.into_inner().into_inner()))
 }
 
 /// Converts the error of a row to an error of the run.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 
-use super::{ModelArgs, at_least_one_usize};
+use super::{ModelArgs, at_least_one};
 
 /// Ask a question and stream the answer
 ///
@@ -78,7 +78,7 @@ pub(crate) struct IndexArgs {
     pub(crate) embeddings_url: Option<String>,
 
     /// Maximum chunk size in tokens (estimated at 4 bytes each)
-    #[arg(long, value_name = "N", default_value = "200", value_parser = at_least_one_usize, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "200", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true)]
     pub(crate) tokens: NonZeroUsize,
 
     /// Print the result as JSON

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{ModelArgs, RowArgs, ShowProgress, at_least_one_usize, dollars};
+use super::{ModelArgs, RowArgs, ShowProgress, at_least_one, dollars};
 
 /// Run a prompt for every row of a file
 ///
@@ -57,7 +57,7 @@ pub(crate) struct BatchArgs {
     pub(crate) system: Option<String>,
 
     /// Maximum rows in flight [default: 64]
-    #[arg(short, long, value_name = "N", value_parser = at_least_one_usize, allow_negative_numbers = true, help_heading = "Rows")]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true, help_heading = "Rows")]
     pub(crate) concurrency: Option<NonZeroUsize>,
 
     /// Send identical requests once and share the answer between the rows

@@ -12,7 +12,7 @@ mod run;
 mod sim;
 
 use std::ffi::OsString;
-use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -98,15 +98,8 @@ impl Color {
     }
 }
 
-pub(super) fn at_least_one_usize(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse().map_err(|_| "must be a whole number of at least 1".to_owned())
-}
-
-pub(super) fn at_least_one_u64(text: &str) -> Result<NonZeroU64, String> {
-    text.parse().map_err(|_| "must be a whole number of at least 1".to_owned())
-}
-
-pub(super) fn at_least_one_u32(text: &str) -> Result<NonZeroU32, String> {
+/// Parses a `NonZero` number.
+pub(super) fn at_least_one<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| "must be a whole number of at least 1".to_owned())
 }
 

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use fanweave::Parameters;
 
-use super::{
-    HeaderFlag, Param, at_least_one_u32, at_least_one_usize, duration, duration_or_zero, temperature,
-};
+use super::{HeaderFlag, Param, at_least_one, duration, duration_or_zero, temperature};
 
 /// Options of the model. Shared by all commands that call one.
 #[derive(Debug, Clone, Args)]
@@ -23,15 +22,15 @@ pub(crate) struct ModelArgs {
     pub(crate) base_url: Option<String>,
 
     /// Maximum requests per minute
-    #[arg(long, value_name = "N", value_parser = at_least_one_u32, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true)]
     pub(crate) rpm: Option<NonZeroU32>,
 
     /// Maximum tokens per minute, input and output combined
-    #[arg(long, value_name = "N", value_parser = at_least_one_u32, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true)]
     pub(crate) tpm: Option<NonZeroU32>,
 
     /// Maximum requests in flight, across all rows and steps
-    #[arg(long, value_name = "N", value_parser = at_least_one_usize, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true)]
     pub(crate) max_in_flight: Option<NonZeroUsize>,
 
     /// Request timeout, such as 30s or 2m [default: 10m]
@@ -58,7 +57,7 @@ pub(crate) struct ModelArgs {
     pub(crate) temperature: Option<f64>,
 
     /// Maximum output tokens per request
-    #[arg(long, value_name = "N", value_parser = at_least_one_u32, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true)]
     pub(crate) max_tokens: Option<NonZeroU32>,
 
     /// Set a parameter of the requests, such as top_p=0.9 or reasoning.effort=low. Dots name fields of
@@ -74,8 +73,21 @@ pub(crate) struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// Parameters of the flags.
+    pub(crate) fn parameters(&self) -> Parameters {
+        let mut parameters = Parameters {
+            temperature: self.temperature,
+            max_tokens: self.max_tokens.map(Into::into),
+            ..Parameters::default()
+        };
+        for param in &self.param {
+            param.set(&mut parameters).expect("parsing the flag has checked it");
+        }
+        parameters
+    }
+
     /// Maximum output tokens per request, by `--param` or `--max-tokens`.
     pub(crate) fn max_output(&self) -> Option<NonZeroU32> {
-        self.param.iter().rev().find_map(Param::max_output).or(self.max_tokens)
+        self.parameters().max_tokens.and_then(NonZeroU32::new)
     }
 }

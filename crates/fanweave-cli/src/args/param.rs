@@ -82,11 +82,6 @@ impl Param {
         Ok(())
     }
 
-    /// The value if the parameter is `max_tokens`.
-    pub(super) fn max_output(&self) -> Option<NonZeroU32> {
-        (self.path == ["max_tokens"]).then(|| self.max_tokens().ok())?
-    }
-
     fn temperature(&self) -> Result<f64, String> {
         temperature(&self.value.to_string()).map_err(|why| format!("`temperature` {why}, got {}", self.value))
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{at_least_one_u32, duration};
+use super::{at_least_one, duration};
 
 /// Show the time, cost and failures of a run
 ///
@@ -65,7 +65,7 @@ pub(crate) struct LogsArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LogsList {
     /// Maximum number of calls
-    #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = at_least_one_u32, allow_negative_numbers = true)]
+    #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true)]
     pub(crate) limit: NonZeroU32,
 
     /// Only calls with this text in the prompt, answer or error

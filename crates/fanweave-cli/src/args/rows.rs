@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use clap::{Args, ValueEnum};
 
-use super::at_least_one_u64;
+use super::at_least_one;
 
 /// Flags of rows. Shared by all commands that run rows.
 #[derive(Debug, Clone, Args)]
@@ -20,7 +20,7 @@ pub(crate) struct RowArgs {
     pub(crate) output_format: Option<String>,
 
     /// Run only the first N rows. The same command without it continues with the rest
-    #[arg(long, value_name = "N", value_parser = at_least_one_u64, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroU64>, allow_negative_numbers = true)]
     pub(crate) limit: Option<NonZeroU64>,
 
     /// Run a random sample of N rows, in input order. A larger sample with the same seed (default: 0)
@@ -94,6 +94,6 @@ impl Sample {
     fn parse(text: &str) -> Result<Self, String> {
         let (rows, seed) = text.split_once(':').unwrap_or((text, "0"));
         let seed = seed.parse().map_err(|_| "the seed must be a whole number".to_owned())?;
-        Ok(Self { rows: at_least_one_u64(rows)?, seed })
+        Ok(Self { rows: at_least_one(rows)?, seed })
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{ArgGroup, Args};
 
-use super::{ModelArgs, RowArgs, ShowProgress, at_least_one_usize, dollars};
+use super::{ModelArgs, RowArgs, ShowProgress, at_least_one, dollars};
 
 /// Run a chain defined in a file
 ///
@@ -63,7 +63,7 @@ pub(crate) struct RunArgs {
 
     /// Maximum rows in flight, and maximum concurrent calls in total (also without --rows) [default: the
     /// chain file's limit, or 64 rows]
-    #[arg(short, long, value_name = "N", value_parser = at_least_one_usize, allow_negative_numbers = true, help_heading = "Rows")]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true, help_heading = "Rows")]
     pub(crate) concurrency: Option<NonZeroUsize>,
 
     #[command(flatten)]

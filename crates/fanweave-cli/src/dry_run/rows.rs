@@ -27,12 +27,13 @@ pub(crate) fn run(
     let mut text = String::new();
     let (mut rows, mut bad, mut usage) = (0, 0, Usage::default());
     let mut first_bad = None;
+    let max_output = args.model.max_output();
     for item in source.take(args.rows.max_rows()) {
         let item = item.map_err(|e| Failure::new(e.to_string()))?;
         rows += 1;
         match item.input.and_then(|input| render.render(input)) {
             Ok(prompt) => {
-                usage += expected(Some(&prompt), args.model.max_output());
+                usage += expected(Some(&prompt), max_output);
                 if rows - bad <= SHOWN {
                     let _ = writeln!(text, "line {}:", item.line);
                     show(&mut text, "  ", &prompt);
@@ -45,7 +46,7 @@ pub(crate) fn run(
         }
     }
     let _ = writeln!(text, "rows: {rows}");
-    text.push_str(&tokens(usage, args.model.max_output().is_some()));
+    text.push_str(&tokens(usage, max_output.is_some()));
     #[expect(clippy::cast_precision_loss, reason = "a time for people")]
     let busiest = (routed.max_share * (rows - bad) as f64, routed.max_share * usage.total_tokens() as f64);
     match args.via {
