@@ -6,6 +6,9 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
+# Tests of the whole workspace are built once: the state of incremental builds would double the space they take.
+export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
+
 step() { printf '\n== %s\n' "$*"; }
 
 # Installs Debian packages if a command is missing.

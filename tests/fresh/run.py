@@ -34,7 +34,7 @@ doctest = false
 [workspace]
 
 [profile.dev]
-debug = "line-tables-only"
+debug = false
 """
 RUST = {"", "rust", "no_run", "should_panic"}
 
