@@ -25,6 +25,7 @@ mod connect;
 mod descriptors;
 pub(crate) mod endpoint;
 pub(crate) mod exchange;
+pub(crate) mod extent;
 mod failure;
 pub(crate) mod frames;
 pub(crate) mod hints;

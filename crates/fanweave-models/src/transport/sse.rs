@@ -8,6 +8,8 @@
 use fanweave_core::{Error, ErrorKind, Result};
 use memchr::{memchr, memchr2};
 
+use super::extent::Extent;
+
 /// One event of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -68,7 +70,13 @@ struct Pending {
     data: Vec<u8>,
     has_data: bool,
     lines: usize,
+    /// The JSON value in the first `scanned` bytes of the data, if it was needed.
+    extent: Extent,
+    scanned: usize,
 }
+
+/// Maximum bytes of an end marker, with white space around it.
+const MAX_MARKER_BYTES: usize = 64;
 
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -160,20 +168,35 @@ fn alone(line: &[u8], limits: SseLimits, each: &mut impl FnMut(SseEvent<'_>) -> 
 impl Pending {
     /// Returns true if the event is complete before `line`, although no blank line separates them: some
     /// servers end events with one line break. `borrowed` is its last data line, if that was not copied.
-    fn is_ended_by(&self, line: &[u8], borrowed: Option<&[u8]>) -> bool {
-        let held = match borrowed {
-            None if !self.has_data => return false,
-            None => &*self.data,
-            Some(line) if !self.has_data => line,
-            Some(_) => return false,
-        };
+    fn is_ended_by(&mut self, line: &[u8], borrowed: &mut Option<&[u8]>) -> bool {
         let begins_event = line.starts_with(b"data:")
             || (line.starts_with(b"event:") && !self.name.is_empty())
             || matches!(line, [b'{' | b'[', ..]);
-        let held = held.trim_ascii();
-        begins_event
-            && (held.eq_ignore_ascii_case(b"[DONE]")
-                || (held.starts_with(b"{") && held.ends_with(b"}") && is_json(held)))
+        if !begins_event {
+            return false;
+        }
+        if self.has_data {
+            self.keep(borrowed.take());
+        }
+        let held = match borrowed {
+            _ if self.has_data => &*self.data,
+            Some(line) => line,
+            None => return false,
+        };
+        if held.len() <= MAX_MARKER_BYTES && held.trim_ascii().eq_ignore_ascii_case(b"[DONE]") {
+            return true;
+        }
+        // Each byte is scanned once, and parsed at most once, however many lines the event has.
+        self.extent.push(&held[self.scanned..]);
+        self.scanned = held.len();
+        if !self.extent.is_closed() {
+            return false;
+        }
+        let is_object = held.trim_ascii_start().starts_with(b"{") && is_json(held);
+        if !is_object {
+            self.extent.reject();
+        }
+        is_object
     }
 
     /// Processes a line, and passes on the events that it completes. `borrowed` is the last data line of the
@@ -186,7 +209,7 @@ impl Pending {
         each: &mut impl FnMut(SseEvent<'_>) -> Result<()>,
     ) -> Result<Option<&'l [u8]>> {
         let line = without_mark(line);
-        if self.is_ended_by(line, *borrowed) {
+        if self.is_ended_by(line, borrowed) {
             self.dispatch(borrowed.take(), each)?;
         }
         if is_bare(line) {
@@ -272,6 +295,8 @@ impl Pending {
         self.name.clear();
         self.has_data = false;
         self.lines = 0;
+        self.extent = Extent::default();
+        self.scanned = 0;
         outcome
     }
 }
@@ -354,7 +379,8 @@ mod tests {
         let stream = b"event: a\ndata: {\"x\":1}\nevent: b\ndata: {\"x\":2}\ndata: {\"x\":3}\ndata: [DONE]\ndata: x\n\n";
         let wanted = [("a", "{\"x\":1}"), ("b", "{\"x\":2}"), ("", "{\"x\":3}"), ("", "[DONE]"), ("", "x")];
         assert_read(stream, &wanted);
-        assert_eq!(data(&[b"data: {\"x\":\ndata: 1}\n\n"]), ["{\"x\":\n1}"]);
+        let lines = b"data: {\"x\":\ndata: 1}\ndata: {x}\ndata:\ndata: {\"y\":2}\n\n";
+        assert_read(lines, &[("", "{\"x\":\n1}"), ("", "{x}\n\n{\"y\":2}")]);
     }
 
     #[test]
@@ -387,6 +413,29 @@ mod tests {
         assert!(decode_with(limits, &[&b"data: 1234567890\n".repeat(10)]).is_err());
         assert!(decode_with(limits, &[&b"data:\n\n".repeat(1000)]).is_ok());
         assert!(decode_with(limits, &[&b": still here\n".repeat(1000)]).is_ok());
+    }
+
+    #[test]
+    fn the_time_of_an_event_is_linear_in_its_lines() {
+        let limits = SseLimits { bytes: 64 << 20, lines: 1 << 20 };
+        for (first, line) in [
+            ("data: {\"a\":[{}\n", "data: ,{}\n"),
+            ("data: {\"a\":[{}\n", "data: ,{}\nevent: x\n"),
+            ("data: {x}\n", "data:\n"),
+            ("data: {}x\n", "data: {}\n"),
+            ("data:\n", "data:\n"),
+        ] {
+            let time = |lines: usize| {
+                let mut chunks = vec![line.as_bytes(); lines];
+                chunks.insert(0, first.as_bytes());
+                let start = std::time::Instant::now();
+                assert_eq!(decode_with(limits, &chunks).expect("within the limits"), []);
+                start.elapsed()
+            };
+            let (short, long) = (time(1_000), time(100_000));
+            let max = short * 1_000 + std::time::Duration::from_secs(3);
+            assert!(long < max, "{first}{line}: {short:?}, then {long:?}");
+        }
     }
 
     /// Servers that split text by bytes send the halves of a character in separate events.
