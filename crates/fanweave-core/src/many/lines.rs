@@ -71,7 +71,8 @@ impl Reader {
             match self.run.next().await {
                 Some(Ok(Delta::Text { part, text })) => {
                     if std::mem::replace(&mut self.part, part) != part {
-                        self.thinking = ThinkSplitter::default();
+                        let held = std::mem::take(&mut self.thinking).finish().text;
+                        self.splitter.push(&held);
                     }
                     self.splitter.push(&self.thinking.push(&text).text);
                 }
@@ -79,6 +80,7 @@ impl Reader {
                 Some(Err(error)) => {
                     self.ended = true;
                     self.failed = Some(error);
+                    self.splitter.push(&self.thinking.finish().text);
                     self.splitter.release();
                 }
                 None => {

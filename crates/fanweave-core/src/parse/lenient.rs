@@ -806,8 +806,15 @@ fn number(text: &str) -> Option<Value> {
         return None;
     }
     if let Some(digits) = unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0X")) {
-        let value = i64::from_str_radix(digits, 16).ok()?;
-        return Some(if text.starts_with('-') { -value } else { value }.into());
+        // `from_str_radix` accepts a second sign.
+        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        let value = u64::from_str_radix(digits, 16).ok()?;
+        return match text.starts_with('-') {
+            true => 0i64.checked_sub_unsigned(value).map(Into::into),
+            false => Some(value.into()),
+        };
     }
     // An underscore stands between two digits.
     let bytes = text.as_bytes();
@@ -862,6 +869,25 @@ mod tests {
         }
         // Quotes of several bytes.
         assert_eq!(value("(““true"), Err(TRUNCATED));
+    }
+
+    #[test]
+    fn a_hexadecimal_number_has_one_sign_and_fits() {
+        for (text, expected) in [
+            ("0xFF", json!(255)),
+            ("-0x1f", json!(-31)),
+            ("0xffffffffffffffff", json!(u64::MAX)),
+            ("-0x8000000000000000", json!(i64::MIN)),
+            ("0x-5", json!("0x-5")),
+            ("0x+5", json!("0x+5")),
+            ("-0x-8000000000000000", json!("-0x-8000000000000000")),
+            ("0x-8000000000000000", json!("0x-8000000000000000")),
+            ("-0x8000000000000001", json!("-0x8000000000000001")),
+            ("0x10000000000000000", json!("0x10000000000000000")),
+            ("0x", json!("0x")),
+        ] {
+            assert_eq!(value(&format!("[{text}]")), Ok(json!([expected])), "{text}");
+        }
     }
 
     #[test]
@@ -930,7 +956,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_ends_without_a_panic(text in "([\\[{(]|[\\]})]|[\"'“„\\\\]|[:,]|//|/\\*|#|\\.\\.\\.|true|None|-?[0-9]{1,2}|[a-z é\n]|```){0,40}") {
+        fn any_text_ends_without_a_panic(text in "([\\[{(]|[\\]})]|[\"'“„\\\\]|[:,]|//|/\\*|#|\\.\\.\\.|true|None|-?[0-9]{1,2}|[-+]?0x[-+]?[0-9a-f]{0,17}|[-+._]{1,2}|[a-z é\n]|```){0,40}") {
             let _ = read(&text);
             let _ = read_whole(&text);
         }

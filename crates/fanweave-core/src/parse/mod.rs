@@ -59,11 +59,12 @@ pub(crate) fn parse_message(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use futures::TryStreamExt;
+    use futures::{StreamExt, TryStreamExt};
 
     use crate::model::fake::Fake;
     use crate::{
-        ChatModel, Context, Delta, Message, Model, Prompt, Result, chain, choice, json, lines, list,
+        ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, chain, choice, json,
+        lines, list,
     };
 
     /// A model that sends its answer in chunks of so many characters.
@@ -80,6 +81,42 @@ mod tests {
                 cx.delta(Delta::text(chunk.iter().collect::<String>())).await;
             }
             Ok(Message::assistant(self.0))
+        }
+    }
+
+    /// A model that sends these parts of its answer, and then fails if that is set.
+    struct Parts(&'static [(u32, &'static str)], bool);
+
+    impl ChatModel for Parts {
+        fn name(&self) -> &str {
+            "test/parts"
+        }
+
+        async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {
+            for (part, text) in self.0 {
+                cx.delta(Delta::Text { part: *part, text: (*text).into() }).await;
+            }
+            if self.1 {
+                return Err(Error::new(ErrorKind::Server, "lost"));
+            }
+            Ok(Message::assistant(self.0.iter().map(|(_, text)| *text).collect::<String>()))
+        }
+    }
+
+    #[tokio::test]
+    async fn text_that_may_begin_thinking_is_kept_at_the_end_of_its_part() {
+        let model = |parts, fails| chain(Model::new(Parts(parts, fails)));
+        let lines = |parts, fails| {
+            let lines = model(parts, fails).lines().stream("?").map(|line| line.unwrap_or("failed".into()));
+            lines.collect::<Vec<_>>()
+        };
+        assert_eq!(lines(&[(0, "["), (1, "b]\nc")], false).await, ["[b]", "c"]);
+        assert_eq!(lines(&[(0, "a\n<th"), (1, "<th"), (2, "e>\nc")], false).await, ["a", "<th<the>", "c"]);
+        assert_eq!(lines(&[(0, "a\nb"), (1, "\n")], true).await, ["a", "b", "failed"]);
+        assert_eq!(lines(&[(0, "a\nb"), (1, "\n")], false).await, ["a", "b"]);
+        for parts in [&[(0, "["), (1, "1,"), (2, "2]")][..], &[(0, "<think>[7]</think>["), (1, "1, 2]")]] {
+            let items = model(parts, false).items::<u8>().stream("?").try_collect::<Vec<_>>().await;
+            assert_eq!(items.unwrap(), [1, 2], "{parts:?}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Reads the JSON of a streamed answer.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::partial::Partial;
@@ -30,18 +32,16 @@ impl ValueStream {
 
     /// Reads a delta. Returns the value so far if enough of it is new.
     pub(crate) fn push(&mut self, delta: &Delta) -> Option<Value> {
-        self.begin_part(delta);
-        let text = delta.as_text()?;
-        let value = self.partial.push(&self.thinking.push(text).text);
+        let text = self.answer(delta)?;
+        let value = self.partial.push(&text);
         self.is_shown |= value.is_some() && !(self.holds_complete && self.has_ended());
         value
     }
 
     /// Reads a delta. Returns the items that are complete now.
     pub(crate) fn take_items(&mut self, delta: &Delta) -> Vec<Value> {
-        self.begin_part(delta);
-        let text = delta.as_text().unwrap_or_default();
-        self.partial.take_items(&self.thinking.push(text).text)
+        let text = self.answer(delta).unwrap_or_default();
+        self.partial.take_items(&text)
     }
 
     /// Returns the last items. The answer has ended.
@@ -59,16 +59,22 @@ impl ValueStream {
         self.partial.has_ended()
     }
 
+    /// The text of a delta without its thinking. `None` if it has no text.
+    ///
     /// Rounds of a tool loop have parts of their own. A value that was interrupted belongs to an earlier one,
     /// and so may one that was not shown.
-    fn begin_part(&mut self, delta: &Delta) {
+    fn answer<'d>(&mut self, delta: &'d Delta) -> Option<Cow<'d, str>> {
+        let mut held = Cow::default();
         if let Delta::Text { part, .. } = delta
             && std::mem::replace(&mut self.part, *part) != *part
         {
-            self.thinking = ThinkSplitter::default();
+            held = std::mem::take(&mut self.thinking).finish().text;
             if self.partial.is_broken() || self.holds_complete && !self.is_shown && self.has_ended() {
                 self.partial.restart();
+                held = Cow::default();
             }
         }
+        // `Cow` takes over the second text if the first one is empty.
+        Some(held + self.thinking.push(delta.as_text()?).text)
     }
 }
