@@ -40,15 +40,16 @@ impl Reader {
             self.numbered += 1;
             format!("call_{}", self.numbered)
         });
-        Ok(self.opened(id, name, arguments))
+        let call = ToolCall { id, name, arguments };
+        self.opened(&call);
+        Ok(Part::ToolCall(call))
     }
 
-    /// A call, whose result may follow.
-    fn opened(&mut self, id: String, name: String, arguments: String) -> Part {
-        if !self.open.iter().any(|open| open.id == id) {
-            self.open.push(Open { id: id.clone(), name: name.clone() });
+    /// Notes a call, whose result may follow. Blocks of the content may repeat the calls of a message.
+    pub(super) fn opened(&mut self, call: &ToolCall) {
+        if !self.open.iter().any(|open| open.id == call.id) {
+            self.open.push(Open { id: call.id.clone(), name: call.name.clone() });
         }
-        Part::ToolCall(ToolCall { id, name, arguments })
     }
 
     /// The id of a result. One without an id belongs to the only call that is open, or has its name.
@@ -89,7 +90,7 @@ impl Reader {
                 self.check(map, &["call_id", "output", "status"], at);
                 let id = self.result_id(text(map, "call_id", at)?, None, at)?;
                 let output = map.get("output").unwrap_or(&Value::Null);
-                let parts = self.content(output, &At::Key(at, "output"))?;
+                let parts = self.output(output, &At::Key(at, "output"))?;
                 let result = ToolResult { id, parts, is_error: false };
                 Message::from_parts(Role::Tool, vec![Part::ToolResult(result)])
             }

@@ -29,6 +29,12 @@ impl Reader {
         Ok(parts)
     }
 
+    /// Reads the output of a tool. One without content is an empty text: a result has a part.
+    pub(super) fn output(&mut self, value: &Value, at: &At<'_>) -> Result<Vec<Part>> {
+        let parts = self.content(value, at)?;
+        Ok(if parts.is_empty() { vec![Part::text("")] } else { parts })
+    }
+
     fn block(
         &mut self,
         map: &Map<String, Value>,
@@ -67,8 +73,7 @@ impl Reader {
                 self.check(map, &["tool_use_id", "content", "is_error"], at);
                 let id = self.result_id(text(map, "tool_use_id", at)?, None, at)?;
                 let content = map.get("content").unwrap_or(&Value::Null);
-                let parts = self.content(content, &At::Key(at, "content"))?;
-                let parts = if parts.is_empty() { vec![Part::text("")] } else { parts };
+                let parts = self.output(content, &At::Key(at, "content"))?;
                 let is_error = map.get("is_error") == Some(&Value::Bool(true));
                 Part::ToolResult(ToolResult { id, parts, is_error })
             }
@@ -139,9 +144,7 @@ impl Reader {
     /// Notes the calls and results of fanweave's own form.
     fn note(&mut self, part: &Part) {
         match part {
-            Part::ToolCall(call) => {
-                self.open.push(super::Open { id: call.id.clone(), name: call.name.clone() });
-            }
+            Part::ToolCall(call) => self.opened(call),
             Part::ToolResult(result) => self.open.retain(|open| open.id != result.id),
             _ => {}
         }

@@ -197,6 +197,37 @@ fn blocks_of_anthropic_and_parts_of_gemini_are_read_whole() {
 }
 
 #[test]
+fn the_result_of_a_tool_has_a_part_in_every_form() {
+    let open = json!({"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "f"}}]});
+    for empty in [json!(""), json!([]), json!(null)] {
+        for form in [
+            json!({"role": "tool", "tool_call_id": "c1", "content": empty}),
+            json!({"type": "function_call_output", "call_id": "c1", "output": empty}),
+            json!({"type": "custom_tool_call_output", "call_id": "c1", "output": empty}),
+            json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": empty}]}),
+        ] {
+            assert_eq!(read(json!([open, form]))[1], result(ToolResult::new("c1", "")), "{form}");
+        }
+    }
+}
+
+#[test]
+fn a_call_that_is_stated_twice_has_one_result() {
+    let own = serde_json::to_value(call("c1", "f", "{}")).unwrap();
+    let of_openai = json!({"id": "c1", "function": {"name": "f"}});
+    let of_anthropic = json!({"type": "tool_use", "id": "c1", "name": "f", "input": {}});
+    for content in [json!([own]), json!([own, own]), json!([of_anthropic, own])] {
+        for message in [
+            json!({"role": "assistant", "content": content, "tool_calls": [of_openai]}),
+            json!({"role": "assistant", "tool_calls": [of_openai], "content": content}),
+        ] {
+            let read = read(json!([message, {"role": "tool", "content": "3"}]));
+            assert_eq!(read[1], result(ToolResult::new("c1", "3")), "{message}");
+        }
+    }
+}
+
+#[test]
 fn what_fanweave_writes_it_reads() {
     let mut answer = Message::assistant("3").with_reasoning("Hm.").with_tool_calls([ToolCall::new(
         "c1",
