@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::args::{ConfigArgs, ConfigCommand, ModelArgs, duration, duration_or_zero, temperature};
+use crate::args::{
+    ConfigArgs, ConfigCommand, ModelArgs, duration, duration_or_zero, split_share, temperature,
+};
 use crate::exit::{Exit, Failure};
 use crate::misplaced::line_with_key;
 use crate::out::print;
@@ -101,9 +103,9 @@ impl Config {
         }
         if let Some(models) = &mut args.model {
             // Several models are separated by commas and may have weights.
-            let shares = models.split(',').map(|share| match share.split_once('=') {
-                Some((name, weight)) => format!("{}={weight}", self.named(name.trim())),
-                None => self.named(share.trim()),
+            let shares = models.split(',').map(|share| match split_share(share) {
+                (name, Some(weight)) => format!("{}={weight}", self.named(name)),
+                (name, None) => self.named(name),
             });
             *models = shares.collect::<Vec<_>>().join(",");
         }
@@ -252,4 +254,33 @@ fn read(path: &Path) -> Result<Layer, Failure> {
     // Relative to the file, not to the current directory: otherwise each directory would get its own cache.
     settings.cache = settings.cache.map(|cache| path.with_file_name("").join(cache));
     Ok(Layer { path: path.to_owned(), settings })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        model: ModelArgs,
+    }
+
+    #[test]
+    fn aliases_are_resolved_in_weighted_models() {
+        let aliases = [("fast", "openai/x"), ("a=b", "openai/y=z")].map(|(a, b)| (a.into(), b.into()));
+        let settings = Settings { aliases: aliases.into(), ..Settings::default() };
+        let config = Config { layers: vec![Layer { path: PathBuf::new(), settings }] };
+        for (given, resolved) in [
+            ("fast", "openai/x"),
+            ("fast=3, a=b=2,c/d=e=1", "openai/x=3,openai/y=z=2,c/d=e=1"),
+            (" fast = 3 ,c/d", "openai/x=3,c/d"),
+        ] {
+            let mut flags = Flags::parse_from(["fanweave", "--model", given]);
+            config.fill(&mut flags.model, &mut []).unwrap();
+            assert_eq!(flags.model.model.as_deref(), Some(resolved), "{given}");
+        }
+    }
 }

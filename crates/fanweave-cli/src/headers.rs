@@ -25,7 +25,7 @@ pub(crate) fn headers(flags: &[HeaderFlag], name: &str) -> Result<Vec<Header>, F
     for flag in flags {
         match flag {
             HeaderFlag::One(header) => all.push(header.clone()),
-            HeaderFlag::File(path) => all.extend(read(path)?),
+            HeaderFlag::File(file) => all.extend_from_slice(file.get(read)?),
             HeaderFlag::Invalid => {
                 return Err(Failure::usage("--header: missing `:`").with_hint("use --header 'NAME: VALUE'"));
             }
@@ -84,6 +84,19 @@ mod tests {
         let pair = |Header { name, value }: Header| format!("{name}={value}");
         let all = headers(&flags, model).map_err(|failure| failure.message().to_owned())?;
         Ok(all.into_iter().map(pair).collect())
+    }
+
+    /// Each model of a batch, and each of its keys, has a connection with the same flags.
+    #[test]
+    fn a_file_of_headers_is_read_once_for_all_models() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "# team\nX-Team: a\n\nX-Key: canary\n").unwrap();
+        let flags = vec![HeaderFlag::from(format!("@{}", file.path().display()))];
+        let copy = flags.clone();
+        assert_eq!(headers(&flags, "openai/x").unwrap().len(), 2);
+        drop(file);
+        assert_eq!(headers(&copy, "openai/y").unwrap(), headers(&flags, "openai/x").unwrap());
+        assert!(!format!("{copy:?}").contains("canary"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use fanweave::models::key_variables;
 use fanweave::{Chain, Message, Prompt};
 use tokio::sync::mpsc;
 
-use crate::args::BatchArgs;
+use crate::args::{BatchArgs, split_share};
 use crate::config::Config;
 use crate::connect::{Connected, Terms, connect, no_model};
 use crate::exit::Failure;
@@ -89,9 +89,10 @@ fn default_variable(model: &str) -> Option<String> {
 fn shares(text: &str) -> Result<Vec<Share>, Failure> {
     let wrong = |why: String| Failure::usage(format!("--model {text}: {why}"));
     let share = |one: &str| {
-        let (model, weight) = one.rsplit_once('=').map_or((one, "1"), |(model, weight)| (model, weight));
-        match weight.trim().parse() {
-            Ok(weight @ 1..=1_000) => Ok(Share { model: model.trim().to_owned(), weight }),
+        let (model, weight) = split_share(one);
+        let weight = weight.unwrap_or("1");
+        match weight.parse() {
+            Ok(weight @ 1..=1_000) => Ok(Share { model: model.to_owned(), weight }),
             _ => Err(wrong(format!("the weight must be a whole number from 1 to 1000, got `{weight}`"))),
         }
     };
@@ -113,6 +114,7 @@ mod tests {
         };
         assert_eq!(read("a/b").unwrap(), [("a/b".to_owned(), 1)]);
         assert_eq!(read("a/b=3, c/d:free").unwrap(), [("a/b".to_owned(), 3), ("c/d:free".to_owned(), 1)]);
+        assert_eq!(read("a/b=c = 3").unwrap(), [("a/b=c".to_owned(), 3)]);
         assert!(read("a/b=0").is_err() && read("a/b,").is_err() && read("a/b=x").is_err());
     }
 }

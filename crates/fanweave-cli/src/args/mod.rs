@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use self::ask::{AskArgs, IndexArgs};
 pub(crate) use self::batch::{BatchArgs, Via};
 pub(crate) use self::header::{Header, HeaderFlag};
-pub(crate) use self::model::ModelArgs;
+pub(crate) use self::model::{ModelArgs, split_share};
 pub(crate) use self::other::{
     CompletionsArgs, ConfigArgs, ConfigCommand, KeysArgs, KeysCommand, ManArgs, ModelsArgs,
 };

@@ -72,6 +72,14 @@ pub(crate) struct ModelArgs {
     pub(crate) header: Vec<HeaderFlag>,
 }
 
+/// Splits `a/b=3` into a model and its weight, if it has one. The name of a model may contain `=`.
+pub(crate) fn split_share(share: &str) -> (&str, Option<&str>) {
+    match share.rsplit_once('=') {
+        Some((model, weight)) => (model.trim(), Some(weight.trim())),
+        None => (share.trim(), None),
+    }
+}
+
 impl ModelArgs {
     /// Parameters of the flags.
     pub(crate) fn parameters(&self) -> Parameters {
