@@ -1,0 +1,61 @@
+//! Verbs that block the thread that calls them.
+
+use fanweave::Context;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::bridge::Bridge;
+use crate::chain::Chain;
+use crate::item::{from_python, to_python};
+use crate::object::release_dropped;
+use crate::options::{Caller, at_least_one, context};
+use crate::outputs::outputs_to_python;
+use crate::work::wait;
+
+/// The context of a blocking run. Steps in Python run on the loop of `bridge`.
+pub(crate) fn blocking_context(
+    py: Python<'_>,
+    chain: &Chain,
+    options: Option<&Bound<'_, PyDict>>,
+    bridge: Option<&Bridge>,
+) -> PyResult<Context> {
+    let bridge = bridge.filter(|_| chain.has_steps());
+    let caller = bridge.map(|bridge| Caller::here(py, bridge.mailbox().clone())).transpose()?;
+    context(py, options, caller)
+}
+
+/// Runs a chain once.
+#[pyfunction]
+pub(crate) fn invoke<'py>(
+    py: Python<'py>,
+    chain: &Chain,
+    input: &Bound<'py, PyAny>,
+    options: Option<&Bound<'py, PyDict>>,
+    bridge: Option<&Bridge>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let item = from_python(input)?;
+    let cx = blocking_context(py, chain, options, bridge)?;
+    let engine = chain.engine().clone();
+    let output = wait(py, async move { engine.invoke_in(item, &cx).await })?;
+    release_dropped(py);
+    to_python(py, output)
+}
+
+/// Runs a chain for each input.
+#[pyfunction]
+pub(crate) fn batch<'py>(
+    py: Python<'py>,
+    chain: &Chain,
+    inputs: &Bound<'py, PyAny>,
+    concurrency: usize,
+    options: Option<&Bound<'py, PyDict>>,
+    bridge: Option<&Bridge>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let items = inputs.try_iter()?.map(|input| from_python(&input?)).collect::<PyResult<Vec<_>>>()?;
+    let concurrency = at_least_one(py, concurrency)?.get();
+    let cx = blocking_context(py, chain, options, bridge)?;
+    let batch = chain.engine().batch(items).concurrency(concurrency).within(cx);
+    let rows = wait(py, async move { Ok(batch.collect().await) })?;
+    release_dropped(py);
+    outputs_to_python(py, rows)
+}

@@ -1,0 +1,76 @@
+//! The engine behind the Python package `fanweave`, as its module `fanweave._core`.
+//!
+//! Python code calls into the engine; no thread of the engine calls into Python. Results, and calls of steps
+//! in Python, wait in the [mailbox](mailbox) of an event loop.
+
+mod answer;
+mod blocking;
+mod bridge;
+mod chain;
+mod errors;
+mod event;
+mod item;
+mod mailbox;
+mod message;
+mod model;
+mod object;
+mod options;
+mod outputs;
+mod reader;
+mod rows;
+mod sim;
+mod step;
+mod work;
+
+use std::num::NonZeroUsize;
+
+use fanweave::runtime::{RuntimeSettings, configure};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pyo3::wrap_pyfunction;
+
+#[pymodule(gil_used = false)]
+fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = m.py();
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    m.add_class::<bridge::Bridge>()?;
+    m.add_class::<chain::Chain>()?;
+    m.add_class::<reader::Reader>()?;
+    m.add_class::<rows::Rows>()?;
+    m.add_class::<event::Event>()?;
+    m.add("WAIT", reader::wait_sign(py)?)?;
+    m.add("END", reader::end_sign(py)?)?;
+    m.add_class::<message::Message>()?;
+    m.add_class::<message::Prompt>()?;
+    m.add_class::<message::ToolCall>()?;
+    m.add_class::<message::Usage>()?;
+    m.add_class::<message::Delta>()?;
+    m.add_class::<sim::Sim>()?;
+    m.add_class::<answer::Answer>()?;
+    m.add_function(wrap_pyfunction!(blocking::invoke, m)?)?;
+    m.add_function(wrap_pyfunction!(blocking::batch, m)?)?;
+    m.add_function(wrap_pyfunction!(reader::stream, m)?)?;
+    m.add_function(wrap_pyfunction!(reader::events, m)?)?;
+    m.add_function(wrap_pyfunction!(chain::step, m)?)?;
+    m.add_function(wrap_pyfunction!(chain::parallel, m)?)?;
+    m.add_function(wrap_pyfunction!(chain::passthrough, m)?)?;
+    m.add_function(wrap_pyfunction!(model::model, m)?)?;
+    m.add_function(wrap_pyfunction!(model::echo, m)?)?;
+    m.add_function(wrap_pyfunction!(model::prompt, m)?)?;
+    m.add_function(wrap_pyfunction!(model::fstring, m)?)?;
+    m.add_function(wrap_pyfunction!(model::chat, m)?)?;
+    m.add_function(wrap_pyfunction!(model::text, m)?)?;
+    m.add_function(wrap_pyfunction!(model::json, m)?)?;
+    m.add_function(wrap_pyfunction!(model::as_list, m)?)?;
+    m.add_function(wrap_pyfunction!(model::choice, m)?)?;
+
+    // A second worker costs up to 20 % more CPU time for each call. Fails in a second interpreter of a
+    // process whose engine runs, with these settings.
+    let one_worker = RuntimeSettings::new().worker_threads(NonZeroUsize::MIN).thread_name("fanweave");
+    let _ = configure(one_worker);
+    let hooks = PyDict::new(py);
+    hooks.set_item("after_in_child", wrap_pyfunction!(work::after_fork, m)?)?;
+    py.import("os")?.call_method("register_at_fork", (), Some(&hooks))?;
+    py.import("atexit")?.call_method1("register", (wrap_pyfunction!(work::at_exit, m)?,))?;
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! One mailbox for each event loop. Tasks of the engine post letters and ring once; the thread of the loop
+//! reads them.
+//!
+//! No thread of the engine ever attaches to the interpreter or calls into it.
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fanweave::{Item, Result};
+use tokio::sync::oneshot;
+
+use crate::object::Object;
+
+/// A message of a task of the engine to the loop.
+pub(crate) enum Letter {
+    /// The work behind a future has ended.
+    Done(u64, Result<Outcome>),
+    /// A reader has something to take.
+    Ready(u64),
+    /// A step in Python is to run.
+    Call(Call),
+    /// A step in Python that is no longer needed.
+    CancelCall(u64),
+}
+
+/// The result of work.
+pub(crate) enum Outcome {
+    Item(Item),
+    Rows(Vec<Result<Item>>),
+}
+
+/// A call of a Python function that waits for its loop.
+pub(crate) struct Call {
+    pub(crate) id: u64,
+    pub(crate) function: Arc<Object>,
+    pub(crate) on_loop: bool,
+    pub(crate) input: Item,
+    pub(crate) variables: Arc<Object>,
+    pub(crate) answer: oneshot::Sender<Result<Item>>,
+}
+
+/// The engine's side of a bridge.
+pub(crate) struct Mailbox {
+    letters: Mutex<Vec<Letter>>,
+    has_rung: AtomicBool,
+    bell: UnixStream,
+}
+
+impl Mailbox {
+    /// A mailbox, and the socket that becomes readable when it has letters.
+    pub(crate) fn new() -> io::Result<(Self, UnixStream)> {
+        let (bell, listener) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        listener.set_nonblocking(true)?;
+        Ok((Self { letters: Mutex::default(), has_rung: AtomicBool::new(false), bell }, listener))
+    }
+
+    pub(crate) fn post(&self, letter: Letter) {
+        lock(&self.letters).push(letter);
+        if !self.has_rung.swap(true, Ordering::AcqRel) {
+            // At most one byte is unread, so the socket is never full. Without a reader, the loop has gone.
+            let _ = (&self.bell).write(&[1]);
+        }
+    }
+
+    /// All letters. The next one rings again.
+    pub(crate) fn take(&self) -> Vec<Letter> {
+        self.has_rung.store(false, Ordering::Release);
+        std::mem::take(&mut *lock(&self.letters))
+    }
+}
+
+/// The lock of a mutex: no code that holds one panics halfway through a change.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,286 @@
+//! Models, prompts and parsers.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use fanweave::compose::RetryPolicy;
+use fanweave::crates::serde_json::{Map, Value};
+use fanweave::models::{ModelBuilder, RateLimits};
+use fanweave::values::FromItem;
+use fanweave::{Context, Error, ErrorKind, Item, Parameters, Result, Runnable};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::chain::{Chain, EngineChain, Pieces, reads_json};
+use crate::errors::{config, raise};
+use crate::item::json_from_python;
+use crate::options::seconds;
+
+/// A chain whose input may be a list of messages.
+struct Conversation(EngineChain);
+
+impl Runnable for Conversation {
+    const DRIVES_CALLS: bool = true;
+
+    type Input = Item;
+    type Output = Item;
+
+    async fn run(&self, input: Item, cx: &Context) -> Result<Item> {
+        self.0.run(as_prompt(input)?, cx).await
+    }
+
+    fn streaming(&self) -> fanweave::compose::Streaming {
+        self.0.streaming()
+    }
+
+    fn describe(&self) -> fanweave::compose::Node {
+        self.0.describe()
+    }
+}
+
+/// A list of messages, of pairs of role and text, or of messages in the form of other programs, as a prompt.
+fn as_prompt(input: Item) -> Result<Item> {
+    let items = match input {
+        Item::List(items) => items,
+        Item::Value(Value::Array(values)) => values.into_iter().map(Item::Value).collect(),
+        other => return Ok(other),
+    };
+    let mut messages = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Item::Message(message) => messages.push(*message),
+            item => {
+                let value = Value::from_item(item).map_err(|item| {
+                    Error::new(ErrorKind::Input, format!("expected a message, got {}", item.kind()))
+                })?;
+                messages.extend(fanweave::Message::read_all(&Value::Array(vec![value]))?);
+            }
+        }
+    }
+    Ok(Item::Prompt(Box::new(fanweave::Prompt::new(messages))))
+}
+
+/// A model. `settings` are those of `fanweave.model`.
+#[pyfunction]
+pub(crate) fn model(py: Python<'_>, name: &str, settings: &Bound<'_, PyDict>) -> PyResult<Chain> {
+    let (settings, parameters) = settings_of(settings)?;
+    let is_simulated = name.starts_with("sim/");
+    if is_simulated && !settings.is_default() {
+        let message = "a simulated model has no connection: it takes parameters alone";
+        return Err(config(py, message));
+    }
+    let built = if is_simulated { fanweave::model(name) } else { settings.build(name) };
+    let model = built.map_err(|error| raise(py, &error))?.with(parameters);
+    Ok(chain_of(model))
+}
+
+fn chain_of(model: fanweave::Model) -> Chain {
+    Chain::new(fanweave::chain(Conversation(fanweave::chain(model).erased())), Pieces::Delta)
+}
+
+/// A model for tests that answers with the text of its prompt, word by word.
+#[pyfunction]
+pub(crate) fn echo() -> Chain {
+    chain_of(fanweave::testing::Fake::echo().model())
+}
+
+/// The settings of a connection.
+#[derive(Default)]
+struct Settings {
+    base_url: Option<String>,
+    api_key: Option<String>,
+    timeout: Option<std::time::Duration>,
+    retries: Option<u32>,
+    limits: RateLimits,
+    headers: Vec<(String, String)>,
+}
+
+impl Settings {
+    fn is_default(&self) -> bool {
+        self.base_url.is_none()
+            && self.api_key.is_none()
+            && self.timeout.is_none()
+            && self.retries.is_none()
+            && self.limits == RateLimits::default()
+            && self.headers.is_empty()
+    }
+
+    fn build(self, name: &str) -> Result<fanweave::Model> {
+        let has_limits = self.limits != RateLimits::default();
+        let mut builder = ModelBuilder::new(name);
+        if let Some(url) = self.base_url {
+            builder = builder.base_url(url);
+        }
+        if let Some(key) = self.api_key {
+            builder = builder.api_key(key);
+        }
+        if let Some(timeout) = self.timeout {
+            builder = builder.timeout(timeout);
+        }
+        if let Some(retries) = self.retries {
+            let attempts = NonZeroU32::MIN.saturating_add(retries);
+            builder = builder.retry(RetryPolicy::default().max_attempts(attempts));
+        }
+        if has_limits {
+            builder = builder.limits(self.limits);
+        }
+        for (name, value) in self.headers {
+            builder = builder.header(name, value);
+        }
+        builder.build()
+    }
+}
+
+fn settings_of(settings: &Bound<'_, PyDict>) -> PyResult<(Settings, Parameters)> {
+    let (mut own, mut parameters) = (Settings::default(), Parameters::new());
+    for (name, value) in settings.iter() {
+        let name: String = name.extract()?;
+        if value.is_none() {
+            continue;
+        }
+        match name.as_str() {
+            "base_url" => own.base_url = Some(value.extract()?),
+            "api_key" => own.api_key = Some(value.extract()?),
+            "timeout" => own.timeout = Some(seconds(&value, "timeout")?),
+            "retries" => own.retries = Some(value.extract()?),
+            "rpm" => own.limits.requests_per_minute = Some(positive(&value, "rpm")?),
+            "tpm" => own.limits.tokens_per_minute = Some(positive(&value, "tpm")?),
+            "concurrency" => {
+                let concurrency = positive(&value, "concurrency")?.get() as usize;
+                own.limits.concurrency = NonZeroUsize::new(concurrency);
+            }
+            "headers" => {
+                for (name, value) in value.cast::<PyDict>()?.iter() {
+                    own.headers.push((name.extract()?, value.extract()?));
+                }
+            }
+            _ => set_parameter(&mut parameters, &name, &value)?,
+        }
+    }
+    Ok((own, parameters))
+}
+
+fn positive(value: &Bound<'_, PyAny>, name: &str) -> PyResult<NonZeroU32> {
+    let n: u32 = value.extract()?;
+    NonZeroU32::new(n).ok_or_else(|| config(value.py(), format!("{name} must be at least 1 (got 0)")))
+}
+
+fn set_parameter(parameters: &mut Parameters, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    match name {
+        "temperature" => parameters.temperature = Some(value.extract()?),
+        "top_p" => parameters.top_p = Some(value.extract()?),
+        "max_tokens" => parameters.max_tokens = Some(value.extract()?),
+        "seed" => parameters.seed = Some(value.extract()?),
+        "stop" => {
+            parameters.stop = match value.extract::<String>() {
+                Ok(one) => vec![one],
+                Err(_) => value.extract()?,
+            }
+        }
+        "extra" => match json_from_python(value)? {
+            Value::Object(extra) => parameters.extra = extra,
+            _ => return Err(config(value.py(), "extra must be a dict")),
+        },
+        _ => {
+            let known = [
+                "base_url",
+                "api_key",
+                "timeout",
+                "retries",
+                "rpm",
+                "tpm",
+                "concurrency",
+                "headers",
+                "temperature",
+                "top_p",
+                "max_tokens",
+                "seed",
+                "stop",
+                "extra",
+            ];
+            let hint = match fanweave::errors::closest(name, known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "use `extra` for parameters of a provider".to_owned(),
+            };
+            return Err(config(value.py(), format!("`{name}` is not a parameter of a model: {hint}")));
+        }
+    }
+    Ok(())
+}
+
+/// A prompt of one user message from a template in the syntax of Jinja, with values for some variables.
+#[pyfunction]
+pub(crate) fn prompt(py: Python<'_>, text: String, partial: &Bound<'_, PyAny>) -> PyResult<Chain> {
+    let template = fanweave::prompts::Template::parse(text).map_err(|error| raise(py, &error))?;
+    from_template(template, partial)
+}
+
+/// Like `prompt`, in the syntax of Python's f-strings.
+#[pyfunction]
+pub(crate) fn fstring(py: Python<'_>, text: &str, partial: &Bound<'_, PyAny>) -> PyResult<Chain> {
+    let template = fanweave::prompts::Template::fstring(text).map_err(|error| raise(py, &error))?;
+    from_template(template, partial)
+}
+
+fn from_template(mut template: fanweave::prompts::Template, partial: &Bound<'_, PyAny>) -> PyResult<Chain> {
+    for (name, value) in variables(partial)? {
+        template = template.partial(name, value);
+    }
+    Ok(Chain::new(reads_json(fanweave::chain(template).erased()), Pieces::Whole))
+}
+
+fn variables(partial: &Bound<'_, PyAny>) -> PyResult<Map<String, Value>> {
+    match json_from_python(partial)? {
+        Value::Object(map) => Ok(map),
+        _ => Err(config(partial.py(), "the values of variables must be a dict")),
+    }
+}
+
+/// A prompt of several messages: pairs of a role, or `history`, and a template, or the name of the variable.
+#[pyfunction]
+pub(crate) fn chat(
+    py: Python<'_>,
+    messages: Vec<(String, String)>,
+    partial: &Bound<'_, PyAny>,
+) -> PyResult<Chain> {
+    let mut chat = fanweave::chat();
+    for (role, text) in messages {
+        chat = match role.as_str() {
+            "system" => chat.system(text),
+            "user" => chat.user(text),
+            "assistant" => chat.assistant(text),
+            _ => chat.history(text),
+        };
+    }
+    for (name, value) in variables(partial)? {
+        chat = chat.partial(name, value);
+    }
+    let chat = chat.check().map_err(|error| raise(py, &error))?;
+    Ok(Chain::new(reads_json(fanweave::chain(chat).erased()), Pieces::Whole))
+}
+
+/// The text of an answer.
+#[pyfunction]
+pub(crate) fn text() -> Chain {
+    Chain::new(fanweave::chain(fanweave::text()).erased(), Pieces::Text)
+}
+
+/// The JSON value in an answer.
+#[pyfunction]
+pub(crate) fn json() -> Chain {
+    Chain::new(fanweave::chain(fanweave::json()).erased(), Pieces::Value)
+}
+
+/// The items of a list in an answer, separated by commas.
+#[pyfunction]
+pub(crate) fn as_list() -> Chain {
+    Chain::new(fanweave::chain(fanweave::parsers::list()).erased(), Pieces::Value)
+}
+
+/// One of several words in an answer.
+#[pyfunction]
+pub(crate) fn choice(py: Python<'_>, options: Vec<String>) -> PyResult<Chain> {
+    if options.is_empty() {
+        return Err(config(py, "choice needs at least one option"));
+    }
+    Ok(Chain::new(fanweave::chain(fanweave::parsers::choice(options)).erased(), Pieces::Whole))
+}

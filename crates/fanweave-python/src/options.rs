@@ -1,0 +1,98 @@
+//! Options of a run, and the caller that its steps in Python run for.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanweave::Context;
+use fanweave::context::Priority;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+
+use crate::errors::config;
+use crate::item::json_from_python;
+use crate::mailbox::Mailbox;
+use crate::object::Object;
+
+/// The event loop and the context variables for the steps in Python of a run. An extension of its context.
+pub(crate) struct Caller {
+    pub(crate) mailbox: Arc<Mailbox>,
+    /// A copy of the `contextvars.Context` of the code that started the run.
+    pub(crate) variables: Arc<Object>,
+}
+
+impl Caller {
+    pub(crate) fn here(py: Python<'_>, mailbox: Arc<Mailbox>) -> PyResult<Self> {
+        static COPY_CONTEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let copy = COPY_CONTEXT.get_or_try_init(py, || {
+            PyResult::Ok(py.import("contextvars")?.getattr("copy_context")?.unbind())
+        })?;
+        Ok(Self { mailbox, variables: Arc::new(Object::new(&copy.bind(py).call0()?)) })
+    }
+}
+
+/// The context of a run with these options.
+pub(crate) fn context(
+    py: Python<'_>,
+    options: Option<&Bound<'_, PyDict>>,
+    caller: Option<Caller>,
+) -> PyResult<Context> {
+    let mut cx = Context::new();
+    if let Some(caller) = caller {
+        cx = cx.with_extension(Arc::new(caller));
+    }
+    let Some(options) = options else { return Ok(cx) };
+    for (name, value) in options.iter() {
+        let name: String = name.extract()?;
+        cx = match name.as_str() {
+            "timeout" if value.is_none() => cx,
+            "timeout" => cx.with_timeout(seconds(&value, "timeout")?),
+            "tags" => {
+                let mut tagged = cx;
+                for tag in value.try_iter()? {
+                    tagged = tagged.with_tag(tag?.extract::<String>()?);
+                }
+                tagged
+            }
+            "metadata" => {
+                let mut described = cx;
+                for (name, value) in value.cast::<PyDict>()?.iter() {
+                    described = described.with_metadata(name.extract::<String>()?, json_from_python(&value)?);
+                }
+                described
+            }
+            "priority" => cx.with_priority(match value.extract::<String>()?.as_str() {
+                "interactive" => Priority::Interactive,
+                "batch" => Priority::Batch,
+                other => {
+                    let message = format!("priority must be `interactive` or `batch`, got `{other}`");
+                    return Err(config(py, message));
+                }
+            }),
+            "fresh" if value.is_truthy()? => cx.with_fresh_answers(),
+            "fresh" => cx,
+            _ => {
+                let message = format!(
+                    "`{name}` is not an option of a run: use timeout, tags, metadata, priority or fresh"
+                );
+                return Err(config(py, message));
+            }
+        };
+    }
+    Ok(cx)
+}
+
+/// A number of seconds above 0.
+pub(crate) fn seconds(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Duration> {
+    let seconds: f64 = value.extract()?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(config(value.py(), format!("{name} must be a number of seconds above 0, got {seconds}"))),
+    }
+}
+
+/// A concurrency of at least 1.
+pub(crate) fn at_least_one(py: Python<'_>, concurrency: usize) -> PyResult<NonZeroUsize> {
+    NonZeroUsize::new(concurrency).ok_or_else(|| config(py, "concurrency must be at least 1 (got 0)"))
+}
