@@ -1,0 +1,245 @@
+"""Chains: steps from an input to an output."""
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from . import _core, _loops
+from ._errors import _CLASSES, BatchError
+from ._stream import AsyncRows, AsyncStream, Rows, Stream
+
+
+class Chain:
+    """Steps from an input to an output. ``|`` adds a step."""
+
+    __slots__ = ("__weakref__", "_engine")
+
+    def __init__(self, engine: _core.Chain) -> None:
+        self._engine = engine
+
+    def _with(self, engine: _core.Chain) -> "Chain":
+        return Chain(engine)
+
+    # -- one input -----------------------------------------------------------------------------------------
+
+    def invoke(self, input: Any, /, **options: Any) -> Any:
+        """Runs the chain once and waits for its output."""
+        return _core.invoke(self._engine, input, options or None, self._blocking_bridge())
+
+    async def ainvoke(self, input: Any, /, **options: Any) -> Any:
+        """Runs the chain once. Cancelling the task ends the call and closes its socket."""
+        bridge = _loops.bridge()
+        future, number = bridge.submit(self._engine, input, options or None)
+        try:
+            return await future
+        except BaseException:
+            bridge.cancel(number)
+            raise
+
+    # -- many inputs ---------------------------------------------------------------------------------------
+
+    def batch(
+        self, inputs: Iterable[Any], /, *, concurrency: int = 64, errors: str = "raise", **options: Any
+    ) -> list[Any]:
+        """Runs the chain for each input, at most ``concurrency`` at once, and returns the outputs in order."""
+        _check_errors(errors)
+        bridge = self._blocking_bridge()
+        return _results(_core.batch(self._engine, inputs, concurrency, options or None, bridge), errors)
+
+    async def abatch(
+        self, inputs: Iterable[Any], /, *, concurrency: int = 64, errors: str = "raise", **options: Any
+    ) -> list[Any]:
+        """Runs the chain for each input, at most ``concurrency`` at once, and returns the outputs in order."""
+        _check_errors(errors)
+        bridge = _loops.bridge()
+        future, number = bridge.submit_batch(self._engine, inputs, concurrency, options or None)
+        try:
+            rows = await future
+        except BaseException:
+            bridge.cancel(number)
+            raise
+        return _results(rows, errors)
+
+    def rows(
+        self, inputs: Iterable[Any], /, *, concurrency: int = 64, ordered: bool = True, **options: Any
+    ) -> Rows:
+        """Runs the chain for each input and yields a row for each, also for those that fail.
+
+        Inputs are taken as rows come free, so they may be endless. ``ordered=False`` yields rows as they end.
+        """
+        bridge = self._blocking_bridge()
+        return Rows(_core.Rows(self._engine, concurrency, ordered, options or None, bridge), inputs)
+
+    def arows(
+        self,
+        inputs: Iterable[Any] | AsyncIterable[Any],
+        /,
+        *,
+        concurrency: int = 64,
+        ordered: bool = True,
+        **options: Any,
+    ) -> AsyncRows:
+        """Like ``rows``, for ``async for``. The inputs may be an async iterable."""
+        engine = self._engine
+
+        def start() -> _core.Rows:
+            return _core.Rows(engine, concurrency, ordered, options or None, _loops.bridge())
+
+        return AsyncRows(start, inputs)
+
+    # -- one input in pieces -------------------------------------------------------------------------------
+
+    def stream(self, input: Any, /, **options: Any) -> Stream:
+        """Runs the chain once and yields the pieces of its output as they arrive."""
+        return Stream(_core.stream(self._engine, input, options or None, self._blocking_bridge()))
+
+    def astream(self, input: Any, /, **options: Any) -> AsyncStream:
+        """Like ``stream``, for ``async for``."""
+        engine = self._engine
+        return AsyncStream(lambda: _core.stream(engine, input, options or None, _loops.bridge()))
+
+    def events(self, input: Any, /, **options: Any) -> Stream:
+        """Runs the chain once and yields the events of its steps. A failure is an event, and raised at the end."""
+        return Stream(_core.events(self._engine, input, options or None, self._blocking_bridge()))
+
+    def aevents(self, input: Any, /, **options: Any) -> AsyncStream:
+        """Like ``events``, for ``async for``."""
+        engine = self._engine
+        return AsyncStream(lambda: _core.events(engine, input, options or None, _loops.bridge()))
+
+    # -- composition ---------------------------------------------------------------------------------------
+
+    def __or__(self, next: Any) -> "Chain":
+        other = as_chain(next)
+        return NotImplemented if other is None else Chain(self._engine.then(other._engine))
+
+    def __ror__(self, first: Any) -> "Chain":
+        other = as_chain(first)
+        return NotImplemented if other is None else Chain(other._engine.then(self._engine))
+
+    def retry(self, attempts: int = 3, *, on: Collection[str | type[BaseException]] | None = None) -> "Chain":
+        """Runs the chain again if it fails with a temporary error, or one of the kinds or classes of ``on``."""
+        kinds = None if on is None else _kinds(on)
+        return self._with(self._engine.retry(attempts, kinds))
+
+    def fallback(self, *others: "Chain") -> "Chain":
+        """Uses the other chains, in order, if this one fails."""
+        return Chain(self._engine.fallback([other._engine for other in others]))
+
+    def with_timeout(self, seconds: float) -> "Chain":
+        """Ends the chain with a TimeoutError after this time."""
+        return self._with(self._engine.with_timeout(seconds))
+
+    def named(self, name: str) -> "Chain":
+        """Names the chain in errors, events and diagrams."""
+        return self._with(self._engine.named(name))
+
+    def mermaid(self) -> str:
+        """The chain as a flowchart in the Mermaid language."""
+        return self._engine.mermaid()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._engine.title()})"
+
+    def _blocking_bridge(self) -> _core.Bridge | None:
+        _loops.warn_if_blocked()
+        return _loops.blocking_bridge() if self._engine.has_steps else None
+
+
+def _check_errors(errors: str) -> None:
+    if errors not in ("raise", "return"):
+        raise ValueError(f"errors must be `raise` or `return`, got `{errors}`")
+
+
+def _results(rows: list[tuple[bool, Any]], errors: str) -> list[Any]:
+    results = [result for _, result in rows]
+    if errors == "raise":
+        failed = [result for is_ok, result in rows if not is_ok]
+        if failed:
+            message = f"{len(failed)} of {len(rows)} rows failed; the first error: {failed[0]}"
+            error = BatchError(message, kind="batch", results=results)
+            raise error from failed[0]
+    return results
+
+
+def _kinds(on: Collection[str | type[BaseException]]) -> list[str]:
+    kinds = []
+    for choice in on:
+        if isinstance(choice, str):
+            if choice not in _CLASSES:
+                raise ValueError(f"`{choice}` is not a kind of error")
+            kinds.append(choice)
+            continue
+        found = [kind for kind, cls in _CLASSES.items() if issubclass(cls, choice)]
+        if not found:
+            raise ValueError(f"{choice.__name__} is not an exception of fanweave")
+        kinds.extend(found)
+    return kinds
+
+
+def as_chain(value: Any) -> Chain | None:
+    """The value as a chain: a chain, a function, or a mapping of names to these."""
+    if isinstance(value, Chain):
+        return value
+    if isinstance(value, Mapping):
+        return parallel(**value)
+    if callable(value):
+        return step(value)
+    return None
+
+
+def step(function: Callable[[Any], Any] | Callable[[Any], Awaitable[Any]], *, inline: bool = False) -> Chain:
+    """A Python function as a step.
+
+    A coroutine function runs on the event loop of the run, a plain function on a thread, or with ``inline=True``
+    on the thread of the loop, for functions that return at once.
+    """
+    from . import _steps
+
+    name = getattr(function, "__name__", None) or type(function).__name__
+    return Chain(_core.step(function, name, inline or _steps.is_async(function)))
+
+
+def parallel(**branches: Any) -> Chain:
+    """Runs several chains on the same input at once. The output is a dict of their outputs."""
+    chains = []
+    for name, branch in branches.items():
+        chain = as_chain(branch)
+        if chain is None:
+            raise TypeError(f"branch `{name}` must be a chain or a function, got {type(branch).__name__}")
+        chains.append((name, chain._engine))
+    return Chain(_core.parallel(chains))
+
+
+def passthrough() -> Chain:
+    """Returns its input."""
+    return Chain(_core.passthrough())
+
+
+def prompt(template: str, /, **partial: Any) -> Chain:
+    """A prompt of one user message: ``{{ name }}`` is replaced by the variable ``name``."""
+    return Chain(_core.prompt(template, partial))
+
+
+def fstring(template: str, /, **partial: Any) -> Chain:
+    """A prompt of one user message, in the syntax of f-strings: ``{name}`` is replaced."""
+    return Chain(_core.fstring(template, partial))
+
+
+def text() -> Chain:
+    """The text of an answer."""
+    return Chain(_core.text())
+
+
+def json() -> Chain:
+    """The JSON value in an answer, also with text around it."""
+    return Chain(_core.json())
+
+
+def as_list() -> Chain:
+    """The items of an answer that are separated by commas."""
+    return Chain(_core.as_list())
+
+
+def choice(*options: str) -> Chain:
+    """The one of several words that an answer contains."""
+    return Chain(_core.choice(list(options)))

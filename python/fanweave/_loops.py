@@ -1,0 +1,125 @@
+"""Bridges: the connection of each event loop with the engine, and loops for the steps of blocking calls."""
+
+import os
+import sys
+import threading
+import warnings
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from . import _core
+
+# Threads for plain functions that are steps, for each level of nested blocking calls.
+STEP_THREADS = 64
+
+
+class _Local(threading.local):
+    """What a thread knows of its loop."""
+
+    loop: Any = staticmethod(lambda: None)
+    bridge: Any = staticmethod(lambda: None)
+    # 0 for the threads of the user. Steps of a blocking call run one level above it: their loop is then never
+    # the one that the call holds up.
+    level: int = 0
+
+
+_local = _Local()
+_lock = threading.Lock()
+# Held while a loop starts, so that there is one for each level.
+_starting = threading.Lock()
+# Weak on both sides: a loop owns its bridge, as the reader of a socket, and a bridge the futures of its loop.
+_bridges: "weakref.WeakKeyDictionary[Any, weakref.ref[_core.Bridge]]" = weakref.WeakKeyDictionary()
+_blocking: dict[int, _core.Bridge] = {}
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def bridge() -> _core.Bridge:
+    """The bridge of the running loop."""
+    from asyncio import get_running_loop
+
+    loop = get_running_loop()
+    if _local.loop() is loop:
+        found: _core.Bridge | None = _local.bridge()
+        if found is not None:
+            return found
+    with _lock:
+        known = _bridges.get(loop)
+    found = known() if known else None
+    if found is None:
+        found = _connect(loop, _local.level)
+    _local.loop, _local.bridge = weakref.ref(loop), weakref.ref(found)
+    return found
+
+
+def _connect(loop: Any, level: int) -> _core.Bridge:
+    made = _core.Bridge(weakref.ref(loop), level)
+    loop.add_reader(made.fileno(), made.drain)
+    with _lock:
+        _bridges[loop] = weakref.ref(made)
+    return made
+
+
+def blocking_bridge() -> _core.Bridge:
+    """The bridge of the loop for the steps of a blocking call on this thread."""
+    level = _local.level + 1
+    found = _blocking.get(level)
+    if found is None:
+        with _starting:
+            found = _blocking.get(level) or _start(level)
+    return found
+
+
+def _start(level: int) -> _core.Bridge:
+    """Starts a loop on a thread of its own."""
+    import asyncio
+
+    started = threading.Event()
+
+    def run() -> None:
+        _local.level = level
+        loop = asyncio.new_event_loop()
+        _blocking[level] = _connect(loop, level)
+        started.set()
+        loop.run_forever()
+
+    # A daemon: it ends with the interpreter.
+    threading.Thread(target=run, name="fanweave-python", daemon=True).start()
+    started.wait()
+    return _blocking[level]
+
+
+def pool(level: int) -> ThreadPoolExecutor:
+    """The threads for plain functions of runs of this level."""
+
+    def enter() -> None:
+        _local.level = level + 1
+
+    with _lock:
+        if level not in _pools:
+            _pools[level] = ThreadPoolExecutor(STEP_THREADS, "fanweave-step", initializer=enter)
+        return _pools[level]
+
+
+def warn_if_blocked() -> None:
+    """Warns if a blocking call holds up a running loop in debug mode."""
+    asyncio = sys.modules.get("asyncio")
+    loop = asyncio._get_running_loop() if asyncio else None
+    if loop is not None and loop.get_debug():
+        message = "a blocking call holds up the running event loop: await the `a` form of the verb"
+        warnings.warn(message, ResourceWarning, stacklevel=4)
+
+
+def _after_fork() -> None:
+    global _local, _lock, _starting
+    # Threads, and loops that run in them, exist in the parent alone. Their locks may be held.
+    _lock = threading.Lock()
+    _starting = threading.Lock()
+    _local = _Local()
+    _bridges.clear()
+    _blocking.clear()
+    _pools.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,79 @@
+"""A simulated provider for each test, and a check that nothing is left behind."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import fanweave as fw
+from fanweave import _loops
+from fanweave.testing import Sim, sim
+
+
+def eventually(is_true, seconds: float = 5.0) -> bool:
+    """Waits until the condition holds."""
+    until = time.monotonic() + seconds
+    while not is_true():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+@pytest.fixture
+def provider() -> Iterator[Sim]:
+    """A simulated provider that answers at once."""
+    with sim() as started:
+        yield started
+        assert eventually(lambda: started.stats["in_flight"] == 0), "a request is still in flight"
+
+
+@pytest.fixture
+def slow() -> Iterator[Sim]:
+    """A simulated provider that needs 30 s for an answer: its calls have to be cancelled."""
+    with sim(latency=30) as started:
+        yield started
+        assert eventually(lambda: started.stats["in_flight"] == 0), "a request is still in flight"
+
+
+@pytest.fixture
+def at():
+    """Makes a model at a provider."""
+
+    def make(provider: Sim, **settings) -> fw.Model:
+        return fw.model("openai/gpt-5-mini", base_url=provider.url, api_key="simulated", **settings)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    yield
+    for known in list(_loops._bridges.values()):
+        bridge = known()
+        assert bridge is None or bridge.in_flight() == 0, "a future or a step is left"
+
+
+@pytest.fixture
+def run_script(tmp_path):
+    """Runs a script in an interpreter of its own, which has to end well."""
+
+    def run(script: str) -> subprocess.CompletedProcess:
+        path = tmp_path / "script.py"
+        path.write_text(script)
+        source = pathlib.Path(fw.__file__).parents[1]
+        done = subprocess.run(
+            [sys.executable, str(path)],
+            capture_output=True,
+            text=True,
+            timeout=50,
+            env={**os.environ, "PYTHONPATH": str(source)},
+        )
+        assert done.returncode == 0, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run

@@ -1,0 +1,52 @@
+"""Event loops: their bridges go with them."""
+
+import asyncio
+import gc
+import weakref
+
+import pytest
+
+import fanweave as fw
+from fanweave import _loops
+from fanweave.testing import echo
+
+
+def test_a_bridge_goes_with_its_loop():
+    async def main():
+        await fw.model("sim/echo").ainvoke("a")
+        return weakref.ref(asyncio.get_running_loop()), weakref.ref(_loops.bridge())
+
+    loop, bridge = asyncio.run(main())
+    gc.collect()
+    assert loop() is None
+    assert bridge() is None
+
+
+def test_uvloop_is_a_loop_like_any_other(provider, at):
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main():
+        answers = await asyncio.gather(*(at(provider).ainvoke(f"{i}") for i in range(20)))
+        shouted = await (echo() | fw.text() | str.upper).ainvoke("a")
+        return len(answers), shouted
+
+    loop = uvloop.new_event_loop()
+    try:
+        assert loop.run_until_complete(main()) == (20, "A")
+    finally:
+        loop.close()
+
+
+def test_nest_asyncio_does_no_harm(run_script):
+    pytest.importorskip("nest_asyncio")
+    script = """
+import asyncio, nest_asyncio
+import fanweave as fw
+from fanweave.testing import echo
+nest_asyncio.apply()
+chain = echo() | fw.text() | str.upper
+async def main():
+    return asyncio.run(chain.ainvoke("a")), chain.invoke("b"), await chain.ainvoke("c")
+print(asyncio.run(main()))
+"""
+    assert run_script(script).stdout.strip() == "('A', 'B', 'C')"
