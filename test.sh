@@ -62,6 +62,9 @@ cargo test -p fanweave-sim --doc --locked
 step 'a crate outside of the workspace'
 cargo test --manifest-path tests/outside/Cargo.toml --target-dir target
 
+step 'the Python package'
+python/run-tests.sh
+
 step 'official SDKs against the simulated provider'
 tests/sdk/run.sh target/debug/fanweave
 
