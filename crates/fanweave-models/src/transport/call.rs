@@ -200,8 +200,6 @@ impl Attempt for Sending {
         let request_id = model.request_id(&answer.head.headers);
         let message = if !answer.head.status.is_success() {
             Err(model.refusal(&mut answer, Some(permit)).await)
-        } else if let Err(compressed) = answer.check_coding() {
-            Err(compressed)
         } else {
             let headers = &answer.head.headers;
             if let Some(report) = Report::find(headers, || time_of(headers, SystemTime::now())) {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::body::Body;
 use super::client::Connections;
 use super::failure::broken;
+use super::inflate::Inflate;
 use super::watch::{Phase, Timeouts, Watch};
 use super::wire::Unfit;
 
@@ -29,8 +30,10 @@ pub(crate) struct Exchange {
     pub(crate) head: Parts,
     body: Body,
     watch: Watch,
+    /// Maximum bytes of the decompressed body.
     max_bytes: usize,
     read: usize,
+    inflate: Inflate,
 }
 
 impl Exchange {
@@ -62,7 +65,14 @@ impl Exchange {
             let sent = pin!(connections.request(request, &mut lease));
             let (head, mut body) = watch.during(Phase::FirstByte, sent).await??.into_parts();
             body.hold_until(watch.max_delay());
-            Ok(Self { head, body, watch, max_bytes: connections.client().max_body_bytes(), read: 0 })
+            Ok(Self {
+                head,
+                body,
+                watch,
+                max_bytes: connections.client().max_body_bytes(),
+                read: 0,
+                inflate: Inflate::new(),
+            })
         }
     }
 
@@ -73,31 +83,19 @@ impl Exchange {
         media_type.trim().to_ascii_lowercase()
     }
 
-    /// Checks that the body is not compressed.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Decode`] if it is. A compressed body could expand to a thousand times its size.
-    pub(crate) fn check_coding(&self) -> Result<()> {
-        let Some(coding) = self.coding() else { return Ok(()) };
-        let message = format!(
-            "the server compressed its response ({}), although compression was not requested: disable it in the \
-             server or in the proxy in front of it",
-            coding.escape_debug()
-        );
-        Err(Error::new(ErrorKind::Decode, message).with_retryable(false))
+    /// The compression that the server announces, in lower case. Empty for none.
+    fn coding(&self) -> String {
+        let value = self.head.headers.get(header::CONTENT_ENCODING);
+        value
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase())
+            .unwrap_or_default()
     }
 
-    fn coding(&self) -> Option<String> {
-        let value = self.head.headers.get(header::CONTENT_ENCODING)?;
-        let coding = String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase();
-        Some(coding).filter(|coding| !matches!(coding.as_str(), "" | "identity"))
-    }
-
-    /// The next chunk of the body. `None` at its end.
+    /// The next chunk of the decompressed body. `None` at its end.
     ///
     /// # Errors
-    /// The same as [`begin`](Self::begin), also if the body ends before its announced length, and
-    /// [`ErrorKind::Decode`] if it is longer than the client allows.
+    /// The same as [`begin`](Self::begin), also if the body ends before its announced length or is damaged,
+    /// and [`ErrorKind::Decode`] if it is longer than the client allows, or compressed in an unknown way.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>> {
         let chunk = self.chunk_of_any_body().await?;
         self.read += chunk.as_ref().map_or(0, Bytes::len);
@@ -110,11 +108,19 @@ impl Exchange {
     /// The same as [`chunk`](Self::chunk), except for the length.
     pub(crate) async fn chunk_of_any_body(&mut self) -> Result<Option<Bytes>> {
         loop {
+            if let Some(content) = self.inflate.next()? {
+                return Ok(Some(content));
+            }
             let frame = self.watch.during(Phase::Body, self.body.frame()).await?;
-            let Some(frame) = frame else { return Ok(None) };
+            let Some(frame) = frame else {
+                let coding = self.coding();
+                self.inflate.end(&coding)?;
+                return self.inflate.next();
+            };
             // Trailers carry nothing that is used.
             if let Ok(bytes) = frame.map_err(|e| broken_off(&*e))?.into_data() {
-                return Ok(Some(bytes));
+                let coding = if self.inflate.is_decided() { String::new() } else { self.coding() };
+                self.inflate.feed(bytes, &coding)?;
             }
         }
     }
@@ -174,7 +180,7 @@ impl Exchange {
     /// [`ErrorKind::Connection`] if the response may belong to another request.
     pub(crate) async fn beginning(&mut self, max_bytes: usize) -> Result<String> {
         let mut all = Vec::new();
-        while self.coding().is_none() && all.len() < max_bytes {
+        while all.len() < max_bytes {
             match self.chunk().await {
                 Ok(Some(more)) => all.extend_from_slice(&more[..more.len().min(max_bytes - all.len())]),
                 Err(error) if is_foreign(&error) => return Err(error),

@@ -7,6 +7,7 @@
 //!  ├ retry        decides whether and when to retry
 //!  ├ hints        waits requested by headers and error messages
 //!  ├ exchange     one request and its response, under the timeouts of `watch`
+//!  │   ├ inflate     decompresses bodies
 //!  │   └ client      settings and the transport:
 //!  │       ├ pool     connections for the calls, as few as possible
 //!  │       │   ├ connect       opens a connection: `proxy`, TLS, HTTP version
@@ -29,6 +30,7 @@ pub(crate) mod extent;
 mod failure;
 pub(crate) mod frames;
 pub(crate) mod hints;
+mod inflate;
 pub(crate) mod keys;
 pub(crate) mod limits;
 mod lines;

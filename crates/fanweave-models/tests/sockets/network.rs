@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use fanweave_core::{Error, ErrorKind, Model, chain};
 use fanweave_models::{Client, HttpTransport, ModelBuilder, RetryPolicy, Timeouts};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures::future::join_all;
 use http_body_util::BodyExt;
 use tokio::net::TcpListener;
@@ -336,8 +338,50 @@ async fn a_million_empty_lines_of_one_event_are_rejected() {
     assert!(error.message().contains("65536 lines"), "{error}");
 }
 
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
 #[tokio::test]
-async fn a_compressed_answer_is_rejected_unread() {
+async fn a_body_is_decompressed_by_its_first_bytes_whatever_its_headers_say() {
+    const ANSWER: &str = r#"{"choices":[{"message":{"content":"Hello."},"finish_reason":"stop"}]}"#;
+    const EVENTS: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"Hello.\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    for (headers, is_compressed) in [
+        ("", true),
+        ("content-encoding: gzip\r\n", true),
+        ("content-encoding: br\r\n", true),
+        ("content-encoding: gzip\r\n", false),
+        ("content-encoding: br\r\n", false),
+    ] {
+        let server = Server::start(move |seen| {
+            let text = if seen.body["stream"] == true { EVENTS } else { ANSWER };
+            let body = if is_compressed { gzip(text.as_bytes()) } else { text.into() };
+            let (first, rest) = body.split_at(1);
+            let head = format!("HTTP/1.1 200 OK\r\n{headers}content-length: {}\r\n\r\n", body.len());
+            vec![Act::Send(head.into()), Act::Send(first.into()), Act::Send(rest.into())]
+        })
+        .await;
+        let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+        assert_eq!(model.invoke("x").await.unwrap().text(), "Hello.", "{headers}");
+        let streamed = chain(model.clone()).stream("x").output().await.unwrap();
+        assert_eq!(streamed.text(), "Hello.", "{headers}");
+    }
+    // An error of a proxy.
+    let server = Server::start(|_| {
+        let body = gzip(br#"{"error":{"message":"no such field","code":"x"}}"#);
+        let head = format!("HTTP/1.1 400 Bad Request\r\ncontent-length: {}\r\n\r\n", body.len());
+        vec![Act::Send(head.into()), Act::Send(body)]
+    })
+    .await;
+    let error = server.model().build().unwrap().invoke("x").await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::BadRequest, Some(400)));
+    assert!(error.message().contains("no such field"), "{error}");
+}
+
+#[tokio::test]
+async fn a_body_in_an_unknown_compression_is_rejected_unread() {
     for coding in ["gzip", "zstd", "br, gzip"] {
         let server = Server::start(move |_| {
             let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\n\r\n");
@@ -354,6 +398,21 @@ async fn a_compressed_answer_is_rejected_unread() {
     let server = Server::start(|_| refusal(400, "content-encoding: gzip\r\n", "x", "\u{1f}\u{8b}")).await;
     let error = server.model().build().unwrap().invoke("x").await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::BadRequest, Some(400)));
+}
+
+#[tokio::test]
+async fn a_compressed_bomb_ends_at_the_limit_of_the_body() {
+    let bomb = gzip(&vec![b' '; MIB]).repeat(256);
+    let server = Server::start(move |_| {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", bomb.len());
+        vec![Act::Send(head.into()), Act::Send(bomb.clone())]
+    })
+    .await;
+    let client = Client::builder().max_body_bytes(MIB).build().unwrap();
+    for error in both(&server.model().client(client).retry(hasty()).build().unwrap()).await {
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Decode, false), "{error}");
+        assert!(error.message().contains("longer than 1048576 bytes"), "{error}");
+    }
 }
 
 #[tokio::test]
