@@ -7,7 +7,26 @@ joke.invoke({"topic": "bears"})
 """
 
 from . import _core
-from ._chain import Chain, as_list, choice, fstring, json, parallel, passthrough, prompt, step, text
+from ._chain import (
+    Chain,
+    Chat,
+    Many,
+    as_list,
+    assign,
+    branch,
+    chat,
+    choice,
+    fstring,
+    json,
+    parallel,
+    passthrough,
+    pick,
+    prompt,
+    regex,
+    router,
+    step,
+    text,
+)
 from ._core import Delta, Event, Message, Prompt, ToolCall, Usage
 from ._errors import *  # noqa: F403
 from ._errors import __all__ as _error_names
@@ -20,6 +39,14 @@ __all__ = [
     *_error_names,
     "AsyncStream",
     "Chain",
+    "router",
+    "regex",
+    "pick",
+    "chat",
+    "branch",
+    "assign",
+    "Many",
+    "Chat",
     "Delta",
     "Event",
     "Message",

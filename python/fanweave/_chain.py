@@ -133,6 +133,14 @@ class Chain:
         """Names the chain in errors, events and diagrams."""
         return self._with(self._engine.named(name))
 
+    def lines(self) -> "Many":
+        """The lines of an answer, each as soon as it is complete."""
+        return Many(_core.lines(self._engine))
+
+    def items(self) -> "Many":
+        """The items of a JSON array in an answer, each as soon as it is complete."""
+        return Many(_core.items(self._engine))
+
     def mermaid(self) -> str:
         """The chain as a flowchart in the Mermaid language."""
         return self._engine.mermaid()
@@ -201,13 +209,55 @@ def step(function: Callable[[Any], Any] | Callable[[Any], Awaitable[Any]], *, in
 
 def parallel(**branches: Any) -> Chain:
     """Runs several chains on the same input at once. The output is a dict of their outputs."""
-    chains = []
-    for name, branch in branches.items():
-        chain = as_chain(branch)
-        if chain is None:
-            raise TypeError(f"branch `{name}` must be a chain or a function, got {type(branch).__name__}")
-        chains.append((name, chain._engine))
-    return Chain(_core.parallel(chains))
+    return Chain(_core.parallel(_named(branches)))
+
+
+def assign(**branches: Any) -> Chain:
+    """Adds the outputs of several chains, which run at once, to the dict that is their input."""
+    return Chain(_core.assign(_named(branches)))
+
+
+def _named(branches: Mapping[str, Any]) -> list[tuple[str, _core.Chain]]:
+    return [(name, _required(branch, f"branch `{name}`")._engine) for name, branch in branches.items()]
+
+
+def _required(value: Any, place: str) -> Chain:
+    chain = as_chain(value)
+    if chain is None:
+        raise TypeError(f"{place} must be a chain or a function, got {type(value).__name__}")
+    return chain
+
+
+def pick(*names: str) -> Chain:
+    """Keeps these entries of a dict."""
+    return Chain(_core.pick(list(names)))
+
+
+def branch(*arms: Any) -> Chain:
+    """Runs the chain of the first condition that is true, or the last argument if none is.
+
+    The other arguments are pairs of a condition, a function of the input, and a chain.
+    """
+    if not arms:
+        raise TypeError("branch needs a chain for the case that no condition is true")
+    *pairs, default = arms
+    conditions = [condition for condition, _ in pairs]
+    chains = [chain for _, chain in pairs]
+
+    def condition(input: Any) -> str:
+        for i, is_true in enumerate(conditions):
+            if is_true(input):
+                return str(i)
+        return "default"
+
+    routes = {str(i): chain for i, chain in enumerate(chains)}
+    return router(condition, {**routes, "default": default})
+
+
+def router(key: Callable[[Any], Any], routes: Mapping[str, Any]) -> Chain:
+    """Runs the chain whose name ``key`` returns: a function of the input, or a chain such as a classifier."""
+    named = [(name, _required(route, f"route `{name}`")._engine) for name, route in routes.items()]
+    return Chain(_core.router(_required(key, "the key of a router")._engine, named))
 
 
 def passthrough() -> Chain:
@@ -223,6 +273,41 @@ def prompt(template: str, /, **partial: Any) -> Chain:
 def fstring(template: str, /, **partial: Any) -> Chain:
     """A prompt of one user message, in the syntax of f-strings: ``{name}`` is replaced."""
     return Chain(_core.fstring(template, partial))
+
+
+class Chat(Chain):
+    """A prompt of several messages. Each method adds one."""
+
+    __slots__ = ("_messages", "_partial")
+
+    def __init__(self, messages: list[tuple[str, str]], partial: dict[str, Any]) -> None:
+        super().__init__(_core.chat(messages, partial))
+        self._messages = messages
+        self._partial = partial
+
+    def _add(self, kind: str, text: str) -> "Chat":
+        return Chat([*self._messages, (kind, text)], self._partial)
+
+    def system(self, template: str, /) -> "Chat":
+        """Adds instructions of the system."""
+        return self._add("system", template)
+
+    def user(self, template: str, /) -> "Chat":
+        """Adds a message of the user."""
+        return self._add("user", template)
+
+    def assistant(self, template: str, /) -> "Chat":
+        """Adds an answer of the model, as an example."""
+        return self._add("assistant", template)
+
+    def history(self, name: str, /) -> "Chat":
+        """Inserts the messages of a variable here, or nothing if it is missing."""
+        return self._add("history", name)
+
+
+def chat(**partial: Any) -> Chat:
+    """A prompt of several messages, without any yet: ``chat().system("..").user("{{ question }}")``."""
+    return Chat([], partial)
 
 
 def text() -> Chain:
@@ -243,3 +328,29 @@ def as_list() -> Chain:
 def choice(*options: str) -> Chain:
     """The one of several words that an answer contains."""
     return Chain(_core.choice(list(options)))
+
+
+def regex(pattern: str) -> Chain:
+    """The named groups of a regular expression that matches an answer, or ``match``, the whole match."""
+    return Chain(_core.regex(pattern))
+
+
+class Many:
+    """A chain with many outputs: a step runs for each item of a list while the list is still being generated."""
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, engine: _core.Many) -> None:
+        self._engine = engine
+
+    def each(self, chain: Any) -> "Many":
+        """Runs a chain for each item, several at once. Items keep their order."""
+        return Many(self._engine.each(_required(chain, "a step")._engine))
+
+    def collect(self) -> Chain:
+        """The list of all items."""
+        return Chain(self._engine.collect())
+
+    def join(self, separator: str) -> Chain:
+        """The texts of all items in one, with a separator between them."""
+        return Chain(self._engine.join(separator))

@@ -1,6 +1,5 @@
 //! Chains as Python values: composition, and verbs that block.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use fanweave::{Context, Error, Item, Result, Runnable};
 use pyo3::prelude::*;
 
 use crate::errors::config;
-use crate::item::{Mapping, plain};
+use crate::item::plain;
 use crate::object::{Object, release_dropped};
 use crate::options::seconds;
 use crate::step::PythonStep;
@@ -53,6 +52,25 @@ impl Chain {
         self.pieces
     }
 
+    /// A chain of other chains, which streams as they do if they do all the same.
+    pub(crate) fn of_parts<'a>(
+        engine: EngineChain,
+        parts: impl IntoIterator<Item = &'a Chain>,
+        pieces: Option<Pieces>,
+    ) -> Self {
+        let parts: Vec<_> = parts.into_iter().collect();
+        let first = parts.first().map_or(Pieces::Whole, |part| part.pieces);
+        let is_uniform = parts.iter().all(|part| part.pieces == first);
+        let pieces = pieces.unwrap_or(if is_uniform { first } else { Pieces::Delta });
+        Self { engine, pieces, has_steps: parts.iter().any(|part| part.has_steps) }
+    }
+
+    /// The same chain, which needs a loop also if `has_steps`.
+    pub(crate) fn with_steps(mut self, has_steps: bool) -> Self {
+        self.has_steps |= has_steps;
+        self
+    }
+
     /// The same chain with another engine.
     fn with(&self, engine: EngineChain) -> Self {
         Self { engine, pieces: self.pieces, has_steps: self.has_steps }
@@ -84,33 +102,6 @@ impl Runnable for Plain {
 /// A step in Rust that takes JSON or variables.
 pub(crate) fn reads_json(engine: EngineChain) -> EngineChain {
     fanweave::chain(Plain(engine))
-}
-
-/// Outputs of branches as a dict in the order of the branches.
-struct AsDict {
-    inner: fanweave::Chain<Item, BTreeMap<String, Item>>,
-    order: Vec<String>,
-}
-
-impl Runnable for AsDict {
-    const DRIVES_CALLS: bool = true;
-
-    type Input = Item;
-    type Output = Item;
-
-    async fn run(&self, input: Item, cx: &Context) -> Result<Item> {
-        let mut outputs = self.inner.run(input, cx).await?;
-        let entries = self.order.iter().filter_map(|name| Some((name.clone(), outputs.remove(name)?)));
-        Ok(Mapping::into_item(entries))
-    }
-
-    fn streaming(&self) -> Streaming {
-        self.inner.streaming()
-    }
-
-    fn describe(&self) -> Node {
-        self.inner.describe()
-    }
 }
 
 #[pymethods]
@@ -153,11 +144,8 @@ impl Chain {
 
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned values")]
     fn fallback(&self, others: Vec<PyRef<'_, Self>>) -> Self {
-        let has_steps = self.has_steps || others.iter().any(|other| other.has_steps);
-        let is_uniform = others.iter().all(|other| other.pieces == self.pieces);
         let engine = self.engine.clone().fallback(others.iter().map(|other| other.engine.clone()));
-        let pieces = if is_uniform { self.pieces } else { Pieces::Delta };
-        Self { engine, pieces, has_steps }
+        Self::of_parts(engine, others.iter().map(|other| &**other).chain([self]), None)
     }
 
     fn mermaid(&self) -> String {
@@ -184,17 +172,6 @@ pub(crate) fn step(function: &Bound<'_, PyAny>, name: String, on_loop: bool) -> 
     let step = PythonStep { function: Arc::new(Object::new(function)), on_loop };
     let engine = fanweave::chain(step).named(name);
     Chain { engine, pieces: Pieces::Whole, has_steps: true }
-}
-
-/// Several chains with the same input; the output is a dict.
-#[pyfunction]
-#[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned values")]
-pub(crate) fn parallel(branches: Vec<(String, PyRef<'_, Chain>)>) -> Chain {
-    let has_steps = branches.iter().any(|(_, chain)| chain.has_steps);
-    let chains = branches.iter().map(|(name, chain)| (name.as_str(), chain.engine.clone()));
-    let order = branches.iter().map(|(name, _)| name.clone()).collect();
-    let engine = fanweave::chain(AsDict { inner: compose::parallel_map(chains), order });
-    Chain { engine, pieces: Pieces::Delta, has_steps }
 }
 
 /// Returns its input.

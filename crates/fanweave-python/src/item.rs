@@ -30,8 +30,27 @@ impl Mapping {
         Item::foreign(Self(entries))
     }
 
+    /// The entries of an item that is a dict.
+    pub(crate) fn entries(item: Item) -> Result<Vec<(String, Item)>> {
+        let kind = item.kind();
+        match item {
+            Item::Value(Value::Object(map)) => {
+                Ok(map.into_iter().map(|(name, value)| (name, Item::Value(value))).collect())
+            }
+            Item::Vars(vars) => Self::entries(Item::Value(Value::Object(vars.into_map()))),
+            Item::Foreign(ticket) => match ticket.downcast::<Self>() {
+                Some(mapping) => Ok(mapping.0.clone()),
+                None => Err(Error::new(ErrorKind::Input, "expected a dict with strings as keys")),
+            },
+            _ => Err(Error::new(ErrorKind::Input, format!("expected a dict, got {kind}"))),
+        }
+    }
+
     fn to_value(&self) -> Result<Value> {
-        let values = self.0.iter().map(|(name, item)| Ok((name.clone(), plain(item.clone())?.into_value()?)));
+        let values = self.0.iter().map(|(name, item)| match plain(item.clone()).and_then(Item::into_value) {
+            Ok(value) => Ok((name.clone(), value)),
+            Err(error) => Err(Error::new(ErrorKind::Input, format!("entry `{name}`: {}", error.message()))),
+        });
         values.collect::<Result<Map<_, _>>>().map(Value::Object)
     }
 }

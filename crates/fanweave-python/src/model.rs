@@ -284,3 +284,10 @@ pub(crate) fn choice(py: Python<'_>, options: Vec<String>) -> PyResult<Chain> {
     }
     Ok(Chain::new(fanweave::chain(fanweave::parsers::choice(options)).erased(), Pieces::Whole))
 }
+
+/// The groups of a regular expression that matches an answer.
+#[pyfunction]
+pub(crate) fn regex(py: Python<'_>, pattern: &str) -> PyResult<Chain> {
+    let matches = fanweave::parsers::matches(pattern).map_err(|error| raise(py, &error))?;
+    Ok(Chain::new(fanweave::chain(matches).erased(), Pieces::Whole))
+}
