@@ -16,6 +16,10 @@ class Chain:
     def __init__(self, engine: _core.Chain) -> None:
         self._engine = engine
 
+    def __class_getitem__(cls, _: Any) -> type["Chain"]:
+        """``Chain[Input, Output, Piece]``, for annotations."""
+        return cls
+
     def _with(self, engine: _core.Chain) -> "Chain":
         return Chain(engine)
 
@@ -339,6 +343,9 @@ class Many:
     """A chain with many outputs: a step runs for each item of a list while the list is still being generated."""
 
     __slots__ = ("_engine",)
+
+    def __class_getitem__(cls, _: Any) -> type["Many"]:
+        return cls
 
     def __init__(self, engine: _core.Many) -> None:
         self._engine = engine

@@ -4,10 +4,49 @@ from weakref import ref
 
 __version__: Final[str]
 
-class _Sign: ...
+__all__ = [
+    "END",
+    "WAIT",
+    "Answer",
+    "Bridge",
+    "Chain",
+    "Delta",
+    "Event",
+    "Many",
+    "Message",
+    "Prompt",
+    "Reader",
+    "Rows",
+    "Sim",
+    "ToolCall",
+    "Usage",
+    "__version__",
+    "as_list",
+    "assign",
+    "batch",
+    "chat",
+    "choice",
+    "echo",
+    "events",
+    "fstring",
+    "invoke",
+    "items",
+    "json",
+    "lines",
+    "model",
+    "parallel",
+    "passthrough",
+    "pick",
+    "prompt",
+    "regex",
+    "router",
+    "step",
+    "stream",
+    "text",
+]
 
-WAIT: Final[_Sign]
-END: Final[_Sign]
+WAIT: Final[object]
+END: Final[object]
 
 _Options = Mapping[str, Any] | None
 
@@ -28,6 +67,7 @@ class Answer:
     def set_result(self, value: object) -> None: ...
     def set_exception(self, exception: BaseException) -> None: ...
 
+@final
 class Chain:
     @property
     def has_steps(self) -> bool: ...

@@ -29,6 +29,9 @@ class Stream(Iterator[Any]):
 
     __slots__ = ("_reader",)
 
+    def __class_getitem__(cls, _: Any) -> type["Stream"]:
+        return cls
+
     def __init__(self, reader: _core.Reader) -> None:
         self._reader = reader
 
@@ -70,6 +73,9 @@ class AsyncStream(AsyncIterator[Any]):
     """
 
     __slots__ = ("_pieces", "_reader", "_since", "_start")
+
+    def __class_getitem__(cls, _: Any) -> type["AsyncStream"]:
+        return cls
 
     def __init__(self, start: Any) -> None:
         self._start = start
@@ -133,6 +139,9 @@ class Row:
 
     __slots__ = ("error", "index", "output")
 
+    def __class_getitem__(cls, _: Any) -> type["Row"]:
+        return cls
+
     def __init__(self, index: int, output: Any, error: BaseException | None) -> None:
         self.index = index
         self.output = output
@@ -158,6 +167,9 @@ class Rows(Iterator[Row]):
     """The rows of a batch. Inputs are taken as rows come free. Closing or dropping it ends the rows in flight."""
 
     __slots__ = ("_failure", "_inputs", "_rows")
+
+    def __class_getitem__(cls, _: Any) -> type["Rows"]:
+        return cls
 
     def __init__(self, rows: _core.Rows, inputs: Iterable[Any]) -> None:
         self._rows = rows
@@ -205,6 +217,9 @@ class AsyncRows(AsyncIterator[Row]):
     """The rows of a batch. Inputs are taken as rows come free. Closing or dropping it ends the rows in flight."""
 
     __slots__ = ("_failure", "_inputs", "_next_input", "_rows", "_source", "_start")
+
+    def __class_getitem__(cls, _: Any) -> type["AsyncRows"]:
+        return cls
 
     def __init__(self, start: Any, inputs: Iterable[Any] | AsyncIterable[Any]) -> None:
         self._start = start

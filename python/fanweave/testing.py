@@ -7,10 +7,14 @@ with sim(latency=0.1) as provider:
 """
 
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._chain import Chain
+
+if TYPE_CHECKING:
+    from ._core import Delta, Message
+    from ._types import PromptLike
 
 
 class Sim:
@@ -66,6 +70,6 @@ def sim(**settings: Any) -> Sim:
     return Sim(**settings)
 
 
-def echo() -> Chain:
+def echo() -> "Chain[PromptLike, Message, Delta]":
     """A model that answers with the text of its prompt, word by word, and needs no server."""
     return Chain(_core.echo())

@@ -11,6 +11,7 @@ from multiprocessing import get_context
 import pytest
 
 import fanweave as fw
+from fanweave import _errors
 from fanweave.testing import sim
 
 
@@ -59,8 +60,8 @@ def test_errors_survive_pickle_copies_and_process_pools():
 
 
 async def test_every_class_survives_pickle():
-    for name in fw._error_names:
-        error = getattr(fw, name)("words", status=500, attempts=2)
+    for cls in {fw.Error, *_errors._CLASSES.values(), fw.BatchError}:
+        error = cls("words", status=500, attempts=2)
         twin = pickle.loads(pickle.dumps(error))
         assert (type(twin), str(twin), twin.status, twin.attempts) == (type(error), "words", 500, 2)
 

@@ -46,7 +46,6 @@ pub(crate) struct Bridge {
     /// Weak: the loop owns the bridge.
     event_loop: Py<PyAny>,
     /// The level of nested blocking calls.
-    #[pyo3(get)]
     level: u32,
 }
 

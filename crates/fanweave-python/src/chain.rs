@@ -30,7 +30,7 @@ pub(crate) enum Pieces {
 }
 
 /// A chain whose steps are known at run time.
-#[pyclass(frozen, subclass, module = "fanweave._core")]
+#[pyclass(frozen, module = "fanweave._core")]
 pub(crate) struct Chain {
     engine: EngineChain,
     pieces: Pieces,

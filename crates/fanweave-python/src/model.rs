@@ -273,7 +273,7 @@ pub(crate) fn json() -> Chain {
 /// The items of a list in an answer, separated by commas.
 #[pyfunction]
 pub(crate) fn as_list() -> Chain {
-    Chain::new(fanweave::chain(fanweave::parsers::list()).erased(), Pieces::Value)
+    Chain::new(fanweave::chain(fanweave::parsers::list()).erased(), Pieces::Whole)
 }
 
 /// One of several words in an answer.

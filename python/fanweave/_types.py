@@ -1,0 +1,43 @@
+"""Types of arguments, for annotations. Not loaded at run time."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from ._core import Message, Prompt
+
+PromptLike: TypeAlias = str | Message | Prompt | Sequence[Message | tuple[str, str] | Mapping[str, Any]]
+"""The input of a model: a text of the user, messages, or pairs of a role and a text."""
+
+
+class RunOptions(TypedDict, total=False):
+    """Options of each verb."""
+
+    timeout: float | None
+    tags: Sequence[str]
+    metadata: Mapping[str, Any]
+    priority: Literal["interactive", "batch"]
+    fresh: bool
+
+
+class Parameters(TypedDict, total=False):
+    """Parameters of a call."""
+
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    stop: str | list[str] | None
+    seed: int | None
+    extra: dict[str, Any] | None
+
+
+class Settings(Parameters, total=False):
+    """Settings of a model: its connection, its limits, and parameters of its calls."""
+
+    base_url: str | None
+    api_key: str | None
+    timeout: float | None
+    retries: int | None
+    rpm: int | None
+    tpm: int | None
+    concurrency: int | None
+    headers: dict[str, str] | None

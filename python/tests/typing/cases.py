@@ -1,0 +1,61 @@
+"""Types that mypy infers. Checked by test_typing.py, never run.
+
+A line with `type: ignore` is an error that mypy must find: an ignore without one is an error itself.
+"""
+
+from typing import Any
+
+from typing_extensions import assert_type
+
+import fanweave as fw
+from fanweave._types import PromptLike
+
+
+async def calls() -> None:
+    model = fw.model("openai/gpt-5-mini", temperature=0.2, rpm=500)
+    assert_type(model.invoke("hi"), fw.Message)
+    assert_type(await model.ainvoke([("user", "hi")]), fw.Message)
+    assert_type(await model.abatch(["a"]), list[fw.Message])
+    assert_type(model.batch(["a"], errors="return"), list[fw.Message | BaseException])
+    assert_type(model.bind(max_tokens=3), fw.Model)
+    async for delta in model.astream("hi"):
+        assert_type(delta, fw.Delta)
+    for event in model.events("hi"):
+        assert_type(event, fw.Event)
+    model.invoke(3)  # type: ignore[arg-type]
+    model.invoke("hi", tiemout=3)  # type: ignore[call-arg]
+    fw.model("sim/echo", temprature=1)  # type: ignore[call-arg]
+    model.batch(["a"], errors="keep")  # type: ignore[call-overload]
+
+
+def chains() -> None:
+    joke = fw.prompt("About {{ topic }}") | fw.model("sim/echo") | fw.text()
+    assert_type(joke.invoke({"topic": "bears"}), str)
+    for piece in joke.stream({"topic": "bears"}):
+        assert_type(piece, str)
+    for row in joke.rows([{"topic": "bears"}]):
+        assert_type(row.unwrap(), str)
+    assert_type((joke | len).invoke({}), int)
+    assert_type((joke | double).invoke({}), int)
+    assert_type((joke | {"length": len}).invoke({}), dict[str, Any])
+    assert_type(fw.step(double).invoke("a"), int)
+    assert_type((variables | joke).invoke("bears"), str)
+    assert_type(joke.retry(3).fallback(joke).with_timeout(5).named("joke").invoke({}), str)
+    titles = (fw.prompt("x") | fw.model("sim/echo")).lines()
+    assert_type(titles.each(len).collect().invoke({}), list[int])
+    joke.invoke("bears")  # type: ignore[arg-type]
+    fw.prompt("x") | fw.text()  # type: ignore[operator]
+    joke | fw.text()  # type: ignore[operator]
+    joke.lines()  # type: ignore[misc]
+
+
+async def double(text: str) -> int:
+    return len(text) * 2
+
+
+def variables(topic: str) -> dict[str, str]:
+    return {"topic": topic}
+
+
+def models_are_chains(model: fw.Model) -> "fw.Chain[PromptLike, fw.Message, fw.Delta]":
+    return model
