@@ -6,6 +6,7 @@
 //! |---|---|
 //! | name contains `error`, or is `failed` | failure, whatever the data |
 //! | a JSON object | passed to the dialect |
+//! | several objects with nothing between them | passed on one by one |
 //! | a JSON list | its failure, or its objects one by one |
 //! | `[DONE]` in any spelling, an end marker of another dialect | end marker |
 //! | empty, `null`, a number | keep-alive |
@@ -18,6 +19,7 @@ use serde_json::Value;
 use super::failure::{self, ProviderError};
 use super::{finish, json};
 use crate::protocol::{SseEvent, StreamDecoder, StreamEnd};
+use crate::transport::values;
 
 /// Maximum bytes kept of an event that may turn out to be a failure.
 const MAX_WORDS_BYTES: usize = 2 << 10;
@@ -59,7 +61,15 @@ impl<D: StreamDecoder> Triage<D> {
     /// Passes an object to the dialect.
     fn object(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
         let before = deltas.len();
-        self.decoder.event(event, deltas)?;
+        if let Err(error) = self.decoder.event(event, deltas) {
+            // Some servers send nothing between two events.
+            return match values::glued(event.data) {
+                Some(values) if error.kind() == ErrorKind::Decode && deltas.len() == before => values
+                    .into_iter()
+                    .try_for_each(|data| self.event(&SseEvent { name: event.name, data }, deltas)),
+                _ => Err(error),
+            };
+        }
         if deltas.len() == before {
             self.without_deltas(event);
         }

@@ -1,5 +1,7 @@
 //! The end of a JSON value in text that arrives in pieces.
 
+use memchr::memchr2;
+
 /// Follows one JSON object or list through text that arrives in pieces: each byte is read once, and nothing
 /// is kept of it. Brackets are counted, without a check of their kinds or of what is between them.
 #[derive(Debug, Default, Clone, Copy)]
@@ -8,6 +10,8 @@ pub(crate) struct Extent {
     depth: u32,
     in_string: bool,
     is_escaped: bool,
+    /// Set if the value is an object.
+    is_object: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -25,22 +29,30 @@ enum Shape {
 impl Extent {
     /// Reads the next bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let read = self.advance(bytes);
+        if self.is_closed() && bytes[read..].iter().any(|byte| !byte.is_ascii_whitespace()) {
+            self.shape = Shape::Other;
+        }
+    }
+
+    /// Reads the next bytes up to the end of the value. Returns their number.
+    pub(crate) fn advance(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
-        while let Some(byte) = bytes.get(at) {
+        while self.shape != Shape::Closed
+            && let Some(byte) = bytes.get(at)
+        {
             at += 1;
             if self.in_string {
                 match byte {
                     _ if self.is_escaped => self.is_escaped = false,
                     b'\\' => self.is_escaped = true,
                     b'"' => self.in_string = false,
-                    _ => at += memchr::memchr2(b'"', b'\\', &bytes[at..]).unwrap_or(bytes.len() - at),
+                    _ => at += memchr2(b'"', b'\\', &bytes[at..]).unwrap_or(bytes.len() - at),
                 }
                 continue;
             }
             match (self.shape, byte) {
-                (Shape::Other, _) => return,
                 (Shape::Open, b'"') => self.in_string = true,
-                (Shape::Blank, b'{' | b'[') => (self.shape, self.depth) = (Shape::Open, 1),
                 (Shape::Open, b'{' | b'[') => self.depth = self.depth.saturating_add(1),
                 (Shape::Open, b'}' | b']') => {
                     self.depth -= 1;
@@ -49,15 +61,28 @@ impl Extent {
                     }
                 }
                 (Shape::Open, _) => {}
-                (Shape::Blank | Shape::Closed, byte) if byte.is_ascii_whitespace() => {}
-                (Shape::Blank | Shape::Closed, _) => self.shape = Shape::Other,
+                (Shape::Blank, b'{' | b'[') => {
+                    self.is_object = *byte == b'{';
+                    (self.shape, self.depth) = (Shape::Open, 1);
+                }
+                (Shape::Blank, byte) if byte.is_ascii_whitespace() => {}
+                _ => {
+                    self.shape = Shape::Other;
+                    return bytes.len();
+                }
             }
         }
+        at
     }
 
     /// Returns true if the text is one object or list that has been closed, with white space around it.
     pub(crate) fn is_closed(self) -> bool {
         self.shape == Shape::Closed
+    }
+
+    /// Returns true if the text is one object that has been closed, with white space around it.
+    pub(crate) fn is_closed_object(self) -> bool {
+        self.is_closed() && self.is_object
     }
 
     /// Records that the text is not a value.

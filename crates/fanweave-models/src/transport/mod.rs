@@ -15,7 +15,7 @@
 //!  │       │   └ wire, pace    detect surplus responses
 //!  │       └ own      or a custom transport
 //!  ├ reader       a streamed answer, from bytes to deltas, without I/O
-//!  │   └ frames      the events of a streamed response: `sse` or `lines`
+//!  │   └ frames      the events of a streamed response: `sse`, `lines` or `values`
 //!  └ secret       keys and their redaction; `keys` that change
 //! ```
 
@@ -44,6 +44,7 @@ pub(crate) mod retry_loop;
 pub(crate) mod secret;
 pub(crate) mod sse;
 pub(crate) mod unsent;
+pub(crate) mod values;
 pub(crate) mod watch;
 mod wire;
 

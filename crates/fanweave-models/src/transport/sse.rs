@@ -189,14 +189,11 @@ impl Pending {
         // Each byte is scanned once, and parsed at most once, however many lines the event has.
         self.extent.push(&held[self.scanned..]);
         self.scanned = held.len();
-        if !self.extent.is_closed() {
-            return false;
-        }
-        let is_object = held.trim_ascii_start().starts_with(b"{") && is_json(held);
-        if !is_object {
+        let is_complete = self.extent.is_closed_object() && is_json(held);
+        if self.extent.is_closed() && !is_complete {
             self.extent.reject();
         }
-        is_object
+        is_complete
     }
 
     /// Processes a line, and passes on the events that it completes. `borrowed` is the last data line of the

@@ -2,6 +2,7 @@
 
 use super::streams::{DIALECTS, events, rich, text, whole, wire};
 use super::{expected, protocol, seen, streamed};
+use crate::providers::testing::decode;
 use crate::transport::reader::read_whole;
 use crate::transport::sse::SseLimits;
 
@@ -13,14 +14,38 @@ fn a_body_is_what_its_bytes_say_in_every_dialect() {
             let stream = wire(dialect, &all);
             let lines: String = all.iter().map(|event| format!("{}\n", event.data)).collect();
             let with_data: String = all.iter().map(|event| format!("data: {}\n\n", event.data)).collect();
-            for bytes in
-                [&stream, &lines, &with_data, &body, &format!("\n{body}\n"), &format!("\u{FEFF}{body}")]
-            {
+            let objects: Vec<_> = all.iter().filter(|event| event.data.starts_with('{')).collect();
+            let join = |by: &str| objects.iter().map(|event| &*event.data).collect::<Vec<_>>().join(by);
+            let indented = |json: &str| {
+                let json: serde_json::Value = serde_json::from_str(json).expect("JSON");
+                format!("{json:#}")
+            };
+            let all_indented: Vec<_> = objects.iter().map(|event| indented(&event.data)).collect();
+            for bytes in [
+                &stream,
+                &lines,
+                &with_data,
+                &body,
+                &format!("\n{body}\n"),
+                &format!("\u{FEFF}{body}"),
+                &indented(&body),
+                &format!("data: {body}\n\n"),
+                &format!("data: {}\n\ndata: [DONE]\n\n", join("")),
+                &join(""),
+                &format!("[{}]", join(",")),
+                &format!("[{}\n]\n", join("\n,")),
+                &all_indented.join("\n"),
+                &all_indented.join("\r\n\r\n"),
+                &format!("[{}\n]\n", all_indented.join("\n,\r\n")),
+            ] {
                 let read = read_whole(&*protocol(dialect), bytes.as_bytes(), SseLimits::default());
                 let read = read.map(|message| seen(&message)).map_err(|error| error.to_string());
                 assert_eq!(read, Ok(expected(&original)), "{dialect}, plain: {bytes}");
                 let read = streamed(dialect, bytes).map_err(|error| error.to_string());
                 assert_eq!(read, Ok(expected(&original)), "{dialect}, streamed: {bytes}");
+                let bytes: Vec<_> = bytes.as_bytes().chunks(7).collect();
+                let read = decode(&*protocol(dialect), &bytes).map(|message| seen(&message));
+                assert_eq!(read.map_err(|e| e.to_string()), Ok(expected(&original)), "{dialect}: {bytes:?}");
             }
         }
     }

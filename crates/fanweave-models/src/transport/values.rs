@@ -1,0 +1,216 @@
+//! JSON objects one after another: bytes in, objects out.
+//!
+//! Some servers send the chunks of a stream as one JSON list, as indented JSON, or with nothing between them.
+
+use fanweave_core::{Error, ErrorKind, Result};
+use memchr::memchr;
+
+use super::extent::Extent;
+use super::sse::SseEvent;
+
+/// An incremental decoder for one stream that begins with an object or a list.
+#[derive(Debug)]
+pub(crate) struct ValueDecoder {
+    /// Maximum bytes of one object.
+    max_bytes: usize,
+    /// The beginning of an object whose end has not arrived.
+    held: Vec<u8>,
+    extent: Extent,
+    is_inside: bool,
+    after: After,
+}
+
+/// Text before the current position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Nothing,
+    /// One object on a line of its own: more lines may follow.
+    Line,
+    /// A bracket of a list, an object on several lines, or several objects.
+    Other,
+}
+
+impl ValueDecoder {
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self {
+            max_bytes,
+            held: Vec::new(),
+            extent: Extent::default(),
+            is_inside: false,
+            after: After::Nothing,
+        }
+    }
+
+    /// Reads the next bytes of the stream and passes every completed object to `each`, as an event without a
+    /// name. The objects of a list are passed on one by one. An incomplete object is never passed on.
+    ///
+    /// Returns the rest of `chunk`, from the first byte that belongs to another framing: lines after a first
+    /// line that is an object, and text that is not JSON.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Decode`] if an object is too long, and the first error of `each`.
+    pub(crate) fn feed<'c>(
+        &mut self,
+        chunk: &'c [u8],
+        mut each: impl FnMut(SseEvent<'_>) -> Result<()>,
+    ) -> Result<Option<&'c [u8]>> {
+        let mut rest = chunk;
+        while let Some(byte) = rest.first() {
+            match byte {
+                _ if self.is_inside => {}
+                b'{' => {
+                    self.is_inside = true;
+                    if self.after == After::Line {
+                        self.after = After::Other;
+                    }
+                }
+                b'\n' if self.after == After::Line => return Ok(Some(rest)),
+                b'[' | b']' | b',' => {
+                    self.after = After::Other;
+                    rest = &rest[1..];
+                    continue;
+                }
+                byte if byte.is_ascii_whitespace() => {
+                    rest = &rest[1..];
+                    continue;
+                }
+                _ => return Ok(Some(rest)),
+            }
+            let (value, after) = rest.split_at(self.extent.advance(rest));
+            rest = after;
+            if self.held.len() + value.len() > self.max_bytes {
+                return Err(too_long(self.max_bytes));
+            }
+            if !self.extent.is_closed() {
+                self.held.extend_from_slice(value);
+                continue;
+            }
+            let whole = std::mem::take(&mut self.held);
+            let value = if whole.is_empty() { value } else { &[whole.as_slice(), value].concat() };
+            self.extent = Extent::default();
+            self.is_inside = false;
+            let is_line = self.after == After::Nothing && memchr(b'\n', value).is_none();
+            self.after = if is_line { After::Line } else { After::Other };
+            each(SseEvent { name: "", data: &String::from_utf8_lossy(value) })?;
+        }
+        Ok(None)
+    }
+}
+
+fn too_long(max_bytes: usize) -> Error {
+    let message = format!("a value of the stream is longer than {max_bytes} bytes");
+    // Retrying would fail in the same way and be billed again.
+    Error::new(ErrorKind::Decode, message).with_retryable(false)
+}
+
+/// The objects and lists that `text` consists of, if it is more than one: with nothing, white space, commas
+/// or `data:` between them.
+pub(crate) fn glued(text: &str) -> Option<Vec<&str>> {
+    let mut values = Vec::new();
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ',');
+        rest = rest.strip_prefix("data:").unwrap_or(rest).trim_ascii_start();
+        if rest.is_empty() {
+            break;
+        }
+        if !rest.starts_with(['{', '[']) {
+            return None;
+        }
+        let mut extent = Extent::default();
+        let len = extent.advance(rest.as_bytes());
+        if !extent.is_closed() {
+            return None;
+        }
+        let (value, after) = rest.split_at(len);
+        values.push(value);
+        rest = after;
+    }
+    (values.len() > 1).then_some(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The objects of a stream, and the rest that has another framing.
+    fn decode(max_bytes: usize, chunks: &[&[u8]]) -> Result<(Vec<String>, String)> {
+        let mut decoder = ValueDecoder::new(max_bytes);
+        let mut objects = Vec::new();
+        for (at, chunk) in chunks.iter().enumerate() {
+            let rest = decoder.feed(chunk, |event| {
+                objects.push(event.data.to_owned());
+                Ok(())
+            })?;
+            if let Some(rest) = rest {
+                let rest = [rest, &chunks[at + 1..].concat()].concat();
+                return Ok((objects, String::from_utf8_lossy(&rest).into_owned()));
+            }
+        }
+        Ok((objects, String::new()))
+    }
+
+    #[track_caller]
+    fn assert_read(stream: &str, objects: &[&str], rest: &str) {
+        let bytes: Vec<_> = stream.as_bytes().chunks(1).collect();
+        for chunks in [&[stream.as_bytes()][..], &bytes] {
+            let read = decode(99, chunks).unwrap();
+            assert_eq!((read.0.iter().map(|o| &**o).collect::<Vec<_>>(), &*read.1), (objects.to_vec(), rest));
+        }
+    }
+
+    #[test]
+    fn objects_are_read_one_by_one_whatever_is_between_them() {
+        let (one, two) = (r#"{"a":"}{\""}"#, r#"{"b":[{}]}"#);
+        assert_read(&format!("{one}{two}{{}}"), &[one, two, "{}"], "");
+        assert_read(&format!(" [{one}\n,\r\n{two}\n]\n"), &[one, two], "");
+        assert_read(&format!("{one}, {two}"), &[one, two], "");
+        assert_read("{\n \"a\": 1\n}\n{\n}\n{}", &["{\n \"a\": 1\n}", "{\n}", "{}"], "");
+        assert_read("[[{}], [{\"a\":1}]]", &["{}", "{\"a\":1}"], "");
+        assert_read("{\"a\":", &[], "");
+    }
+
+    #[test]
+    fn lines_and_other_text_are_left_to_their_own_decoder() {
+        assert_read("{\"a\":1}\n{\"b\":2}\n", &["{\"a\":1}"], "\n{\"b\":2}\n");
+        assert_read("{\"a\":1} \r\nx", &["{\"a\":1}"], "\nx");
+        assert_read("{\"a\":1}data: x\n", &["{\"a\":1}"], "data: x\n");
+        assert_read("[DONE]\n", &[], "DONE]\n");
+        assert_read("[{}\n{}\nx", &["{}", "{}"], "x");
+    }
+
+    #[test]
+    fn an_object_longer_than_the_limit_is_rejected_before_it_is_buffered() {
+        for chunks in [&[&b"{xxxxx"[..], b"xxxxxx"][..], &[b"{xxxxxxxxxxxx"]] {
+            let error = decode(10, chunks).unwrap_err();
+            assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Decode, false));
+        }
+        assert_eq!(decode(10, &[b"{xxxxxxx}{yyyyyyyy}"]).unwrap().0.len(), 2);
+    }
+
+    #[test]
+    fn values_with_nothing_between_them_are_separated() {
+        assert_eq!(glued("{\"a\":1}{\"b\":2}"), Some(vec!["{\"a\":1}", "{\"b\":2}"]));
+        assert_eq!(glued("{}, data: [1]\n[DONE]"), Some(vec!["{}", "[1]", "[DONE]"]));
+        for one in ["{}", "{\"a\":1", "{}{", "{} and text", "", "[1]"] {
+            assert_eq!(glued(one), None, "{one}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_objects(
+            text in "(\\{\"a\":\\{\\}\\}|\\{\"\\}\\\\\"é\"\\}|\n|,|\\[|\\]| |\\{|\r\n|x){0,10}",
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let text = text.as_bytes();
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let chunks: Vec<_> = cuts.windows(2).map(|w| &text[w[0]..w[1]]).collect();
+            prop_assert_eq!(decode(999, &chunks).unwrap(), decode(999, &[text]).unwrap());
+        }
+    }
+}
