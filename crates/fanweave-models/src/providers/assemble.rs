@@ -1,15 +1,33 @@
-//! Assembly of tool calls from the fragments of a stream.
+//! Assembly of tool calls, for all dialects: from the fragments of a stream, from whole calls, and from
+//! events that state a call once more.
 //!
 //! A fragment belongs to the call with its id, or else to the last call at its index. Servers that repeat one
 //! id and index for all calls are recognised by the shape of their arguments: a fragment with a name that
 //! begins an object, after arguments that are a complete object, starts another call.
 
-use fanweave_core::Delta;
-use serde::de::IgnoredAny;
+use fanweave_core::{Delta, Error, ErrorKind, Part, Result, ToolCall};
+
+use crate::transport::extent::Extent;
+
+/// Maximum tool calls of one answer. 1,024: real answers have fewer than a hundred. It bounds the search for
+/// the call of a fragment.
+const MAX_CALLS: usize = 1 << 10;
+
+/// Maximum bytes of arguments that are an empty object, with white space.
+const MAX_EMPTY_BYTES: usize = 16;
 
 /// The tool calls of one answer. The position in the list is the part index of their deltas.
-#[derive(Default)]
-pub(super) struct Calls(Vec<Call>);
+pub(super) struct Calls {
+    calls: Vec<Call>,
+    /// Beginning of the ids of calls without one.
+    prefix: &'static str,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self::with_prefix("call_")
+    }
+}
 
 /// A tool call that has started.
 #[derive(Default)]
@@ -17,11 +35,13 @@ struct Call {
     /// The provider's index, if it sends one.
     index: Option<u32>,
     id: String,
-    /// Set while the provider has sent no id.
+    /// Set while the provider has sent no id of its own.
     is_generated: bool,
     name: String,
     arguments: String,
-    /// Set if the arguments are `{}` and have not been emitted: an object may follow and replace them.
+    /// The JSON value in the arguments.
+    extent: Extent,
+    /// Set if the arguments have not been emitted: an object may follow and replace them.
     is_held: bool,
 }
 
@@ -47,81 +67,200 @@ impl Call {
         }
     }
 
-    /// Returns true if the arguments are one complete object.
-    fn is_complete(&self) -> bool {
-        let arguments = self.arguments.trim();
-        arguments.starts_with('{')
-            && arguments.ends_with('}')
-            && serde_json::from_str::<IgnoredAny>(arguments).is_ok()
+    fn append(&mut self, arguments: &str) {
+        self.arguments.push_str(arguments);
+        self.extent.push(arguments.as_bytes());
     }
 }
 
+fn is_empty_object(arguments: &str) -> bool {
+    arguments.len() <= MAX_EMPTY_BYTES && arguments.trim() == "{}"
+}
+
 impl Calls {
+    /// Gives calls without an id one that begins with `prefix`.
+    pub(super) fn with_prefix(prefix: &'static str) -> Self {
+        Self { calls: Vec::new(), prefix }
+    }
+
+    /// Returns true without any call.
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
     /// Adds a fragment. `None` if it repeats a call.
-    pub(super) fn add(&mut self, fragment: Fragment<'_>) -> Option<Delta> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Decode`] for too many calls.
+    pub(super) fn add(&mut self, fragment: Fragment<'_>) -> Result<Option<Delta>> {
+        self.fragment(fragment, false)
+    }
+
+    /// Adds the start of a call. Its arguments, if they are complete, are a placeholder for those of the
+    /// fragments after it.
+    ///
+    /// # Errors
+    /// Like [`add`](Self::add).
+    pub(super) fn start(&mut self, fragment: Fragment<'_>) -> Result<Option<Delta>> {
+        self.fragment(fragment, true)
+    }
+
+    fn fragment(&mut self, fragment: Fragment<'_>, is_start: bool) -> Result<Option<Delta>> {
         let Fragment { index, id, name, mut arguments } = fragment;
         let same_index = |call: &Call| index.is_none() || index == call.index;
-        let by_id = || self.0.iter().rposition(|call| same_index(call) && call.id == id);
-        let continued = || self.0.iter().rposition(|call| same_index(call) && call.continues(id, name));
-        let mut found = by_id().or_else(continued);
+        let by_id = || self.calls.iter().rposition(|call| same_index(call) && call.id == id);
+        let continued = || self.calls.iter().rposition(|call| same_index(call) && call.continues(id, name));
+        let mut found = if id.is_empty() { None } else { by_id() }.or_else(continued);
         if let Some(at) = found
             && arguments.trim_start().starts_with('{')
-            && self.0[at].is_complete()
+            && self.calls[at].extent.is_closed_object()
         {
-            let call = &mut self.0[at];
-            if !id.is_empty() && call.id == id && call.arguments.trim() == arguments.trim() {
-                return None;
+            let call = &mut self.calls[at];
+            let is_near = call.arguments.len() <= arguments.len() + MAX_EMPTY_BYTES;
+            if !id.is_empty() && call.id == id && is_near && call.arguments.trim() == arguments.trim() {
+                return Ok(None);
             }
             let keeps_name = name.is_empty() || name == call.name;
             if call.is_held && keeps_name {
                 call.arguments.clear();
+                call.extent = Extent::default();
                 call.is_held = false;
             } else if !name.is_empty() {
                 found = None;
             }
         }
-        let at = found.unwrap_or_else(|| {
-            self.0.push(Call { index, ..Call::default() });
-            self.0.len() - 1
-        });
-        if self.0[at].arguments.is_empty() && matches!(arguments.trim(), "" | "null") {
+        let at = match found {
+            Some(at) => at,
+            None => self.push(index)?,
+        };
+        if self.calls[at].arguments.is_empty() && matches!(arguments.trim(), "" | "null") {
             arguments = "";
         }
         let id = self.named(at, id);
-        let call = &mut self.0[at];
+        let call = &mut self.calls[at];
         if call.name.is_empty() {
             call.name.push_str(name);
         }
-        call.arguments.push_str(arguments);
-        let arguments = match call.arguments.trim() {
-            "{}" if arguments.trim() == "{}" => {
-                call.is_held = true;
-                String::new()
-            }
-            // The object that was held is followed by something else.
-            _ if std::mem::take(&mut call.is_held) => call.arguments.clone(),
-            _ => arguments.to_owned(),
+        call.append(arguments);
+        let is_placeholder = is_empty_object(&call.arguments) && arguments.contains('{');
+        let stays_held = call.is_held && arguments.trim().is_empty();
+        let arguments = if stays_held || is_placeholder || (is_start && call.extent.is_closed_object()) {
+            call.is_held = true;
+            String::new()
+        } else if std::mem::take(&mut call.is_held) {
+            // Something else follows the object that was held.
+            call.arguments.clone()
+        } else {
+            arguments.to_owned()
         };
-        let name = Some(name).filter(|name| !name.is_empty()).map(str::to_owned);
-        Some(Delta::ToolCall { part: at as u32, id, name, arguments })
+        Ok(Some(delta(at, id, name, arguments)))
+    }
+
+    /// Adds a call that is sent whole. `None` if it repeats a call with its id.
+    ///
+    /// # Errors
+    /// Like [`add`](Self::add).
+    pub(super) fn whole(&mut self, call: Fragment<'_>) -> Result<Option<Delta>> {
+        let Fragment { index, id, name, arguments } = call;
+        let repeats = |call: &Call| call.id == id && call.name == name && call.arguments == arguments;
+        if !id.is_empty() && self.calls.iter().any(repeats) {
+            return Ok(None);
+        }
+        let at = self.push(index)?;
+        let id = self.named(at, id);
+        let call = &mut self.calls[at];
+        call.name.push_str(name);
+        call.append(arguments);
+        Ok(Some(delta(at, id, name, arguments.to_owned())))
+    }
+
+    /// Adds what an event at the end states of a call, if fragments have not said it. `None` if they have.
+    ///
+    /// # Errors
+    /// Like [`add`](Self::add).
+    pub(super) fn restated(&mut self, call: Fragment<'_>) -> Result<Option<Delta>> {
+        let Fragment { index, id, name, arguments } = call;
+        let by_id = || self.calls.iter().rposition(|call| call.id == id);
+        let by_index = || {
+            let fits = |call: &Call| call.index == index && (id.is_empty() || call.is_generated);
+            self.calls.iter().rposition(fits).or_else(|| {
+                let nth = index.and_then(|index| usize::try_from(index).ok())?;
+                self.calls.get(nth).filter(|call| call.index.is_none() && call.name == name).map(|_| nth)
+            })
+        };
+        let Some(at) = if id.is_empty() { None } else { by_id() }.or_else(by_index) else {
+            return self.whole(call);
+        };
+        let id = self.named(at, id);
+        let call = &mut self.calls[at];
+        let name = if call.name.is_empty() { name } else { "" };
+        call.name.push_str(name);
+        let is_unsaid = call.is_held || call.arguments.is_empty();
+        let more = match arguments.strip_prefix(call.arguments.as_str()) {
+            _ if is_empty_object(arguments) || arguments.is_empty() => {
+                call.is_held |= call.arguments.is_empty() && !arguments.is_empty();
+                if call.is_held {
+                    call.arguments.clear();
+                    call.extent = Extent::default();
+                    call.append(arguments);
+                }
+                ""
+            }
+            _ if is_unsaid => {
+                call.arguments.clear();
+                call.extent = Extent::default();
+                call.is_held = false;
+                arguments
+            }
+            Some(rest) => rest,
+            // A contradiction: what has been emitted stays.
+            None => "",
+        };
+        if !more.is_empty() {
+            call.append(more);
+        }
+        let says_nothing = id.is_none() && name.is_empty() && more.is_empty();
+        Ok((!says_nothing).then(|| delta(at, id, name, more.to_owned())))
+    }
+
+    /// A call that is sent whole, as a part of an answer that is not streamed. `None` if it repeats a call.
+    ///
+    /// # Errors
+    /// Like [`add`](Self::add).
+    pub(super) fn part(&mut self, call: Fragment<'_>) -> Result<Option<Part>> {
+        let is_new = self.whole(call)?.is_some();
+        let id = self.calls.last().map(|call| call.id.clone()).unwrap_or_default();
+        let (name, arguments) = (call.name.to_owned(), call.arguments.to_owned());
+        Ok(is_new.then(|| Part::ToolCall(ToolCall { id, name, arguments })))
+    }
+
+    fn push(&mut self, index: Option<u32>) -> Result<usize> {
+        if self.calls.len() == MAX_CALLS {
+            let message = format!("the answer has more than {MAX_CALLS} tool calls");
+            return Err(Error::new(ErrorKind::Decode, message).with_retryable(false));
+        }
+        self.calls.push(Call { index, ..Call::default() });
+        Ok(self.calls.len() - 1)
     }
 
     /// Sets the id of a call. Returns it if it is new.
     fn named(&mut self, at: usize, id: &str) -> Option<String> {
-        let call = &self.0[at];
+        let call = &self.calls[at];
         let is_open = call.id.is_empty() || (call.is_generated && !id.is_empty());
         if !is_open {
             return None;
         }
-        let is_used = |id: &str| self.0.iter().enumerate().any(|(other, call)| other != at && call.id == id);
+        let is_used =
+            |id: &str| self.calls.iter().enumerate().any(|(other, call)| other != at && call.id == id);
         let is_generated = id.is_empty() || is_used(id);
         let id = if is_generated {
-            (at..).map(generated_id).find(|id| !is_used(id)).expect("the numbers never end")
+            let ids = (at..).map(|n| format!("{}{n}", self.prefix));
+            ids.into_iter().find(|id| !is_used(id)).expect("the numbers never end")
         } else {
             id.to_owned()
         };
-        self.0[at].is_generated = is_generated;
-        self.0[at].id.clone_from(&id);
+        self.calls[at].is_generated = is_generated;
+        self.calls[at].id.clone_from(&id);
         Some(id)
     }
 
@@ -131,13 +270,13 @@ impl Calls {
             let arguments = std::mem::take(&mut call.is_held).then(|| call.arguments.clone())?;
             Some(Delta::ToolCall { part, id: None, name: None, arguments })
         };
-        (0..).zip(&mut self.0).filter_map(held)
+        (0..).zip(&mut self.calls).filter_map(held)
     }
 }
 
-/// An id for a call without one, so that its result can refer to it.
-pub(super) fn generated_id(n: usize) -> String {
-    format!("call_{n}")
+fn delta(at: usize, id: Option<String>, name: &str, arguments: String) -> Delta {
+    let name = Some(name).filter(|name| !name.is_empty()).map(str::to_owned);
+    Delta::ToolCall { part: at as u32, id, name, arguments }
 }
 
 #[cfg(test)]
@@ -151,11 +290,124 @@ mod tests {
         let (mut calls, mut fold) = (Calls::default(), Fold::default());
         for (index, id, name, arguments) in fragments {
             let fragment = Fragment { index: *index, id, name, arguments };
-            calls.add(fragment).iter().for_each(|delta| fold.push(delta));
+            calls.add(fragment).unwrap().iter().for_each(|delta| fold.push(delta));
         }
         calls.finish().for_each(|delta| fold.push(&delta));
         let message = fold.into_message();
         message.tool_calls().map(|c| (c.id.clone(), c.name.clone(), c.arguments.clone())).collect()
+    }
+
+    /// Id, name and arguments of each call, by the deltas of `add`.
+    fn read(add: impl FnOnce(&mut Calls) -> Result<Vec<Option<Delta>>>) -> Vec<[String; 3]> {
+        let (mut calls, mut fold) = (Calls::default(), Fold::default());
+        add(&mut calls).unwrap().iter().flatten().for_each(|delta| fold.push(delta));
+        calls.finish().for_each(|delta| fold.push(&delta));
+        let message = fold.into_message();
+        message.tool_calls().map(|c| [c.id.clone(), c.name.clone(), c.arguments.clone()]).collect()
+    }
+
+    fn piece<'a>(index: Option<u32>, id: &'a str, name: &'a str, arguments: &'a str) -> Fragment<'a> {
+        Fragment { index, id, name, arguments }
+    }
+
+    #[test]
+    fn an_event_at_the_end_adds_only_what_is_missing() {
+        let x = r#"{"x":1}"#;
+        type Pieces<'a> = &'a [Fragment<'a>];
+        let start = piece(Some(0), "a", "f", "");
+        let cases: &[(&str, Pieces<'_>, Fragment<'_>, &[[&str; 3]])] = &[
+            ("all", &[start], piece(None, "a", "f", x), &[["a", "f", x]]),
+            ("nothing", &[start, piece(Some(0), "", "", x)], piece(Some(0), "", "", x), &[["a", "f", x]]),
+            ("an end", &[start, piece(Some(0), "", "", "{\"x\"")], piece(None, "a", "", x), &[["a", "f", x]]),
+            (
+                "other arguments",
+                &[start, piece(Some(0), "", "", x)],
+                piece(None, "a", "f", "{}"),
+                &[["a", "f", x]],
+            ),
+            (
+                "contradiction",
+                &[start, piece(Some(0), "", "", x)],
+                piece(None, "a", "f", "{\"y\":1}"),
+                &[["a", "f", x]],
+            ),
+            (
+                "instead of a placeholder",
+                &[piece(Some(0), "a", "f", "{}")],
+                piece(None, "a", "f", x),
+                &[["a", "f", x]],
+            ),
+            ("no arguments", &[start], piece(None, "a", "f", "{}"), &[["a", "f", "{}"]]),
+            (
+                "no arguments twice",
+                &[piece(Some(0), "a", "f", "{}")],
+                piece(None, "a", "f", "{}"),
+                &[["a", "f", "{}"]],
+            ),
+            ("an id and a name", &[piece(Some(0), "", "", x)], piece(Some(0), "a", "f", x), &[["a", "f", x]]),
+            (
+                "by its position",
+                &[piece(None, "", "f", x)],
+                piece(Some(0), "", "f", x),
+                &[["call_0", "f", x]],
+            ),
+            ("another call", &[start], piece(Some(1), "b", "g", x), &[["a", "f", ""], ["b", "g", x]]),
+        ];
+        for (name, pieces, end, wanted) in cases {
+            let seen = read(|calls| {
+                let mut deltas = pieces.iter().map(|piece| calls.add(*piece)).collect::<Result<Vec<_>>>()?;
+                deltas.push(calls.restated(*end)?);
+                Ok(deltas)
+            });
+            assert_eq!(seen, wanted.iter().map(|call| call.map(str::to_owned)).collect::<Vec<_>>(), "{name}");
+        }
+    }
+
+    #[test]
+    fn whole_calls_are_one_each_unless_id_and_contents_are_equal() {
+        let x = r#"{"x":1}"#;
+        let pieces =
+            [("", "f", "{}"), ("", "f", x), ("", "f", x), ("a", "f", x), ("a", "f", x), ("a", "f", "{}")];
+        let seen = read(|calls| {
+            pieces.map(|(id, name, x)| calls.whole(piece(None, id, name, x))).into_iter().collect()
+        });
+        let ids: Vec<_> = seen.iter().map(|[id, _, arguments]| (&**id, &**arguments)).collect();
+        assert_eq!(ids, [("call_0", "{}"), ("call_1", x), ("call_2", x), ("a", x), ("call_4", "{}")]);
+    }
+
+    #[test]
+    fn a_start_with_arguments_is_a_placeholder_for_its_fragments() {
+        let x = r#"{"x":1}"#;
+        for more in [&["{\"x\"", ":1}"][..], &[x], &[], &[""]] {
+            let seen = read(|calls| {
+                let mut deltas = vec![calls.start(piece(Some(0), "a", "f", x))?];
+                for arguments in more {
+                    deltas.push(calls.add(piece(Some(0), "", "", arguments))?);
+                }
+                Ok(deltas)
+            });
+            assert_eq!(seen, [["a", "f", x].map(str::to_owned)], "{more:?}");
+        }
+    }
+
+    #[test]
+    fn the_time_is_linear_in_the_fragments() {
+        let blanks = " ".repeat(1 << 20);
+        for (first, more) in
+            [("{\"a\":\"", "{}"), (" ", " "), (&*blanks, "{}"), ("{}", " "), ("{", "{\"a\":1}")]
+        {
+            let start = std::time::Instant::now();
+            let mut calls = Calls::default();
+            calls.add(piece(Some(0), "a", "f", first)).unwrap();
+            for _ in 0..30_000 {
+                calls.add(piece(Some(0), "a", "", more)).unwrap();
+            }
+            assert!(
+                start.elapsed() < std::time::Duration::from_secs(20),
+                "{first:.9}{more}: {:?}",
+                start.elapsed()
+            );
+        }
     }
 
     #[test]
@@ -203,6 +455,11 @@ mod tests {
                 &[("call_0", "v", "{}"), ("call_1", "w", x)],
             ),
             ("no arguments", &[(Some(0), "a", "w", "{}")], &[("a", "w", "{}")]),
+            (
+                "a placeholder and an empty fragment",
+                &[(Some(0), "a", "w", "{}"), (Some(0), "", "", ""), (Some(0), "", "", x)],
+                &[("a", "w", x)],
+            ),
             ("null is no value", &[(Some(0), "a", "w", "null"), (Some(0), "", "", x)], &[("a", "w", x)]),
             ("an exact repeat", &[(Some(0), "a", "w", x), (Some(0), "a", "w", x)], &[("a", "w", x)]),
             (

@@ -55,8 +55,8 @@ pub(super) fn checked(message: Message) -> Result<Message> {
     }
 }
 
-/// Describes a tool call whose arguments were truncated, or consist of several values. `None` if there is no
-/// such call, or if the answer was cut by a limit or filter.
+/// Describes a tool call without a name, or whose arguments were truncated or are several values. `None` if
+/// there is no such call, or if the answer was cut by a limit or filter.
 ///
 /// Other invalid JSON was written by the model, and is reported to it by the tool.
 pub(crate) fn broken_call(message: &Message) -> Option<String> {
@@ -67,6 +67,9 @@ pub(crate) fn broken_call(message: &Message) -> Option<String> {
         return None;
     }
     calls.find_map(|call| {
+        if call.name.is_empty() {
+            return Some("the answer has a tool call without a name".to_owned());
+        }
         let error = serde_json::from_str::<IgnoredAny>(&call.arguments).err()?;
         let how = match () {
             () if call.arguments.trim().is_empty() => return None,

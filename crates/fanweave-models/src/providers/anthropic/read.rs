@@ -1,9 +1,12 @@
 //! Decoding of responses: a message of content blocks, or the events that build one.
 
+use std::collections::BTreeMap;
+
 use fanweave_core::{Delta, FinishReason, Message, Part, Reply, Result, Role, ToolCall, Usage};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::protocol::{SseEvent, StreamDecoder};
+use crate::providers::assemble::{Calls, Fragment};
 use crate::providers::json::{count, list, parse, some_text, text, written};
 use crate::providers::{failure, finish};
 
@@ -19,9 +22,18 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     let Some(content) = answer.get("content") else {
         return Err(failure::instead(&answer, VENDOR, "the response has no `content`"));
     };
+    let mut calls = Calls::default();
     let parts = match content {
         Value::String(text) => vec![Part::Text(text.clone())],
-        blocks => list(blocks).map(part).collect(),
+        blocks => list(blocks)
+            .filter_map(|block| match tool_use(block) {
+                Some(ToolCall { id, name, arguments }) => {
+                    let call = Fragment { index: None, id: &id, name: &name, arguments: &arguments };
+                    calls.part(call).transpose()
+                }
+                None => Some(Ok(part(block))),
+            })
+            .collect::<Result<_>>()?,
     };
     let mut usage = Counts::default();
     usage.update(&answer["usage"]);
@@ -37,14 +49,19 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     finish::checked(Message { reply: Some(Box::new(reply)), ..message })
 }
 
+/// The call of a block, if it is one.
+fn tool_use(block: &Value) -> Option<ToolCall> {
+    (block["type"] == "tool_use").then(|| ToolCall {
+        id: text(&block["id"]),
+        name: text(&block["name"]),
+        arguments: written(&block["input"]),
+    })
+}
+
+/// Any other block.
 fn part(block: &Value) -> Part {
     match block["type"].as_str() {
         Some("text") => Part::Text(text(&block["text"])),
-        Some("tool_use") => Part::ToolCall(ToolCall {
-            id: text(&block["id"]),
-            name: text(&block["name"]),
-            arguments: written(&block["input"]),
-        }),
         Some("thinking") => {
             Part::Reasoning { text: text(&block["thinking"]), signature: some_text(&block["signature"]) }
         }
@@ -106,7 +123,8 @@ impl Counts {
 pub(super) struct Decoder {
     usage: Counts,
     /// Blocks that are emitted whole, with the input received for them so far.
-    opaque: Vec<(u32, Value, String)>,
+    opaque: BTreeMap<u32, (Value, String)>,
+    calls: Calls,
     done: bool,
 }
 
@@ -116,7 +134,7 @@ impl StreamDecoder for Decoder {
         if let Some(error) = failure::inside(&json, VENDOR) {
             return Err(error);
         }
-        let index = count(&json["index"]) as u32;
+        let index = (!json["index"].is_null()).then(|| count(&json["index"]) as u32);
         match json["type"].as_str().unwrap_or(event.name) {
             "message_start" => {
                 let message = &json["message"];
@@ -126,20 +144,22 @@ impl StreamDecoder for Decoder {
                 });
                 self.count(&message["usage"], deltas);
             }
-            "content_block_start" => self.start(index, &json["content_block"], deltas),
-            "content_block_delta" => self.more(index, &json["delta"], deltas),
-            "content_block_stop" => {
-                if let Some(at) = self.opaque.iter().position(|(opaque, ..)| *opaque == index) {
-                    let (part, mut value, input) = self.opaque.swap_remove(at);
-                    if !input.is_empty() {
-                        value["input"] = serde_json::from_str(&input).unwrap_or(Value::String(input));
-                    }
-                    deltas.push(Delta::Other { part, value });
-                }
-            }
+            "content_block_start" => self.start(index, &json["content_block"], deltas)?,
+            "content_block_delta" => self.more(index, &json["delta"], deltas)?,
+            "content_block_stop" => self.stop(index.unwrap_or_default(), deltas),
             "message_delta" => {
                 self.count(&json["usage"], deltas);
-                deltas.extend(finish_reason(&json["delta"]["stop_reason"]).map(Delta::Finished));
+                self.finish(&json["delta"], deltas);
+            }
+            // A whole message, of servers that do not stream.
+            "message" => {
+                deltas.push(Delta::Started { id: some_text(&json["id"]), model: some_text(&json["model"]) });
+                for (block, at) in list(&json["content"]).zip(0..) {
+                    self.start(Some(at), block, deltas)?;
+                    self.stop(at, deltas);
+                }
+                self.count(&json["usage"], deltas);
+                self.finish(&json, deltas);
             }
             "message_stop" => self.done = true,
             // `ping`, and unknown events.
@@ -161,30 +181,54 @@ impl Decoder {
         }
     }
 
-    fn start(&mut self, index: u32, block: &Value, deltas: &mut Vec<Delta>) {
+    fn finish(&mut self, message: &Value, deltas: &mut Vec<Delta>) {
+        if let Some(reason) = finish_reason(&message["stop_reason"]) {
+            deltas.extend(self.calls.finish());
+            deltas.push(Delta::Finished(reason));
+        }
+    }
+
+    fn start(&mut self, index: Option<u32>, block: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
+        if let Some(ToolCall { id, name, arguments }) = tool_use(block) {
+            // The input, usually an empty object, is a placeholder until its fragments arrive.
+            let call = Fragment { index, id: &id, name: &name, arguments: &arguments };
+            deltas.extend(self.calls.start(call)?);
+            return Ok(());
+        }
+        let index = index.unwrap_or_default();
         match part(block) {
             Part::Text(text) if text.is_empty() => {}
             Part::Text(text) => deltas.push(Delta::Text { part: index, text }),
             Part::Reasoning { text, signature } => {
                 deltas.push(Delta::Reasoning { part: index, text, signature });
             }
-            Part::ToolCall(ToolCall { id, name, arguments }) => {
-                // An empty object is a placeholder until the input arrives.
-                let arguments = if block["input"] == json!({}) { String::new() } else { arguments };
-                deltas.push(Delta::ToolCall { part: index, id: Some(id), name: Some(name), arguments });
+            _ => _ = self.opaque.insert(index, (block.clone(), String::new())),
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, part: u32, deltas: &mut Vec<Delta>) {
+        if let Some((mut value, input)) = self.opaque.remove(&part) {
+            if !input.is_empty() {
+                value["input"] = serde_json::from_str(&input).unwrap_or(Value::String(input));
             }
-            _ => self.opaque.push((index, block.clone(), String::new())),
+            deltas.push(Delta::Other { part, value });
         }
     }
 
-    fn more(&mut self, part: u32, delta: &Value, deltas: &mut Vec<Delta>) {
+    fn more(&mut self, index: Option<u32>, delta: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
+        let part = index.unwrap_or_default();
         match delta["type"].as_str() {
             Some("text_delta") => deltas.push(Delta::Text { part, text: text(&delta["text"]) }),
             Some("input_json_delta") => {
                 let input = text(&delta["partial_json"]);
-                match self.opaque.iter_mut().find(|(opaque, ..)| *opaque == part) {
-                    Some((.., so_far)) => so_far.push_str(&input),
-                    None => deltas.push(Delta::ToolCall { part, id: None, name: None, arguments: input }),
+                match self.opaque.get_mut(&part) {
+                    Some((_, so_far)) => so_far.push_str(&input),
+                    None => deltas.extend(self.calls.add(Fragment {
+                        index,
+                        arguments: &input,
+                        ..Fragment::default()
+                    })?),
                 }
             }
             Some("thinking_delta") => {
@@ -198,5 +242,6 @@ impl Decoder {
             // Citations.
             _ => {}
         }
+        Ok(())
     }
 }

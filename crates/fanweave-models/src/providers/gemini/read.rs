@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::GENERATED;
 use crate::protocol::{SseEvent, StreamDecoder};
+use crate::providers::assemble::{Calls, Fragment};
 use crate::providers::failure::{self, ProviderError};
 use crate::providers::finish;
 use crate::providers::json::{count, is_empty, list, parse, some_text, text, written};
@@ -31,13 +32,18 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
 }
 
 /// Decodes one stream.
-#[derive(Default)]
 pub(super) struct Decoder {
     started: bool,
-    asks: bool,
     /// The current part, and the number of parts so far.
     open: Option<Open>,
     parts: u32,
+    calls: Calls,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self { started: false, open: None, parts: 0, calls: Calls::with_prefix(GENERATED) }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,7 +87,7 @@ impl Decoder {
             return Err(Error::new(ErrorKind::ContentFilter, message).with_code(reason));
         }
         for part in first.into_iter().flat_map(|candidate| list(&candidate["content"]["parts"])) {
-            self.part(part, deltas);
+            self.part(part, deltas)?;
         }
         if response["usageMetadata"].is_object() {
             deltas.push(Delta::Usage(usage(&response["usageMetadata"])));
@@ -92,26 +98,25 @@ impl Decoder {
         Ok(())
     }
 
-    fn part(&mut self, part: &Value, deltas: &mut Vec<Delta>) {
+    fn part(&mut self, part: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
         let signature = some_text(&part["thoughtSignature"]);
         if part["thought"] == true {
             let index = self.continues(Open::Thought);
             deltas.push(Delta::Reasoning { part: index, text: text(&part["text"]), signature });
-            return;
+            return Ok(());
         }
         if signature.is_some() {
             let text = String::new();
             deltas.push(Delta::Reasoning { part: self.next(), text, signature });
         }
         if let Some(call) = part.get("functionCall").filter(|call| call.is_object() && !is_empty(call)) {
-            self.asks = true;
-            let index = self.next();
-            deltas.push(Delta::ToolCall {
-                part: index,
-                id: some_text(&call["id"]).or_else(|| Some(format!("{GENERATED}{index}"))),
-                name: some_text(&call["name"]),
-                arguments: written(&call["args"]),
-            });
+            self.open = None;
+            deltas.extend(self.calls.whole(Fragment {
+                index: None,
+                id: &text(&call["id"]),
+                name: &text(&call["name"]),
+                arguments: &written(&call["args"]),
+            })?);
         } else if let Some(said) = part.get("text").filter(|_| part.as_object().is_some_and(is_text)) {
             let said = text(said);
             if !said.is_empty() {
@@ -120,6 +125,7 @@ impl Decoder {
         } else {
             deltas.push(Delta::Other { part: self.next(), value: part.clone() });
         }
+        Ok(())
     }
 
     /// The index of the current part if it has this kind, or else of a new part.
@@ -141,7 +147,7 @@ impl Decoder {
 
     fn finish_reason(&self, reason: &str) -> FinishReason {
         match reason {
-            "STOP" if self.asks => FinishReason::ToolCalls,
+            "STOP" if !self.calls.is_empty() => FinishReason::ToolCalls,
             "STOP" => FinishReason::Stop,
             "MAX_TOKENS" => FinishReason::Length,
             "SAFETY"

@@ -173,7 +173,7 @@ fn parallel_tool_calls_are_all_returned_and_have_ids() {
     let message = GenerateContent.response(TOOLS.as_bytes()).unwrap();
     assert_eq!(
         calls(&message),
-        [("unnamed_call_1", "weather", "{\"city\":\"Paris\"}"), ("abc", "weather", "{\"city\":\"Rome\"}"),]
+        [("unnamed_call_0", "weather", "{\"city\":\"Paris\"}"), ("abc", "weather", "{\"city\":\"Rome\"}"),]
     );
     assert_eq!(message.finish_reason(), Some(&FinishReason::ToolCalls));
 }
@@ -228,8 +228,8 @@ fn a_stream_folds_to_its_message() {
     assert_eq!(
         calls(&message),
         [
-            ("unnamed_call_3", "weather", "{\"city\":\"Paris\"}"),
-            ("unnamed_call_4", "weather", "{\"city\":\"Rome\"}"),
+            ("unnamed_call_0", "weather", "{\"city\":\"Paris\"}"),
+            ("unnamed_call_1", "weather", "{\"city\":\"Rome\"}"),
         ]
     );
     assert_eq!(message.finish_reason(), Some(&FinishReason::ToolCalls));

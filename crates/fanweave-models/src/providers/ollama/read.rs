@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::GENERATED;
 use crate::protocol::{SseEvent, StreamDecoder};
-use crate::providers::json::{count, list, parse, some_text, written};
+use crate::providers::assemble::{Calls, Fragment};
+use crate::providers::json::{count, list, parse, some_text, text, written};
 use crate::providers::{failure, finish};
 
 /// Name of the vendor, for its errors.
@@ -25,11 +26,16 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
 }
 
 /// Decodes one stream.
-#[derive(Default)]
 pub(super) struct Decoder {
     started: bool,
     done: bool,
-    calls: u32,
+    calls: Calls,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self { started: false, done: false, calls: Calls::with_prefix(GENERATED) }
+    }
 }
 
 impl StreamDecoder for Decoder {
@@ -62,14 +68,13 @@ impl Decoder {
             deltas.push(Delta::text(text));
         }
         for call in list(&message["tool_calls"]) {
-            let part = self.calls;
-            self.calls += 1;
-            deltas.push(Delta::ToolCall {
-                part,
-                id: some_text(&call["id"]).or_else(|| Some(format!("{GENERATED}{part}"))),
-                name: some_text(&call["function"]["name"]),
-                arguments: written(&call["function"]["arguments"]),
-            });
+            let function = &call["function"];
+            deltas.extend(self.calls.whole(Fragment {
+                index: None,
+                id: &text(&call["id"]),
+                name: &text(&function["name"]),
+                arguments: &written(&function["arguments"]),
+            })?);
         }
         if answer["done"] == true {
             self.done = true;
@@ -85,7 +90,7 @@ impl Decoder {
 
     fn finish_reason(&self, reason: &Value) -> FinishReason {
         match reason.as_str() {
-            None | Some("stop") if self.calls > 0 => FinishReason::ToolCalls,
+            None | Some("stop") if !self.calls.is_empty() => FinishReason::ToolCalls,
             None | Some("stop") => FinishReason::Stop,
             Some("length") => FinishReason::Length,
             Some(other) => FinishReason::Other(other.to_owned()),

@@ -6,12 +6,12 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use fanweave_core::{Delta, Error, FinishReason, Message, Part, Reply, Result, Role, ToolCall};
+use fanweave_core::{Delta, Error, FinishReason, Message, Part, Reply, Result, Role};
 use http::{HeaderMap, StatusCode};
 
-use self::read::{Completion, Content, Said, Text};
+use self::read::{Completion, Content, Function, Said, Text, WireToolCall};
 use self::write::Request;
-use super::assemble::{Calls, Fragment, generated_id};
+use super::assemble::{Calls, Fragment};
 use super::failure::{self, classify};
 use super::triage::Triage;
 use super::{finish, json};
@@ -110,7 +110,7 @@ impl Protocol for ChatCompletions {
             reply.finish_reason = Some(FinishReason::Refusal);
         }
         let message =
-            Message { reply: Some(Box::new(reply)), ..Message::from_parts(Role::Assistant, parts(said)) };
+            Message { reply: Some(Box::new(reply)), ..Message::from_parts(Role::Assistant, parts(said)?) };
         match failed {
             Some(error) if message.parts.is_empty() => Err(error),
             Some(error) => Err(error.with_partial(message)),
@@ -129,8 +129,8 @@ impl Protocol for ChatCompletions {
 }
 
 /// The parts of an answer that was not streamed.
-fn parts(mut said: Said<'_>) -> Vec<Part> {
-    let calls = said.take_calls();
+fn parts(mut said: Said<'_>) -> Result<Vec<Part>> {
+    let wire_calls = said.take_calls();
     let mut parts = Vec::new();
     let reasoning = said.reasoning().into_string();
     if !reasoning.is_empty() {
@@ -144,15 +144,17 @@ fn parts(mut said: Said<'_>) -> Vec<Part> {
     if !said.refusal.is_empty() {
         parts.push(Part::Text(said.refusal.into_string()));
     }
-    for (i, call) in calls.into_iter().enumerate() {
-        let function = call.function.0.unwrap_or_default();
-        parts.push(Part::ToolCall(ToolCall {
-            id: call.id.into_option().unwrap_or_else(|| generated_id(i)),
-            name: function.name.into_string(),
-            arguments: function.arguments.0.into_string(),
-        }));
+    let mut calls = Calls::default();
+    for WireToolCall { id, function, .. } in wire_calls {
+        let function = function.0.unwrap_or_default();
+        parts.extend(calls.part(fragment(None, &id, &function))?);
     }
-    parts
+    Ok(parts)
+}
+
+fn fragment<'a>(index: Option<u32>, id: &'a Text<'_>, function: &'a Function<'_>) -> Fragment<'a> {
+    let (name, arguments) = (function.name.as_str(), function.arguments.0.as_str());
+    Fragment { index, id: id.as_str(), name, arguments }
 }
 
 fn finish_reason(reason: &Text<'_>) -> Option<FinishReason> {
@@ -174,6 +176,10 @@ struct Decoder {
     started: bool,
     refused: bool,
     calls: Calls,
+    /// Set once a delta has said something: a whole message after it states the same once more.
+    has_deltas: bool,
+    has_text: bool,
+    has_reasoning: bool,
 }
 
 impl StreamDecoder for Decoder {
@@ -192,9 +198,19 @@ impl StreamDecoder for Decoder {
         // The answer is the first of several candidates.
         for choice in chunk.choices.into_vec().into_iter().filter(|choice| choice.index.0 == 0) {
             let failed = choice.failure(self.quirks.vendor);
-            let mut said = choice.delta.0.or(choice.message.0).unwrap_or_default();
+            let delta = choice.delta.0.filter(|delta| !delta.is_empty());
+            let has_delta = delta.is_some();
+            let (mut said, restated) = match (delta, choice.message.0) {
+                (Some(delta), message) => (delta, message),
+                (None, message) if self.has_deltas => (Said::default(), message),
+                (None, message) => (message.unwrap_or_default(), None),
+            };
             said.or_text(choice.text);
-            self.said(said, deltas);
+            self.said(said, false, deltas)?;
+            self.has_deltas |= has_delta;
+            if let Some(restated) = restated {
+                self.said(restated, true, deltas)?;
+            }
             if let Some(error) = failed {
                 return Err(error);
             }
@@ -215,30 +231,46 @@ impl StreamDecoder for Decoder {
 }
 
 impl Decoder {
-    fn said(&mut self, mut said: Said<'_>, deltas: &mut Vec<Delta>) {
+    /// Adds a message, or the next part of it. If it is restated, only what is missing is added.
+    fn said(&mut self, mut said: Said<'_>, is_restated: bool, deltas: &mut Vec<Delta>) -> Result<()> {
+        if is_restated && self.has_text {
+            said.content = Content::default();
+            said.refusal = Text::default();
+        }
+        if is_restated && self.has_reasoning {
+            said.without_reasoning();
+        }
         let calls = said.take_calls();
         let reasoning = said.reasoning();
         if !reasoning.is_empty() {
+            self.has_reasoning = true;
             deltas.push(Delta::Reasoning { part: 0, text: reasoning.as_str().to_owned(), signature: None });
         }
         match said.content {
             Content::Text(text) if text.is_empty() => {}
-            Content::Text(text) => deltas.push(Delta::text(text.into_string())),
-            Content::Parts(parts) => deltas.extend(parts.into_iter().map(read::part).filter_map(part_delta)),
+            Content::Text(text) => {
+                self.has_text = true;
+                deltas.push(Delta::text(text.into_string()));
+            }
+            Content::Parts(parts) => {
+                self.has_text |= !parts.is_empty();
+                deltas.extend(parts.into_iter().map(read::part).filter_map(part_delta));
+            }
         }
         if !said.refusal.is_empty() {
             self.refused = true;
+            self.has_text = true;
             deltas.push(Delta::text(said.refusal.into_string()));
         }
-        for call in calls {
-            let function = call.function.0.unwrap_or_default();
-            deltas.extend(self.calls.add(Fragment {
-                index: call.index.0,
-                id: call.id.as_str(),
-                name: function.name.as_str(),
-                arguments: function.arguments.0.as_str(),
-            }));
+        for WireToolCall { index, id, function } in calls {
+            let function = function.0.unwrap_or_default();
+            let fragment = fragment(index.0, &id, &function);
+            deltas.extend(match is_restated {
+                true => self.calls.restated(fragment)?,
+                false => self.calls.add(fragment)?,
+            });
         }
+        Ok(())
     }
 }
 

@@ -149,6 +149,23 @@ pub(super) struct Said<'a> {
 }
 
 impl<'a> Said<'a> {
+    /// Returns true if the message says nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        let is_empty = |calls: &[WireToolCall<'_>]| calls.iter().all(WireToolCall::is_empty);
+        self.content.is_empty()
+            && self.reasoning_content.is_empty()
+            && self.reasoning.is_empty()
+            && self.refusal.is_empty()
+            && self.tool_calls.0.as_deref().is_none_or(is_empty)
+            && self.function_call.0.as_ref().is_none_or(Function::is_empty)
+    }
+
+    /// Drops the reasoning.
+    pub(super) fn without_reasoning(&mut self) {
+        self.reasoning_content = Text::default();
+        self.reasoning = Text::default();
+    }
+
     /// The reasoning, under either name. Servers in transition send both.
     pub(super) fn reasoning(&self) -> Text<'a> {
         if self.reasoning_content.is_empty() {
@@ -335,6 +352,15 @@ impl<T> Many<T> {
 pub(super) enum Content<'a> {
     Text(Text<'a>),
     Parts(Vec<Value>),
+}
+
+impl Content<'_> {
+    fn is_empty(&self) -> bool {
+        match self {
+            Content::Text(text) => text.is_empty(),
+            Content::Parts(parts) => parts.is_empty(),
+        }
+    }
 }
 
 impl Default for Content<'_> {

@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use fanweave_core::{Delta, FinishReason, Message, Part, Reply, Result, Role, ToolCall, Usage};
+use fanweave_core::{Delta, FinishReason, Message, Part, Reply, Result, Role, Usage};
 use serde_json::{Value, json};
 
 use crate::protocol::{SseEvent, StreamDecoder};
+use crate::providers::assemble::{Calls, Fragment};
 use crate::providers::failure::{self, ProviderError};
 use crate::providers::finish;
 use crate::providers::json::{count, list, parse, some_text, text, written};
@@ -22,7 +23,20 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     let Some(output) = response.get("output") else {
         return Err(failure::instead(&response, VENDOR, "the response has no `output`"));
     };
-    let parts: Vec<_> = list(output).flat_map(parts).collect();
+    let mut calls = Calls::default();
+    let mut parts = Vec::new();
+    for item in list(output) {
+        if item["type"] == "function_call" {
+            parts.extend(calls.part(Fragment {
+                index: None,
+                id: &call_id(item),
+                name: &text(&item["name"]),
+                arguments: &written(&item["arguments"]),
+            })?);
+        } else {
+            parts.extend(parts_of(item));
+        }
+    }
     let has_calls = parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
     let refused = list(output).flat_map(|item| list(&item["content"])).any(is_refusal);
     let reply = Reply {
@@ -40,8 +54,8 @@ fn is_refusal(content: &Value) -> bool {
     content["type"] == "refusal"
 }
 
-/// The parts of one item.
-fn parts(item: &Value) -> Vec<Part> {
+/// The parts of an item other than a call.
+fn parts_of(item: &Value) -> Vec<Part> {
     match item["type"].as_str() {
         Some("message") => match &item["content"] {
             Value::String(text) => vec![Part::Text(text.clone())],
@@ -49,11 +63,6 @@ fn parts(item: &Value) -> Vec<Part> {
                 list(content).map(content_text).filter(|text| !text.is_empty()).map(Part::Text).collect()
             }
         },
-        Some("function_call") => vec![Part::ToolCall(ToolCall {
-            id: call_id(item),
-            name: text(&item["name"]),
-            arguments: written(&item["arguments"]),
-        })],
         Some("reasoning") => {
             vec![Part::Reasoning { text: thought(item), signature: signature(item) }]
         }
@@ -111,17 +120,21 @@ fn usage(usage: &Value) -> Usage {
     }
 }
 
+/// The first number of items without an index: above any index.
+const UNNUMBERED: u64 = 1 << 20;
+
 /// Decodes one stream.
 #[derive(Default)]
 pub(super) struct Decoder {
     started: bool,
     done: bool,
-    has_calls: bool,
     refused: bool,
     /// Items with at least one delta. Other items are emitted whole at their end.
     streamed: HashSet<u64>,
-    /// Index of the item of each call, by the id of the call.
-    calls: HashMap<String, u64>,
+    calls: Calls,
+    /// The number of each item by its id, and that of the last event: some servers send no indices.
+    numbers: HashMap<String, u64>,
+    last: u64,
     has_text: bool,
     has_reasoning: bool,
 }
@@ -132,49 +145,46 @@ impl StreamDecoder for Decoder {
         if let Some(error) = failure::inside(&json, VENDOR) {
             return Err(error);
         }
-        let item = count(&json["output_index"]);
-        match json["type"].as_str().unwrap_or(event.name) {
+        let item = self.number(&json);
+        let is_whole = json["type"].is_null() && json["object"] == "response";
+        match json["type"].as_str().unwrap_or(if is_whole { "response.done" } else { event.name }) {
             "response.failed" => return Err(ProviderError::of(&json["response"]).into_error(VENDOR)),
             "response.created" | "response.in_progress" if !self.started => {
-                self.started = true;
-                let response = &json["response"];
-                deltas.push(Delta::Started {
-                    id: some_text(&response["id"]),
-                    model: some_text(&response["model"]),
-                });
+                self.start(&json["response"], deltas);
             }
             "response.output_item.added" if json["item"]["type"] == "function_call" => {
-                self.has_calls = true;
-                let id = call_id(&json["item"]);
-                self.calls.insert(id.clone(), item);
-                deltas.push(Delta::ToolCall {
-                    part: item as u32,
-                    id: Some(id).filter(|id| !id.is_empty()),
-                    name: some_text(&json["item"]["name"]),
-                    arguments: String::new(),
-                });
+                let call = &json["item"];
+                deltas.extend(self.calls.start(Fragment {
+                    index: Some(item as u32),
+                    id: &call_id(call),
+                    name: &text(&call["name"]),
+                    arguments: &written(&call["arguments"]),
+                })?);
             }
-            "response.output_text.delta" => self.text(&json, "delta", deltas),
+            "response.output_text.delta" => self.text(item, &json, "delta", deltas),
             "response.refusal.delta" => {
                 self.refused = true;
-                self.text(&json, "delta", deltas);
+                self.text(item, &json, "delta", deltas);
             }
             // Some servers send no deltas.
-            "response.output_text.done" if !self.streamed.contains(&item) => self.text(&json, "text", deltas),
+            "response.output_text.done" if !self.streamed.contains(&item) => {
+                self.text(item, &json, "text", deltas);
+            }
             "response.refusal.done" if !self.streamed.contains(&item) => {
                 self.refused = true;
-                self.text(&json, "refusal", deltas);
+                self.text(item, &json, "refusal", deltas);
             }
-            "response.function_call_arguments.done" if !self.streamed.contains(&item) => {
-                self.streamed.insert(item);
-                let arguments = written(&json["arguments"]);
-                deltas.push(Delta::ToolCall { part: item as u32, id: None, name: None, arguments });
-            }
-            "response.function_call_arguments.delta" => {
-                self.streamed.insert(item);
-                let arguments = text(&json["delta"]);
-                deltas.push(Delta::ToolCall { part: item as u32, id: None, name: None, arguments });
-            }
+            "response.function_call_arguments.done" => deltas.extend(self.calls.restated(Fragment {
+                index: Some(item as u32),
+                name: &text(&json["name"]),
+                arguments: &written(&json["arguments"]),
+                ..Fragment::default()
+            })?),
+            "response.function_call_arguments.delta" => deltas.extend(self.calls.add(Fragment {
+                index: Some(item as u32),
+                arguments: &text(&json["delta"]),
+                ..Fragment::default()
+            })?),
             "response.reasoning_summary_part.added" if count(&json["summary_index"]) > 0 => {
                 let text = "\n\n".to_owned();
                 deltas.push(Delta::Reasoning { part: item as u32, text, signature: None });
@@ -185,14 +195,19 @@ impl StreamDecoder for Decoder {
                 let text = text(&json["delta"]);
                 deltas.push(Delta::Reasoning { part: item as u32, text, signature: None });
             }
-            "response.output_item.done" => self.end(item, &json["item"], deltas),
+            "response.output_item.done" => self.end(item, &json["item"], deltas)?,
             "response.completed" | "response.incomplete" | "response.done" => {
-                let response = &json["response"];
-                self.restated(response, deltas);
+                let response = if is_whole { &json } else { &json["response"] };
+                if !self.started {
+                    self.start(response, deltas);
+                }
+                self.restated(response, deltas)?;
                 if response["usage"].is_object() {
                     deltas.push(Delta::Usage(usage(&response["usage"])));
                 }
-                deltas.extend(finish_reason(response, self.has_calls, self.refused).map(Delta::Finished));
+                deltas.extend(self.calls.finish());
+                let has_calls = !self.calls.is_empty();
+                deltas.extend(finish_reason(response, has_calls, self.refused).map(Delta::Finished));
                 self.done = true;
             }
             // Starts and ends of parts, which add nothing to their deltas; progress of tools; and unknown
@@ -208,8 +223,34 @@ impl StreamDecoder for Decoder {
 }
 
 impl Decoder {
-    fn text(&mut self, json: &Value, field: &str, deltas: &mut Vec<Delta>) {
-        let item = count(&json["output_index"]);
+    /// The number of the item that an event is about: its index, or else one for each id.
+    fn number(&mut self, event: &Value) -> u64 {
+        let index = &event["output_index"];
+        let id = [&event["item_id"], &event["item"]["id"]].into_iter().find_map(Value::as_str);
+        self.last = match (index.is_null(), id) {
+            (true, None) => self.last,
+            (true, Some(id)) => match self.numbers.get(id) {
+                Some(number) => *number,
+                None => self.numbered(id, UNNUMBERED + self.numbers.len() as u64),
+            },
+            (false, Some(id)) if event["item"].is_object() => self.numbered(id, count(index)),
+            (false, _) => count(index),
+        };
+        self.last
+    }
+
+    fn numbered(&mut self, id: &str, number: u64) -> u64 {
+        self.numbers.insert(id.to_owned(), number);
+        number
+    }
+
+    fn start(&mut self, response: &Value, deltas: &mut Vec<Delta>) {
+        self.started = true;
+        let (id, model) = (some_text(&response["id"]), some_text(&response["model"]));
+        deltas.push(Delta::Started { id, model });
+    }
+
+    fn text(&mut self, item: u64, json: &Value, field: &str, deltas: &mut Vec<Delta>) {
         self.streamed.insert(item);
         self.has_text = true;
         let part = text_part(item, count(&json["content_index"]));
@@ -217,22 +258,20 @@ impl Decoder {
     }
 
     /// Adds what only the final response has: some servers send no other events.
-    fn restated(&mut self, response: &Value, deltas: &mut Vec<Delta>) {
+    fn restated(&mut self, response: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
         let (has_text, has_reasoning) = (self.has_text, self.has_reasoning);
         for (item, at) in list(&response["output"]).zip(0..) {
             match item["type"].as_str() {
-                Some("message") if !has_text => self.end(at, item, deltas),
-                Some("reasoning") if !has_reasoning => self.end(at, item, deltas),
-                Some("function_call") => match self.calls.get(&call_id(item)) {
-                    Some(known) if self.streamed.contains(known) => {}
-                    known => self.end(known.copied().unwrap_or(at), item, deltas),
-                },
+                Some("message") if !has_text => self.end(at, item, deltas)?,
+                Some("reasoning") if !has_reasoning => self.end(at, item, deltas)?,
+                Some("function_call") => self.end(at, item, deltas)?,
                 _ => {}
             }
         }
+        Ok(())
     }
 
-    fn end(&mut self, item: u64, whole: &Value, deltas: &mut Vec<Delta>) {
+    fn end(&mut self, item: u64, whole: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
         let part = item as u32;
         let streamed = self.streamed.contains(&item);
         match whole["type"].as_str() {
@@ -245,12 +284,12 @@ impl Decoder {
                 }
             }
             Some("function_call") => {
-                self.has_calls = true;
-                self.calls.insert(call_id(whole), item);
-                self.streamed.insert(item);
-                let (id, name) = (Some(call_id(whole)), some_text(&whole["name"]));
-                let arguments = if streamed { String::new() } else { written(&whole["arguments"]) };
-                deltas.push(Delta::ToolCall { part, id, name, arguments });
+                deltas.extend(self.calls.restated(Fragment {
+                    index: Some(item as u32),
+                    id: &call_id(whole),
+                    name: &text(&whole["name"]),
+                    arguments: &written(&whole["arguments"]),
+                })?);
             }
             Some("reasoning") => {
                 self.has_reasoning = true;
@@ -259,6 +298,7 @@ impl Decoder {
             }
             _ => deltas.push(Delta::Other { part, value: whole.clone() }),
         }
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Answers as real servers send them, in every dialect: odd ones must be read like their plain originals, and
 //! nothing that failed may be read as an answer.
 
+mod calls;
 mod events;
 mod framing;
 mod json;
