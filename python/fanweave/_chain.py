@@ -1,11 +1,18 @@
 """Chains: steps from an input to an output."""
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Mapping
 
 from . import _core, _loops
 from ._errors import _CLASSES, BatchError
 from ._stream import AsyncRows, AsyncStream, Rows, Stream
+
+# `typing` takes longer to load than all of this package.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable
+    from typing import Any
 
 
 class Chain:
@@ -16,11 +23,11 @@ class Chain:
     def __init__(self, engine: _core.Chain) -> None:
         self._engine = engine
 
-    def __class_getitem__(cls, _: Any) -> type["Chain"]:
+    def __class_getitem__(cls, _: Any) -> type[Chain]:
         """``Chain[Input, Output, Piece]``, for annotations."""
         return cls
 
-    def _with(self, engine: _core.Chain) -> "Chain":
+    def _with(self, engine: _core.Chain) -> Chain:
         return Chain(engine)
 
     # -- one input -----------------------------------------------------------------------------------------
@@ -112,36 +119,36 @@ class Chain:
 
     # -- composition ---------------------------------------------------------------------------------------
 
-    def __or__(self, next: Any) -> "Chain":
+    def __or__(self, next: Any) -> Chain:
         other = as_chain(next)
         return NotImplemented if other is None else Chain(self._engine.then(other._engine))
 
-    def __ror__(self, first: Any) -> "Chain":
+    def __ror__(self, first: Any) -> Chain:
         other = as_chain(first)
         return NotImplemented if other is None else Chain(other._engine.then(self._engine))
 
-    def retry(self, attempts: int = 3, *, on: Collection[str | type[BaseException]] | None = None) -> "Chain":
+    def retry(self, attempts: int = 3, *, on: Collection[str | type[BaseException]] | None = None) -> Chain:
         """Runs the chain again if it fails with a temporary error, or one of the kinds or classes of ``on``."""
         kinds = None if on is None else _kinds(on)
         return self._with(self._engine.retry(attempts, kinds))
 
-    def fallback(self, *others: "Chain") -> "Chain":
+    def fallback(self, *others: Chain) -> Chain:
         """Uses the other chains, in order, if this one fails."""
         return Chain(self._engine.fallback([other._engine for other in others]))
 
-    def with_timeout(self, seconds: float) -> "Chain":
+    def with_timeout(self, seconds: float) -> Chain:
         """Ends the chain with a TimeoutError after this time."""
         return self._with(self._engine.with_timeout(seconds))
 
-    def named(self, name: str) -> "Chain":
+    def named(self, name: str) -> Chain:
         """Names the chain in errors, events and diagrams."""
         return self._with(self._engine.named(name))
 
-    def lines(self) -> "Many":
+    def lines(self) -> Many:
         """The lines of an answer, each as soon as it is complete."""
         return Many(_core.lines(self._engine))
 
-    def items(self) -> "Many":
+    def items(self) -> Many:
         """The items of a JSON array in an answer, each as soon as it is complete."""
         return Many(_core.items(self._engine))
 
@@ -289,22 +296,22 @@ class Chat(Chain):
         self._messages = messages
         self._partial = partial
 
-    def _add(self, kind: str, text: str) -> "Chat":
+    def _add(self, kind: str, text: str) -> Chat:
         return Chat([*self._messages, (kind, text)], self._partial)
 
-    def system(self, template: str, /) -> "Chat":
+    def system(self, template: str, /) -> Chat:
         """Adds instructions of the system."""
         return self._add("system", template)
 
-    def user(self, template: str, /) -> "Chat":
+    def user(self, template: str, /) -> Chat:
         """Adds a message of the user."""
         return self._add("user", template)
 
-    def assistant(self, template: str, /) -> "Chat":
+    def assistant(self, template: str, /) -> Chat:
         """Adds an answer of the model, as an example."""
         return self._add("assistant", template)
 
-    def history(self, name: str, /) -> "Chat":
+    def history(self, name: str, /) -> Chat:
         """Inserts the messages of a variable here, or nothing if it is missing."""
         return self._add("history", name)
 
@@ -344,13 +351,13 @@ class Many:
 
     __slots__ = ("_engine",)
 
-    def __class_getitem__(cls, _: Any) -> type["Many"]:
+    def __class_getitem__(cls, _: Any) -> type[Many]:
         return cls
 
     def __init__(self, engine: _core.Many) -> None:
         self._engine = engine
 
-    def each(self, chain: Any) -> "Many":
+    def each(self, chain: Any) -> Many:
         """Runs a chain for each item, several at once. Items keep their order."""
         return Many(self._engine.each(_required(chain, "a step")._engine))
 

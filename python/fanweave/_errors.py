@@ -1,7 +1,13 @@
 """Exceptions: one class for each kind of failure of the engine."""
 
+from __future__ import annotations
+
 import builtins
-from typing import Any
+
+# `typing` takes longer to load than all of this package.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "AuthenticationError",

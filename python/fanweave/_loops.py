@@ -1,14 +1,21 @@
 """Bridges: the connection of each event loop with the engine, and loops for the steps of blocking calls."""
 
+from __future__ import annotations
+
 import os
 import sys
 import threading
-import warnings
 import weakref
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from . import _core
+from ._errors import ConfigError
+
+# `typing` takes longer to load than all of this package.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+    from typing import Any
+
 
 # Threads for plain functions that are steps, for each level of nested blocking calls.
 STEP_THREADS = 64
@@ -29,7 +36,7 @@ _lock = threading.Lock()
 # Held while a loop starts, so that there is one for each level.
 _starting = threading.Lock()
 # Weak on both sides: a loop owns its bridge, as the reader of a socket, and a bridge the futures of its loop.
-_bridges: "weakref.WeakKeyDictionary[Any, weakref.ref[_core.Bridge]]" = weakref.WeakKeyDictionary()
+_bridges: weakref.WeakKeyDictionary[Any, weakref.ref[_core.Bridge]] = weakref.WeakKeyDictionary()
 _blocking: dict[int, _core.Bridge] = {}
 _pools: dict[int, ThreadPoolExecutor] = {}
 
@@ -38,7 +45,14 @@ def bridge() -> _core.Bridge:
     """The bridge of the running loop."""
     from asyncio import get_running_loop
 
-    loop = get_running_loop()
+    try:
+        loop = get_running_loop()
+    except RuntimeError:
+        message = (
+            "no asyncio event loop is running: use the verbs without `a`, such as invoke; in trio, "
+            "anyio.to_thread.run_sync(chain.invoke, input)"
+        )
+        raise ConfigError(message, kind="config") from None
     if _local.loop() is loop:
         found: _core.Bridge | None = _local.bridge()
         if found is not None:
@@ -91,6 +105,8 @@ def _start(level: int) -> _core.Bridge:
 
 def pool(level: int) -> ThreadPoolExecutor:
     """The threads for plain functions of runs of this level."""
+    # Loads 30 modules: only if there is such a function.
+    from concurrent.futures import ThreadPoolExecutor
 
     def enter() -> None:
         _local.level = level + 1
@@ -106,6 +122,8 @@ def warn_if_blocked() -> None:
     asyncio = sys.modules.get("asyncio")
     loop = asyncio._get_running_loop() if asyncio else None
     if loop is not None and loop.get_debug():
+        import warnings
+
         message = "a blocking call holds up the running event loop: await the `a` form of the verb"
         warnings.warn(message, ResourceWarning, stacklevel=4)
 

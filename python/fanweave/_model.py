@@ -1,9 +1,14 @@
 """Models."""
 
-from typing import Any
+from __future__ import annotations
 
 from . import _core
 from ._chain import Chain
+
+# `typing` takes longer to load than all of this package.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Model(Chain):
@@ -16,7 +21,7 @@ class Model(Chain):
         self.name = name
         self._settings = settings
 
-    def bind(self, *, model: str | None = None, **parameters: Any) -> "Model":
+    def bind(self, *, model: str | None = None, **parameters: Any) -> Model:
         """The same model with other parameters, or another one with the same settings."""
         return Model(model or self.name, {**self._settings, **parameters})
 

@@ -1,12 +1,19 @@
 """Streams, events and rows: iterators over a run in progress."""
 
+from __future__ import annotations
+
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from types import TracebackType
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 
 from . import _core, _loops
 from ._core import END, WAIT
+
+# `typing` takes longer to load than all of this package.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+    from typing import Any
 
 # An async iterator that always has something to take lets other tasks run after so many pieces or seconds.
 PIECES_A_TURN = 64
@@ -24,18 +31,18 @@ async def _wait(reader: Any) -> None:
         raise
 
 
-class Stream(Iterator[Any]):
+class Stream(Iterator):
     """The pieces of an answer as they arrive. Closing or dropping it ends the call and closes its socket."""
 
     __slots__ = ("_reader",)
 
-    def __class_getitem__(cls, _: Any) -> type["Stream"]:
+    def __class_getitem__(cls, _: Any) -> type[Stream]:
         return cls
 
     def __init__(self, reader: _core.Reader) -> None:
         self._reader = reader
 
-    def __iter__(self) -> "Stream":
+    def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> Any:
@@ -57,7 +64,7 @@ class Stream(Iterator[Any]):
         """Ends the call and closes its socket."""
         self._reader.close()
 
-    def __enter__(self) -> "Stream":
+    def __enter__(self) -> Stream:
         return self
 
     def __exit__(
@@ -66,7 +73,7 @@ class Stream(Iterator[Any]):
         self.close()
 
 
-class AsyncStream(AsyncIterator[Any]):
+class AsyncStream(AsyncIterator):
     """The pieces of an answer as they arrive. Closing or dropping it ends the call and closes its socket.
 
     The call starts with the first piece that is awaited.
@@ -74,7 +81,7 @@ class AsyncStream(AsyncIterator[Any]):
 
     __slots__ = ("_pieces", "_reader", "_since", "_start")
 
-    def __class_getitem__(cls, _: Any) -> type["AsyncStream"]:
+    def __class_getitem__(cls, _: Any) -> type[AsyncStream]:
         return cls
 
     def __init__(self, start: Any) -> None:
@@ -83,7 +90,7 @@ class AsyncStream(AsyncIterator[Any]):
         self._pieces = 0
         self._since = 0.0
 
-    def __aiter__(self) -> "AsyncStream":
+    def __aiter__(self) -> AsyncStream:
         return self
 
     def _started(self) -> _core.Reader:
@@ -125,7 +132,7 @@ class AsyncStream(AsyncIterator[Any]):
         """Ends the call and closes its socket."""
         self._started().close()
 
-    async def __aenter__(self) -> "AsyncStream":
+    async def __aenter__(self) -> AsyncStream:
         return self
 
     async def __aexit__(
@@ -139,7 +146,7 @@ class Row:
 
     __slots__ = ("error", "index", "output")
 
-    def __class_getitem__(cls, _: Any) -> type["Row"]:
+    def __class_getitem__(cls, _: Any) -> type[Row]:
         return cls
 
     def __init__(self, index: int, output: Any, error: BaseException | None) -> None:
@@ -163,12 +170,12 @@ def _row(taken: tuple[int, bool, Any]) -> Row:
     return Row(index, result, None) if is_ok else Row(index, None, result)
 
 
-class Rows(Iterator[Row]):
+class Rows(Iterator):
     """The rows of a batch. Inputs are taken as rows come free. Closing or dropping it ends the rows in flight."""
 
     __slots__ = ("_failure", "_inputs", "_rows")
 
-    def __class_getitem__(cls, _: Any) -> type["Rows"]:
+    def __class_getitem__(cls, _: Any) -> type[Rows]:
         return cls
 
     def __init__(self, rows: _core.Rows, inputs: Iterable[Any]) -> None:
@@ -177,7 +184,7 @@ class Rows(Iterator[Row]):
         self._failure: BaseException | None = None
         self._inputs: Iterator[Any] | None = iter(inputs)
 
-    def __iter__(self) -> "Rows":
+    def __iter__(self) -> Rows:
         return self
 
     def __next__(self) -> Row:
@@ -204,7 +211,7 @@ class Rows(Iterator[Row]):
         self._inputs = None
         self._rows.close()
 
-    def __enter__(self) -> "Rows":
+    def __enter__(self) -> Rows:
         return self
 
     def __exit__(
@@ -213,12 +220,12 @@ class Rows(Iterator[Row]):
         self.close()
 
 
-class AsyncRows(AsyncIterator[Row]):
+class AsyncRows(AsyncIterator):
     """The rows of a batch. Inputs are taken as rows come free. Closing or dropping it ends the rows in flight."""
 
     __slots__ = ("_failure", "_inputs", "_next_input", "_rows", "_source", "_start")
 
-    def __class_getitem__(cls, _: Any) -> type["AsyncRows"]:
+    def __class_getitem__(cls, _: Any) -> type[AsyncRows]:
         return cls
 
     def __init__(self, start: Any, inputs: Iterable[Any] | AsyncIterable[Any]) -> None:
@@ -235,7 +242,7 @@ class AsyncRows(AsyncIterator[Row]):
         else:
             self._inputs = iter(inputs)
 
-    def __aiter__(self) -> "AsyncRows":
+    def __aiter__(self) -> AsyncRows:
         return self
 
     async def __anext__(self) -> Row:
@@ -301,7 +308,7 @@ class AsyncRows(AsyncIterator[Row]):
         if self._rows is not None:
             self._rows.close()
 
-    async def __aenter__(self) -> "AsyncRows":
+    async def __aenter__(self) -> AsyncRows:
         return self
 
     async def __aexit__(

@@ -6,13 +6,17 @@ with sim(latency=0.1) as provider:
     model = fw.model("openai/gpt-5-mini", base_url=provider.url, api_key="any")
 """
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 from . import _core
 from ._chain import Chain
 
+# `typing` takes longer to load than all of this package.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
+
     from ._core import Delta, Message
     from ._types import PromptLike
 
@@ -52,7 +56,7 @@ class Sim:
         """Closes the port and all connections."""
         self._server.close()
 
-    def __enter__(self) -> "Sim":
+    def __enter__(self) -> Sim:
         return self
 
     def __exit__(
@@ -70,6 +74,6 @@ def sim(**settings: Any) -> Sim:
     return Sim(**settings)
 
 
-def echo() -> "Chain[PromptLike, Message, Delta]":
+def echo() -> Chain[PromptLike, Message, Delta]:
     """A model that answers with the text of its prompt, word by word, and needs no server."""
     return Chain(_core.echo())

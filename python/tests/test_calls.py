@@ -102,6 +102,35 @@ def test_a_misspelt_parameter_is_refused_with_the_right_one():
         fw.model("sim/ecko")
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"timeout": "soon"}, "timeout is invalid.*got 'soon'"),
+        ({"rpm": -1}, "rpm is invalid"),
+        ({"rpm": 0}, "rpm must be at least 1"),
+        ({"headers": 3}, "headers is invalid"),
+        ({"temperature": []}, "temperature is invalid"),
+        ({"stop": 3}, "stop is invalid"),
+        ({"extra": "a"}, "extra must be a dict"),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_refused_by_name(settings, message):
+    with pytest.raises(fw.ConfigError, match=message):
+        fw.model("openai/gpt-5-mini", api_key="secret", **settings)
+
+
+def test_a_key_of_the_wrong_type_is_not_shown():
+    with pytest.raises(fw.ConfigError, match="api_key is invalid") as raised:
+        fw.model("openai/gpt-5-mini", api_key=b"sk-secret")
+    assert "sk-secret" not in str(raised.value)
+
+
+def test_without_a_loop_the_error_names_the_blocking_verb():
+    call = echo().ainvoke("a")
+    with pytest.raises(fw.ConfigError, match="no asyncio event loop is running: use the verbs without `a`"):
+        call.send(None)
+
+
 async def test_a_message_survives_pickle_and_dicts(provider, at):
     answer = await at(provider).ainvoke("name a bear")
     assert pickle.loads(pickle.dumps(answer)) == answer

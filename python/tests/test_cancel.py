@@ -92,6 +92,25 @@ async def test_a_cancelled_run_cancels_its_async_step():
     await asyncio.wait_for(ended.wait(), 5)
 
 
+async def test_a_cancelled_run_cancels_a_coroutine_that_a_plain_function_returned():
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def waits():
+        started.set()
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.set()
+
+    task = asyncio.create_task(fw.step(lambda _: waits()).ainvoke("x"))
+    await started.wait()
+    gc.collect()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(ended.wait(), 5)
+
+
 async def test_a_timeout_of_the_run_cancels_its_async_step():
     ended = asyncio.Event()
 

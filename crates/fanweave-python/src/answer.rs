@@ -65,14 +65,8 @@ pub(crate) fn begin_call(
         let arguments = (event_loop, level, variables.bind(py), function.bind(py), on_loop, input, &answer);
         begin.bind(py).call1(arguments)
     })();
-    match begun {
-        Ok(task) if task.is_none() => {}
-        Ok(task) => {
-            if !answer.get().is_sent() {
-                tasks.insert(id, task.unbind());
-            }
-        }
-        Err(e) => answer.get().send(Err(from_exception(py, e))),
+    if let Err(e) = begun {
+        answer.get().send(Err(from_exception(py, e)));
     }
     Ok(())
 }
@@ -86,10 +80,6 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    fn is_sent(&self) -> bool {
-        lock(&self.answer).is_none()
-    }
-
     fn send(&self, result: Result<Item>) {
         let sender = lock(&self.answer).take();
         if let Some(sender) = sender {
@@ -102,6 +92,22 @@ impl Answer {
 
 #[pymethods]
 impl Answer {
+    /// The task that ends with an answer. It is cancelled if the run ends before.
+    fn started(&self, py: Python<'_>, task: Py<PyAny>) -> PyResult<()> {
+        let answer = lock(&self.answer);
+        match &*answer {
+            Some(sender) if sender.is_closed() => {
+                drop(answer);
+                task.call_method0(py, pyo3::intern!(py, "cancel")).map(drop)
+            }
+            Some(_) => {
+                self.tasks.insert(self.id, task);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     fn set_result(&self, value: &Bound<'_, PyAny>) {
         self.send(from_python(value).map_err(|e| from_exception(value.py(), e)));
     }

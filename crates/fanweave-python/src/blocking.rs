@@ -21,7 +21,7 @@ pub(crate) fn blocking_context(
 ) -> PyResult<Context> {
     let bridge = bridge.filter(|_| chain.has_steps());
     let caller = bridge.map(|bridge| Caller::here(py, bridge.mailbox().clone())).transpose()?;
-    context(py, options, caller)
+    context(options, caller)
 }
 
 /// Runs a chain once.

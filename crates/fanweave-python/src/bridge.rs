@@ -88,7 +88,7 @@ impl Bridge {
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Context> {
         let caller = chain.has_steps().then(|| Caller::here(py, self.mailbox.clone())).transpose()?;
-        context(py, options, caller)
+        context(options, caller)
     }
 
     fn deliver(&self, py: Python<'_>, letter: Letter) -> PyResult<()> {

@@ -13,7 +13,7 @@ use pyo3::types::PyDict;
 use crate::chain::{Chain, EngineChain, Pieces, reads_json};
 use crate::errors::{config, raise};
 use crate::item::json_from_python;
-use crate::options::seconds;
+use crate::options::{explained, seconds};
 
 /// A chain whose input may be a list of messages.
 struct Conversation(EngineChain);
@@ -104,6 +104,28 @@ impl Settings {
             && self.headers.is_empty()
     }
 
+    fn set(&mut self, parameters: &mut Parameters, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        match name {
+            "base_url" => self.base_url = Some(value.extract()?),
+            "api_key" => self.api_key = Some(value.extract()?),
+            "timeout" => self.timeout = Some(seconds(value, "timeout")?),
+            "retries" => self.retries = Some(value.extract()?),
+            "rpm" => self.limits.requests_per_minute = Some(positive(value, "rpm")?),
+            "tpm" => self.limits.tokens_per_minute = Some(positive(value, "tpm")?),
+            "concurrency" => {
+                let concurrency = positive(value, "concurrency")?.get() as usize;
+                self.limits.concurrency = NonZeroUsize::new(concurrency);
+            }
+            "headers" => {
+                for (name, value) in value.cast::<PyDict>()?.iter() {
+                    self.headers.push((name.extract()?, value.extract()?));
+                }
+            }
+            _ => return set_parameter(parameters, name, value),
+        }
+        Ok(())
+    }
+
     fn build(self, name: &str) -> Result<fanweave::Model> {
         let has_limits = self.limits != RateLimits::default();
         let mut builder = ModelBuilder::new(name);
@@ -137,24 +159,7 @@ fn settings_of(settings: &Bound<'_, PyDict>) -> PyResult<(Settings, Parameters)>
         if value.is_none() {
             continue;
         }
-        match name.as_str() {
-            "base_url" => own.base_url = Some(value.extract()?),
-            "api_key" => own.api_key = Some(value.extract()?),
-            "timeout" => own.timeout = Some(seconds(&value, "timeout")?),
-            "retries" => own.retries = Some(value.extract()?),
-            "rpm" => own.limits.requests_per_minute = Some(positive(&value, "rpm")?),
-            "tpm" => own.limits.tokens_per_minute = Some(positive(&value, "tpm")?),
-            "concurrency" => {
-                let concurrency = positive(&value, "concurrency")?.get() as usize;
-                own.limits.concurrency = NonZeroUsize::new(concurrency);
-            }
-            "headers" => {
-                for (name, value) in value.cast::<PyDict>()?.iter() {
-                    own.headers.push((name.extract()?, value.extract()?));
-                }
-            }
-            _ => set_parameter(&mut parameters, &name, &value)?,
-        }
+        own.set(&mut parameters, &name, &value).map_err(|e| explained(&name, &value, e))?;
     }
     Ok((own, parameters))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fanweave::Context;
 use fanweave::context::Priority;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
@@ -33,11 +34,7 @@ impl Caller {
 }
 
 /// The context of a run with these options.
-pub(crate) fn context(
-    py: Python<'_>,
-    options: Option<&Bound<'_, PyDict>>,
-    caller: Option<Caller>,
-) -> PyResult<Context> {
+pub(crate) fn context(options: Option<&Bound<'_, PyDict>>, caller: Option<Caller>) -> PyResult<Context> {
     let mut cx = Context::new();
     if let Some(caller) = caller {
         cx = cx.with_extension(Arc::new(caller));
@@ -45,42 +42,59 @@ pub(crate) fn context(
     let Some(options) = options else { return Ok(cx) };
     for (name, value) in options.iter() {
         let name: String = name.extract()?;
-        cx = match name.as_str() {
-            "timeout" if value.is_none() => cx,
-            "timeout" => cx.with_timeout(seconds(&value, "timeout")?),
-            "tags" => {
-                let mut tagged = cx;
-                for tag in value.try_iter()? {
-                    tagged = tagged.with_tag(tag?.extract::<String>()?);
-                }
-                tagged
-            }
-            "metadata" => {
-                let mut described = cx;
-                for (name, value) in value.cast::<PyDict>()?.iter() {
-                    described = described.with_metadata(name.extract::<String>()?, json_from_python(&value)?);
-                }
-                described
-            }
-            "priority" => cx.with_priority(match value.extract::<String>()?.as_str() {
-                "interactive" => Priority::Interactive,
-                "batch" => Priority::Batch,
-                other => {
-                    let message = format!("priority must be `interactive` or `batch`, got `{other}`");
-                    return Err(config(py, message));
-                }
-            }),
-            "fresh" if value.is_truthy()? => cx.with_fresh_answers(),
-            "fresh" => cx,
-            _ => {
-                let message = format!(
-                    "`{name}` is not an option of a run: use timeout, tags, metadata, priority or fresh"
-                );
-                return Err(config(py, message));
-            }
-        };
+        cx = with_option(cx, &name, &value).map_err(|e| explained(&name, &value, e))?;
     }
     Ok(cx)
+}
+
+fn with_option(cx: Context, name: &str, value: &Bound<'_, PyAny>) -> PyResult<Context> {
+    Ok(match name {
+        "timeout" if value.is_none() => cx,
+        "timeout" => cx.with_timeout(seconds(value, "timeout")?),
+        "tags" => {
+            let mut tagged = cx;
+            for tag in value.try_iter()? {
+                tagged = tagged.with_tag(tag?.extract::<String>()?);
+            }
+            tagged
+        }
+        "metadata" => {
+            let mut described = cx;
+            for (name, value) in value.cast::<PyDict>()?.iter() {
+                described = described.with_metadata(name.extract::<String>()?, json_from_python(&value)?);
+            }
+            described
+        }
+        "priority" => cx.with_priority(match value.extract::<String>()?.as_str() {
+            "interactive" => Priority::Interactive,
+            "batch" => Priority::Batch,
+            other => {
+                let message = format!("priority must be `interactive` or `batch`, got `{other}`");
+                return Err(config(value.py(), message));
+            }
+        }),
+        "fresh" if value.is_truthy()? => cx.with_fresh_answers(),
+        "fresh" => cx,
+        _ => {
+            let message =
+                format!("`{name}` is not an option of a run: use timeout, tags, metadata, priority or fresh");
+            return Err(config(value.py(), message));
+        }
+    })
+}
+
+/// The error of a setting whose value is of the wrong type or too large.
+pub(crate) fn explained(name: &str, value: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    let py = value.py();
+    if error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyOverflowError>(py) {
+        // Keys and headers are secret.
+        let shown = match name {
+            "api_key" | "headers" => String::new(),
+            _ => value.repr().map_or_else(|_| String::new(), |shown| format!(" (got {shown})")),
+        };
+        return config(py, format!("{name} is invalid: {}{shown}", error.value(py)));
+    }
+    error
 }
 
 /// A number of seconds above 0.

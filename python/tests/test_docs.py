@@ -1,0 +1,25 @@
+"""The examples of docs/python.md and the README run."""
+
+import ast
+import inspect
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("path", ["docs/python.md", "README.md"])
+async def test_the_examples_of_a_page_run(path, capsys, provider, monkeypatch):
+    for name, value in provider.env.items():
+        monkeypatch.setenv(name, value)
+    examples = re.findall(r"^```python\n(.*?)^```", (ROOT / path).read_text(), re.M | re.S)
+    assert examples
+    names: dict = {}
+    for example in examples:
+        code = compile(example, path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        result = eval(code, names)
+        if inspect.isawaitable(result):
+            await result
+    assert capsys.readouterr().out
