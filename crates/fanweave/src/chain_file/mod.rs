@@ -31,6 +31,8 @@ mod spec;
 mod tests;
 pub(crate) mod tree;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -47,7 +49,7 @@ use crate::{
 use check::Source;
 pub use problem::{Problem, Problems};
 use spanned::Spanned;
-use spec::{Action, Shape, Spec, Step};
+use spec::{Action, Files, Shape, Spec, Step};
 use tree::{Language, Node};
 
 /// The offset of values that are not in the file.
@@ -113,22 +115,61 @@ impl ChainFile {
         let text = std::fs::read_to_string(path)
             .map_err(|e| Error::new(ErrorKind::Config, format!("cannot read {file}: {e}")).with_source(e))?;
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self::read(file, text, Some(folder))
+        Self::read(file, text, Files::Below(folder))
     }
 
     /// Like [`load`](Self::load), from a string. `file` is the name for errors; its extension selects the
     /// language.
     ///
     /// # Errors
-    /// Those of `load`. A chain from a string cannot refer to files.
+    /// Those of `load`. A chain from a string cannot refer to files: use [`parse_with`](Self::parse_with).
     pub fn parse(file: impl Into<String>, text: impl Into<String>) -> Result<Self> {
-        Self::read(file.into(), text.into(), None)
+        Self::read(file.into(), text.into(), Files::None)
     }
 
-    fn read(file: String, text: String, folder: Option<&Path>) -> Result<Self> {
-        let language = if file.ends_with(".toml") { Language::Toml } else { Language::Yaml };
+    /// Like [`parse`](Self::parse), with the texts of the files that the chain file refers to, by the path as
+    /// written in it. Reads no file: the same chain can be built where these files do not exist. Files that
+    /// the chain file does not refer to are ignored.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use fanweave::ChainFile;
+    ///
+    /// let text = "steps: { greet: { prompt: { file: prompts/greet.txt } } }";
+    /// assert_eq!(ChainFile::paths_in("greet.yaml", text)?, ["prompts/greet.txt"]);
+    ///
+    /// let files = BTreeMap::from([("prompts/greet.txt".to_owned(), "Say hello.".to_owned())]);
+    /// let file = ChainFile::parse_with("greet.yaml", text, &files)?;
+    /// assert_eq!(file.files().next(), Some(("prompts/greet.txt", "Say hello.")));
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `load`. A file that is not in `files`, or is longer than 1 MiB, is a problem.
+    pub fn parse_with(
+        file: impl Into<String>,
+        text: impl Into<String>,
+        files: &BTreeMap<String, String>,
+    ) -> Result<Self> {
+        Self::read(file.into(), text.into(), Files::Given(files))
+    }
+
+    /// The paths that a chain file refers to, as written, each once, sorted. Reads no file.
+    /// Read them relative to the folder of the chain file, and pass the texts to
+    /// [`parse_with`](Self::parse_with).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] with the problems of the file. Its templates are not checked.
+    pub fn paths_in(file: &str, text: &str) -> Result<Vec<String>> {
+        let paths = RefCell::default();
+        let read = || Spec::read(&Node::parse(text, language(file))?, Files::Listed(&paths));
+        read().map_err(|problems: Problems| problems.placed(file, text))?;
+        Ok(paths.into_inner().into_iter().collect())
+    }
+
+    fn read(file: String, text: String, files: Files<'_>) -> Result<Self> {
         let read = || {
-            let spec = Spec::read(&Node::parse(&text, language)?, folder)?;
+            let spec = Spec::read(&Node::parse(&text, language(&file))?, files)?;
             check::check(&spec, &text)?;
             Ok(spec)
         };
@@ -357,6 +398,11 @@ impl ChainFile {
         };
         std::iter::once(&first).chain(words).map(String::as_str).collect::<Vec<_>>().join(".")
     }
+}
+
+/// The language of a file, by its name.
+fn language(file: &str) -> Language {
+    if file.ends_with(".toml") { Language::Toml } else { Language::Yaml }
 }
 
 impl fmt::Debug for ChainFile {

@@ -1,5 +1,7 @@
 //! The contents of a chain file, parsed but not yet checked as a whole.
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -94,16 +96,16 @@ impl Shape {
 }
 
 impl Spec {
-    /// Reads the tree. Files that it refers to are read from `folder`.
-    pub(super) fn read(tree: &Node, folder: Option<&Path>) -> Result<Self, Problems> {
+    /// Reads the tree. Files that it refers to come from `files`.
+    pub(super) fn read(tree: &Node, files: Files<'_>) -> Result<Self, Problems> {
         let mut found = Vec::new();
-        let spec = read(tree, folder, &mut found);
+        let spec = read(tree, files, &mut found);
         Problems::check(found)?;
         spec.ok_or_else(|| Problem::at(tree.at, "the file is empty: `steps` is required".to_owned()).into())
     }
 }
 
-fn read(tree: &Node, folder: Option<&Path>, found: &mut Vec<Problem>) -> Option<Spec> {
+fn read(tree: &Node, files: Files<'_>, found: &mut Vec<Problem>) -> Option<Spec> {
     if let Tree::Null = tree.value {
         return None;
     }
@@ -128,7 +130,7 @@ fn read(tree: &Node, folder: Option<&Path>, found: &mut Vec<Problem>) -> Option<
                 file.problem(*at, "`steps` is empty: a chain needs at least one step");
             }
             let names: Vec<_> = steps.iter().map(|(key, _)| key.name.clone()).collect();
-            steps.iter().filter_map(|(key, node)| step(key, node, folder, &names, file.found)).collect()
+            steps.iter().filter_map(|(key, node)| step(key, node, files, &names, file.found)).collect()
         }
         Some(other) => {
             let message = format!("`steps` must be a table of steps by name, got {}", other.kind());
@@ -185,7 +187,7 @@ fn limits(node: &Node, found: &mut Vec<Problem>) -> Option<Limits> {
 fn step(
     key: &Key,
     node: &Node,
-    folder: Option<&Path>,
+    files: Files<'_>,
     names: &[String],
     found: &mut Vec<Problem>,
 ) -> Option<Step> {
@@ -194,7 +196,7 @@ fn step(
     }
     let label = format!("step `{}`", key.name);
     let mut fields = Fields::of(node, &label, found)?;
-    let action = action(&mut fields, key, folder);
+    let action = action(&mut fields, key, files);
     let for_each = match fields.take("for_each") {
         Some(Node { at, value: Tree::List(_) }) => {
             fields.problem(
@@ -221,11 +223,11 @@ fn step(
     Some(Step { name, action: action?, for_each, needs, when, on_error, timeout })
 }
 
-fn action(fields: &mut Fields<'_, '_>, key: &Key, folder: Option<&Path>) -> Option<Action> {
-    let prompt = fields.take("prompt").and_then(|node| text_or_file(fields, "prompt", node, folder));
-    let system = fields.take("system").and_then(|node| text_or_file(fields, "system", node, folder));
-    let messages = fields.take("messages").map(|node| messages(fields, node, folder));
-    let template = fields.take("template").and_then(|node| text_or_file(fields, "template", node, folder));
+fn action(fields: &mut Fields<'_, '_>, key: &Key, files: Files<'_>) -> Option<Action> {
+    let prompt = fields.take("prompt").and_then(|node| text_or_file(fields, "prompt", node, files));
+    let system = fields.take("system").and_then(|node| text_or_file(fields, "system", node, files));
+    let messages = fields.take("messages").map(|node| messages(fields, node, files));
+    let template = fields.take("template").and_then(|node| text_or_file(fields, "template", node, files));
     let given =
         [("prompt", prompt.is_some()), ("messages", messages.is_some()), ("template", template.is_some())];
     let given: Vec<_> = given.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect();
@@ -276,7 +278,7 @@ fn action(fields: &mut Fields<'_, '_>, key: &Key, folder: Option<&Path>) -> Opti
     Some(Action::Call { messages: all, model, parameters, output: output? })
 }
 
-fn messages(fields: &mut Fields<'_, '_>, node: &Node, folder: Option<&Path>) -> Vec<(Role, Spanned<String>)> {
+fn messages(fields: &mut Fields<'_, '_>, node: &Node, files: Files<'_>) -> Vec<(Role, Spanned<String>)> {
     let Tree::List(items) = &node.value else {
         let message = format!("`messages` must be a list of roles and texts, got {}", node.kind());
         fields.problem(node.at, message);
@@ -301,7 +303,7 @@ fn messages(fields: &mut Fields<'_, '_>, node: &Node, folder: Option<&Path>) -> 
                     fields.problem(key.at, message);
                     continue;
                 };
-                messages.extend(text_or_file(fields, &key.name, text, folder).map(|text| (*role, text)));
+                messages.extend(text_or_file(fields, &key.name, text, files).map(|text| (*role, text)));
             }
             _ => fields.problem(item.at, "a message must be a role and a text, such as `- user: ..`"),
         }
@@ -369,15 +371,28 @@ fn shape(fields: &mut Fields<'_, '_>, node: &Node) -> Option<Shape> {
     }
 }
 
+/// Origin of the files that a chain file refers to.
+#[derive(Clone, Copy)]
+pub(super) enum Files<'a> {
+    /// No files: referring to one is a problem.
+    None,
+    /// Files of this folder and its subfolders.
+    Below(&'a Path),
+    /// Texts by path, as written in the chain file.
+    Given(&'a BTreeMap<String, String>),
+    /// Empty texts. Collects the paths.
+    Listed(&'a RefCell<BTreeSet<String>>),
+}
+
 /// Maximum size of a file that a chain file refers to. 1 MiB: prompts, not data sets.
 const MAX_FILE: u64 = 1 << 20;
 
-/// A string, or `{ file: path }` in the folder of the chain file or a subfolder.
+/// A string, or `{ file: path }`: a file that `files` has.
 fn text_or_file(
     fields: &mut Fields<'_, '_>,
     name: &str,
     node: &Node,
-    folder: Option<&Path>,
+    files: Files<'_>,
 ) -> Option<Spanned<String>> {
     let Tree::Map(pairs) = &node.value else { return fields.as_text(name, node) };
     let [(key, file)] = pairs.as_slice() else {
@@ -392,7 +407,7 @@ fn text_or_file(
         return None;
     }
     let path = fields.as_text("file", file)?;
-    match below(folder, &path.value) {
+    match files.text(&path.value) {
         Ok(value) => Some(Spanned { at: file.at, value, file: Some(path.value) }),
         Err(why) => {
             fields.problem(file.at, why);
@@ -401,11 +416,27 @@ fn text_or_file(
     }
 }
 
+impl Files<'_> {
+    /// The text of the file that the chain file refers to as `path`.
+    fn text(self, path: &str) -> Result<String, String> {
+        match self {
+            Self::None => Err("cannot read files: a chain parsed from a string has no folder".to_owned()),
+            Self::Below(folder) => below(folder, path),
+            Self::Given(files) => {
+                let text = files.get(path).ok_or_else(|| format!("`{path}` is not among the given files"))?;
+                check_length(path, text.len() as u64)?;
+                Ok(without_mark(text).to_owned())
+            }
+            Self::Listed(paths) => {
+                paths.borrow_mut().insert(path.to_owned());
+                Ok(String::new())
+            }
+        }
+    }
+}
+
 /// Reads the file at `path`, which must be inside `folder`.
-fn below(folder: Option<&Path>, path: &str) -> Result<String, String> {
-    let Some(folder) = folder else {
-        return Err("cannot read files: a chain parsed from a string has no folder".to_owned());
-    };
+fn below(folder: &Path, path: &str) -> Result<String, String> {
     let cannot = |e: std::io::Error| format!("cannot read `{path}`: {e}");
     let folder = folder.canonicalize().map_err(cannot)?;
     // Resolve links first: a link must not lead outside the folder.
@@ -418,13 +449,21 @@ fn below(folder: Option<&Path>, path: &str) -> Result<String, String> {
     if !about.is_file() {
         return Err(format!("`{path}` is not a file"));
     }
-    let length = about.len();
-    if length > MAX_FILE {
-        return Err(format!("`{path}` is too large: {length} bytes, the maximum is {MAX_FILE}"));
-    }
+    check_length(path, about.len())?;
     let text = std::fs::read_to_string(&file).map_err(cannot)?;
-    // Drop the byte order mark that some editors write.
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+    Ok(without_mark(&text).to_owned())
+}
+
+fn check_length(path: &str, length: u64) -> Result<(), String> {
+    match length {
+        ..=MAX_FILE => Ok(()),
+        _ => Err(format!("`{path}` is too large: {length} bytes, the maximum is {MAX_FILE}")),
+    }
+}
+
+/// Drops the byte order mark that some editors write.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// Returns true for a name that is valid in templates.

@@ -368,6 +368,67 @@ fn files_are_read_from_the_folder_of_the_chain_and_from_nowhere_else() {
 }
 
 #[test]
+fn a_chain_parsed_with_the_texts_of_its_files_is_the_chain_of_its_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("b")).unwrap();
+    std::fs::write(dir.path().join("a.txt"), "\u{feff}Hello {{ name }}").unwrap();
+    std::fs::write(dir.path().join("b/c.txt"), "Be brief.").unwrap();
+    let text = "
+inputs: { name: x }
+steps:
+  one: { prompt: { file: ./a.txt }, system: { file: b/c.txt } }
+  two: { messages: [ { system: { file: b/c.txt } }, { user: 'Again: {{ steps.one.output }}' } ] }
+  three: { template: { file: a.txt } }
+";
+    std::fs::write(dir.path().join("c.yaml"), text).unwrap();
+    let loaded = ChainFile::load(dir.path().join("c.yaml")).unwrap();
+    let files: BTreeMap<_, _> =
+        loaded.files().map(|(path, text)| (path.to_owned(), text.to_owned())).collect();
+    assert_eq!(ChainFile::paths_in("c.yaml", text).unwrap(), ["./a.txt", "a.txt", "b/c.txt"]);
+    assert!(files.keys().eq(["./a.txt", "a.txt", "b/c.txt"]));
+    drop(dir);
+    let given = ChainFile::parse_with("c.yaml", loaded.source(), &files).unwrap();
+    assert_eq!(given.fingerprint(), loaded.fingerprint());
+    assert!(given.files().eq(loaded.files()));
+    // Texts as they are on the disk, with the mark.
+    let marked = files.into_iter().map(|(path, text)| (path, format!("\u{feff}{text}"))).collect();
+    assert_eq!(ChainFile::parse_with("c.yaml", text, &marked).unwrap().fingerprint(), loaded.fingerprint());
+}
+
+#[test]
+fn a_file_that_is_not_given_is_a_problem_even_if_it_is_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.txt");
+    std::fs::write(&path, "secret").unwrap();
+    let text = format!("steps: {{ a: {{ prompt: {{ file: '{}' }} }} }}", path.display());
+    let error = ChainFile::parse_with("c.yaml", text.as_str(), &BTreeMap::new()).unwrap_err().to_string();
+    assert!(
+        error.contains("c.yaml:1:31: ") && error.contains("a.txt` is not among the given files"),
+        "{error}"
+    );
+    assert_eq!(ChainFile::paths_in("c.yaml", &text).unwrap(), [path.display().to_string()]);
+
+    let given = |text: String| {
+        let files = BTreeMap::from([("a.txt".to_owned(), text), ("b.txt".to_owned(), "{% if".to_owned())]);
+        ChainFile::parse_with("c.yaml", "steps: { a: { prompt: { file: a.txt } } }", &files)
+    };
+    given("x".repeat(1 << 20)).unwrap();
+    let error = given("x".repeat((1 << 20) + 1)).unwrap_err().to_string();
+    assert!(error.contains("`a.txt` is too large: 1048577 bytes"), "{error}");
+    let error = given("Hello\n{{ nam }}".to_owned()).unwrap_err().to_string();
+    assert!(error.contains("`a.txt`: line 2: unknown variable `nam`"), "{error}");
+}
+
+#[test]
+fn the_paths_of_an_invalid_chain_file_are_its_problems() {
+    let error = ChainFile::paths_in("c.toml", "[steps.a]\nprompt = { path = 'a.txt' }").unwrap_err();
+    assert!(error.to_string().contains("c.toml:2:12: "), "{error}");
+    let list = |text: &str| ChainFile::paths_in("c.yaml", text).unwrap();
+    assert!(list("steps: { a: { prompt: 'Hello {{ nobody }}' } }").is_empty());
+    assert_eq!(list("steps: { a: { template: { file: ../b } }, b: { prompt: { file: ../b } } }"), ["../b"]);
+}
+
+#[test]
 fn a_problem_points_at_the_variable_and_not_at_the_same_word_elsewhere() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a.txt"), "nam\nHello {{ nam }}").unwrap();
