@@ -37,42 +37,51 @@ impl Event {
 
 #[pymethods]
 impl Event {
+    /// ``step_started``, ``request_started``, ``first_byte``, ``waiting``, ``retrying``, ``answered``, ``step_finished``,
+    /// ``step_failed`` and others.
     #[getter]
     fn kind(&self) -> &str {
         &self.kind
     }
 
+    /// The details of this kind of event: a dict, a list, a text or None.
     #[getter]
     fn data<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         value_to_python(py, self.data.clone())
     }
 
+    /// Seconds since the start of the run.
     #[getter]
     fn at(&self) -> f64 {
         self.at
     }
 
+    /// Names of the steps that the event happened in, outermost first.
     #[getter]
     fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.field(py, "path")
     }
 
+    /// Number of the step that reports the event, unique in this process.
     #[getter]
     fn run<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.field(py, "run")
     }
 
+    /// Number of the step around it, or None.
     #[getter]
     fn parent<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.field(py, "parent")
     }
 
+    /// The tags of the run.
     #[getter]
     fn tags<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let tags = self.fields.get("tags").cloned().unwrap_or(Value::Array(Vec::new()));
         value_to_python(py, tags)
     }
 
+    /// The metadata of the run.
     #[getter]
     fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let metadata = self.fields.get("metadata").cloned().unwrap_or(Value::Object(Map::new()));

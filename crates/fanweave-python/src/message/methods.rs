@@ -19,32 +19,38 @@ impl Message {
 
 #[pymethods]
 impl Message {
+    /// A message of the user.
     #[staticmethod]
     fn user(text: String) -> Self {
         Self(fanweave::Message::user(text))
     }
 
+    /// Instructions of the system.
     #[staticmethod]
     fn system(text: String) -> Self {
         Self(fanweave::Message::system(text))
     }
 
+    /// An answer of a model, as an example or in a history.
     #[staticmethod]
     fn assistant(text: String) -> Self {
         Self(fanweave::Message::assistant(text))
     }
 
+    /// ``system``, ``user``, ``assistant`` or ``tool``.
     #[getter]
     fn role(&self) -> PyResult<String> {
         let role = serde_json::to_value(self.0.role).map_err(|e| PyValueError::new_err(e.to_string()))?;
         Ok(role.as_str().unwrap_or_default().to_owned())
     }
 
+    /// The texts of the message in one.
     #[getter]
     fn text(&self) -> String {
         self.0.text()
     }
 
+    /// The reasoning of the model, or None.
     #[getter]
     fn reasoning(&self) -> Option<String> {
         let texts = self.0.parts.iter().filter_map(|part| match part {
@@ -55,51 +61,64 @@ impl Message {
         (!all.is_empty()).then_some(all)
     }
 
+    /// The calls of tools that the model asks for.
     #[getter]
     fn tool_calls(&self) -> Vec<ToolCall> {
         self.0.tool_calls().map(|call| ToolCall(call.clone())).collect()
     }
 
+    /// The tokens of the call; 0 for messages that are not answers.
     #[getter]
     fn usage(&self) -> Usage {
         Usage(self.0.usage())
     }
 
+    /// ``stop``, ``length``, ``tool_calls``, ``content_filter`` or a word of the provider. None for messages that are not
+    /// answers.
     #[getter]
     fn finish_reason(&self) -> Option<&str> {
         self.0.finish_reason().map(fanweave::messages::FinishReason::as_str)
     }
 
+    /// The model that answered, by the name that the provider gives it.
     #[getter]
     fn model(&self) -> Option<&str> {
         self.reply()?.model.as_deref()
     }
 
+    /// The provider's id of the answer.
     #[getter]
     fn id(&self) -> Option<&str> {
         self.reply()?.id.as_deref()
     }
 
+    /// The provider's id of the request, for its support.
     #[getter]
     fn request_id(&self) -> Option<&str> {
         self.reply()?.request_id.as_deref()
     }
 
+    /// Number of requests that were sent.
     #[getter]
     fn attempts(&self) -> u32 {
         self.reply().map_or(0, |reply| reply.attempts)
     }
 
+    /// True if the answer comes from a cache.
     #[getter]
     fn cached(&self) -> bool {
         self.reply().is_some_and(|reply| reply.cached)
     }
 
+    /// The message as a dict, for ``from_dict``.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let value = serde_json::to_value(&self.0).map_err(|e| PyValueError::new_err(e.to_string()))?;
         value_to_python(py, value)
     }
 
+    /// The message of a dict that ``to_dict`` made.
+    ///
+    /// Raises ``InputError`` for other dicts.
     #[staticmethod]
     fn from_dict(value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let json = json_from_python(value)?;
@@ -145,16 +164,19 @@ impl Message {
 
 #[pymethods]
 impl ToolCall {
+    /// The id that the result of the tool has to name.
     #[getter]
     fn id(&self) -> &str {
         &self.0.id
     }
 
+    /// Name of the tool.
     #[getter]
     fn name(&self) -> &str {
         &self.0.name
     }
 
+    /// The arguments, as JSON.
     #[getter]
     fn arguments(&self) -> &str {
         &self.0.arguments
@@ -167,26 +189,31 @@ impl ToolCall {
 
 #[pymethods]
 impl Usage {
+    /// Tokens of the prompt.
     #[getter]
     fn input_tokens(&self) -> u64 {
         self.0.input_tokens
     }
 
+    /// Tokens of the answer, including reasoning.
     #[getter]
     fn output_tokens(&self) -> u64 {
         self.0.output_tokens
     }
 
+    /// Tokens of the prompt that came from the provider's cache.
     #[getter]
     fn cached_tokens(&self) -> u64 {
         self.0.cached_tokens
     }
 
+    /// Tokens of the answer that are reasoning.
     #[getter]
     fn reasoning_tokens(&self) -> u64 {
         self.0.reasoning_tokens
     }
 
+    /// Tokens of prompt and answer.
     #[getter]
     fn total_tokens(&self) -> u64 {
         self.0.total_tokens()
@@ -199,6 +226,7 @@ impl Usage {
 
 #[pymethods]
 impl Prompt {
+    /// The messages, in their order.
     #[getter]
     fn messages(&self) -> Vec<Message> {
         self.0.messages.iter().cloned().map(Message).collect()
@@ -222,11 +250,13 @@ impl Delta {
 
 #[pymethods]
 impl Delta {
+    /// The text of the piece, or an empty string.
     #[getter]
     fn text(&self) -> &str {
         self.leaf().as_text().unwrap_or_default()
     }
 
+    /// Reasoning of the model, or None.
     #[getter]
     fn reasoning(&self) -> Option<&str> {
         match self.leaf() {
@@ -235,6 +265,7 @@ impl Delta {
         }
     }
 
+    /// A JSON value, or None.
     #[getter]
     fn value<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         match self.leaf() {
@@ -243,6 +274,7 @@ impl Delta {
         }
     }
 
+    /// The reason for the end of the answer, in the piece that reports it.
     #[getter]
     fn finish_reason(&self) -> Option<&str> {
         match self.leaf() {
@@ -251,6 +283,7 @@ impl Delta {
         }
     }
 
+    /// The tokens of the call, in the piece that reports them.
     #[getter]
     fn usage(&self) -> Option<Usage> {
         match self.leaf() {
@@ -259,6 +292,7 @@ impl Delta {
         }
     }
 
+    /// The branch of ``parallel`` that the piece comes from, or None.
     #[getter]
     fn branch(&self) -> Option<&str> {
         match &self.0 {
@@ -267,6 +301,7 @@ impl Delta {
         }
     }
 
+    /// All of the piece, as a dict.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let value = serde_json::to_value(&self.0).map_err(|e| PyValueError::new_err(e.to_string()))?;
         value_to_python(py, value)
