@@ -37,8 +37,8 @@ impl Event {
 
 #[pymethods]
 impl Event {
-    /// ``step_started``, ``request_started``, ``first_byte``, ``waiting``, ``retrying``, ``answered``, ``step_finished``,
-    /// ``step_failed`` and others.
+    /// ``step_started``, ``request_started``, ``first_byte``, ``waiting``, ``retrying``, ``answered``,
+    /// ``step_finished``, ``step_failed`` and others.
     #[getter]
     fn kind(&self) -> &str {
         &self.kind

@@ -73,8 +73,8 @@ impl Message {
         Usage(self.0.usage())
     }
 
-    /// ``stop``, ``length``, ``tool_calls``, ``content_filter`` or a word of the provider. None for messages that are not
-    /// answers.
+    /// ``stop``, ``length``, ``tool_calls``, ``content_filter`` or a word of the provider. None for messages
+    /// that are not answers.
     #[getter]
     fn finish_reason(&self) -> Option<&str> {
         self.0.finish_reason().map(fanweave::messages::FinishReason::as_str)
