@@ -1,8 +1,8 @@
 //! Answers of the calls of a row, journalled before the row ends: a resumed row computes its steps a second
 //! time, but pays for no answered call.
 //!
-//! Only rows of several calls need this. A chain with several models is known to have such rows; for other
-//! chains, such as a loop of tool calls, the first row of several calls shows it.
+//! Only rows of several calls need this. The diagram of a chain says whether it has such rows; for chains
+//! that call models in closures, the first row of several calls shows it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fanweave_batch::{BatchJob, Costs, JournalExt, Output, Render, RunRecord, Settings, Source, Summary};
+use fanweave_core::model::fake::{Answer, Fake};
 use fanweave_core::{
-    Chain, ChatModel, Context, Error, ErrorKind, Message, Model, Prompt, Reply, Usage, chain, parallel, step,
+    Chain, ChatModel, Context, Error, ErrorKind, Message, Model, Prompt, Reply, Tools, Usage, chain,
+    parallel, step,
 };
 use support::TempRun;
 use tokio::sync::Semaphore;
@@ -167,6 +169,24 @@ async fn a_chain_of_one_call_has_no_call_lines() {
     let (dir, echo) = (TempRun::new(), Echo::default());
     job(&dir, 6, chain(Model::new(echo.clone()))).run().await.unwrap();
     assert_eq!(call_lines(&dir.path("out.jsonl")), 0);
+}
+
+#[tokio::test]
+async fn calls_of_fakes_and_agents_are_journalled_from_the_first_row_on() {
+    let to_prompt = step(|answer: Message, _| async move { Ok(Prompt::from(answer.text())) });
+    let two = chain(Fake::echo()) | to_prompt | Fake::echo();
+    // Each answers the first call with a tool call.
+    let look = Fake::answer_with(|prompt| match prompt.messages.len() {
+        1 => Answer::calls([("look", serde_json::json!({}))]),
+        _ => Answer::text("seen"),
+    });
+    let agent = look.model().with_tools(Tools::new()).run_tools(3);
+    for chain in [two, chain(agent)] {
+        let dir = TempRun::new();
+        let settings = Settings { concurrency: NonZeroUsize::MIN, ..Settings::default() };
+        job(&dir, 3, chain).settings(settings).run().await.unwrap();
+        assert_eq!(call_lines(&dir.path("out.jsonl")), 6);
+    }
 }
 
 #[tokio::test]

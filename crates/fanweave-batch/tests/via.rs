@@ -455,6 +455,11 @@ async fn a_chain_of_several_calls_is_refused_before_or_fails_the_row() {
     let error = BatchJob::new(source(), render(), two.clone(), output()).run_via(&api).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("2 models"), "{error}");
     assert!(!dir.path("out.jsonl.journal").exists());
+    let agent = fanweave_core::model::fake::Fake::echo().model().with_tools(fanweave_core::Tools::new());
+    let agent = BatchJob::new(source(), render(), fanweave_core::chain(agent.run_tools(3)), output());
+    let error = agent.run_via(&api).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("2 models"), "{error}");
+    assert!(!dir.path("out.jsonl.journal").exists());
 
     // A step that hides its calls.
     let hidden = fanweave_core::step(move |prompt: Prompt, cx: fanweave_core::Context| {

@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fanweave::{Chain, Context, Error, ErrorKind, Message, Prompt, Runnable, chain, compose::Streaming};
+use fanweave::compose::{Node, Streaming};
+use fanweave::{Chain, Context, Error, ErrorKind, Message, Prompt, Runnable, chain};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::lane::Lane;
@@ -222,6 +223,10 @@ impl Runnable for Spread {
 
     fn streaming(&self) -> Streaming {
         Streaming::Deltas
+    }
+
+    fn describe(&self) -> Node {
+        Node::model("spread")
     }
 }
 

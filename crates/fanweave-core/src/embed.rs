@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use crate::{Context, EventKind, Reply, Result, Runnable, Streaming, Usage};
+use crate::{Context, EventKind, Node, Reply, Result, Runnable, Streaming, Usage};
 
 /// A model that turns texts into vectors: implemented by the author of a provider. Users hold an
 /// [`Embedder`].
@@ -126,6 +126,10 @@ impl Runnable for Embedder {
 
     fn streaming(&self) -> Streaming {
         Streaming::Whole
+    }
+
+    fn describe(&self) -> Node {
+        Node::step(&*self.name)
     }
 }
 

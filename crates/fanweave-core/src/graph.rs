@@ -50,18 +50,36 @@ impl Node {
         Self { label: label.into(), parts, input: None, reads: None, models: 0 }
     }
 
-    /// A step that calls a model.
-    pub(crate) fn model(label: impl Into<String>) -> Self {
+    /// A step that makes one call of a model in each run.
+    pub fn model(label: impl Into<String>) -> Self {
         Self::step(label).with_models(1)
     }
 
-    /// Sets the number of models that the step calls, beside those of its parts.
-    pub(crate) fn with_models(self, models: usize) -> Self {
-        Self { models, ..self }
+    /// Adds calls of models to those that the step and its parts make in a run. Default: none.
+    ///
+    /// Batches rely on it: the calls of rows with several are journalled one by one, and a provider's batch
+    /// API is refused for them. For a number that depends on the input, add 2.
+    ///
+    /// ```
+    /// use fanweave::compose::Node;
+    ///
+    /// let vote = Node::step("vote of three").with_models(3);
+    /// assert_eq!(Node::sequence([Node::model("draft"), vote]).models(), 4);
+    /// ```
+    #[must_use]
+    pub fn with_models(mut self, models: usize) -> Self {
+        // A sequence is flattened into the one around it.
+        let step = match &mut self.parts {
+            Parts::Sequence(nodes) if !nodes.is_empty() => &mut nodes[0],
+            _ => &mut self,
+        };
+        step.models += models;
+        self
     }
 
-    /// Number of models among the steps: the number of calls of a run that takes every step once. A step for
-    /// each item of a list counts twice. Steps of other crates may call more.
+    /// Number of calls of models in a run that takes every step once. Steps that are repeated, such as those
+    /// for each item of a list and rounds of tool calls, count twice. Not counted: retries, and calls in
+    /// closures.
     pub fn models(&self) -> usize {
         let of_parts = match &self.parts {
             Parts::None => 0,
@@ -109,6 +127,12 @@ impl Node {
             node => vec![node],
         };
         Self::of_parts(label, Parts::Within(inner))
+    }
+
+    /// A step for each item of a list.
+    pub(crate) fn for_each(step: Node) -> Self {
+        let models = step.models();
+        Self::around("each", [step]).with_models(models)
     }
 
     /// The same node under another name.
@@ -488,6 +512,42 @@ mod tests {
         struct Mine;
         let mine = step(|_: Mine, _| async { Ok(vec![1u8]) }).graph();
         assert!(mine.input_schema()["title"].as_str().unwrap().ends_with("Mine"));
+    }
+
+    #[test]
+    fn models_are_counted_wherever_a_step_calls_them() {
+        let fake = || chain(Fake::echo());
+        let model = || Fake::echo().model();
+        let draft = || prompt("{{ x }}") | Fake::echo();
+        let agent = |rounds| model().with_tools(crate::Tools::new()).run_tools(rounds);
+        let items = || crate::passthrough::<Vec<Prompt>>().many();
+        let to_prompt = step(|answer: Message, _| async move { Ok(Prompt::from(answer.text())) });
+        let cases = [
+            (fake().graph(), 1),
+            ((fake() | to_prompt.clone() | Fake::echo()).graph(), 2),
+            (fake().named("f").timeout(std::time::Duration::MAX).retry(Default::default()).graph(), 1),
+            (fake().fallback([fake() | to_prompt | Fake::echo()]).graph(), 2),
+            (parallel((fake(), fake(), fake())).graph(), 3),
+            (items().each(fake()).collect().graph(), 2),
+            (draft().lines().each(draft()).collect().graph(), 3),
+            (items().each_and_all(fake(), step(|_: Vec<Prompt>, _| async { Ok(()) })).graph(), 2),
+            (chain(agent(1)).graph(), 1),
+            (chain(agent(4)).graph(), 2),
+            (agent(4).transcript().graph(), 2),
+            ((chain(agent(4)) | text()).through(|_| futures::stream::empty()).graph(), 2),
+            (chain(crate::repair(text(), &model(), 2)).graph(), 0),
+            (crate::repaired(&model(), text(), 2).graph(), 1),
+        ];
+        for (graph, models) in cases {
+            assert_eq!(graph.root.models(), models, "{graph}");
+        }
+    }
+
+    #[test]
+    fn calls_that_are_added_survive_a_sequence() {
+        let two = || Node::sequence([Node::step("a"), Node::step("b")]).with_models(2);
+        let all = Node::around("all", [Node::sequence([Node::model("c"), two()]), two()]);
+        assert_eq!(all.named("x").with_models(1).models(), 6);
     }
 
     #[test]

@@ -19,7 +19,7 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
         V: Send + 'static,
     {
         let step = Arc::new(step.into_step());
-        let node = Node::sequence([self.node.clone(), Node::around("each", [step.describe()])]);
+        let node = Node::sequence([self.node.clone(), Node::for_each(step.describe())]);
         Many::new(node, move |input, cx| {
             let step = step.clone();
             let without_deltas = cx.without_deltas();

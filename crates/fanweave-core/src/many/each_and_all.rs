@@ -103,8 +103,10 @@ where
     }
 
     fn describe(&self) -> Node {
-        let both = [("each".to_owned(), self.each.describe()), ("all".to_owned(), self.all.describe())];
-        Node::sequence([self.items.node.clone(), Node::all_of("each and all", both)])
+        let each = self.each.describe();
+        let models = each.models();
+        let both = [("each".to_owned(), each), ("all".to_owned(), self.all.describe())];
+        Node::sequence([self.items.node.clone(), Node::all_of("each and all", both).with_models(models)])
     }
 }
 

@@ -341,7 +341,7 @@ impl crate::Runnable for Fake {
     }
 
     fn describe(&self) -> crate::Node {
-        crate::Node::step(self.name)
+        crate::Node::model(self.name)
     }
 }
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Transcript, WithTools};
-use crate::chain::Chain;
-use crate::compose::step::step;
+use crate::chain::{Chain, chain};
 use crate::prompt::Window;
 use crate::run::run_streamed;
 use crate::runnable::DeltaMap;
@@ -110,10 +109,7 @@ impl RunTools {
 
     /// The same loop as a step that returns the whole conversation.
     pub fn transcript(self) -> Chain<Prompt, Transcript> {
-        step(move |prompt: Prompt, cx: Context| {
-            let rounds = self.clone();
-            async move { rounds.rounds(prompt, &cx).await }
-        })
+        chain(WithTranscript(self))
     }
 
     async fn rounds(&self, mut prompt: Prompt, cx: &Context) -> Result<Transcript> {
@@ -201,7 +197,27 @@ impl Runnable for RunTools {
     }
 
     fn describe(&self) -> Node {
-        Node::around(format!("tools, at most {} rounds", self.max_rounds), [self.with.describe()])
+        let model = self.with.describe();
+        let models = if self.max_rounds > 1 { model.models() } else { 0 };
+        Node::around(format!("tools, at most {} rounds", self.max_rounds), [model]).with_models(models)
+    }
+}
+
+/// The loop with the whole conversation as its output.
+struct WithTranscript(RunTools);
+
+impl Runnable for WithTranscript {
+    const DRIVES_CALLS: bool = true;
+
+    type Input = Prompt;
+    type Output = Transcript;
+
+    async fn run(&self, prompt: Prompt, cx: &Context) -> Result<Transcript> {
+        self.0.rounds(prompt, cx).await
+    }
+
+    fn describe(&self) -> Node {
+        self.0.describe()
     }
 }
 

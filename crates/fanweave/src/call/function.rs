@@ -147,7 +147,7 @@ impl<F: Function> Runnable for Bounded<F> {
     }
 
     fn describe(&self) -> Node {
-        Node::step(F::MODEL.unwrap_or("model"))
+        node::<F>()
     }
 }
 
@@ -168,8 +168,15 @@ impl<F: Function> Runnable for Whole<F> {
     }
 
     fn describe(&self) -> Node {
-        Node::step(F::MODEL.unwrap_or("model"))
+        node::<F>()
     }
+}
+
+/// The node of a function: the calls of its model. Those of the function's own body are not known.
+fn node<F: Function>() -> Node {
+    let model = Node::model(F::MODEL.unwrap_or("model"));
+    // Rounds of tool calls.
+    if F::rounds().is_some_and(|rounds| rounds > 1) { model.with_models(1) } else { model }
 }
 
 /// Builds the chain and the prompt from the attribute, the configuration and the overrides.

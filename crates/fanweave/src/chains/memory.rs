@@ -5,7 +5,9 @@ use futures::TryFutureExt;
 use super::retrieval::written;
 use crate::prompt::Window;
 use crate::session::{Session, Sessions};
-use crate::{Chain, Context, Message, Model, Prompt, Result, Runnable, Streaming, Vars, chain, prompt, vars};
+use crate::{
+    Chain, Context, Message, Model, Node, Prompt, Result, Runnable, Streaming, Vars, chain, prompt, vars,
+};
 
 /// The default prompt for summaries. Its variables are `summary`, the previous summary, and `lines`, the
 /// messages since then.
@@ -202,6 +204,14 @@ impl Runnable for Conversation {
 
     fn streaming(&self) -> Streaming {
         Streaming::Deltas
+    }
+
+    fn describe(&self) -> Node {
+        let summary = match &self.memory.0 {
+            Kind::Summary { model, .. } => Some(Node::around("summary", [model.describe()])),
+            Kind::Buffer | Kind::Window(_) => None,
+        };
+        Node::sequence([self.model.describe()].into_iter().chain(summary))
     }
 }
 

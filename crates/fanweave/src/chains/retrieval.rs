@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::qa::{Answer, Qa, Question};
 use crate::retrieve::{Document, Retrieve, Retriever};
 use crate::{
-    Chain, Context, Message, Model, Part, Prompt, Result, Role, Runnable, Streaming, Usage, Vars, chain,
-    excerpt, prompt, vars,
+    Chain, Context, Message, Model, Node, Part, Prompt, Result, Role, Runnable, Streaming, Usage, Vars,
+    chain, excerpt, prompt, vars,
 };
 
 /// Retrieves documents for a question, and answers from them.
@@ -58,6 +58,10 @@ impl Runnable for RetrievalQa {
 
     fn streaming(&self) -> Streaming {
         Streaming::Deltas
+    }
+
+    fn describe(&self) -> Node {
+        Node::sequence([self.retrieve.describe(), self.qa.describe()])
     }
 }
 
@@ -236,6 +240,10 @@ impl Runnable for Conversational {
 
     fn streaming(&self) -> Streaming {
         Streaming::Deltas
+    }
+
+    fn describe(&self) -> Node {
+        Node::sequence([Node::around("condense", [self.model.describe()]), self.answer.describe()])
     }
 }
 

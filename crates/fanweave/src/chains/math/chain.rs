@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::evaluate;
 use crate::{
-    Chain, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, Runnable, Streaming, Usage,
-    Vars, chain, excerpt, prompt, vars,
+    Chain, Context, Delta, Error, ErrorKind, Message, Model, Node, Prompt, Result, Runnable, Streaming,
+    Usage, Vars, chain, excerpt, prompt, vars,
 };
 
 /// The default prompt of [`Math`]. Its variable is `question`.
@@ -98,6 +98,10 @@ impl Runnable for Math {
 
     fn streaming(&self) -> Streaming {
         Streaming::Deltas
+    }
+
+    fn describe(&self) -> Node {
+        Node::sequence([self.model.describe(), Node::step("evaluate")])
     }
 }
 

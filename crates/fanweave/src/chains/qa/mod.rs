@@ -23,8 +23,8 @@ pub use stuff::STUFF_PROMPT;
 
 use crate::retrieve::Document;
 use crate::{
-    Chain, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, Runnable, Streaming, Usage,
-    Vars, chain, vars,
+    Chain, Context, Delta, Error, ErrorKind, Message, Model, Node, Prompt, Result, Runnable, Streaming,
+    Usage, Vars, chain, vars,
 };
 
 /// Default maximum tokens of documents in one prompt. Source: a context of 4,096 with room for question and
@@ -130,14 +130,8 @@ pub struct Qa {
 
 impl fmt::Debug for Qa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let strategy = match self.strategy {
-            Strategy::Stuff(_) => "stuff",
-            Strategy::MapReduce(_) => "map_reduce",
-            Strategy::Refine(_) => "refine",
-            Strategy::MapRerank(_) => "map_rerank",
-        };
         f.debug_struct("Qa")
-            .field("strategy", &strategy)
+            .field("strategy", &self.strategy.name())
             .field("model", &self.parts.model)
             .finish_non_exhaustive()
     }
@@ -149,6 +143,17 @@ enum Strategy {
     MapReduce(map_reduce::MapReduce),
     Refine(refine::Refine),
     MapRerank(map_rerank::MapRerank),
+}
+
+impl Strategy {
+    fn name(&self) -> &'static str {
+        match self {
+            Strategy::Stuff(_) => "stuff",
+            Strategy::MapReduce(_) => "map_reduce",
+            Strategy::Refine(_) => "refine",
+            Strategy::MapRerank(_) => "map_rerank",
+        }
+    }
 }
 
 /// The settings that all strategies share.
@@ -293,6 +298,15 @@ impl Runnable for Qa {
 
     fn streaming(&self) -> Streaming {
         Streaming::Deltas
+    }
+
+    fn describe(&self) -> Node {
+        let model = self.parts.model.describe();
+        let repeated = match self.strategy {
+            Strategy::Stuff(_) => 0,
+            _ => model.models(),
+        };
+        Node::around(self.strategy.name(), [model]).with_models(repeated)
     }
 }
 
