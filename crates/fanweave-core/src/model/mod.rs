@@ -19,6 +19,7 @@ pub use parameters::{Parameters, ResponseFormat, ToolChoice, ToolSpec};
 
 use crate::chain::Chain;
 use crate::runnable::{Runnable, Streaming};
+use crate::tool::ToolRound;
 use crate::{Context, EventKind, Message, Node, Prompt, Result, delta};
 
 /// A chat model: implemented by the author of a provider. Users hold a [`Model`].
@@ -163,13 +164,18 @@ impl Model {
     /// # Errors
     /// Like [`invoke`](Self::invoke).
     pub async fn generate_in(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        self.inner.generate(self.filled(prompt), cx).await
+        self.inner.generate(self.filled(prompt, cx), cx).await
     }
 
     /// The prompt with all parameters of its call.
-    fn filled(&self, mut prompt: Prompt) -> Prompt {
+    fn filled(&self, mut prompt: Prompt, cx: &Context) -> Prompt {
         if !self.parameters.is_empty() {
             prompt.parameters = std::mem::take(&mut prompt.parameters).or(&self.parameters);
+        }
+        if let Some(ToolChoice::Required | ToolChoice::Tool(_)) = prompt.parameters.tool_choice
+            && cx.extension::<ToolRound>().is_some_and(|round| round.frees(&prompt.parameters))
+        {
+            prompt.parameters.tool_choice = Some(ToolChoice::Auto);
         }
         prompt
     }
@@ -183,7 +189,7 @@ impl Runnable for Model {
 
     async fn run(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let cx = cx.begin(&self.name).await.track_emitted();
-        let prompt = cx.emit_value(self.filled(prompt), EventKind::PromptSent).await;
+        let prompt = cx.emit_value(self.filled(prompt, &cx), EventKind::PromptSent).await;
         let mut result = match cx.call_hook() {
             None => self.inner.generate(prompt, &cx).await,
             // Boxed, to keep the futures of calls without a hook small.

@@ -20,7 +20,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 pub use blocking::BlockingTool;
-pub use rounds::{DEFAULT_MAX_FAILURES, RunTools};
+pub(crate) use rounds::ToolRound;
+pub use rounds::{AtLimit, DEFAULT_MAX_FAILURES, RunTools};
 pub use set::{DEFAULT_CONCURRENCY, ToolErrors, Tools};
 pub use transcript::Transcript;
 pub use typed::TypedTool;
@@ -81,6 +82,11 @@ pub trait Tool: Send + Sync + 'static {
     /// Timeout for one call. Default: that of the set, see [`Tools::timeout`].
     fn timeout(&self) -> Option<Duration> {
         None
+    }
+
+    /// Returns true if the result of the tool is the answer: see [`Tools::return_direct`]. Default false.
+    fn return_direct(&self) -> bool {
+        false
     }
 
     /// Runs the tool and returns the text for the model.

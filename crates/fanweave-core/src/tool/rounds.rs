@@ -4,14 +4,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Transcript, WithTools};
+use super::{Tools, Transcript, WithTools};
 use crate::chain::{Chain, chain};
 use crate::prompt::Window;
 use crate::run::run_streamed;
 use crate::runnable::DeltaMap;
 use crate::{
-    Context, Delta, Error, ErrorKind, Message, Node, Part, Prompt, Result, Role, Runnable, Streaming,
-    ToolChoice, Usage,
+    Context, Delta, Error, ErrorKind, Message, Node, Parameters, Part, Prompt, Result, Role, Runnable,
+    Streaming, ToolChoice, Usage,
 };
 
 /// Default maximum number of consecutive rounds in which every tool call fails. 3: an error, a failed
@@ -45,13 +45,44 @@ pub struct RunTools {
     max_rounds: u32,
     max_failures: NonZeroU32,
     window: Option<Window>,
+    at_limit: AtLimit,
+}
+
+/// The end of a tool loop whose model still calls tools in its last round, or whose tools fail in too many
+/// rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum AtLimit {
+    /// The run fails.
+    #[default]
+    Error,
+    /// The model is asked for an answer without a tool call, from the results so far: its last request has
+    /// [`ToolChoice::None`]. A model that calls tools all the same fails the run.
+    Answer,
+}
+
+/// The round of a tool loop that calls a model.
+#[derive(Debug)]
+pub(crate) struct ToolRound {
+    /// Set in every round but the first.
+    is_later: bool,
+    tools: Tools,
+}
+
+impl ToolRound {
+    /// Returns true if a choice that forces a tool call no longer applies: it is of the loop's own tools, and
+    /// they have been called.
+    pub(crate) fn frees(&self, parameters: &Parameters) -> bool {
+        self.is_later && parameters.tools.iter().map(|tool| &*tool.name).eq(self.tools.names())
+    }
 }
 
 impl WithTools {
     /// Runs the tools that the model calls and sends it their results, with at most `max_rounds` requests to
     /// the model. 0 fails every run with [`ErrorKind::Config`].
     ///
-    /// A [`ToolChoice`] that forces a call applies to the first round; after it the model decides.
+    /// A [`ToolChoice`] that forces a call applies to the first round, whether the prompt, a model or a model
+    /// within fallbacks sets it; after it the model decides.
     ///
     /// ```
     /// use fanweave::{Context, Result, Tools, chain, testing::Fake, text, tools::TypedTool};
@@ -80,7 +111,13 @@ impl WithTools {
     /// # }) }
     /// ```
     pub fn run_tools(self, max_rounds: u32) -> RunTools {
-        RunTools { with: self, max_rounds, max_failures: DEFAULT_MAX_FAILURES, window: None }
+        RunTools {
+            with: self,
+            max_rounds,
+            max_failures: DEFAULT_MAX_FAILURES,
+            window: None,
+            at_limit: AtLimit::default(),
+        }
     }
 }
 
@@ -107,6 +144,23 @@ impl RunTools {
         Self { window: Some(window), ..self }
     }
 
+    /// The effect of the limits of rounds and failures. Default [`AtLimit::Error`].
+    ///
+    /// ```
+    /// use fanweave::{Tools, chain, testing::Fake, tools::AtLimit};
+    ///
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+    /// let model = Fake::echo().model().with_tools(Tools::new());
+    /// let agent = chain(model.run_tools(5).at_limit(AtLimit::Answer));
+    /// assert_eq!(agent.invoke("hello").await?.text(), "hello");
+    /// # Ok(())
+    /// # }) }
+    /// ```
+    #[must_use]
+    pub fn at_limit(self, at_limit: AtLimit) -> Self {
+        Self { at_limit, ..self }
+    }
+
     /// The same loop as a step that returns the whole conversation.
     pub fn transcript(self) -> Chain<Prompt, Transcript> {
         chain(WithTranscript(self))
@@ -119,9 +173,8 @@ impl RunTools {
             return Err(Error::new(ErrorKind::Config, message));
         }
         self.with.offer(&mut prompt);
-        let parameters = &mut prompt.parameters;
-        let forced = parameters.tool_choice.as_ref().or(self.with.choice.as_ref());
-        let is_forced = matches!(forced, Some(ToolChoice::Required | ToolChoice::Tool(_)));
+        let choice = &prompt.parameters.tool_choice;
+        let is_forced = matches!(choice, Some(ToolChoice::Required | ToolChoice::Tool(_)));
         let mut transcript = Transcript { messages: prompt.messages, ..Transcript::default() };
         let mut parameters = prompt.parameters;
         let mut failed_rounds = 0;
@@ -132,8 +185,16 @@ impl RunTools {
                 Some(window) => window.apply(messages),
                 None => messages,
             };
+            let is_last =
+                transcript.rounds + 1 == self.max_rounds || failed_rounds >= self.max_failures.get();
+            if is_last && self.at_limit == AtLimit::Answer {
+                parameters.tool_choice = Some(ToolChoice::None);
+                transcript.ended_at_limit = true;
+            }
             let prompt = Prompt { messages, parameters: parameters.clone() };
+            let round = ToolRound { is_later: transcript.rounds > 0, tools: self.with.tools.clone() };
             let streams_as = cx.mapped(Box::new(Round::new(&transcript, parts.clone())));
+            let streams_as = streams_as.with_extension(Arc::new(round));
             let message = match run_streamed(&self.with.model, prompt, &streams_as).await {
                 Ok(message) => message,
                 Err(error) => return Err(transcript.tool_loop_error(error)),
@@ -148,11 +209,22 @@ impl RunTools {
             if transcript.rounds >= self.max_rounds {
                 return Err(self.too_many_rounds(transcript));
             }
+            if failed_rounds >= self.max_failures.get() {
+                return Err(self.too_many_failures(transcript));
+            }
             let results = self.with.tools.execute_or_raise(transcript.answer(), cx).await?;
             failed_rounds = if results.iter().all(|result| result.is_error) { failed_rounds + 1 } else { 0 };
-            let parts = results.into_iter().map(Part::ToolResult).collect();
-            transcript.messages.push(Message::from_parts(Role::Tool, parts));
-            if failed_rounds >= self.max_failures.get() {
+            let direct = self.with.tools.direct_answer(transcript.answer(), &results);
+            let results = results.into_iter().map(Part::ToolResult).collect();
+            transcript.messages.push(Message::from_parts(Role::Tool, results));
+            if let Some(answer) = direct {
+                let part = parts.load(Ordering::Relaxed);
+                cx.delta(Delta::Text { part, text: answer.clone() }).await;
+                transcript.messages.push(Message::assistant(answer));
+                transcript.returned_direct = true;
+                return Ok(transcript);
+            }
+            if failed_rounds >= self.max_failures.get() && self.at_limit == AtLimit::Error {
                 return Err(self.too_many_failures(transcript));
             }
             if is_forced {

@@ -73,6 +73,7 @@ struct Entry {
     name: Arc<str>,
     spec: Arc<ToolSpec>,
     timeout: Option<Duration>,
+    return_direct: bool,
     tool: Arc<dyn DynTool>,
 }
 
@@ -175,7 +176,9 @@ impl Tools {
             None => {
                 let name = spec.name.as_str().into();
                 let timeout = tool.timeout();
-                let entry = Entry { name, spec: Arc::new(spec), timeout, tool: Arc::new(tool) };
+                let return_direct = tool.return_direct();
+                let entry =
+                    Entry { name, spec: Arc::new(spec), timeout, return_direct, tool: Arc::new(tool) };
                 Arc::make_mut(&mut self.entries).push(entry);
             }
         }
@@ -223,6 +226,47 @@ impl Tools {
     #[must_use]
     pub fn on_error(self, errors: ToolErrors) -> Self {
         Self { errors, ..self }
+    }
+
+    /// Ends a [tool loop](super::WithTools::run_tools) with the result of a tool: it is the answer, and the
+    /// model does not see it. Tools may ask for it [themselves](super::Tool::return_direct).
+    ///
+    /// The answer consists of the results of all such tools that a message calls, in order, with a blank line
+    /// in between. If one of the calls of the message fails, the model reads all results, and continues.
+    ///
+    /// A name that is not in the set is an error of [`check`](Self::check) and of every run.
+    ///
+    /// ```
+    /// use fanweave::Tools;
+    ///
+    /// /// Looks an order up.
+    /// #[fanweave::tool]
+    /// fn order(id: u32) -> String {
+    ///     format!("Order {id} was sent.")
+    /// }
+    ///
+    /// let tools = Tools::new().with::<order>().return_direct("order");
+    /// assert!(tools.check().is_ok());
+    /// ```
+    #[must_use]
+    pub fn return_direct(mut self, name: &str) -> Self {
+        match Arc::make_mut(&mut self.entries).iter_mut().find(|entry| *entry.name == *name) {
+            Some(entry) => entry.return_direct = true,
+            None => self.broken = self.broken.take().or_else(|| Some(self.unknown(name))),
+        }
+        self
+    }
+
+    /// The answer that the results of a message are, if it called a tool whose result is the answer and no
+    /// call failed.
+    pub(super) fn direct_answer(&self, message: &Message, results: &[ToolResult]) -> Option<String> {
+        if results.iter().any(|result| result.is_error) {
+            return None;
+        }
+        let is_direct = |name: &str| self.get(name).is_some_and(|entry| entry.return_direct);
+        let of_calls = message.tool_calls().zip(results).filter(|(call, _)| is_direct(&call.name));
+        let answers: Vec<_> = of_calls.map(|(_, result)| result.text()).collect();
+        (!answers.is_empty()).then(|| answers.join("\n\n"))
     }
 
     /// Returns the set, if all tools can be part of it.

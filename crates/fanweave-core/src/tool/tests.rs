@@ -545,6 +545,108 @@ async fn a_forced_call_is_forced_once() {
 }
 
 #[tokio::test]
+async fn a_forced_choice_ends_after_one_round_whatever_wraps_the_model() {
+    let forced = |script: &Script, choice: ToolChoice| {
+        Model::new(script.clone()).with(Parameters { tool_choice: Some(choice), ..Parameters::default() })
+    };
+    for choice in [ToolChoice::Required, ToolChoice::Tool("any".into())] {
+        type Wrap = fn(Model) -> crate::Chain<Prompt, Message>;
+        let wraps: [(&str, Wrap); 4] = [
+            ("fallback", |model| {
+                chain(model).fallback([chain(Model::new(crate::model::fake::Fake::echo()))])
+            }),
+            ("retry", |model| chain(model).retry(crate::compose::retry::RetryPolicy::default())),
+            ("step", |model| {
+                crate::step(move |prompt: Prompt, cx: Context| {
+                    let model = model.clone();
+                    async move { chain(model).invoke_in(prompt, &cx).await }
+                })
+            }),
+            ("outer model", |model| {
+                struct Outer(Model);
+                impl ChatModel for Outer {
+                    fn name(&self) -> &str {
+                        "test/outer"
+                    }
+                    async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+                        self.0.generate_in(prompt, cx).await
+                    }
+                }
+                chain(Model::new(Outer(model)))
+            }),
+        ];
+        for (name, wrap) in wraps {
+            let script = Script::new([asks(&[("any", "{}")]), says("x")]);
+            let agent = wrap(forced(&script, choice.clone())).with_tools(any()).run_tools(5);
+            assert_eq!(chain(agent).invoke("x").await.unwrap().text(), "x", "{name}");
+            let choices: Vec<_> = script
+                .prompts
+                .lock()
+                .unwrap()
+                .iter()
+                .map(|prompt| prompt.parameters.tool_choice.clone())
+                .collect();
+            assert_eq!(choices, [Some(choice.clone()), Some(ToolChoice::Auto)], "{name}");
+        }
+    }
+    // A choice of none stays.
+    let script = Script::new([asks(&[("any", "{}")]), says("x")]);
+    let agent = chain(forced(&script, ToolChoice::None)).with_tools(any()).run_tools(5);
+    chain(agent).invoke("x").await.unwrap();
+    assert!(
+        script.prompts.lock().unwrap().iter().all(|p| p.parameters.tool_choice == Some(ToolChoice::None))
+    );
+}
+
+#[tokio::test]
+async fn a_last_answer_is_asked_for_at_the_limit() {
+    let ask = || asks(&[("any", "{}")]);
+    let fail = || asks(&[("any", r#"{"fail": "no"}"#)]);
+    for (answers, rounds) in
+        [(vec![ask(), ask(), says("x")], 3), (vec![fail(), fail(), fail(), says("x")], 9)]
+    {
+        let script = Script::new(answers);
+        let agent = script.tools(any()).run_tools(rounds).at_limit(AtLimit::Answer);
+        let transcript = agent.transcript().invoke("x").await.unwrap();
+        assert_eq!(transcript.answer().text(), "x");
+        assert!(transcript.ended_at_limit);
+        let last = script.prompts.lock().unwrap().last().cloned().unwrap();
+        assert_eq!(last.parameters.tool_choice, Some(ToolChoice::None));
+        assert_eq!(last.parameters.tools.len(), 2);
+        assert_eq!(last.messages.last().unwrap().role, Role::Tool);
+    }
+    let script = Script::new([ask(), ask()]);
+    let agent = chain(script.tools(any()).run_tools(2).at_limit(AtLimit::Answer));
+    assert_eq!(agent.invoke("x").await.unwrap_err().kind(), ErrorKind::RecursionLimit);
+}
+
+#[tokio::test]
+async fn the_result_of_a_direct_tool_is_the_answer() {
+    let call = |arguments: &[&str]| asks(&arguments.iter().map(|one| ("any", *one)).collect::<Vec<_>>());
+    let script = Script::new([
+        call(&[r#"{"fail": "no"}"#, r#"{"say": "z"}"#]),
+        call(&[r#"{"say": "a"}"#, r#"{"say": "b"}"#]),
+    ]);
+    let agent = script.tools(any().return_direct("any")).run_tools(5);
+    let mut run = chain(agent.clone()).stream("x");
+    let mut text = String::new();
+    while let Some(delta) = run.next().await {
+        text += delta.unwrap().as_text().unwrap_or_default();
+    }
+    let answer = run.output().await.unwrap();
+    assert_eq!((text.as_str(), answer.text().as_str()), ("a\n\nb", "a\n\nb"));
+    assert_eq!(answer.usage().input_tokens, 20);
+    let script = Script::new([call(&[r#"{"say": "a"}"#])]);
+    let transcript =
+        script.tools(any().return_direct("any")).run_tools(5).transcript().invoke("x").await.unwrap();
+    assert!(transcript.returned_direct);
+    let roles: Vec<_> = transcript.messages.iter().map(|message| message.role).collect();
+    assert_eq!(roles, [Role::User, Role::Assistant, Role::Tool, Role::Assistant]);
+    let unknown = any().return_direct("other").check().unwrap_err();
+    assert!(unknown.message().contains("unknown tool `other`"), "{unknown}");
+}
+
+#[tokio::test]
 async fn a_stream_keeps_the_rounds_apart() {
     let mut first = asks(&[("any", "{}")]);
     first.parts.insert(0, Part::Text("Let me see. ".into()));

@@ -35,6 +35,12 @@ pub struct Transcript {
     pub rounds: u32,
     /// Tokens of all rounds.
     pub usage: Usage,
+    /// Set if the answer was asked for at a limit: see [`AtLimit::Answer`](super::AtLimit::Answer).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended_at_limit: bool,
+    /// Set if the answer is the result of a tool: see [`Tools::return_direct`](super::Tools::return_direct).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub returned_direct: bool,
 }
 
 impl Transcript {
@@ -64,6 +70,9 @@ impl Transcript {
         let attempts = self.replies().map(|reply| reply.attempts).fold(0, u32::saturating_add);
         let all_cached = self.replies().all(|reply| reply.cached);
         let Some(mut answer) = self.messages.pop() else { return self.answer().clone() };
+        if self.returned_direct {
+            answer.reply = Some(Box::default());
+        }
         if let Some(reply) = &mut answer.reply {
             reply.usage = self.usage;
             reply.attempts = attempts;
@@ -75,7 +84,8 @@ impl Transcript {
     /// The replies to the model's messages of this run.
     fn replies(&self) -> impl Iterator<Item = &crate::Reply> {
         let of_model = self.messages.iter().rev().filter(|message| message.role == crate::Role::Assistant);
-        of_model.take(self.rounds as usize).filter_map(|message| message.reply.as_deref())
+        let answers = self.rounds as usize + usize::from(self.returned_direct);
+        of_model.take(answers).filter_map(|message| message.reply.as_deref())
     }
 
     /// `error`, with this transcript attached.

@@ -67,6 +67,9 @@ pub trait TypedTool: DeserializeOwned + Send + 'static {
     /// Like [`Tool::timeout`].
     const TIMEOUT: Option<Duration> = None;
 
+    /// Like [`Tool::return_direct`].
+    const RETURN_DIRECT: bool = false;
+
     /// JSON schema of the fields.
     fn parameters() -> Value;
 
@@ -86,6 +89,10 @@ impl<T: TypedTool> Tool for Of<T> {
 
     fn timeout(&self) -> Option<Duration> {
         T::TIMEOUT
+    }
+
+    fn return_direct(&self) -> bool {
+        T::RETURN_DIRECT
     }
 
     async fn call(&self, arguments: T, cx: &Context) -> Result<String> {

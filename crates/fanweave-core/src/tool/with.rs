@@ -2,7 +2,7 @@
 
 use super::Tools;
 use crate::chain::{Chain, chain};
-use crate::{Context, Message, Model, Node, Prompt, Result, Runnable, Streaming, ToolChoice};
+use crate::{Context, Message, Model, Node, Prompt, Result, Runnable, Streaming};
 
 /// A model with tools: a step from [`Prompt`] to [`Message`], of one call. The message may contain tool
 /// calls; [`run_tools`](Self::run_tools) continues from there.
@@ -12,8 +12,6 @@ use crate::{Context, Message, Model, Node, Prompt, Result, Runnable, Streaming, 
 pub struct WithTools {
     pub(super) model: Chain<Prompt, Message>,
     pub(super) tools: Tools,
-    /// The model's setting for the choice of tools, if known.
-    pub(super) choice: Option<ToolChoice>,
 }
 
 impl WithTools {
@@ -59,8 +57,7 @@ impl Model {
     /// # }) }
     /// ```
     pub fn with_tools(&self, tools: Tools) -> WithTools {
-        let choice = self.parameters().tool_choice.clone();
-        WithTools { model: chain(self.clone()), tools, choice }
+        WithTools { model: chain(self.clone()), tools }
     }
 }
 
@@ -74,6 +71,6 @@ impl Chain<Prompt, Message> {
     /// let agent = model.with_tools(Tools::new()).run_tools(5);
     /// ```
     pub fn with_tools(self, tools: Tools) -> WithTools {
-        WithTools { model: self, tools, choice: None }
+        WithTools { model: self, tools }
     }
 }
