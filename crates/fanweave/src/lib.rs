@@ -343,8 +343,9 @@ pub use fanweave_macros::schema;
 /// strings verbatim, other values as JSON, and the message of an error.
 ///
 /// Options: `name = ".."`, default: the name of the function or struct; `description = ".."`, default: the
-/// doc comment; `timeout = Duration::from_secs(5)`, default: that of the set of tools; `crate = ".."`, the
-/// path of the fanweave crate, default: `::fanweave`.
+/// doc comment; `timeout = Duration::from_secs(5)`, default: that of the set of tools; `return_direct`, which
+/// makes the result the [answer](tools::Tools::return_direct) of a tool loop; `crate = ".."`, the path of the
+/// fanweave crate, default: `::fanweave`.
 #[cfg(feature = "macros")]
 pub use fanweave_macros::tool;
 #[cfg(feature = "batch")]

@@ -70,12 +70,18 @@ impl ToTokens for Implementation {
                 const TIMEOUT: ::core::option::Option<::core::time::Duration> = ::core::option::Option::Some(#timeout);
             }
         });
+        let return_direct = options.return_direct.as_ref().map(|_| {
+            quote!(
+                const RETURN_DIRECT: bool = true;
+            )
+        });
         tokens.extend(quote! {
             #[allow(deprecated, reason = "deprecated tools still work")]
             impl #krate::tools::TypedTool for #of {
                 const NAME: &'static str = #name;
                 const DESCRIPTION: &'static str = #description;
                 #timeout
+                #return_direct
 
                 fn parameters() -> #krate::__private::Value {
                     #krate::__private::tool::parameters::<Self>()

@@ -15,6 +15,8 @@ pub(super) struct Options {
     pub(super) name: Option<LitStr>,
     pub(super) description: Option<LitStr>,
     pub(super) timeout: Option<Expr>,
+    /// Set if the result is the answer of the tool loop.
+    pub(super) return_direct: Option<Ident>,
     /// Set if `call` blocks, and if it takes the context. Only for structs.
     pub(super) blocking: Option<Ident>,
     pub(super) context: Option<Ident>,
@@ -27,6 +29,7 @@ impl Parse for Options {
             name: None,
             description: None,
             timeout: None,
+            return_direct: None,
             blocking: None,
             context: None,
         };
@@ -47,12 +50,13 @@ impl Parse for Options {
                 "name" => set(&mut options.name, name(value(input, &option, "a string")?)?),
                 "description" => set(&mut options.description, value(input, &option, "a string")?),
                 "timeout" => set(&mut options.timeout, value(input, &option, "a Duration")?),
+                "return_direct" => set(&mut options.return_direct, option.clone()),
                 "blocking" => set(&mut options.blocking, option.clone()),
                 "context" => set(&mut options.context, option.clone()),
                 _ => {
                     let message = format!(
                         "unknown option `{option}`: the options are `name = \"..\"`, `description = \"..\"`, \
-                         `timeout = Duration::from_secs(..)` and `crate = \"..\"`, and on structs `blocking` and `context`"
+                         `timeout = Duration::from_secs(..)`, `return_direct` and `crate = \"..\"`, and on structs `blocking` and `context`"
                     );
                     return Err(Error::new(option.span(), message));
                 }

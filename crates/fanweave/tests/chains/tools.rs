@@ -43,6 +43,12 @@ impl GetWeather {
     }
 }
 
+/// Looks up the weather for the reader.
+#[fanweave::tool(return_direct)]
+fn forecast(city: String) -> String {
+    format!("{city}: rain")
+}
+
 /// Looks up the weather, and is never done.
 #[fanweave::tool(timeout = Duration::from_millis(20))]
 async fn slow_weather(city: String) -> String {
@@ -58,6 +64,16 @@ async fn broken_weather(city: String) -> Result<String, std::io::Error> {
 
 fn calls(message: &Message) -> Vec<(&str, serde_json::Value)> {
     message.tool_calls().map(|call| (call.name.as_str(), call.parse_arguments().unwrap())).collect()
+}
+
+#[tokio::test]
+async fn the_result_of_a_direct_tool_is_the_answer_of_one_request() {
+    let provider = Provider::start(Settings::default());
+    let model = provider.model("writer").build().unwrap();
+    let agent = chain(model.with_tools(Tools::new().with::<forecast>()).run_tools(3));
+    let answer = agent.invoke("Look up the weather in Paris.").await.unwrap();
+    assert_eq!(answer.text(), "Paris: rain");
+    assert_eq!(provider.stats().requests, 1);
 }
 
 #[tokio::test]
@@ -133,20 +149,31 @@ async fn the_model_receives_errors_and_timeouts_of_tools() {
 }
 
 #[tokio::test]
-async fn a_model_that_is_forced_to_call_tools_is_stopped() {
+async fn a_forced_choice_applies_to_the_first_round_wherever_it_is_set() {
     let provider = Provider::start(Settings::default());
     let forced = Parameters { tool_choice: Some(ToolChoice::Required), ..Parameters::default() };
     let tools = || Tools::new().with::<sum>();
-    // The loop cannot see the `tool_choice` of a chain, so it applies to every round.
-    let model = provider.model("writer").build().unwrap().with(forced.clone());
-    let error = chain(chain(model.clone()).with_tools(tools()).run_tools(3)).invoke("x").await.unwrap_err();
+    let model = provider.model("writer").build().unwrap().with(forced);
+    let within_a_chain = chain(model.clone()).with_tools(tools());
+    for agent in [within_a_chain, model.with_tools(tools())] {
+        let transcript = agent.run_tools(3).transcript().invoke("x").await.unwrap();
+        assert_eq!((transcript.rounds, transcript.messages.len()), (2, 4));
+        assert!(!transcript.answer().text().is_empty());
+    }
+    assert_eq!(provider.stats().requests, 4);
+}
+
+#[tokio::test]
+async fn a_model_that_calls_tools_in_every_round_is_stopped() {
+    let provider = Provider::start(Settings::default());
+    let model = provider.model("writer").build().unwrap();
+    let tools = Tools::new().with::<GetWeather>();
+    let agent = chain(chain(model).with_tools(tools).run_tools(1));
+    let error = agent.invoke("Look up the weather in Paris.").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RecursionLimit);
-    assert!(error.to_string().contains("round 3 of 3"), "{error}");
-    assert_eq!(Transcript::of(&error).unwrap().rounds, 3);
-    assert_eq!(provider.stats().requests, 3);
-    // That of a model applies once.
-    let answer = chain(model.with_tools(tools()).run_tools(3)).invoke("x").await.unwrap();
-    assert!(!answer.text().is_empty());
+    assert!(error.to_string().contains("round 1 of 1"), "{error}");
+    assert_eq!(Transcript::of(&error).unwrap().rounds, 1);
+    assert_eq!(provider.stats().requests, 1);
 }
 
 #[tokio::test]
