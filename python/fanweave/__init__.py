@@ -53,12 +53,13 @@ from ._errors import (
     TimeoutError,
     UnavailableError,
 )
-from ._model import Model, model
+from ._model import AccountState, Model, limits, model
 from ._stream import AsyncStream, Row, Stream
 
 __version__ = _core.__version__
 
 __all__ = [
+    "AccountState",
     "AsyncStream",
     "AuthenticationError",
     "BadRequestError",
@@ -102,6 +103,7 @@ __all__ = [
     "choice",
     "fstring",
     "json",
+    "limits",
     "model",
     "parallel",
     "passthrough",

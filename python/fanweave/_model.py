@@ -8,25 +8,37 @@ from ._chain import Chain
 # `typing` takes longer to load than all of this package.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from os import PathLike
     from typing import Any
 
 
 class Model(Chain):
     """A model of a provider. It belongs to no event loop: one model works in all loops, threads and processes."""
 
-    __slots__ = ("_settings", "name")
+    __slots__ = ("_cache", "_settings", "name")
 
-    def __init__(self, name: str, settings: dict[str, Any]) -> None:
-        super().__init__(_core.model(name, settings))
+    def __init__(self, name: str, settings: dict[str, Any], cache: str | None = None) -> None:
+        super().__init__(_core.model(name, settings, cache))
         self.name = name
         self._settings = settings
+        self._cache = cache
 
     def bind(self, *, model: str | None = None, **parameters: Any) -> Model:
         """The same model with other parameters, or another one with the same settings."""
-        return Model(model or self.name, {**self._settings, **parameters})
+        return Model(model or self.name, {**self._settings, **parameters}, self._cache)
+
+    def cached(self, path: str | PathLike[str] | None = None) -> Model:
+        """The same model, which answers a prompt that it has answered before from a cache, at no cost.
+
+        The cache is in memory, or with ``path`` in a file that several processes may share. ``fresh=True`` of a verb
+        ignores it.
+        """
+        from os import fspath
+
+        return Model(self.name, self._settings, "" if path is None else fspath(path))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Model, (self.name, self._settings)
+        return Model, (self.name, self._settings, self._cache)
 
     def __repr__(self) -> str:
         return f"Model({self.name})"
@@ -39,3 +51,37 @@ def model(name: str, /, **settings: Any) -> Model:
     need no key.
     """
     return Model(name, settings)
+
+
+class AccountState:
+    """The state of an account: a base URL, a key and a model."""
+
+    __slots__ = (
+        "base_url",
+        "capacity",
+        "closed_for",
+        "in_flight",
+        "model",
+        "refused",
+        "requests",
+        "rpm",
+        "rpm_limit",
+        "status",
+        "tpm",
+        "tpm_limit",
+        "waiting",
+    )
+
+    def __init__(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+    def __repr__(self) -> str:
+        return (
+            f"AccountState({self.model}, {self.status}, {self.in_flight} in flight, {self.waiting} waiting)"
+        )
+
+
+def limits() -> list[AccountState]:
+    """The state of each account that calls of this process have used."""
+    return [AccountState(**fields) for fields in _core.limits()]

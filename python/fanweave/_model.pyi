@@ -1,3 +1,4 @@
+from os import PathLike
 from typing import Any
 
 from typing_extensions import Unpack
@@ -8,8 +9,27 @@ from ._types import Parameters, PromptLike, Settings
 
 class Model(Chain[PromptLike, Message, Delta]):
     name: str
-    def __init__(self, name: str, settings: dict[str, Any]) -> None: ...
+    def __init__(self, name: str, settings: dict[str, Any], cache: str | None = None) -> None: ...
     def bind(self, *, model: str | None = None, **parameters: Unpack[Parameters]) -> Model: ...
+    def cached(self, path: str | PathLike[str] | None = None) -> Model: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 def model(name: str, /, **settings: Unpack[Settings]) -> Model: ...
+
+class AccountState:
+    base_url: str
+    model: str
+    status: str
+    rpm: float | None
+    rpm_limit: float | None
+    tpm: float | None
+    tpm_limit: float | None
+    in_flight: int
+    waiting: int
+    capacity: int | None
+    closed_for: float | None
+    requests: int
+    refused: int
+    def __init__(self, **fields: Any) -> None: ...
+
+def limits() -> list[AccountState]: ...

@@ -3,6 +3,7 @@
 //! Python code calls into the engine; no thread of the engine calls into Python. Results, and calls of steps
 //! in Python, wait in the [mailbox](mailbox) of an event loop.
 
+mod accounts;
 mod answer;
 mod blocking;
 mod bridge;
@@ -50,6 +51,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<message::Delta>()?;
     m.add_class::<sim::Sim>()?;
     m.add_class::<answer::Answer>()?;
+    m.add_function(wrap_pyfunction!(accounts::limits, m)?)?;
     m.add_function(wrap_pyfunction!(blocking::invoke, m)?)?;
     m.add_function(wrap_pyfunction!(blocking::batch, m)?)?;
     m.add_function(wrap_pyfunction!(reader::stream, m)?)?;

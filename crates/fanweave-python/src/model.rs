@@ -1,10 +1,12 @@
 //! Models, prompts and parsers.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 
 use fanweave::compose::RetryPolicy;
 use fanweave::crates::serde_json::{Map, Value};
 use fanweave::models::{ModelBuilder, RateLimits};
+use fanweave::stores::{MemoryCache, SqliteCache};
 use fanweave::values::FromItem;
 use fanweave::{Context, Error, ErrorKind, Item, Parameters, Result, Runnable};
 use pyo3::prelude::*;
@@ -14,6 +16,7 @@ use crate::chain::{Chain, EngineChain, Pieces, reads_json};
 use crate::errors::{config, raise};
 use crate::item::json_from_python;
 use crate::options::{explained, seconds};
+use crate::work::wait;
 
 /// A chain whose input may be a list of messages.
 struct Conversation(EngineChain);
@@ -59,9 +62,15 @@ fn as_prompt(input: Item) -> Result<Item> {
     Ok(Item::Prompt(Box::new(fanweave::Prompt::new(messages))))
 }
 
-/// A model. `settings` are those of `fanweave.model`.
+/// A model. `settings` are those of `fanweave.model`. `cache` keeps answers: in memory if it is empty, otherwise
+/// in the file of this path.
 #[pyfunction]
-pub(crate) fn model(py: Python<'_>, name: &str, settings: &Bound<'_, PyDict>) -> PyResult<Chain> {
+pub(crate) fn model(
+    py: Python<'_>,
+    name: &str,
+    settings: &Bound<'_, PyDict>,
+    cache: Option<PathBuf>,
+) -> PyResult<Chain> {
     let (settings, parameters) = settings_of(settings)?;
     let is_simulated = name.starts_with("sim/");
     if is_simulated && !settings.is_default() {
@@ -70,7 +79,11 @@ pub(crate) fn model(py: Python<'_>, name: &str, settings: &Bound<'_, PyDict>) ->
     }
     let built = if is_simulated { fanweave::model(name) } else { settings.build(name) };
     let model = built.map_err(|error| raise(py, &error))?.with(parameters);
-    Ok(chain_of(model))
+    Ok(chain_of(match cache {
+        None => model,
+        Some(path) if path.as_os_str().is_empty() => model.cached(MemoryCache::default()),
+        Some(path) => model.cached(wait(py, SqliteCache::open(path))?),
+    }))
 }
 
 fn chain_of(model: fanweave::Model) -> Chain {
