@@ -62,8 +62,8 @@ fn as_prompt(input: Item) -> Result<Item> {
     Ok(Item::Prompt(Box::new(fanweave::Prompt::new(messages))))
 }
 
-/// A model. `settings` are those of `fanweave.model`. `cache` keeps answers: in memory if it is empty, otherwise
-/// in the file of this path.
+/// A model. `settings` are those of `fanweave.model`. `cache` keeps answers: in memory if it is empty,
+/// otherwise in the file of this path.
 #[pyfunction]
 pub(crate) fn model(
     py: Python<'_>,
