@@ -159,6 +159,10 @@ class Chain:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._engine.title()})"
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        # Notebooks draw the chain.
+        return {"text/plain": repr(self), "text/vnd.mermaid": self.mermaid()}
+
     def _blocking_bridge(self) -> _core.Bridge | None:
         _loops.warn_if_blocked()
         return _loops.blocking_bridge() if self._engine.has_steps else None

@@ -1,6 +1,7 @@
 """One call: its input, its answer, and loops that share a model."""
 
 import asyncio
+import pathlib
 import pickle
 import threading
 
@@ -136,3 +137,31 @@ async def test_a_message_survives_pickle_and_dicts(provider, at):
     assert pickle.loads(pickle.dumps(answer)) == answer
     assert fw.Message.from_dict(answer.to_dict()) == answer
     assert answer != fw.Message.user(answer.text)
+
+
+def test_memory_does_not_grow_with_the_number_of_calls(run_script):
+    script = """
+import asyncio, gc, pathlib
+import fanweave as fw
+from fanweave.testing import echo
+chain = fw.prompt("{{ x }}") | echo() | fw.text() | str.upper
+def pages():
+    gc.collect()
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+async def many(n):
+    await chain.abatch([{"x": str(i)} for i in range(n)])
+    for i in range(n):
+        await chain.ainvoke({"x": str(i)})
+        async for _ in chain.astream({"x": str(i)}):
+            pass
+async def main():
+    await many(500)
+    before = pages()
+    await many(2000)
+    return (pages() - before) * 4096
+print(asyncio.run(main()))
+"""
+    if not pathlib.Path("/proc/self/statm").exists():
+        pytest.skip("no /proc")
+    # A leak of one KiB a call would be 6 MiB.
+    assert int(run_script(script).stdout) < 4 << 20

@@ -1,4 +1,4 @@
-"""The examples of docs/python.md and the README run."""
+"""The examples of docs/python.md and the README run, and those in python/examples."""
 
 import ast
 import inspect
@@ -23,3 +23,8 @@ async def test_the_examples_of_a_page_run(path, capsys, provider, monkeypatch):
         if inspect.isawaitable(result):
             await result
     assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "python/examples").glob("*.py")), ids=lambda path: path.name)
+def test_an_example_runs(path, run_script):
+    assert run_script(path.read_text()).stdout

@@ -183,6 +183,10 @@ async def test_a_fallback_answers_for_a_chain_that_fails():
 def test_a_chain_draws_itself():
     chain = fw.prompt("{{ x }}") | ECHO | fw.text()
     assert "flowchart" in chain.mermaid()
+    assert chain._repr_mimebundle_(include=None) == {
+        "text/plain": repr(chain),
+        "text/vnd.mermaid": chain.mermaid(),
+    }
     assert repr(fw.model("sim/echo")) == "Model(sim/echo)"
 
 

@@ -3,6 +3,9 @@
 //! Python code calls into the engine; no thread of the engine calls into Python. Results, and calls of steps
 //! in Python, wait in the [mailbox](mailbox) of an event loop.
 
+// The mailbox is a Unix socket: on other systems the module is empty.
+#![cfg(unix)]
+
 mod accounts;
 mod answer;
 mod blocking;
