@@ -14,8 +14,7 @@ use fanweave::{Chain, Context, Event, EventKind, Parameters, Result, Vars, model
 
 fn article(name: &str) -> Result<Chain<Vars, String>> {
     let model = model(name)?;
-    let short =
-        |max_tokens| model.clone().with(Parameters { max_tokens: Some(max_tokens), ..Parameters::default() });
+    let short = |max_tokens| model.clone().with(Parameters::new().max_tokens(max_tokens));
 
     let outline = (prompt("List five section titles for a short article about {{ topic }}.") | short(128))
         .named("outline");

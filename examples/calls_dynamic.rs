@@ -22,7 +22,7 @@ async fn recommend_book(reader: Reader, genre: &str) -> Config {
         return config;
     }
     // Another model, and a short answer.
-    let short = Parameters { max_tokens: Some(12), ..Parameters::default() };
+    let short = Parameters::new().max_tokens(12);
     config.model("sim/echo").parameters(short)
 }
 

@@ -17,18 +17,14 @@ async fn main() -> Result<()> {
     // Models that share a client share its connections.
     let client = Client::builder()
         .header("x-team", "documentation")
-        .timeouts(Timeouts {
-            connect: Duration::from_secs(2),
-            first_byte: Duration::from_secs(30),
-            ..Timeouts::default()
-        })
+        .timeouts(Timeouts::new().connect(Duration::from_secs(2)).first_byte(Duration::from_secs(30)))
         .build()?;
     let model = ModelBuilder::new("openai/writer")
         .base_url(server.base_url())
         .api_key("any-key-will-do-here")
         .client(client)
-        .retry(RetryPolicy { initial_backoff: Duration::from_millis(100), ..RetryPolicy::default() })
-        .limits(RateLimits { requests_per_minute: std::num::NonZeroU32::new(600), ..RateLimits::default() })
+        .retry(RetryPolicy::new().initial_backoff(Duration::from_millis(100)))
+        .limits(RateLimits::new().requests_per_minute(600.try_into()?))
         .build()?;
 
     let haiku = prompt("Write a haiku about {{ topic }}.") | &model | text();

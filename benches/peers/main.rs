@@ -149,7 +149,7 @@ impl Bench {
 async fn main() -> Result<()> {
     let Arguments { n, concurrency, warmup, mode, base_url } = Arguments::parse();
     // Thousands of concurrent connections to a server on the same two cores.
-    let timeouts = Timeouts { connect: Duration::from_secs(60), ..Timeouts::default() };
+    let timeouts = Timeouts::default().connect(Duration::from_secs(60));
     let client = Client::builder().timeouts(timeouts).no_proxy().build()?;
     let model = ModelBuilder::new("openai/mock").base_url(base_url).api_key("sk-bench").client(client);
     let model = model.retry(RetryPolicy::never()).build()?;

@@ -32,7 +32,7 @@ async fn main() -> Result<()> {
 fn model(name: &str, url: &str) -> Result<Model> {
     // With the default retries: this server sometimes closes a connection just before it is reused.
     let model = ModelBuilder::new(name).base_url(url).api_key("none-needed");
-    Ok(model.build()?.with(Parameters { max_tokens: Some(60), ..Parameters::default() }))
+    Ok(model.build()?.with(Parameters::new().max_tokens(60)))
 }
 
 /// With a temperature of nothing the model has no choice.

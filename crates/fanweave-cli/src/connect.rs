@@ -178,7 +178,8 @@ fn builder(
         builder = builder.timeout(timeout);
     }
     if args.retries.is_some() || args.outage_timeout.is_some() {
-        let mut policy = RetryPolicy { outage_timeout: args.outage_timeout, ..RetryPolicy::default() };
+        let mut policy = RetryPolicy::new();
+        policy.outage_timeout = args.outage_timeout;
         if let Some(retries) = args.retries {
             policy.max_attempts = NonZeroU32::MIN.saturating_add(retries);
         }
@@ -192,7 +193,11 @@ fn builder(
 }
 
 fn limits(args: &ModelArgs) -> RateLimits {
-    RateLimits { requests_per_minute: args.rpm, tokens_per_minute: args.tpm, concurrency: args.max_in_flight }
+    let mut limits = RateLimits::new();
+    limits.requests_per_minute = args.rpm;
+    limits.tokens_per_minute = args.tpm;
+    limits.concurrency = args.max_in_flight;
+    limits
 }
 
 #[cfg(test)]

@@ -24,11 +24,11 @@ fn main() {
     println!("{:<44} {:>7} {:>7} {:>6} {:>10} {:>5}", "", "seconds", "bound", "ratio", "rejected", "lost");
     runtime.block_on(async {
         let rpm = Settings { rpm: Some(900), latency: latency(200), ..Settings::default() };
-        let own = RateLimits { requests_per_minute: NonZeroU32::new(900), ..RateLimits::default() };
+        let own = RateLimits::new().requests_per_minute(const { NonZeroU32::new(900).expect("not 0") });
         paced("900 requests per minute, set by the caller", 600, &rpm, own).await;
         paced("900 requests per minute, named by headers", 600, &rpm, RateLimits::default()).await;
         let tpm = Settings { tpm: Some(240_000), latency: latency(200), ..Settings::default() };
-        let own = RateLimits { tokens_per_minute: NonZeroU32::new(240_000), ..RateLimits::default() };
+        let own = RateLimits::new().tokens_per_minute(const { NonZeroU32::new(240_000).expect("not 0") });
         paced("240,000 tokens per minute, set by the caller", 800, &tpm, own).await;
         paced("240,000 tokens per minute, named by headers", 800, &tpm, RateLimits::default()).await;
         let full = Settings { max_in_flight: Some(16), latency: latency(250), ..Settings::default() };
@@ -87,11 +87,9 @@ async fn waiting() {
     const CALLS: usize = 100_000;
     const LOOK: Duration = Duration::from_secs(20);
     let client = Client::builder().transport(AtOnce).build().expect("a client");
-    let limits = RateLimits {
-        requests_per_minute: NonZeroU32::new(6_000),
-        concurrency: NonZeroUsize::new(64),
-        ..RateLimits::default()
-    };
+    let limits = RateLimits::new()
+        .requests_per_minute(const { NonZeroU32::new(6_000).expect("not 0") })
+        .concurrency(const { NonZeroUsize::new(64).expect("not 0") });
     let model = ModelBuilder::new("vllm/waiting").base_url("http://at.once/v1").client(client).limits(limits);
     let model = Arc::new(model.build().expect("a model"));
     let mut calls = JoinSet::new();

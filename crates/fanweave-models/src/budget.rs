@@ -250,7 +250,7 @@ mod tests {
     }
 
     fn echo(limit: u32) -> Model {
-        let parameters = Parameters { max_tokens: Some(limit), ..Parameters::default() };
+        let parameters = Parameters::new().max_tokens(limit);
         Fake::echo().latency(Duration::from_secs(1)).with(parameters)
     }
 

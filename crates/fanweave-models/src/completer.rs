@@ -27,7 +27,7 @@ const CONCURRENCY: usize = 16;
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
 /// let completer = ModelBuilder::new("openai-completions/gpt-3.5-turbo-instruct").build_completer()?;
 /// let prompts = ["The capital of France is", "The capital of Italy is"].map(str::to_owned);
-/// let parameters = Parameters { max_tokens: Some(8), ..Parameters::default() };
+/// let parameters = Parameters::new().max_tokens(8);
 /// for answer in completer.complete(prompts, &parameters, &Context::new()).await? {
 ///     println!("{}", answer.text());
 /// }

@@ -26,7 +26,7 @@ fn idempotency_keys(server: &Server) -> Vec<(String, String)> {
 #[tokio::test]
 async fn a_model_of_another_generation_uses_new_connections_accounts_and_idempotency_keys() {
     let server = Server::start(|_| completion("hi")).await;
-    let limits = RateLimits { requests_per_minute: NonZeroU32::new(60_000), ..RateLimits::default() };
+    let limits = RateLimits::new().requests_per_minute(const { NonZeroU32::new(60_000).expect("not 0") });
     let own = server.model().client(Client::builder().build().unwrap()).limits(limits).build().unwrap();
     let shared = server.model().build().unwrap();
     for model in [&own, &own, &shared] {

@@ -212,7 +212,7 @@ pub mod models {
     //!
     //! let model = ModelBuilder::new("openai/gpt-5-mini")
     //!     .base_url("http://localhost:8000/v1")
-    //!     .limits(RateLimits::default().requests_per_minute(500u32.try_into()?))
+    //!     .limits(RateLimits::new().requests_per_minute(500u32.try_into()?))
     //!     .build()?;
     //! # Ok::<_, Box<dyn std::error::Error>>(())
     //! ```

@@ -64,18 +64,17 @@ impl Body {
         let mut extra = self.extra;
         extra.shift_remove("stream");
         extra.shift_remove("stream_options");
-        let parameters = Parameters {
-            model: self.model,
-            temperature: self.temperature,
-            top_p: self.top_p,
-            max_tokens: self.max_completion_tokens.or(self.max_tokens),
-            stop: stop(self.stop)?,
-            seed: self.seed,
-            tools: known(self.tools, "tools", tools, &mut extra).unwrap_or_default(),
-            tool_choice: known(self.tool_choice, "tool_choice", tool_choice, &mut extra),
-            format: known(self.response_format, "response_format", response_format, &mut extra),
-            extra,
-        };
+        let mut parameters = Parameters::new();
+        parameters.model = self.model;
+        parameters.temperature = self.temperature;
+        parameters.top_p = self.top_p;
+        parameters.max_tokens = self.max_completion_tokens.or(self.max_tokens);
+        parameters.stop = stop(self.stop)?;
+        parameters.seed = self.seed;
+        parameters.tools = known(self.tools, "tools", tools, &mut extra).unwrap_or_default();
+        parameters.tool_choice = known(self.tool_choice, "tool_choice", tool_choice, &mut extra);
+        parameters.format = known(self.response_format, "response_format", response_format, &mut extra);
+        parameters.extra = extra;
         Ok(Prompt { messages, parameters })
     }
 
@@ -260,18 +259,17 @@ mod tests {
             description: String::new(),
             parameters: json!({"type": "object"}),
         };
-        let expected = Parameters {
-            model: Some("gpt-5-mini".into()),
-            temperature: Some(0.5),
-            top_p: Some(1.0),
-            max_tokens: Some(9),
-            stop: vec!["END".into()],
-            seed: Some(7),
-            tools: vec![tool],
-            tool_choice: Some(ToolChoice::Tool("now".into())),
-            format: Some(ResponseFormat::JsonSchema { name: "s".into(), schema: json!({}), strict: true }),
-            extra: Map::from_iter([("logprobs".to_owned(), json!(true))]),
-        };
+        let expected = Parameters::new()
+            .model("gpt-5-mini")
+            .temperature(0.5)
+            .top_p(1.0)
+            .max_tokens(9)
+            .stop(["END"])
+            .seed(7)
+            .tools([tool])
+            .tool_choice(ToolChoice::Tool("now".into()))
+            .format(ResponseFormat::JsonSchema { name: "s".into(), schema: json!({}), strict: true })
+            .extra("logprobs", true);
         assert_eq!(prompt.parameters, expected);
     }
 

@@ -83,11 +83,9 @@ pub(crate) fn split_share(share: &str) -> (&str, Option<&str>) {
 impl ModelArgs {
     /// Parameters of the flags.
     pub(crate) fn parameters(&self) -> Parameters {
-        let mut parameters = Parameters {
-            temperature: self.temperature,
-            max_tokens: self.max_tokens.map(Into::into),
-            ..Parameters::default()
-        };
+        let mut parameters = Parameters::new();
+        parameters.temperature = self.temperature;
+        parameters.max_tokens = self.max_tokens.map(Into::into);
         for param in &self.param {
             param.set(&mut parameters).expect("parsing the flag has checked it");
         }

@@ -110,7 +110,7 @@ mod tests {
     fn parameters_set_their_fields_and_others_are_sent_as_they_are() {
         let known = set(&["temperature=0.2", "max_tokens=5", "top_p=1", "seed=-3", "stop=[\"a\",\"b\"]"]);
         let expected = Parameters::new().temperature(0.2).max_tokens(5).top_p(1.0).seed(-3);
-        assert_eq!(known, Parameters { stop: vec!["a".into(), "b".into()], ..expected });
+        assert_eq!(known, expected.stop(["a", "b"]));
         assert_eq!(set(&["stop=END"]).stop, ["END"]);
         let params =
             ["reasoning.effort=low", "reasoning.tokens=9", "user=a=b", "echo=true", "n=\"1\"", "x=null"];

@@ -92,7 +92,7 @@ impl Model {
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let draft = Fake::echo().model().configurable("draft") | text();
-    /// let cold = Parameters { temperature: Some(0.0), ..Parameters::default() };
+    /// let cold = Parameters::new().temperature(0.0);
     /// let cx = Context::new().with_parameters("draft", cold);
     /// draft.invoke_in("Draft a letter.", &cx).await?;
     /// # Ok(())

@@ -15,10 +15,11 @@ use crate::{Context, Error, EventKind, Node, Result, Runnable, Streaming};
 /// use std::time::Duration;
 /// use fanweave::compose::RetryPolicy;
 ///
-/// let hasty = RetryPolicy::default().initial_backoff(Duration::from_millis(50));
+/// let hasty = RetryPolicy::new().initial_backoff(Duration::from_millis(50));
 /// assert_eq!(hasty.max_attempts.get(), 6);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetryPolicy {
     /// Maximum attempts, including the first. Default 6.
     pub max_attempts: NonZeroU32,
@@ -62,6 +63,11 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// The default policy: each field says its value.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// A single attempt, without retries.
     ///
     /// A request on an idle connection that the server was closing at the same time does not count as an

@@ -90,7 +90,7 @@ impl<M: ChatModel> DynChatModel for M {
 /// use fanweave::{Parameters, prompt, testing::Fake, text, vars};
 ///
 /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
-/// let model = Fake::echo().with(Parameters { max_tokens: Some(64), ..Parameters::default() });
+/// let model = Fake::echo().with(Parameters::new().max_tokens(64));
 /// let chain = prompt("Name a {{ animal }}.") | &model | text();
 /// assert_eq!(chain.invoke(vars! { animal: "bear" }).await?, "Name a bear.");
 /// # Ok(())

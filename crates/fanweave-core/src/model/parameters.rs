@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Parameters {
     /// Another model of the same provider, by the provider's name.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -127,9 +127,7 @@ async fn with_retries<T: Send, F: Future<Output = Result<T>> + Send>(
     let retry = match repeat {
         Repeat::Yes => model.retry,
         // Only a rate limit guarantees that nothing was done.
-        Repeat::No => {
-            RetryPolicy { max_rate_limit_wait: model.retry.max_rate_limit_wait, ..RetryPolicy::never() }
-        }
+        Repeat::No => RetryPolicy::never().max_rate_limit_wait(model.retry.max_rate_limit_wait),
     };
     // Batches have separate token limits at the provider.
     let size = RequestSize { bytes: 0, max_tokens: Some(0) };

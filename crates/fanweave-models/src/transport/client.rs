@@ -234,7 +234,7 @@ impl fmt::Debug for Client {
 /// use fanweave::models::{Client, Timeouts};
 ///
 /// let client = Client::builder()
-///     .timeouts(Timeouts { connect: Duration::from_secs(1), ..Timeouts::default() })
+///     .timeouts(Timeouts::new().connect(Duration::from_secs(1)))
 ///     .max_body_bytes(1 << 20)
 ///     .build()?;
 /// # Ok::<_, fanweave::Error>(())

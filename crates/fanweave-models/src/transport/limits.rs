@@ -73,6 +73,7 @@ mod unnamed;
 /// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct RateLimits {
     /// Maximum requests per minute, spread evenly, in bursts of at most one second's worth. Default: none.
     pub requests_per_minute: Option<NonZeroU32>,

@@ -336,7 +336,7 @@ impl Attempts {
             let max = self.policy.initial_backoff.min(self.policy.max_backoff);
             return upper_half(max / if health.is_flaky { 8 } else { 1 });
         }
-        RetryPolicy { max_backoff: self.policy.max_backoff.min(MAX_BACKOFF), ..self.policy }.backoff(n)
+        self.policy.max_backoff(self.policy.max_backoff.min(MAX_BACKOFF)).backoff(n)
     }
 
     /// Charges the failures that turned out to be the call's own, and records the outages that it took part

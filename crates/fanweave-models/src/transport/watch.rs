@@ -17,11 +17,12 @@ const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 /// use std::time::Duration;
 /// use fanweave::models::{Client, Timeouts};
 ///
-/// let patient = Timeouts::default().first_byte(Duration::from_secs(600));
+/// let patient = Timeouts::new().first_byte(Duration::from_secs(600));
 /// let client = Client::builder().timeouts(patient).build()?;
 /// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Timeouts {
     /// Maximum time to connect to one address. Name lookup, a proxy tunnel and the TLS handshake may take the
     /// same time again. Default 5 s.
@@ -47,6 +48,11 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
+    /// The default timeouts: each field says its value.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Sets the maximum time to connect to one address.
     #[must_use]
     pub fn connect(self, connect: Duration) -> Self {

@@ -48,9 +48,9 @@ impl Account {
     /// Starts a new account at a new server. With `counts`, its requests pass through a transport that counts
     /// them.
     pub(crate) fn start(ceiling: Ceiling, counts: bool, settings: Settings) -> Self {
-        let (concurrency, max_in_flight) = match ceiling {
-            Ceiling::Set(n) => (NonZeroUsize::new(n), None),
-            Ceiling::Learnt(n) => (None, Some(n)),
+        let (limits, max_in_flight) = match ceiling {
+            Ceiling::Set(n) => (RateLimits::new().concurrency(NonZeroUsize::new(n).unwrap()), None),
+            Ceiling::Learnt(n) => (RateLimits::new(), Some(n)),
         };
         let guard = servers().enter();
         let server = Server::start(Settings { max_in_flight, ..settings }).unwrap();
@@ -68,8 +68,8 @@ impl Account {
             .base_url(server.base_url())
             .api_key("sk-test")
             .client(client)
-            .retry(RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() })
-            .limits(RateLimits { concurrency, ..RateLimits::default() })
+            .retry(RetryPolicy::new().initial_backoff(Duration::from_millis(1)))
+            .limits(limits)
             .build()
             .unwrap();
         Self { server, ceiling, sent, model, echo }

@@ -13,11 +13,7 @@ use tokio::task::JoinSet;
 
 /// Retries immediately: these tests use real time.
 fn hasty() -> RetryPolicy {
-    RetryPolicy {
-        initial_backoff: Duration::from_millis(1),
-        outage_timeout: Some(Duration::ZERO),
-        ..RetryPolicy::default()
-    }
+    RetryPolicy::default().initial_backoff(Duration::from_millis(1)).outage_timeout(Duration::ZERO)
 }
 
 #[tokio::test]
@@ -249,7 +245,7 @@ async fn two_thousand_calls_run_concurrently() {
         [vec![Act::Wait(Duration::from_millis(500))], completion(&asked)].concat()
     })
     .await;
-    let patient = Timeouts { connect: Duration::from_secs(30), ..Timeouts::default() };
+    let patient = Timeouts::default().connect(Duration::from_secs(30));
     let client = Client::builder().timeouts(patient).build().unwrap();
     let model = server.model().client(client).build().unwrap();
     let mut calls = JoinSet::new();

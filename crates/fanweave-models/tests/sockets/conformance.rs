@@ -208,7 +208,7 @@ async fn a_system_message_and_earlier_turns_are_part_of_the_prompt() {
 async fn one_or_several_tools_are_called_and_their_results_are_sent_back() {
     let sim = sim(Settings::default());
     for dialect in ALL.into_iter().filter(|dialect| dialect.has_tools) {
-        let parameters = Parameters { tools: vec![weather()], ..Parameters::default() };
+        let parameters = Parameters::new().tools([weather()]);
         let model = dialect.model(&sim, "writer").with(parameters);
         for (question, calls) in
             [("What is the weather in Paris?", 1), ("What is the weather in both Paris and Rome?", 2)]
@@ -259,7 +259,8 @@ async fn the_tool_loop_reaches_its_answer_with_and_without_streaming() {
     let sim = sim(Settings::default());
     for dialect in ALL.into_iter().filter(|dialect| dialect.has_tools) {
         let choice = dialect.has_tool_choice.then_some(ToolChoice::Required);
-        let parameters = Parameters { tool_choice: choice, ..Parameters::default() };
+        let mut parameters = Parameters::new();
+        parameters.tool_choice = choice;
         let model = dialect.model(&sim, "writer").with(parameters);
         let agent = chain(model.with_tools(Tools::new().tool(Weather)).run_tools(3));
         let prompt = Prompt::from("What is the weather in both Paris and Rome?");
@@ -323,8 +324,7 @@ async fn a_tool_that_must_be_called_is_called() {
         for (choice, calls) in
             [(ToolChoice::Required, 1), (ToolChoice::Tool("get_weather".into()), 1), (ToolChoice::None, 0)]
         {
-            let parameters =
-                Parameters { tools: vec![weather()], tool_choice: Some(choice), ..Parameters::default() };
+            let parameters = Parameters::new().tools([weather()]).tool_choice(choice);
             let model = dialect.model(&sim, "writer");
             let message = model.invoke(with("Is Paris sunny weather?", parameters)).await.unwrap();
             assert_eq!(message.tool_calls().count(), calls, "{dialect:?}");
@@ -340,7 +340,7 @@ async fn structured_output_follows_its_schema() {
             "type": "object", "properties": { "age": { "type": "integer" } }, "required": ["age"],
         });
         let format = ResponseFormat::JsonSchema { name: "person".into(), schema, strict: true };
-        let parameters = Parameters { format: Some(format), ..Parameters::default() };
+        let parameters = Parameters::new().format(format);
         let prompt = with("How old is the speaker, who says she is 42?", parameters);
         for message in both(&dialect.model(&sim, "writer"), prompt).await {
             let said: Value = serde_json::from_str(&message.unwrap().text()).unwrap();
@@ -354,11 +354,11 @@ async fn every_finish_reason_is_reported() {
     let sim = sim(Settings::default());
     for dialect in ALL {
         let model = dialect.model(&sim, "echo");
-        let limited = Parameters { max_tokens: Some(1), ..Parameters::default() };
+        let limited = Parameters::new().max_tokens(1);
         for message in both(&model, with("one two three four five", limited)).await {
             assert_eq!(message.unwrap().finish_reason(), Some(&FinishReason::Length), "{dialect:?}");
         }
-        let stopped = Parameters { stop: vec!["three".into()], ..Parameters::default() };
+        let stopped = Parameters::new().stop(["three"]);
         for message in both(&model, with("one two three", stopped)).await {
             match message {
                 Ok(message) => {
@@ -550,7 +550,7 @@ async fn calls_of_unknown_tools_and_invalid_json_arguments_are_kept_verbatim() {
         let body = body.to_string();
         let server = Server::start(move |_| answer(200, "", &body)).await;
         let model = dialect.on(&format!("http://{}", server.address), "m").build().unwrap();
-        let parameters = Parameters { tools: vec![weather()], ..Parameters::default() };
+        let parameters = Parameters::new().tools([weather()]);
         let message = model.invoke(with("x", parameters)).await.unwrap();
         let call = message.tool_calls().next().expect("the call");
         assert_eq!((&*call.name, &*call.arguments), ("no_such_tool", "{oops"), "{dialect:?}");
@@ -583,9 +583,9 @@ async fn a_long_answer_of_anthropic_is_streamed_internally_and_can_be_retried() 
         streamed(anthropic, if seen.number == 0 { &whole.as_bytes()[..cut] } else { whole.as_bytes() })
     })
     .await;
-    let hasty = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
+    let hasty = RetryPolicy::default().initial_backoff(Duration::from_millis(1));
     let model = anthropic.on(&format!("http://{}", server.address), "m").retry(hasty).build().unwrap();
-    let long = Parameters { max_tokens: Some(64_000), ..Parameters::default() };
+    let long = Parameters::new().max_tokens(64_000);
     let message = model.invoke(with("x", long)).await.unwrap();
     assert_eq!((message.text().as_str(), message.reply.unwrap().attempts), (anthropic.says, 2));
     assert!(server.requests().iter().all(|seen| seen.body["stream"] == true));
@@ -677,7 +677,7 @@ async fn an_embedding_is_retried_and_an_error_names_its_model() {
     })
     .await;
     let url = format!("http://{}", server.address);
-    let hasty = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
+    let hasty = RetryPolicy::default().initial_backoff(Duration::from_millis(1));
     let embedder = OPENAI.on(&url, "e").retry(hasty).build_embedder().unwrap();
     assert_eq!(embedder.embed(["x"]).await.unwrap().vectors, [[1.0]]);
     let error = embedder.embed(["x"]).await.unwrap_err();
@@ -739,11 +739,9 @@ async fn a_success_without_an_answer_is_retried_like_a_lost_connection() {
                 format!("HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\r\n");
             let server =
                 Server::start(move |_| vec![Act::Send([head.as_bytes(), body.as_bytes()].concat())]).await;
-            let retry = RetryPolicy {
-                initial_backoff: Duration::from_millis(1),
-                outage_timeout: Some(Duration::ZERO),
-                ..RetryPolicy::default()
-            };
+            let retry = RetryPolicy::default()
+                .initial_backoff(Duration::from_millis(1))
+                .outage_timeout(Duration::ZERO);
             let model = dialect.on(&format!("http://{}", server.address), "m").retry(retry).build().unwrap();
             for result in both(&model, "x").await {
                 let error = result.unwrap_err();

@@ -15,11 +15,7 @@ use http::{Request, Response};
 const CANARY: &str = "sk-canary-5f3a9c+/=";
 
 fn hasty() -> RetryPolicy {
-    RetryPolicy {
-        initial_backoff: Duration::from_millis(1),
-        outage_timeout: Some(Duration::ZERO),
-        ..RetryPolicy::default()
-    }
+    RetryPolicy::default().initial_backoff(Duration::from_millis(1)).outage_timeout(Duration::ZERO)
 }
 
 fn impatient(timeouts: Timeouts) -> Client {
@@ -111,7 +107,7 @@ async fn a_stream_that_stops_before_its_first_delta_is_retried() {
 async fn a_silent_server_times_out_and_is_retried() {
     let server =
         Server::start(|seen| if seen.number == 0 { vec![Act::Hang] } else { completion("hi") }).await;
-    let client = impatient(Timeouts { first_byte: Duration::from_millis(200), ..Timeouts::default() });
+    let client = impatient(Timeouts::default().first_byte(Duration::from_millis(200)));
     let message = server.model().client(client).retry(hasty()).build().unwrap().invoke("x").await.unwrap();
     assert_eq!(message.reply.unwrap().attempts, 2);
 }
@@ -120,13 +116,9 @@ async fn a_silent_server_times_out_and_is_retried() {
 async fn each_timeout_has_its_own_message() {
     let short = Duration::from_millis(200);
     for (timeouts, acts, says) in [
+        (Timeouts::default().first_byte(short), vec![Act::Hang], "no response started within 200ms"),
         (
-            Timeouts { first_byte: short, ..Timeouts::default() },
-            vec![Act::Hang],
-            "no response started within 200ms",
-        ),
-        (
-            Timeouts { idle: short, ..Timeouts::default() },
+            Timeouts::default().idle(short),
             vec![Act::Send(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_vec()), Act::Hang],
             "no response data received for 200ms",
         ),
@@ -418,7 +410,7 @@ async fn a_refused_connection_is_an_error_that_names_the_reason() {
 #[tokio::test]
 async fn permits_are_held_until_a_stream_ends() {
     let server = Server::start(|_| vec![stream_head(), piece("one"), Act::Hang]).await;
-    let limits = RateLimits { concurrency: 1.try_into().ok(), ..RateLimits::default() };
+    let limits = RateLimits::new().concurrency(NonZeroUsize::MIN);
     let model = chain(server.model().limits(limits).build().unwrap()) | text();
     let mut first = model.stream("x");
     first.next().await.unwrap().unwrap();

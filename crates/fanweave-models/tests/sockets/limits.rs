@@ -29,8 +29,7 @@ impl HttpTransport for Recorded {
 }
 
 fn model(name: &str, transport: &Recorded, requests_per_minute: u32) -> Model {
-    let limits =
-        RateLimits { requests_per_minute: NonZeroU32::new(requests_per_minute), ..RateLimits::default() };
+    let limits = RateLimits::new().requests_per_minute(NonZeroU32::new(requests_per_minute).unwrap());
     let client = Client::builder().transport(transport.clone()).build().unwrap();
     let model = ModelBuilder::new(format!("vllm/{name}")).base_url("http://limits.test/v1").api_key("sk-one");
     model.client(client).limits(limits).build().unwrap()

@@ -21,11 +21,7 @@ const MIB: usize = 1 << 20;
 const IN_SOCKETS: usize = 16 * MIB;
 
 fn hasty() -> RetryPolicy {
-    RetryPolicy {
-        initial_backoff: Duration::from_millis(1),
-        outage_timeout: Some(Duration::ZERO),
-        ..RetryPolicy::default()
-    }
+    RetryPolicy::default().initial_backoff(Duration::from_millis(1)).outage_timeout(Duration::ZERO)
 }
 
 /// The errors of a non-streaming and a streaming call.
@@ -244,7 +240,7 @@ async fn a_socket_that_is_never_accepted_ends_with_the_first_byte_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let short = Duration::from_millis(200);
-    let client = Client::builder().timeouts(Timeouts { first_byte: short, ..Timeouts::default() });
+    let client = Client::builder().timeouts(Timeouts::default().first_byte(short));
     let model = ModelBuilder::new("vllm/x").base_url(url).client(client.build().unwrap());
     let began = Instant::now();
     let error = model.retry(RetryPolicy::never()).build().unwrap().invoke("x").await.unwrap_err();
@@ -257,7 +253,7 @@ async fn a_server_that_never_answers_the_tls_greeting_ends_with_the_connect_time
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/v1", listener.local_addr().unwrap());
     let short = Duration::from_millis(100);
-    let client = Client::builder().timeouts(Timeouts { connect: short, ..Timeouts::default() });
+    let client = Client::builder().timeouts(Timeouts::default().connect(short));
     let model = ModelBuilder::new("vllm/x").base_url(url).client(client.build().unwrap());
     let began = Instant::now();
     let error = model.retry(RetryPolicy::never()).build().unwrap().invoke("x").await.unwrap_err();
@@ -269,7 +265,7 @@ async fn a_server_that_never_answers_the_tls_greeting_ends_with_the_connect_time
 async fn a_host_without_an_address_is_retried_within_the_policy() {
     // Longer than a DNS label may be: rejected before any lookup.
     let url = format!("http://{}.invalid/v1", "x".repeat(64));
-    let policy = RetryPolicy { max_attempts: 3.try_into().unwrap(), ..hasty() };
+    let policy = hasty().max_attempts(3.try_into().unwrap());
     let model = ModelBuilder::new("vllm/x").base_url(url).retry(policy).build().unwrap();
     let error = model.invoke("x").await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable(), error.attempts()), (ErrorKind::Connection, true, 3));

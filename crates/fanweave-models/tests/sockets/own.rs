@@ -35,7 +35,7 @@ impl HttpTransport for Recorded {
 }
 
 fn model(client: Client) -> ModelBuilder {
-    let hasty = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
+    let hasty = RetryPolicy::default().initial_backoff(Duration::from_millis(1));
     ModelBuilder::new("vllm/x").base_url("http://recorded/v1").client(client).retry(hasty)
 }
 
@@ -54,7 +54,7 @@ async fn a_transport_that_never_answers_is_given_up() {
             std::future::pending().await
         }
     }
-    let timeouts = Timeouts { first_byte: Duration::from_millis(50), ..Timeouts::default() };
+    let timeouts = Timeouts::default().first_byte(Duration::from_millis(50));
     let client = Client::builder().timeouts(timeouts).transport(Silent).build().unwrap();
     let error = model(client).retry(RetryPolicy::never()).build().unwrap().invoke("x").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);

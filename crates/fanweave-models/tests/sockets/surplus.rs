@@ -129,11 +129,8 @@ async fn foreign_of(
     pause: Duration,
     padding: usize,
 ) -> usize {
-    let policy = RetryPolicy {
-        max_attempts: 20.try_into().unwrap(),
-        initial_backoff: Duration::from_millis(1),
-        ..RetryPolicy::default()
-    };
+    let policy =
+        RetryPolicy::default().max_attempts(20.try_into().unwrap()).initial_backoff(Duration::from_millis(1));
     let client = Client::builder().no_proxy().build().unwrap();
     let model = ModelBuilder::new("openai/test").base_url(&gateway.url).client(client).retry(policy);
     let model = model.build().unwrap();
@@ -237,7 +234,7 @@ async fn a_held_answer_does_not_time_out() {
         _ => completion("a"),
     })
     .await;
-    let timeouts = Timeouts { idle: MS * 500, ..Timeouts::default() };
+    let timeouts = Timeouts::default().idle(MS * 500);
     let client = Client::builder().timeouts(timeouts).no_proxy().build().unwrap();
     let model = server.model().client(client).retry(RetryPolicy::never()).build().unwrap();
     for _ in 0..3 {
@@ -309,7 +306,7 @@ fn bytes(acts: &[Act]) -> Vec<u8> {
 }
 
 fn once_more() -> RetryPolicy {
-    RetryPolicy { initial_backoff: MS, ..RetryPolicy::default() }
+    RetryPolicy::default().initial_backoff(MS)
 }
 
 /// The first response of a connection is certain. The second one is not, if another follows.

@@ -314,7 +314,7 @@ async fn cancelled_calls_leave_the_connection_to_others() {
 async fn a_connection_whose_only_call_fails_is_replaced() {
     for http2 in [false, true] {
         let server = Secure::start(Behaviour { http2, bad: 1, ..Behaviour::default() }).await;
-        let policy = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
+        let policy = RetryPolicy::default().initial_backoff(Duration::from_millis(1));
         let model = server.model("localhost", server.client()).retry(policy).build().unwrap();
         for attempts in [2, 1, 1] {
             assert_eq!(model.invoke("x").await.unwrap().reply.unwrap().attempts, attempts);
@@ -327,7 +327,7 @@ async fn a_connection_whose_only_call_fails_is_replaced() {
 async fn a_connection_whose_only_call_gets_no_response_is_replaced() {
     for http2 in [false, true] {
         let server = Secure::start(Behaviour { http2, silent: 1, ..Behaviour::default() }).await;
-        let timeouts = Timeouts { first_byte: Duration::from_millis(1100), ..Timeouts::default() };
+        let timeouts = Timeouts::default().first_byte(Duration::from_millis(1100));
         let client = Client::builder().root_certificates(server.pem.as_bytes()).timeouts(timeouts);
         let model = server.model("localhost", client.build().unwrap()).retry(RetryPolicy::never());
         let model = model.build().unwrap();

@@ -20,7 +20,7 @@ use crate::{Error, ErrorKind, Message, Model, Parameters, Prompt, Result};
 ///     if !for_children {
 ///         return config;
 ///     }
-///     config.model("sim/echo").parameters(Parameters { temperature: Some(0.0), ..Parameters::default() })
+///     config.model("sim/echo").parameters(Parameters::new().temperature(0.0))
 /// }
 ///
 /// # fn main() -> Result<()> { fanweave::blocking::wait(async {

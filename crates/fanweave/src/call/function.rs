@@ -191,7 +191,9 @@ fn assemble<F: Function>(config: Config, overrides: Overrides) -> Result<(Chain<
     };
     // The parameters of the attribute also apply to its fallbacks, except those of one provider. They are
     // part of the prompt, because the tool loop has to see a `tool_choice` in order to clear it.
-    let shared = Parameters { model: None, extra: serde_json::Map::new(), ..F::parameters() };
+    let mut shared = F::parameters();
+    shared.model = None;
+    shared.extra = serde_json::Map::new();
     prompt.parameters = parameters.or(&shared);
     let model = match (model, client) {
         (Some(model), _) => model?,

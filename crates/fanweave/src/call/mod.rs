@@ -73,7 +73,7 @@ use crate::{Chain, Context, EventRun, Parameters, Result, Run, blocking};
 /// let response = stream.output().await?;
 ///
 /// // With another model and parameters.
-/// let short = Parameters { max_tokens: Some(8), ..Parameters::default() };
+/// let short = Parameters::new().max_tokens(8);
 /// let response = haiku("hail").with_model("sim/echo").with(short).await?;
 /// # Ok(())
 /// # }) }

@@ -264,14 +264,12 @@ fn action(fields: &mut Fields<'_, '_>, key: &Key, files: Files<'_>) -> Option<Ac
     }
     let model = fields.text("model");
     let output = fields.take("output").map_or(Some(Shape::Text), |node| shape(fields, node));
-    let parameters = Box::new(Parameters {
-        temperature: fields.number("temperature", 0.0..=2.0),
-        top_p: fields.number("top_p", 0.0..=1.0),
-        max_tokens: fields.at_least("max_tokens", 1),
-        seed: fields.take("seed").and_then(|node| fields.whole("seed", node)),
-        stop: fields.take("stop").map(|node| fields.texts("stop", node)).unwrap_or_default(),
-        ..Parameters::default()
-    });
+    let mut parameters = Box::new(Parameters::new());
+    parameters.temperature = fields.number("temperature", 0.0..=2.0);
+    parameters.top_p = fields.number("top_p", 0.0..=1.0);
+    parameters.max_tokens = fields.at_least("max_tokens", 1);
+    parameters.seed = fields.take("seed").and_then(|node| fields.whole("seed", node));
+    parameters.stop = fields.take("stop").map(|node| fields.texts("stop", node)).unwrap_or_default();
     let mut all: Vec<_> = system.into_iter().map(|text| (Role::System, text)).collect();
     all.extend(messages.into_iter().flatten());
     all.extend(prompt.map(|text| (Role::User, text)));

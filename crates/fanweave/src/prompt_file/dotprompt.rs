@@ -104,16 +104,12 @@ fn settings(tree: &Node, file: &mut PromptFile, found: &mut Vec<Problem>) {
 
 fn config_of(node: &Node, found: &mut Vec<Problem>) -> Parameters {
     let Some(mut fields) = Fields::of(node, "`config`", found) else { return Parameters::default() };
-    let parameters = Parameters {
-        temperature: fields.number("temperature", 0.0..=2.0),
-        top_p: fields.number("topP", 0.0..=1.0),
-        max_tokens: fields.at_least("maxOutputTokens", 1),
-        stop: fields
-            .take("stopSequences")
-            .map(|node| fields.texts("stopSequences", node))
-            .unwrap_or_default(),
-        ..Parameters::default()
-    };
+    let mut parameters = Parameters::new();
+    parameters.temperature = fields.number("temperature", 0.0..=2.0);
+    parameters.top_p = fields.number("topP", 0.0..=1.0);
+    parameters.max_tokens = fields.at_least("maxOutputTokens", 1);
+    parameters.stop =
+        fields.take("stopSequences").map(|node| fields.texts("stopSequences", node)).unwrap_or_default();
     fields.end();
     parameters
 }

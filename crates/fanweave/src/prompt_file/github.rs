@@ -44,14 +44,13 @@ fn file(tree: &Node, found: &mut Vec<Problem>) -> Option<PromptFile> {
 
 fn parameters(node: &Node, found: &mut Vec<Problem>) -> Parameters {
     let Some(mut fields) = Fields::of(node, "`modelParameters`", found) else { return Parameters::default() };
-    let parameters = Parameters {
-        temperature: fields.number("temperature", 0.0..=2.0),
-        top_p: fields.number("topP", 0.0..=1.0),
-        max_tokens: fields.at_least("maxTokens", 1).or_else(|| fields.at_least("maxCompletionTokens", 1)),
-        seed: fields.take("seed").and_then(|node| fields.whole("seed", node)),
-        stop: fields.take("stop").map(|node| fields.texts("stop", node)).unwrap_or_default(),
-        ..Parameters::default()
-    };
+    let mut parameters = Parameters::new();
+    parameters.temperature = fields.number("temperature", 0.0..=2.0);
+    parameters.top_p = fields.number("topP", 0.0..=1.0);
+    parameters.max_tokens =
+        fields.at_least("maxTokens", 1).or_else(|| fields.at_least("maxCompletionTokens", 1));
+    parameters.seed = fields.take("seed").and_then(|node| fields.whole("seed", node));
+    parameters.stop = fields.take("stop").map(|node| fields.texts("stop", node)).unwrap_or_default();
     fields.end();
     parameters
 }

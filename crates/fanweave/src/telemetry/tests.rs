@@ -102,12 +102,7 @@ fn write(text: &mut String, spans: &[SpanData], parent: SpanId, depth: usize) {
 #[tokio::test(start_paused = true)]
 async fn a_chain_is_a_tree_of_spans_and_its_calls_are_measured() {
     let exported = Exported::new();
-    let parameters = Parameters {
-        temperature: Some(0.5),
-        max_tokens: Some(9),
-        stop: vec!["END".into()],
-        ..Default::default()
-    };
+    let parameters = Parameters::new().temperature(0.5).max_tokens(9).stop(["END"]);
     let joke = prompt("A joke about {{ topic }}.") | &model("sim/echo").unwrap().with(parameters) | text();
     let both = parallel((joke.clone().named("joke"), joke.named("other")));
     let watched = exported.watch(both.named("both"), false);

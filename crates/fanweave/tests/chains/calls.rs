@@ -434,7 +434,7 @@ async fn run_to_the_end() -> String {
     model = shared().model("writer").build(),
     tools(get_weather),
     run_tools = 3,
-    parameters = Parameters { tool_choice: Some(ToolChoice::Required), ..Parameters::default() },
+    parameters = Parameters::new().tool_choice(ToolChoice::Required),
 )]
 async fn made_to_look() -> String {
     "What is the weather in Paris?".to_owned()
@@ -463,11 +463,11 @@ fn reports() -> Model {
     model = broken(),
     temperature = 0.5,
     max_tokens = 7,
-    parameters = Parameters { model: Some("big".into()), extra: serde_json::Map::from_iter([("a".into(), 1.into())]), ..Parameters::default() },
+    parameters = Parameters::new().model("big").extra("a", 1),
     fallback = [reports()],
 )]
 async fn set_for_all() -> Config {
-    Config::new("").parameters(Parameters { max_tokens: Some(9), ..Parameters::default() })
+    Config::new("").parameters(Parameters::new().max_tokens(9))
 }
 
 #[tokio::test]
@@ -658,7 +658,7 @@ async fn a_call_with_a_type_streams_the_value_so_far() {
     }
     let book = stream.output().await.unwrap();
     assert_eq!(last.unwrap()["title"], book.title);
-    let short = Parameters { max_tokens: Some(1), ..Parameters::default() };
+    let short = Parameters::new().max_tokens(1);
     let error = describe("Emma").with(short).await.unwrap_err();
     assert!(error.message().contains("raise `max_tokens`"), "{error}");
 }

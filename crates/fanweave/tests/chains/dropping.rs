@@ -35,7 +35,7 @@ async fn dropping_a_stream_a_batch_or_a_run_at_a_random_moment_releases_everythi
     let max = NonZeroUsize::new(4).unwrap();
     let cx = Context::new().with_concurrency(max);
     {
-        let limits = RateLimits { concurrency: Some(max), ..RateLimits::default() };
+        let limits = RateLimits::new().concurrency(max);
         let model = provider.model("echo").limits(limits).build().unwrap();
         let call: Chain<Vars, String> = prompt("one two three four {{ n }}") | &model | text();
         let both = parallel((call.clone(), call.clone()));

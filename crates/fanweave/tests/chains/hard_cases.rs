@@ -66,11 +66,9 @@ async fn retry_keeps_order_and_never_mixes_rows() {
         Settings { latency, error_rate: 0.15, reset_rate: 0.1, truncate_rate: 0.1, ..Settings::default() };
     let provider = Provider::start(settings);
     // Six attempts would not be enough for each of 150 rows if one in three fails.
-    let policy = RetryPolicy {
-        max_attempts: NonZeroU32::new(30).unwrap(),
-        initial_backoff: Duration::from_millis(1),
-        ..RetryPolicy::default()
-    };
+    let policy = RetryPolicy::default()
+        .max_attempts(NonZeroU32::new(30).unwrap())
+        .initial_backoff(Duration::from_millis(1));
     let model = provider.model("echo").retry(policy).build().unwrap();
     let answers = echo(&model).batch(rows(150)).concurrency(32).collect().await;
     for (n, answer) in answers.into_iter().enumerate() {

@@ -38,7 +38,7 @@ impl Provider {
 
     /// A model of this provider, with a separate connection pool.
     pub(crate) fn model(&self, name: &str) -> ModelBuilder {
-        let hasty = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
+        let hasty = RetryPolicy::default().initial_backoff(Duration::from_millis(1));
         ModelBuilder::new(format!("openai/{name}"))
             .base_url(self.server.as_ref().unwrap().base_url())
             .api_key("sk-test")
@@ -73,5 +73,5 @@ impl Drop for Provider {
 
 /// Limits the answer to this many tokens.
 pub(crate) fn short(model: &Model, max_tokens: u32) -> Model {
-    model.clone().with(Parameters { max_tokens: Some(max_tokens), ..Parameters::default() })
+    model.clone().with(Parameters::new().max_tokens(max_tokens))
 }

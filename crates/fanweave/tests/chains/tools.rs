@@ -151,7 +151,7 @@ async fn the_model_receives_errors_and_timeouts_of_tools() {
 #[tokio::test]
 async fn a_forced_choice_applies_to_the_first_round_wherever_it_is_set() {
     let provider = Provider::start(Settings::default());
-    let forced = Parameters { tool_choice: Some(ToolChoice::Required), ..Parameters::default() };
+    let forced = Parameters::new().tool_choice(ToolChoice::Required);
     let tools = || Tools::new().with::<sum>();
     let model = provider.model("writer").build().unwrap().with(forced);
     let within_a_chain = chain(model.clone()).with_tools(tools());

@@ -50,25 +50,16 @@ mod requests {
 
     #[test]
     fn every_parameter_has_its_field() {
-        let parameters = Parameters {
-            temperature: Some(0.5),
-            top_p: Some(0.9),
-            max_tokens: Some(64),
-            stop: vec!["END".into()],
-            tools: vec![ToolSpec {
+        let mut parameters = Parameters::new().temperature(0.5).top_p(0.9).max_tokens(64).stop(["END"]).tools([ToolSpec {
                 name: "weather".into(),
                 description: "The weather in a city".into(),
                 parameters: json!({ "type": "object" }),
-            }],
-            tool_choice: Some(ToolChoice::Required),
-            format: Some(ResponseFormat::JsonSchema {
+            }]).tool_choice(ToolChoice::Required).format(ResponseFormat::JsonSchema {
                 name: "city".into(),
                 schema: json!({ "type": "object", "properties": { "n": { "type": "integer", "minimum": 1 } } }),
                 strict: true,
-            }),
-            extra: serde_json::from_value(json!({ "thinking": { "type": "adaptive" } })).unwrap(),
-            ..Parameters::default()
-        };
+            });
+        parameters.extra = serde_json::from_value(json!({ "thinking": { "type": "adaptive" } })).unwrap();
         let (_, body) = request(&anthropic(), &[Message::user("hi")], &parameters, true).unwrap();
         assert_eq!(
             body,
@@ -97,7 +88,7 @@ mod requests {
 
     #[test]
     fn newer_versions_refuse_parameters_that_choose_words() {
-        let parameters = Parameters { temperature: Some(0.0), ..Parameters::default() };
+        let parameters = Parameters::new().temperature(0.0);
         for (version, taken) in [("2023-06-01", true), ("2026-10-21", false), ("2027-01-01", false)] {
             let protocol = Messages { version: HeaderValue::from_static(version) };
             let written = request(&protocol, &[], &parameters, false);
@@ -112,7 +103,7 @@ mod requests {
     #[test]
     fn an_answer_that_may_outlast_the_patience_is_asked_for_as_a_stream() {
         let streams = |max_tokens, seconds| {
-            let parameters = Parameters { max_tokens: Some(max_tokens), ..Parameters::default() };
+            let parameters = Parameters::new().max_tokens(max_tokens);
             let idle_timeout = Duration::from_secs(seconds);
             let call =
                 Call { model: "m", messages: &[], parameters: &parameters, stream: false, idle_timeout };
@@ -192,7 +183,7 @@ mod requests {
 
     #[test]
     fn a_format_without_schema_is_refused_before_it_is_sent() {
-        let parameters = Parameters { format: Some(ResponseFormat::JsonObject), ..Parameters::default() };
+        let parameters = Parameters::new().format(ResponseFormat::JsonObject);
         assert!(written(&[], &parameters).unwrap_err().message().ends_with("give a schema"));
     }
 }

@@ -16,15 +16,8 @@ fn completions() -> Completions {
 #[test]
 fn messages_become_one_text() {
     let messages = [Message::system("Be brief."), Message::user("hi")];
-    let parameters = Parameters {
-        temperature: Some(0.5),
-        top_p: Some(0.9),
-        max_tokens: Some(64),
-        stop: vec!["END".into()],
-        seed: Some(7),
-        extra: serde_json::from_value(json!({ "echo": true })).unwrap(),
-        ..Parameters::default()
-    };
+    let mut parameters = Parameters::new().temperature(0.5).top_p(0.9).max_tokens(64).stop(["END"]).seed(7);
+    parameters.extra = serde_json::from_value(json!({ "echo": true })).unwrap();
     let (request, body) = request(&completions(), &messages, &parameters, true).unwrap();
     assert_eq!(&*request.path, "/completions");
     assert_eq!(
@@ -41,8 +34,8 @@ fn messages_become_one_text() {
 fn parts_other_than_text_are_rejected_before_they_are_sent() {
     let tool = ToolSpec { name: "x".into(), description: String::new(), parameters: json!({}) };
     let plain = Parameters::default();
-    let tools = Parameters { tools: vec![tool], ..Parameters::default() };
-    let format = Parameters { format: Some(ResponseFormat::JsonObject), ..Parameters::default() };
+    let tools = Parameters::new().tools([tool]);
+    let format = Parameters::new().format(ResponseFormat::JsonObject);
     let image = with_parts(Role::User, vec![Part::Image(inline("image/png"))]);
     let called = with_parts(Role::Assistant, vec![call("a", "")]);
     for (messages, parameters, what) in [

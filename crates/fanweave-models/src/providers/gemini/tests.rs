@@ -44,29 +44,27 @@ fn a_plain_call_says_no_more_than_it_must() {
 
 #[test]
 fn every_parameter_has_its_field() {
-    let parameters = Parameters {
-        temperature: Some(0.5),
-        top_p: Some(0.9),
-        max_tokens: Some(64),
-        stop: vec!["END".into()],
-        seed: Some(7),
-        tools: vec![ToolSpec {
+    let mut parameters = Parameters::new()
+        .temperature(0.5)
+        .top_p(0.9)
+        .max_tokens(64)
+        .stop(["END"])
+        .seed(7)
+        .tools([ToolSpec {
             name: "weather".into(),
             description: "The weather in a city".into(),
             parameters: json!({ "type": "object" }),
-        }],
-        tool_choice: Some(ToolChoice::Tool("weather".into())),
-        format: Some(ResponseFormat::JsonSchema {
+        }])
+        .tool_choice(ToolChoice::Tool("weather".into()))
+        .format(ResponseFormat::JsonSchema {
             name: "city".into(),
             schema: json!({ "type": "string", "pattern": "^x", "$schema": "x" }),
             strict: true,
-        }),
-        extra: serde_json::from_value(json!({
-            "generationConfig": { "topK": 3, "seed": 8 }, "safetySettings": [],
-        }))
-        .unwrap(),
-        ..Parameters::default()
-    };
+        });
+    parameters.extra = serde_json::from_value(json!({
+        "generationConfig": { "topK": 3, "seed": 8 }, "safetySettings": [],
+    }))
+    .unwrap();
     assert_eq!(
         written(&[], &parameters).unwrap(),
         json!({

@@ -42,21 +42,20 @@ fn a_plain_call_says_that_it_wants_no_stream() {
 
 #[test]
 fn every_parameter_has_its_field() {
-    let parameters = Parameters {
-        temperature: Some(0.5),
-        top_p: Some(0.9),
-        max_tokens: Some(64),
-        stop: vec!["END".into()],
-        seed: Some(7),
-        tools: vec![weather()],
-        format: Some(ResponseFormat::JsonSchema {
+    let mut parameters = Parameters::new()
+        .temperature(0.5)
+        .top_p(0.9)
+        .max_tokens(64)
+        .stop(["END"])
+        .seed(7)
+        .tools([weather()])
+        .format(ResponseFormat::JsonSchema {
             name: "city".into(),
             schema: json!({ "type": "string" }),
             strict: true,
-        }),
-        extra: serde_json::from_value(json!({ "think": true, "options": { "num_ctx": 8192 } })).unwrap(),
-        ..Parameters::default()
-    };
+        });
+    parameters.extra =
+        serde_json::from_value(json!({ "think": true, "options": { "num_ctx": 8192 } })).unwrap();
     let (_, body) = request(&Chat, &[], &parameters, true).unwrap();
     assert_eq!(
         body,
@@ -81,8 +80,7 @@ fn every_parameter_has_its_field() {
 
 #[test]
 fn an_unsupported_tool_choice_is_rejected_and_none_omits_the_tools() {
-    let with =
-        |choice| Parameters { tools: vec![weather()], tool_choice: Some(choice), ..Parameters::default() };
+    let with = |choice| Parameters::new().tools([weather()]).tool_choice(choice);
     assert!(written(&[], &with(ToolChoice::None)).unwrap().get("tools").is_none());
     assert_eq!(written(&[], &with(ToolChoice::Required)).unwrap_err().kind(), ErrorKind::Input);
 }

@@ -65,25 +65,23 @@ mod requests {
 
     #[test]
     fn every_parameter_has_its_field() {
-        let parameters = Parameters {
-            temperature: Some(0.5),
-            top_p: Some(0.9),
-            max_tokens: Some(64),
-            stop: vec!["END".into()],
-            seed: Some(7),
-            tools: vec![ToolSpec {
+        let parameters = Parameters::new()
+            .temperature(0.5)
+            .top_p(0.9)
+            .max_tokens(64)
+            .stop(["END"])
+            .seed(7)
+            .tools([ToolSpec {
                 name: "weather".into(),
                 description: "The weather in a city".into(),
                 parameters: json!({ "type": "object" }),
-            }],
-            tool_choice: Some(ToolChoice::Tool("weather".into())),
-            format: Some(ResponseFormat::JsonSchema {
+            }])
+            .tool_choice(ToolChoice::Tool("weather".into()))
+            .format(ResponseFormat::JsonSchema {
                 name: "city".into(),
                 schema: json!({ "type": "object", "properties": {} }),
                 strict: true,
-            }),
-            ..Parameters::default()
-        };
+            });
         let body = written(&openai(), &[Message::user("hi")], &parameters, true).unwrap();
         assert_eq!(
             body,
@@ -113,7 +111,7 @@ mod requests {
     #[test]
     fn quirks_change_names_and_leave_things_out() {
         let quirks = Quirks { random_seed: true, no_stream_options: true, ..Quirks::default() };
-        let parameters = Parameters { max_tokens: Some(64), seed: Some(7), ..Parameters::default() };
+        let parameters = Parameters::new().max_tokens(64).seed(7);
         let body = written(&ChatCompletions { quirks }, &[], &parameters, true).unwrap();
         assert_eq!(
             body,
@@ -125,7 +123,8 @@ mod requests {
     fn extra_fields_win() {
         let extra = json!({ "temperature": 0, "logit_bias": { "1": -100 }, "model": "n" });
         let extra: Map<_, _> = serde_json::from_value(extra).unwrap();
-        let parameters = Parameters { temperature: Some(1.0), extra, ..Parameters::default() };
+        let mut parameters = Parameters::new().temperature(1.0);
+        parameters.extra = extra;
         let body = written(&openai(), &[], &parameters, false).unwrap();
         assert_eq!(
             body,

@@ -32,24 +32,22 @@ fn a_plain_call_says_no_more_than_it_must() {
 
 #[test]
 fn every_parameter_has_its_field() {
-    let parameters = Parameters {
-        temperature: Some(0.5),
-        top_p: Some(0.9),
-        max_tokens: Some(64),
-        tools: vec![ToolSpec {
+    let mut parameters = Parameters::new()
+        .temperature(0.5)
+        .top_p(0.9)
+        .max_tokens(64)
+        .tools([ToolSpec {
             name: "weather".into(),
             description: "The weather in a city".into(),
             parameters: json!({ "type": "object" }),
-        }],
-        tool_choice: Some(ToolChoice::Tool("weather".into())),
-        format: Some(ResponseFormat::JsonSchema {
+        }])
+        .tool_choice(ToolChoice::Tool("weather".into()))
+        .format(ResponseFormat::JsonSchema {
             name: "city".into(),
             schema: json!({ "type": "object", "properties": {} }),
             strict: true,
-        }),
-        extra: serde_json::from_value(json!({ "store": false })).unwrap(),
-        ..Parameters::default()
-    };
+        });
+    parameters.extra = serde_json::from_value(json!({ "store": false })).unwrap();
     let (_, body) = request(&Responses, &[], &parameters, true).unwrap();
     assert_eq!(
         body,
@@ -133,7 +131,7 @@ fn media_have_their_parts_and_audio_is_rejected() {
             { "type": "input_file", "file_url": "https://x/y.pdf" },
         ])
     );
-    let stop = Parameters { stop: vec!["x".into()], ..Parameters::default() };
+    let stop = Parameters::new().stop(["x"]);
     let audio = with_parts(Role::User, vec![Part::Audio(inline("audio/wav"))]);
     for (messages, parameters) in [(vec![audio], Parameters::default()), (vec![], stop)] {
         let error = written(&messages, &parameters).unwrap_err();

@@ -348,7 +348,7 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
         let (server, account, hedge) = (server.clone(), account.clone(), setup.hedge);
         let (input, output) = (rng.u64(100..400), rng.u64(50..550));
         calls.spawn(async move {
-            let retry = RetryPolicy { max_rate_limit_wait: SECOND * 3600, ..RetryPolicy::default() };
+            let retry = RetryPolicy::default().max_rate_limit_wait(SECOND * 3600);
             // Four and a half bytes per token: different from the initial assumption.
             let ask = RequestSize { bytes: input as usize * 9 / 2, max_tokens: Some(1000) };
             let request = Request { server: &server, input, output };
