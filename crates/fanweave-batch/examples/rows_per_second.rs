@@ -41,7 +41,7 @@ async fn main() -> Result<(), Failure> {
 }
 
 async fn run(what: &str, input: &std::path::Path, output: Output) -> Result<(), Failure> {
-    let render = Render { template: Some(Template::parse("Tell me about {{ topic }}.")?), system: None };
+    let render = Render::new().template(Template::parse("Tell me about {{ topic }}.")?);
     let concurrency = const { NonZeroUsize::new(256).expect("not 0") };
     let job = BatchJob::new(Source::open(input, None)?, render, chain(Fake::echo()), output)
         .settings(Settings { concurrency, ..Settings::default() });

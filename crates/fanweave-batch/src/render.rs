@@ -18,7 +18,7 @@ use crate::source::Body;
 /// use fanweave::batch::{Input, Render};
 /// use fanweave::{prompts::Template, vars};
 ///
-/// let render = Render { template: Some(Template::parse("Where is {{ city }}?")?), system: None };
+/// let render = Render::new().template(Template::parse("Where is {{ city }}?")?);
 /// let prompt = render.render(Input::Vars(vars! { city: "Oslo" }))?;
 /// assert_eq!(prompt.last_user_text(), "Where is Oslo?");
 ///
@@ -31,6 +31,7 @@ use crate::source::Body;
 /// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub struct Render {
     /// Template of the user message. Default: none.
     pub template: Option<Template>,
@@ -39,6 +40,23 @@ pub struct Render {
 }
 
 impl Render {
+    /// No templates: rows are prompts.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the template of the user message.
+    #[must_use]
+    pub fn template(self, template: Template) -> Self {
+        Self { template: Some(template), ..self }
+    }
+
+    /// Sets the template of a system message.
+    #[must_use]
+    pub fn system(self, template: Template) -> Self {
+        Self { system: Some(template), ..self }
+    }
+
     /// Renders the prompt for `input`.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ pub(crate) const AHEAD: usize = 64;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { fanweave::blocking::wait(async {
 /// let source = Source::from_reader("cities", "Oslo\nRome\n".as_bytes(), None)?;
-/// let render = Render { template: Some(Template::parse("Where is {{ input }}?")?), system: None };
+/// let render = Render::new().template(Template::parse("Where is {{ input }}?")?);
 /// let job = BatchJob::new(source, render, chain(Fake::echo()), Output::Writer(Box::new(std::io::sink())));
 /// let summary = job.run().await?;
 /// assert_eq!((summary.ok, summary.failed), (2, 0));

@@ -9,10 +9,11 @@ use crate::output::OutputFormat;
 /// ```
 /// use fanweave::batch::Settings;
 ///
-/// let settings = Settings { limit: Some(100), ..Settings::default() };
+/// let settings = Settings::new().limit(100).retry_failed(true);
 /// assert_eq!(settings.concurrency.get(), 64);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settings {
     /// Maximum rows in flight, and maximum concurrent model calls of the batch. Default 64.
     ///
@@ -68,5 +69,115 @@ impl Default for Settings {
             keep_going: false,
             output_format: None,
         }
+    }
+}
+
+/// Each method sets the field of its name.
+impl Settings {
+    /// The default options: each field says its value.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the maximum rows in flight, and the maximum concurrent model calls of the batch.
+    #[must_use]
+    pub fn concurrency(self, concurrency: NonZeroUsize) -> Self {
+        Self { concurrency, ..self }
+    }
+
+    /// Sets whether every row is validated before the first call.
+    #[must_use]
+    pub fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
+    }
+
+    /// Sets whether results are written as they finish.
+    #[must_use]
+    pub fn unordered(self, unordered: bool) -> Self {
+        Self { unordered, ..self }
+    }
+
+    /// Sets whether rows that failed in a previous run are rerun.
+    #[must_use]
+    pub fn retry_failed(self, retry_failed: bool) -> Self {
+        Self { retry_failed, ..self }
+    }
+
+    /// Sets whether the output and journal of a previous run are overwritten.
+    #[must_use]
+    pub fn fresh(self, fresh: bool) -> Self {
+        Self { fresh, ..self }
+    }
+
+    /// Sets whether a run resumes although its input file has changed.
+    #[must_use]
+    pub fn changed_input(self, changed_input: bool) -> Self {
+        Self { changed_input, ..self }
+    }
+
+    /// Runs only this many rows from the start of the input.
+    #[must_use]
+    pub fn limit(self, rows: u64) -> Self {
+        Self { limit: Some(rows), ..self }
+    }
+
+    /// Sets whether duplicate requests are called once.
+    #[must_use]
+    pub fn dedupe(self, dedupe: bool) -> Self {
+        Self { dedupe, ..self }
+    }
+
+    /// Sets whether slow rows at the end of a batch get a hedged request.
+    #[must_use]
+    pub fn hedge(self, hedge: bool) -> Self {
+        Self { hedge, ..self }
+    }
+
+    /// Sets whether all rows run, even if the first ones are all rejected for the same reason.
+    #[must_use]
+    pub fn keep_going(self, keep_going: bool) -> Self {
+        Self { keep_going, ..self }
+    }
+
+    /// Sets the output format.
+    #[must_use]
+    pub fn output_format(self, format: OutputFormat) -> Self {
+        Self { output_format: Some(format), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_has_a_setter() {
+        let set = Settings::new()
+            .concurrency(NonZeroUsize::MIN)
+            .strict(true)
+            .unordered(true)
+            .retry_failed(true)
+            .fresh(true)
+            .changed_input(true)
+            .limit(7)
+            .dedupe(true)
+            .hedge(false)
+            .keep_going(true)
+            .output_format(OutputFormat::Csv);
+        // Without `..`: a new field fails to compile here.
+        let expected = Settings {
+            concurrency: NonZeroUsize::MIN,
+            strict: true,
+            unordered: true,
+            retry_failed: true,
+            fresh: true,
+            changed_input: true,
+            limit: Some(7),
+            dedupe: true,
+            hedge: false,
+            keep_going: true,
+            output_format: Some(OutputFormat::Csv),
+        };
+        assert_eq!(set, expected);
     }
 }

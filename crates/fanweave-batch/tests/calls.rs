@@ -83,8 +83,7 @@ impl Echo {
 
 fn job(dir: &TempRun, rows: usize, chain: Chain<Prompt, Message>) -> BatchJob<Prompt, Message> {
     let source = Source::rows("rows", (0..rows).map(|n| format!("a{n}")));
-    let settings =
-        Settings { concurrency: NonZeroUsize::new(4).unwrap(), hedge: false, ..Settings::default() };
+    let settings = Settings::new().concurrency(NonZeroUsize::new(4).unwrap()).hedge(false);
     // A cent for each token.
     let costs = Costs::new(|_, usage: &Usage| Some(usage.output_tokens as f64 * 0.01));
     BatchJob::new(source, Render::default(), chain, Output::File(dir.path("out.jsonl")))
@@ -183,7 +182,7 @@ async fn calls_of_fakes_and_agents_are_journalled_from_the_first_row_on() {
     let agent = look.model().with_tools(Tools::new()).run_tools(3);
     for chain in [two, chain(agent)] {
         let dir = TempRun::new();
-        let settings = Settings { concurrency: NonZeroUsize::MIN, ..Settings::default() };
+        let settings = Settings::new().concurrency(NonZeroUsize::MIN);
         job(&dir, 3, chain).settings(settings).run().await.unwrap();
         assert_eq!(call_lines(&dir.path("out.jsonl")), 6);
     }
@@ -213,7 +212,7 @@ async fn a_row_that_failed_for_want_of_an_answer_keeps_the_answers_before() {
         echo.0.lock().unwrap().errors.insert("c", vec![error]);
         let first = job(&dir, 1, echo.three()).run().await.unwrap();
         assert_eq!(first.failed, 1);
-        let settings = Settings { retry_failed: true, ..Settings::default() };
+        let settings = Settings::new().retry_failed(true);
         let second = job(&dir, 1, echo.three()).settings(settings).run().await.unwrap();
         assert_eq!(second.ok, 1);
         assert_eq!([echo.calls_of("a"), echo.calls_of("b"), echo.calls_of("c")], calls);
@@ -305,7 +304,7 @@ async fn a_requeued_row_pays_for_no_answered_call() {
 async fn starting_over_forgets_the_answers() {
     let (dir, echo) = (TempRun::new(), Echo::default());
     cut_before_the_third_call(&dir, &echo).await;
-    let settings = Settings { fresh: true, ..Settings::default() };
+    let settings = Settings::new().fresh(true);
     let summary: Summary = job(&dir, 4, echo.three()).settings(settings).run().await.unwrap();
     assert_eq!((summary.ok, echo.calls_of("a")), (4, 8));
 }

@@ -141,7 +141,7 @@ async fn unordered_results_come_as_they_finish_and_none_is_lost() {
     let dir = TempRun::new();
     let input = dir.write("in.txt", text_rows(300));
     let out = dir.path("out.jsonl");
-    let unordered = Settings { unordered: true, ..settings(50) };
+    let unordered = settings(50).unordered(true);
     job(&input, &out, Rows::new(7, 0)).settings(unordered).run().await.unwrap();
     let index =
         |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["index"].as_u64().unwrap();
@@ -217,7 +217,7 @@ async fn a_strict_run_stops_before_any_call() {
     let input = dir.write("in.jsonl", "{\"prompt\":\"row 1\"}\n{\"prompt\":\"row 2\"}\noops\n");
     let model = Rows::new(1, 0);
     let calls = model.calls.clone();
-    let strict = Settings { strict: true, ..Settings::default() };
+    let strict = Settings::new().strict(true);
     let error = job(&input, &dir.path("out.jsonl"), model).settings(strict).run().await.unwrap_err();
     assert_eq!((error.kind(), calls.load(Ordering::SeqCst)), (ErrorKind::Input, 0));
     insta::assert_snapshot!(dir.hide(&error), @"in.jsonl line 3: expected a JSON object: column 1: expected value; a strict run stops at the first invalid row");
@@ -232,7 +232,7 @@ async fn a_strict_run_with_a_limit_does_not_check_rows_after_it() {
     ] {
         let input = dir.write(name, text);
         let run = |limit| {
-            let strict = Settings { strict: true, limit: Some(limit), ..Settings::default() };
+            let strict = Settings::new().strict(true).limit(limit);
             job(&input, &dir.path(&format!("{name}.out")), Rows::new(1, 0)).settings(strict).run()
         };
         let summary = run(2).await.unwrap();
@@ -269,7 +269,7 @@ async fn an_input_at_a_path_that_the_run_writes_is_not_modified() {
     for (name, fresh) in [("out.jsonl.partial", false), ("out.jsonl.journal", true)] {
         let dir = TempRun::new();
         let input = dir.write(name, text_rows(3));
-        let settings = Settings { fresh, ..Settings::default() };
+        let settings = Settings::new().fresh(fresh);
         let run = job(&input, &dir.path("out.jsonl"), Rows::new(1, 0)).settings(settings).run();
         let error = run.await.err();
         assert_eq!(dir.read(name), text_rows(3), "{name}");
@@ -433,7 +433,7 @@ async fn rows_that_cost_nothing_run_after_the_budget_is_spent() {
         let dir = TempRun::new();
         let repeated = text_rows(5).repeat(4);
         let input = dir.write("in.txt", [repeated.as_bytes(), &b"\xff\n".repeat(50)].concat());
-        let dedupe = Settings { dedupe: true, ..settings(concurrency) };
+        let dedupe = settings(concurrency).dedupe(true);
         let job = || job(&input, &dir.path("out.jsonl"), Rows::new(1, 0)).settings(dedupe.clone());
         let summary = job().costs(prices().cap(2.75, 0.5)).run().await.unwrap();
         assert_eq!((summary.over_budget, summary.left), (false, Some(0)), "{concurrency} concurrent");
@@ -456,7 +456,7 @@ async fn a_failed_request_is_not_repeated_beyond_the_budget() {
         let no = step(|_: Message, _| async { Err::<String, _>(Error::new(ErrorKindOfRow::Server, "no")) });
         let (source, output) = (Source::open(&input, None).unwrap(), Output::File(dir.path("out.jsonl")));
         let job = BatchJob::new(source, Render::default(), chain(Model::new(model)) | no, output);
-        let job = job.settings(Settings { dedupe: true, ..settings(concurrency) });
+        let job = job.settings(settings(concurrency).dedupe(true));
         let summary = job.costs(prices().cap(0.5, 0.5)).run().await.unwrap();
         assert!(summary.over_budget && summary.ok == 0, "{concurrency} concurrent: {summary:?}");
         assert_eq!(calls.load(Ordering::SeqCst), 1, "{concurrency} concurrent");
@@ -590,10 +590,8 @@ mod parquet {
 
         // Its columns are variables of the next run's template.
         let source = Source::open(dir.path("out.parquet"), None).unwrap();
-        let render = Render {
-            template: Some(fanweave_core::Template::parse("{{ index }} {{ model }}").unwrap()),
-            system: None,
-        };
+        let template = fanweave_core::Template::parse("{{ index }} {{ model }}").unwrap();
+        let render = Render::new().template(template);
         let second = Shared::default();
         let job =
             BatchJob::new(source, render, chain(Fake::echo()), Output::Writer(Box::new(second.clone())));

@@ -129,10 +129,10 @@ async fn a_run_resumes_from_records_of_another_crate() {
     assert_eq!((second.ok, second.failed, second.resumed, calls), (6, 1, 5, 2));
     assert!(second.notes[0].contains("rows are matched one by one"), "{:?}", second.notes);
 
-    let (retried, calls) = run(7, &table, Settings { retry_failed: true, ..Settings::default() }).await;
+    let (retried, calls) = run(7, &table, Settings::new().retry_failed(true)).await;
     assert_eq!((retried.unwrap().failed, calls), (1, 1));
 
-    let (fresh, calls) = run(7, &table, Settings { fresh: true, ..Settings::default() }).await;
+    let (fresh, calls) = run(7, &table, Settings::new().fresh(true)).await;
     assert_eq!((fresh.unwrap().resumed, calls), (0, 7));
     assert_eq!(table.0.lock().unwrap().ends, [RunEnd::Complete; 4]);
 }
@@ -162,7 +162,7 @@ async fn an_error_of_records_ends_the_run_and_starts_no_other_row() {
             true => Output::blocking_records(table.clone()),
             false => Output::records(table.clone()),
         };
-        let settings = Settings { concurrency: NonZeroUsize::new(1).unwrap(), ..Settings::default() };
+        let settings = Settings::new().concurrency(NonZeroUsize::new(1).unwrap());
         let error = job(50, &count, output).settings(settings).run().await.unwrap_err();
         assert_eq!(error.to_string(), "cannot write the table: it is full");
         assert_eq!(error.kind(), ErrorKind::Io);
@@ -190,7 +190,7 @@ async fn records_that_panic_are_an_error_of_the_run() {
 #[tokio::test]
 async fn equal_requests_are_merged_if_records_can_be_read() {
     let table = Table::default();
-    let settings = Settings { dedupe: true, ..Settings::default() };
+    let settings = Settings::new().dedupe(true);
     let source = || Source::rows("numbers", ["number 1", "number 2", "number 1", "number 1"]);
     let count = Arc::default();
     let job = |table: &Table| {
@@ -210,7 +210,7 @@ async fn a_dropped_run_still_records_what_has_ended() {
     let (table, gate) = (Table::default(), Arc::new(Semaphore::new(0)));
     table.0.lock().unwrap().gate = Some(gate.clone());
     let count = Arc::default();
-    let settings = Settings { concurrency: NonZeroUsize::new(4).unwrap(), ..Settings::default() };
+    let settings = Settings::new().concurrency(NonZeroUsize::new(4).unwrap());
     let running = job(100, &count, Output::records(table.clone())).settings(settings).run();
     tokio::select! {
         done = running => panic!("{done:?}"),
@@ -276,7 +276,7 @@ impl Records for Groups {
 #[tokio::test]
 async fn records_may_be_written_in_groups_larger_than_the_concurrency() {
     let groups = Groups::default();
-    let settings = Settings { concurrency: NonZeroUsize::new(2).unwrap(), ..Settings::default() };
+    let settings = Settings::new().concurrency(NonZeroUsize::new(2).unwrap());
     let job = job(25, &Arc::default(), Output::records(groups.clone())).settings(settings);
     assert_eq!(job.run().await.unwrap().rows, 25);
     assert_eq!(groups.0.lock().unwrap().1, [10, 10, 5]);
@@ -422,7 +422,7 @@ async fn an_error_of_a_row_keeps_its_payload_also_if_it_waits_for_an_earlier_row
 #[tokio::test]
 async fn a_slow_reader_delays_rows_and_one_that_leaves_ends_the_run() {
     let count = Arc::default();
-    let settings = Settings { concurrency: NonZeroUsize::new(2).unwrap(), ..Settings::default() };
+    let settings = Settings::new().concurrency(NonZeroUsize::new(2).unwrap());
     let (output, mut rows) = Output::rows(3);
     let mut running = Box::pin(job(100_000, &count, output).settings(settings).run());
     tokio::select! {
@@ -449,7 +449,7 @@ async fn rows_from_memory_to_memory_have_dedupe_and_budgets() {
     let count = Arc::default();
     let (output, rows) = Output::rows(16);
     let source = Source::rows("numbers", ["number 1", "number 2", "number 1"]);
-    let settings = Settings { dedupe: true, ..Settings::default() };
+    let settings = Settings::new().dedupe(true);
     let job = BatchJob::new(source, Render::default(), calls(&count), output).settings(settings);
     let (summary, rows) = results(job, rows).await;
     assert_eq!((summary.unwrap().ok, rows.len(), count.load(Ordering::SeqCst)), (3, 3, 2));

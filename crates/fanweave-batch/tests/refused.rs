@@ -215,7 +215,7 @@ async fn fewer_than_eight_rejected_rows_are_failures_and_eight_have_no_result() 
 
 #[tokio::test(start_paused = true)]
 async fn a_run_that_keeps_going_calls_all_rows() {
-    let keeping = Settings { keep_going: true, ..settings(4) };
+    let keeping = settings(4).keep_going(true);
     let (summary, calls) =
         watched(&TempRun::new(), 50, keeping.clone(), |row, _| Err(bad_request(row))).await;
     assert_eq!((summary.failed, calls), (50, 50));
@@ -228,7 +228,7 @@ async fn a_run_that_keeps_going_calls_all_rows() {
 async fn a_resumed_run_with_answers_calls_all_rows() {
     let dir = TempRun::new();
     let answer = |row, _| if row < 3 { Ok("ok".to_owned()) } else { Err(bad_request(row)) };
-    let first = watched(&dir, 200, Settings { limit: Some(3), ..settings(3) }, answer).await.0;
+    let first = watched(&dir, 200, settings(3).limit(3), answer).await.0;
     assert_eq!(first.ok, 3);
     let (summary, calls) = watched(&dir, 200, settings(4), answer).await;
     assert_eq!((summary.ok, summary.failed, calls), (3, 197, 197));
@@ -255,7 +255,7 @@ async fn followers_of_a_rejected_request_have_no_result_either() {
         });
         let source = Source::open(&input, None).unwrap();
         let output = Output::File(dir.path("out.jsonl"));
-        let dedupe = Settings { dedupe: true, ..settings(concurrency) };
+        let dedupe = settings(concurrency).dedupe(true);
         let job = BatchJob::new(source, Render::default(), chain, output).settings(dedupe);
         let summary = job.run().await.unwrap();
         assert_eq!(

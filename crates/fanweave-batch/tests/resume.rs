@@ -165,7 +165,7 @@ proptest! {
         lines.insert(0, first);
         dir.write("out.jsonl.journal", lines.join(&b'\n'));
 
-        let settings = Settings { unordered, retry_failed, ..settings(4) };
+        let settings = settings(4).unordered(unordered).retry_failed(retry_failed);
         let model = Rows::new(7, failing);
         let resumed = job(&input, &dir.path("out.jsonl"), model).settings(settings).run();
         prop_assert_eq!(block_on(resumed).unwrap().rows, rows);
@@ -175,7 +175,7 @@ proptest! {
         // Also in another format, without a call.
         let model = Rows::new(7, failing);
         let calls = model.calls.clone();
-        let csv = Settings { output_format: Some(OutputFormat::Csv), ..Settings::default() };
+        let csv = Settings::new().output_format(OutputFormat::Csv);
         block_on(job(&input, &dir.path("out.jsonl"), model).settings(csv).run()).unwrap();
         prop_assert_eq!(calls.load(Ordering::SeqCst), 0);
         prop_assert_eq!(dir.read("out.jsonl").lines().count() as u64, rows + 1);
@@ -252,7 +252,7 @@ async fn a_stopped_resume_keeps_every_finished_row_in_the_output() {
 
     let stop = CancellationToken::new();
     stop.cancel();
-    let retry = Settings { retry_failed: true, ..settings(2) };
+    let retry = settings(2).retry_failed(true);
     let summary = job(&input, &out, Rows::new(1, 4)).settings(retry).stop(stop).run().await.unwrap();
     assert!(summary.interrupted);
     assert_eq!(output(&dir, "out.jsonl"), done);
@@ -284,7 +284,8 @@ async fn a_finished_run_is_rewritten_in_another_format() {
     let calls = Arc::<AtomicUsize>::default();
     let run = |format| {
         let model = Rows { calls: calls.clone(), ..Rows::new(1, 0) };
-        let settings = Settings { output_format: format, ..Settings::default() };
+        let mut settings = Settings::new();
+        settings.output_format = format;
         job(&input, &out, model).settings(settings).run()
     };
     run(None).await.unwrap();
@@ -306,7 +307,7 @@ async fn failed_rows_are_rerun_only_with_retry_failed() {
     assert!(failed > 0);
     let model = Rows::new(1, 0);
     let calls = model.calls.clone();
-    let retry = Settings { retry_failed: true, ..Settings::default() };
+    let retry = Settings::new().retry_failed(true);
     let summary = job(&input, &out, model).settings(retry).run().await.unwrap();
     assert_eq!((summary.ok, summary.failed, summary.resumed), (30, 0, 30 - failed));
     assert_eq!(calls.load(Ordering::SeqCst) as u64, failed);
@@ -333,7 +334,7 @@ async fn another_model_or_input_is_rejected_and_the_difference_is_named() {
     assert_eq!(error.kind(), ErrorKind::Mismatch);
     insta::assert_snapshot!(dir.hide(&error), @"out.jsonl.journal belongs to another run: the input file has changed; resume although the input has changed (rows still in the input keep their answers), start over (discards the journal's answers), or choose another output");
 
-    let changed = Settings { changed_input: true, ..Settings::default() };
+    let changed = Settings::new().changed_input(true);
     let summary = job(&input, &out, Rows::new(1, 0)).settings(changed).run().await.unwrap();
     assert_eq!((summary.rows, summary.resumed), (4, 3));
     let rows = output(&dir, "out.jsonl");
@@ -358,7 +359,7 @@ async fn a_failure_of_a_previous_run_names_the_current_line_of_its_row() {
         job(&dir.write("in.txt", rows(b"")), &out, Rows::new(1, 1)).run().await.unwrap();
 
         let input = dir.write("in.txt", rows(b"row 9\n"));
-        let changed = Settings { changed_input: true, unordered, ..Settings::default() };
+        let changed = Settings::new().changed_input(true).unordered(unordered);
         let summary = job(&input, &out, Rows::new(1, 1)).settings(changed).run().await.unwrap();
         assert_eq!((summary.resumed, summary.failed), (3, 4));
         for row in output(&dir, "out.jsonl") {
@@ -373,11 +374,7 @@ async fn equal_rows_each_have_their_own_call_and_result() {
     let dir = TempRun::new();
     let input = dir.write("in.txt", "row 1\nrow 1\nrow 1\n");
     let out = dir.path("out.jsonl");
-    job(&input, &out, Rows::new(1, 0))
-        .settings(Settings { limit: Some(2), ..Settings::default() })
-        .run()
-        .await
-        .unwrap();
+    job(&input, &out, Rows::new(1, 0)).settings(Settings::new().limit(2)).run().await.unwrap();
     assert_eq!(output(&dir, "out.jsonl").len(), 2);
     let summary = job(&input, &out, Rows::new(1, 0)).run().await.unwrap();
     assert_eq!((summary.rows, summary.resumed), (3, 2));
@@ -402,7 +399,7 @@ async fn fresh_does_not_overwrite_a_file_that_is_not_a_journal() {
     let dir = TempRun::new();
     let input = dir.write("in.txt", text_rows(3));
     dir.write("out.jsonl.journal", "Dear diary, today I went to see the tides.\n");
-    let fresh = Settings { fresh: true, ..Settings::default() };
+    let fresh = Settings::new().fresh(true);
     let run = job(&input, &dir.path("out.jsonl"), Rows::new(1, 0)).settings(fresh).run();
     let error = run.await.unwrap_err();
     assert!(error.to_string().contains("not a fanweave journal"), "{error}");
@@ -417,7 +414,7 @@ async fn fresh_overwrites_the_output_and_the_journal() {
     let error = job(&input, &out, Rows::new(1, 0)).run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exists);
     assert_eq!(dir.read("out.jsonl"), "other work");
-    let fresh = || Settings { fresh: true, ..Settings::default() };
+    let fresh = || Settings::new().fresh(true);
     let summary = job(&input, &out, Rows::new(1, 0)).settings(fresh()).run().await.unwrap();
     assert_eq!(summary.ok, 3);
     let summary = job(&input, &out, Rows::new(1, 0)).settings(fresh()).run().await.unwrap();
@@ -509,7 +506,7 @@ async fn equal_requests_are_called_once_with_dedupe() {
         let out = dir.path(&format!("out-{concurrency}.jsonl"));
         let model = Rows::new(1, 0);
         let calls = model.calls.clone();
-        let dedupe = Settings { dedupe: true, ..settings(concurrency) };
+        let dedupe = settings(concurrency).dedupe(true);
         let summary = job(&input, &out, model).settings(dedupe).run().await.unwrap();
         assert_eq!((summary.ok, calls.load(Ordering::SeqCst)), (44, 40), "{concurrency} concurrent");
         let answers: Vec<_> = output(&dir, &format!("out-{concurrency}.jsonl"))
@@ -529,7 +526,7 @@ async fn followers_of_a_cancelled_request_have_no_result_and_hold_no_permit() {
     let token = CancellationToken::new();
     token.cancel();
     let cancelled = fanweave_core::Context::new().with_cancellation(token);
-    let dedupe = || Settings { dedupe: true, ..settings(2) };
+    let dedupe = || settings(2).dedupe(true);
     let summary =
         job(&input, &out, Rows::new(1, 0)).settings(dedupe()).within(cancelled).run().await.unwrap();
     assert_eq!((summary.rows, summary.interrupted), (0, true));

@@ -216,7 +216,7 @@ async fn rows_from_memory_are_deduplicated_counted_and_resumed() {
     let start = |rows: &[u64]| {
         let rows: Vec<_> = rows.iter().map(|n| format!("row {n}")).collect();
         job(Source::rows("numbers", rows), &dir.path("out.jsonl"), counting(&calls))
-            .settings(Settings { dedupe: true, ..Settings::default() })
+            .settings(Settings::new().dedupe(true))
     };
     let summary = start(&[1, 2, 1]).run().await.unwrap();
     assert_eq!((summary.ok, summary.left, calls.load(Ordering::SeqCst)), (3, Some(0), 2));
@@ -237,7 +237,7 @@ async fn rows_of_another_identity_are_rejected_unless_a_change_is_allowed() {
     start(1).run().await.unwrap();
     assert_eq!(start(1).run().await.unwrap().resumed, 3);
     assert_eq!(start(2).run().await.unwrap_err().kind(), ErrorKind::Mismatch);
-    let changed = Settings { changed_input: true, ..Settings::default() };
+    let changed = Settings::new().changed_input(true);
     assert_eq!(start(2).settings(changed).run().await.unwrap().resumed, 3);
 }
 

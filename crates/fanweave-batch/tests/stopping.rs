@@ -147,7 +147,7 @@ async fn with_poison(rows: u64, poison: u64, cause: Error) -> Summary {
         let cause = cause.clone();
         async move { if number(&prompt) == poison { Err(unavailable(cause)) } else { Ok("ok".to_owned()) } }
     });
-    let one = Settings { concurrency: std::num::NonZeroUsize::MIN, ..Settings::default() };
+    let one = Settings::new().concurrency(std::num::NonZeroUsize::MIN);
     batch(&TempRun::new(), rows, chain).settings(one).run().await.unwrap()
 }
 
@@ -241,7 +241,7 @@ async fn followers_wait_for_a_requeued_row() {
         let source = Source::open(&input, None).unwrap();
         let output = Output::File(dir.path("out.jsonl"));
         let job = BatchJob::new(source, Render::default(), interrupts(2), output);
-        let dedupe = Settings { dedupe: true, ..settings(concurrency) };
+        let dedupe = settings(concurrency).dedupe(true);
         let summary = job.settings(dedupe).run().await.unwrap();
         assert_eq!((summary.ok, summary.failed), (15, 0), "{concurrency} concurrent");
     }

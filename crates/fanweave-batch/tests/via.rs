@@ -320,7 +320,7 @@ async fn a_missing_batch_does_not_block_others_and_is_resubmitted_only_with_retr
             );
             assert_eq!((written(&dir), submitted()), (vec![0, 1, 2, 3, 7, 9], 3), "{run}");
         }
-        let retry = || via(&dir).settings(Settings { retry_failed: true, ..Settings::default() });
+        let retry = || via(&dir).settings(Settings::new().retry_failed(true));
         if !results_alone {
             // If the provider has no batches at all, the base URL is wrong.
             api.provider.lock().unwrap().is_elsewhere = true;
@@ -369,7 +369,7 @@ async fn a_limit_discards_nothing_that_was_submitted_without_it() {
         _ = via(&dir).run_via(&hangs) => panic!("it ended"),
         () = hangs.hangs.notified() => {}
     }
-    let few = Settings { limit: Some(2), ..Settings::default() };
+    let few = Settings::new().limit(2);
     let summary = via(&dir).settings(few).run_via(&api).await.unwrap();
     assert_eq!((summary.ok, summary.left), (2, Some(0)));
 
@@ -383,7 +383,7 @@ async fn a_limit_discards_nothing_that_was_submitted_without_it() {
 async fn failed_rows_are_resubmitted_with_retry_failed() {
     let (dir, api) = (TempRun::new(), Api::default());
     via(&dir).run_via(&api).await.unwrap();
-    let retry = Settings { retry_failed: true, ..Settings::default() };
+    let retry = Settings::new().retry_failed(true);
     let summary = via(&dir).settings(retry).run_via(&api).await.unwrap();
     assert_eq!((summary.resumed, summary.ok, summary.failed), (7, 7, 3));
     assert_eq!(api.provider.lock().unwrap().batches.last().unwrap().1.len(), 2);
@@ -392,7 +392,7 @@ async fn failed_rows_are_resubmitted_with_retry_failed() {
 #[tokio::test]
 async fn dedupe_and_budgets_are_rejected_before_anything_is_submitted() {
     let (dir, api) = (TempRun::new(), Api::default());
-    let dedupe = via(&dir).settings(Settings { dedupe: true, ..Settings::default() });
+    let dedupe = via(&dir).settings(Settings::new().dedupe(true));
     let capped = via(&dir).costs(fanweave_batch::Costs::default().cap(1.0, 0.01));
     for (job, says) in [(dedupe, "duplicate requests"), (capped, "a budget")] {
         let error = job.run_via(&api).await.unwrap_err();

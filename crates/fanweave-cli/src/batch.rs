@@ -42,7 +42,7 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
         return dry_run::rows::run(source, &render, &args, &routed, &prices);
     }
     let concurrency = args.concurrency.unwrap_or(Settings::default().concurrency);
-    let settings = Settings { dedupe: args.dedupe, ..settings(&args.rows, concurrency)? };
+    let settings = settings(&args.rows, concurrency)?.dedupe(args.dedupe);
     let output = output(&args.output);
     let telemetry = Exporter::from_env();
     let chain = telemetry.watch("row", PromptWork::chain(&routed.chain));

@@ -194,19 +194,18 @@ pub(crate) fn output(path: &Path) -> Output {
 /// Options of a job. `dedupe` is unset: its rows must be comparable.
 pub(crate) fn settings(args: &RowArgs, concurrency: NonZeroUsize) -> Result<Settings, Failure> {
     let output_format = args.output_format.as_deref().map(str::parse).transpose().map_err(|e| failure(&e))?;
-    Ok(Settings {
-        output_format,
-        concurrency,
-        strict: args.strict,
-        unordered: args.unordered,
-        retry_failed: args.retry_failed,
-        fresh: args.fresh,
-        changed_input: args.resume_changed,
-        limit: args.limit.map(NonZeroU64::get),
-        hedge: !args.no_hedging,
-        keep_going: args.keep_going,
-        ..Settings::default()
-    })
+    let mut settings = Settings::new()
+        .concurrency(concurrency)
+        .strict(args.strict)
+        .unordered(args.unordered)
+        .retry_failed(args.retry_failed)
+        .fresh(args.fresh)
+        .changed_input(args.resume_changed)
+        .hedge(!args.no_hedging)
+        .keep_going(args.keep_going);
+    settings.output_format = output_format;
+    settings.limit = args.limit.map(NonZeroU64::get);
+    Ok(settings)
 }
 
 fn name(path: &Path) -> String {

@@ -62,7 +62,10 @@ impl PromptWork {
             let template = text.as_deref().map(Template::parse).transpose();
             template.map_err(|e| Failure::usage(format!("{flag}: {}", e.message())))
         };
-        Ok(Render { template: parse("--prompt", &self.prompt)?, system: parse("--system", &self.system)? })
+        let mut render = Render::new();
+        render.template = parse("--prompt", &self.prompt)?;
+        render.system = parse("--system", &self.system)?;
+        Ok(render)
     }
 
     /// The chain of a row. `models` is one step for all models.

@@ -53,8 +53,8 @@ fn answer(calls: &Calls) -> Chain<Prompt, String> {
 fn job(path: &Path, calls: &Calls, output: Output) -> BatchJob<Prompt, String> {
     let source = Source::blocking(Questions::open(path).unwrap());
     let template = Template::parse("About {{ topic }}.").unwrap();
-    let settings = Settings { concurrency: NonZeroUsize::new(8).unwrap(), ..Settings::default() };
-    BatchJob::new(source, Render { template: Some(template), system: None }, answer(calls), output)
+    let settings = Settings::new().concurrency(NonZeroUsize::new(8).unwrap());
+    BatchJob::new(source, Render::new().template(template), answer(calls), output)
         .settings(settings)
 }
 
@@ -92,7 +92,7 @@ async fn a_row_source_over_sqlite_and_records_in_it_with_resume() {
     // A third run has nothing to do, and a fourth one retries the failed row.
     let third = job(&path, &calls, records()).run().await.unwrap();
     assert!(third.nothing_to_do());
-    let settings = Settings { retry_failed: true, ..Settings::default() };
+    let settings = Settings::new().retry_failed(true);
     let fourth = job(&path, &calls, records()).settings(settings).run().await.unwrap();
     assert_eq!((fourth.ok, fourth.resumed), (ROWS as u64, ROWS as u64 - 1));
     assert_eq!(calls.lock().unwrap().values().sum::<usize>(), total + 1);

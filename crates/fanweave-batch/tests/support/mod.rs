@@ -92,7 +92,7 @@ pub(crate) fn text_rows(n: u64) -> String {
 }
 
 pub(crate) fn settings(concurrency: usize) -> Settings {
-    Settings { concurrency: NonZeroUsize::new(concurrency).unwrap(), ..Settings::default() }
+    Settings::new().concurrency(NonZeroUsize::new(concurrency).unwrap())
 }
 
 pub(crate) fn job(input: &Path, output: &Path, model: impl ChatModel) -> BatchJob<Prompt, Message> {
