@@ -44,7 +44,7 @@ async fn run(what: &str, input: &std::path::Path, output: Output) -> Result<(), 
     let render = Render::new().template(Template::parse("Tell me about {{ topic }}.")?);
     let concurrency = const { NonZeroUsize::new(256).expect("not 0") };
     let job = BatchJob::new(Source::open(input, None)?, render, chain(Fake::echo()), output)
-        .settings(Settings { concurrency, ..Settings::default() });
+        .settings(Settings::new().concurrency(concurrency));
     let began = Instant::now();
     let summary = job.run().await?;
     let seconds = began.elapsed().as_secs_f64();
