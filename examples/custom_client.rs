@@ -4,6 +4,7 @@
 //!
 //! The server is the simulated provider on a local port.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use fanweave::models::{Client, ModelBuilder, RateLimits, RetryPolicy, Timeouts};
@@ -24,7 +25,7 @@ async fn main() -> Result<()> {
         .api_key("any-key-will-do-here")
         .client(client)
         .retry(RetryPolicy::new().initial_backoff(Duration::from_millis(100)))
-        .limits(RateLimits::new().requests_per_minute(600.try_into()?))
+        .limits(RateLimits::new().requests_per_minute(NonZeroU32::new(600).expect("600 is not 0")))
         .build()?;
 
     let haiku = prompt("Write a haiku about {{ topic }}.") | &model | text();

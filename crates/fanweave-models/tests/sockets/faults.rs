@@ -410,7 +410,7 @@ async fn a_refused_connection_is_an_error_that_names_the_reason() {
 #[tokio::test]
 async fn permits_are_held_until_a_stream_ends() {
     let server = Server::start(|_| vec![stream_head(), piece("one"), Act::Hang]).await;
-    let limits = RateLimits::new().concurrency(NonZeroUsize::MIN);
+    let limits = RateLimits::new().concurrency(std::num::NonZeroUsize::MIN);
     let model = chain(server.model().limits(limits).build().unwrap()) | text();
     let mut first = model.stream("x");
     first.next().await.unwrap().unwrap();
