@@ -113,6 +113,7 @@ enum CallState {
 /// assert_eq!(half.eta(), Some(std::time::Duration::from_millis(2500)));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// Rows of the input. `None` if they cannot be counted before the run, as on standard input.
     pub total: Option<u64>,

@@ -18,10 +18,12 @@ const MAX_MESSAGE_BYTES: usize = 200;
 /// ```
 /// use fanweave::batch::Summary;
 ///
-/// let summary = Summary { rows: 3, ok: 3, resumed: 3, ..Summary::default() };
+/// let mut summary = Summary::default();
+/// (summary.rows, summary.ok, summary.resumed) = (3, 3, 3);
 /// assert!(summary.nothing_to_do());
 /// ```
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Summary {
     /// Rows that have a result, from this run or a previous one.
     pub rows: u64,

@@ -21,11 +21,13 @@ pub(crate) struct Timeline {
 /// Times of one call of a row, in milliseconds since the start of the row.
 ///
 /// ```
-/// let call = fanweave::batch::CallTimes { sent_ms: 12, ended_ms: 512, ..Default::default() };
+/// let mut call = fanweave::batch::CallTimes::default();
+/// (call.sent_ms, call.ended_ms) = (12, 512);
 /// assert!(call.failed_attempts.is_empty());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "Line", into = "Line")]
+#[non_exhaustive]
 pub struct CallTimes {
     /// Name of the step, such as `openai/gpt-5-mini`.
     pub step: String,

@@ -284,23 +284,22 @@ mod tests {
     use super::*;
 
     fn half_way() -> Snapshot {
-        Snapshot {
-            total: Some(223),
-            done: 142,
-            ok: 140,
-            failed: 2,
-            in_flight: 64,
-            retrying: 1,
-            cost_usd: Some(0.42),
-            rate: 21.4,
-            usage: Usage { input_tokens: 3_000, output_tokens: 18_000, ..Usage::default() },
-            cached: 12,
-            budget_usd: Some(2.0),
-            first_byte: Some(Duration::from_millis(310)),
-            p50: Some(Duration::from_millis(612)),
-            p95: Some(Duration::from_millis(1_420)),
-            ..Snapshot::default()
-        }
+        let mut now = Snapshot::default();
+        now.total = Some(223);
+        now.done = 142;
+        now.ok = 140;
+        now.failed = 2;
+        now.in_flight = 64;
+        now.retrying = 1;
+        now.cost_usd = Some(0.42);
+        now.rate = 21.4;
+        now.usage = Usage { input_tokens: 3_000, output_tokens: 18_000, ..Usage::default() };
+        now.cached = 12;
+        now.budget_usd = Some(2.0);
+        now.first_byte = Some(Duration::from_millis(310));
+        now.p50 = Some(Duration::from_millis(612));
+        now.p95 = Some(Duration::from_millis(1_420));
+        now
     }
 
     #[test]
@@ -314,7 +313,8 @@ mod tests {
 
     #[test]
     fn a_resumed_run_from_stdin_has_no_bar_and_no_end() {
-        let now = Snapshot { total: None, resumed: 40, retrying: 0, ..half_way() };
+        let mut now = half_way();
+        (now.total, now.resumed, now.retrying) = (None, 40, 0);
         insta::assert_snapshot!(panel_text(&now, 64, Duration::from_secs(7), 80), @r"
         142 rows
         ok 100   resumed 40   cached 12   failed 2   in flight 64/64
@@ -363,7 +363,8 @@ mod tests {
 
     #[test]
     fn the_panel_shows_why_a_run_stalls() {
-        let still = Snapshot { rate: 0.0, waiting: 64, retrying: 0, ..half_way() };
+        let mut still = half_way();
+        (still.rate, still.waiting, still.retrying) = (0.0, 64, 0);
         let failing = "provider is failing: 502 Bad Gateway for 14s; 312 queued; next probe in 2s".to_owned();
         let stopping = " stopping: finishing requests in flight".to_owned();
         let limits = limits_text(&still, &[]);

@@ -1,6 +1,5 @@
 //! `fanweave run`: runs a chain that is defined in a file.
 
-use std::cell::RefCell;
 use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -58,14 +57,14 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
     if args.dry_run {
         return dry_run(&args, program, &work, &prices, budget.as_ref()).await;
     }
-    let connections = RefCell::new(Vec::new());
+    let mut connections = Vec::new();
     let history = History::begin(&program.config, args.no_log || args.rows.is_some(), file.name())?;
     let terms = Terms { budget: budget.as_ref(), history: Some(&history), ..Terms::default() };
     let telemetry = Exporter::from_env();
     let chain = work.chain(|name| {
         let connected = connect_step(&file, name, &args.model, &program.config, terms)?;
         let model = connected.model.clone();
-        connections.borrow_mut().push(connected);
+        connections.push(connected);
         Ok(model)
     })?;
     let chain = telemetry.watch(file.name(), chain);
@@ -75,7 +74,7 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
             if let Some(budget) = &budget {
                 let max_tokens = args.model.max_output();
                 let cost = |one: &Connected| cost::of_a_call(&prices, one.model.name(), max_tokens);
-                let max_row_cost = connections.borrow().iter().filter_map(cost).fold(0.0, f64::max);
+                let max_row_cost = connections.iter().filter_map(cost).fold(0.0, f64::max);
                 #[expect(clippy::cast_precision_loss, reason = "a file has few steps")]
                 let row = max_row_cost * file.calls() as f64;
                 let calls = budget.clone();

@@ -139,23 +139,22 @@ mod tests {
             count,
             first_line,
         };
-        let summary = Summary {
-            rows: 223,
-            ok: 219,
-            failed: 4,
-            resumed: 100,
-            retries: 12,
-            hedged: 3,
-            unanswered: 4,
-            maybe_billed_usd: 0.0123,
-            cost_usd: Some(0.42),
-            usage: Usage { input_tokens: 2_345, output_tokens: 14_000, ..Usage::default() },
-            wall: Duration::from_millis(3_100),
-            p50: Some(Duration::from_millis(612)),
-            p95: Some(Duration::from_millis(1_400)),
-            failures: vec![group("timeout", "no answer within 30s", 3, 17), group("input", "not JSON", 1, 9)],
-            ..Summary::default()
-        };
+        let mut summary = Summary::default();
+        summary.rows = 223;
+        summary.ok = 219;
+        summary.failed = 4;
+        summary.resumed = 100;
+        summary.retries = 12;
+        summary.hedged = 3;
+        summary.unanswered = 4;
+        summary.maybe_billed_usd = 0.0123;
+        summary.cost_usd = Some(0.42);
+        summary.usage = Usage { input_tokens: 2_345, output_tokens: 14_000, ..Usage::default() };
+        summary.wall = Duration::from_millis(3_100);
+        summary.p50 = Some(Duration::from_millis(612));
+        summary.p95 = Some(Duration::from_millis(1_400));
+        summary.failures =
+            vec![group("timeout", "no answer within 30s", 3, 17), group("input", "not JSON", 1, 9)];
         insta::assert_snapshot!(text(&summary, "answers.jsonl"), @r"
         223 rows in 3.1s: 219 ok, 4 failed, 100 from an earlier run (39.7 rows/s)
           3 x timeout: no answer within 30s (first in line 17)

@@ -1,6 +1,5 @@
 //! Work of a run: everything that its answers depend on, apart from the rows.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use fanweave::batch::{Fingerprint, Render};
@@ -99,15 +98,15 @@ impl ChainWork {
     /// Those of the file, with their places, and those of `connect`.
     pub(crate) fn chain(
         &self,
-        connect: impl Fn(Option<&str>) -> Result<Model, Failure>,
+        mut connect: impl FnMut(Option<&str>) -> Result<Model, Failure>,
     ) -> Result<Chain<Vars, Value>, Failure> {
-        let failed = RefCell::new(None);
+        let mut failed = None;
         let chain = self.file.chain(|name| {
             connect(name).map_err(|failure| {
                 let error = Error::new(ErrorKind::Config, failure.message());
                 // If no model is set anywhere, the hint helps more than the location.
                 if name.is_none() {
-                    *failed.borrow_mut() = Some(failure);
+                    failed = Some(failure);
                 }
                 error
             })

@@ -233,6 +233,29 @@ pub mod batch {
     //!
     //! [`BatchJob`] runs a chain for every row of a [`Source`]. [`JournalExt`] gives batches of a program's
     //! own inputs a journal.
+    //!
+    //! The next run of a job that was killed or stopped resumes it. A budget needs prices, such as those of
+    //! [`Prices`](crate::models::Prices):
+    //!
+    //! ```no_run
+    //! use fanweave::batch::{BatchJob, Costs, Output, Render, Settings, Source};
+    //! use fanweave::{chain, model, models::Prices, prompts::Template};
+    //!
+    //! # fn main() -> Result<(), Box<dyn std::error::Error>> { fanweave::blocking::wait(async {
+    //! let source = Source::open("products.csv", None)?;
+    //! let render = Render::new().template(Template::parse("Name a shop that sells {{ product }}.")?);
+    //! let prices = Prices::builtin();
+    //! // At most 5 dollars: rows wait while those in flight, at 0.01 dollars each, could exceed it.
+    //! let costs = Costs::new(move |model, usage| Some(prices.of(model)?.cost(usage))).cap(5.0, 0.01);
+    //! let output = Output::File("names.jsonl".into());
+    //! let job = BatchJob::new(source, render, chain(model("openai/gpt-5-mini")?), output)
+    //!     .settings(Settings::new().retry_failed(true))
+    //!     .costs(costs);
+    //! let summary = job.run().await?;
+    //! println!("{} answered, {} failed, over budget: {}", summary.ok, summary.failed, summary.over_budget);
+    //! # Ok(())
+    //! # }) }
+    //! ```
     #[doc(inline)]
     pub use fanweave_batch::*;
 

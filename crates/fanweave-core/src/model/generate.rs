@@ -17,6 +17,7 @@ pub struct Generate {
 
 /// The answers to several prompts.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Generations {
     /// For each prompt, in order, its candidates.
     pub prompts: Vec<Generation>,
@@ -26,6 +27,7 @@ pub struct Generations {
 
 /// The candidates of one prompt.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Generation {
     /// The candidates, or their errors. Each answer's [`reply`](Message::reply) has its finish reason and the
     /// provider's metadata.

@@ -10,6 +10,7 @@ pub struct ToolCalls;
 
 /// A tool call with parsed arguments.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct ParsedToolCall {
     /// The call as the model wrote it.
     pub call: ToolCall,

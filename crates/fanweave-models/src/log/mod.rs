@@ -98,6 +98,7 @@ pub struct RequestLog {
 /// assert_eq!(LogSummary::default().dropped, 0);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct LogSummary {
     /// Calls recorded by the sink.
     pub recorded: u64,

@@ -279,7 +279,7 @@ impl ChainFile {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] with the location of each model that cannot be created.
-    pub fn chain(&self, models: impl Fn(Option<&str>) -> Result<Model>) -> Result<Chain<Vars, Value>> {
+    pub fn chain(&self, models: impl FnMut(Option<&str>) -> Result<Model>) -> Result<Chain<Vars, Value>> {
         let chain = self.dag(models)?.build()?.output_as();
         Ok(match self.spec.limits.timeout {
             Some(limit) => chain.timeout(limit),
@@ -312,7 +312,7 @@ impl ChainFile {
     ///
     /// # Errors
     /// Those of [`chain`](Self::chain).
-    pub fn dag(&self, models: impl Fn(Option<&str>) -> Result<Model>) -> Result<Dag> {
+    pub fn dag(&self, mut models: impl FnMut(Option<&str>) -> Result<Model>) -> Result<Dag> {
         let checked = self.checked();
         let mut found = Vec::new();
         let mut built: Vec<(Option<String>, Model)> = Vec::new();
