@@ -246,22 +246,24 @@ fn settings(options: &Options) -> TokenStream {
         }
     };
     let parameters = (!options.fields.is_empty() || options.parameters.is_some()).then(|| {
+        // Hygienic: expressions of the attribute may call a function of that name.
+        let parameters = Ident::new("parameters", Span::mixed_site());
         let setters = options.fields.iter().map(|(field, value)| match field.to_string().as_str() {
             "stop" => {
                 let krate = krate::at(krate, value.span());
-                quote_spanned! {value.span()=> parameters.stop = #krate::__private::call::texts(#value); }
+                quote_spanned! {value.span()=> #parameters.stop = #krate::__private::call::texts(#value); }
             }
-            _ => quote_spanned! {value.span()=> parameters.#field = ::core::option::Option::Some(#value); },
+            _ => quote_spanned! {value.span()=> #parameters.#field = ::core::option::Option::Some(#value); },
         });
         let rest = options.parameters.as_ref().map(|rest| quote! { .or(&#rest) });
         quote! {
             fn parameters() -> #krate::Parameters {
-                let parameters = #krate::Parameters::new();
+                let #parameters = #krate::Parameters::new();
                 #(
-                    let mut parameters = parameters;
+                    let mut #parameters = #parameters;
                     #setters
                 )*
-                parameters #rest
+                #parameters #rest
             }
         }
     });

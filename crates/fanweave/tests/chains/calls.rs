@@ -459,11 +459,16 @@ fn reports() -> Model {
     Model::new(Reports)
 }
 
+/// Has the name of a variable of the expanded code.
+fn parameters() -> Parameters {
+    Parameters::new().model("big").extra("a", 1)
+}
+
 #[fanweave::call(
     model = broken(),
     temperature = 0.5,
     max_tokens = 7,
-    parameters = Parameters::new().model("big").extra("a", 1),
+    parameters = parameters(),
     fallback = [reports()],
 )]
 async fn set_for_all() -> Config {
