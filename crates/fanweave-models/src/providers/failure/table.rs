@@ -18,7 +18,8 @@ pub(super) struct Row {
     /// Names of vendors. Default: any, because most servers are reached as another vendor with their own base
     /// URL.
     pub(super) vendor: &'static [&'static str],
-    /// A failure inside a success has the status in its body; without one it matches any.
+    /// A failure inside a success has the status in its body; without one it matches any, if the row has a
+    /// name or a message.
     pub(super) status: &'static [Statuses],
     /// Names in the body or in a header, case-insensitive.
     pub(super) name: &'static [Pattern],
@@ -74,6 +75,9 @@ pub(super) enum Daily {
 pub(super) struct Statuses(u16, u16);
 
 impl Statuses {
+    /// No status: a failure in the body of a success that names none.
+    const NONE: Self = Self(0, 0);
+
     pub(super) fn contain(self, status: u16) -> bool {
         (self.0..=self.1).contains(&status)
     }

@@ -63,6 +63,9 @@ impl TextRow {
 }
 
 fn statuses(text: &str) -> String {
+    if text == "inside" {
+        return "Statuses::NONE".to_owned();
+    }
     let (first, last) = match text.strip_suffix("xx") {
         Some(hundreds) => (format!("{hundreds}00"), format!("{hundreds}99")),
         None => {
