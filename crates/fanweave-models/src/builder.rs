@@ -15,6 +15,7 @@ use crate::embedder::HttpEmbedder;
 use crate::limiter::Limiter;
 use crate::protocol::Protocol;
 use crate::providers::dialect::Dialect;
+use crate::providers::think::ThinkTags;
 use crate::transport::call::{HttpModel, SharedModel};
 use crate::transport::client::{Client, header};
 use crate::transport::endpoint::Endpoint;
@@ -86,6 +87,7 @@ pub struct ModelBuilder {
     limiter: Option<Arc<dyn Limiter>>,
     headers: Vec<(String, String)>,
     keep_raw: bool,
+    think_tags: Option<bool>,
 }
 
 impl ModelBuilder {
@@ -110,6 +112,7 @@ impl ModelBuilder {
             limiter: None,
             headers: Vec::new(),
             keep_raw: false,
+            think_tags: None,
         }
     }
 
@@ -250,6 +253,24 @@ impl ModelBuilder {
         self
     }
 
+    /// Reads thinking that the model writes at the beginning of its text, such as `<think>..</think>`, as
+    /// [`Part::Reasoning`](fanweave_core::Part::Reasoning). Answers with reasoning of their own are not
+    /// changed.
+    ///
+    /// Default: true for servers of open models that do not separate it (`vllm`, `llamacpp`, `lmstudio`,
+    /// `ollama`, `litellm`, `together`, `fireworks`), and for `openai/..` with the base URL of another host.
+    ///
+    /// ```
+    /// use fanweave::models::ModelBuilder;
+    ///
+    /// let model = ModelBuilder::new("openai/r1").base_url("http://localhost:8000/v1").think_tags(false).build()?;
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    pub fn think_tags(mut self, are_reasoning: bool) -> Self {
+        self.think_tags = Some(are_reasoning);
+        self
+    }
+
     /// Builds the model without sending a request.
     ///
     /// # Errors
@@ -362,7 +383,15 @@ impl ModelBuilder {
             None => vendor.url(env)?,
         };
         let endpoint = Endpoint::parse(vendor.base(&url))?;
-        let protocol = vendor.versioned_protocol(self.api_version.as_deref())?;
+        let mut protocol = vendor.versioned_protocol(self.api_version.as_deref())?;
+        // Servers of open models are often reached as `openai`.
+        let is_foreign = || {
+            let host = endpoint.host();
+            vendor.is_openai() && host != "openai.com" && !host.ends_with(".openai.com")
+        };
+        if self.think_tags.unwrap_or_else(|| vendor.known_quirks().think_tags || is_foreign()) {
+            protocol = Arc::new(ThinkTags(protocol));
+        }
         let client = self.client.unwrap_or_default();
 
         let mut headers = HeaderMap::new();

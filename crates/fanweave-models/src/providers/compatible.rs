@@ -72,9 +72,9 @@ const fn hosted(name: &'static str, base_url: &'static str, key: &'static [&'sta
     }
 }
 
-/// A self-hosted server at its default port, with a key only if its operator has set one.
+/// A self-hosted server of open models at its default port, with a key only if its operator has set one.
 const fn local(name: &'static str, base_url: &'static str, key: &'static [&'static str]) -> Row {
-    Row { needs_key: false, ..hosted(name, base_url, key) }
+    Row { needs_key: false, quirks: COMMON.think_tags(true), ..hosted(name, base_url, key) }
 }
 
 const OPENAI: Row = Row {
@@ -125,9 +125,13 @@ pub(crate) static ROWS: &[Row] = &[
     },
     Row {
         url_variable: Some("TOGETHER_BASE_URL"),
+        quirks: COMMON.think_tags(true),
         ..hosted("together", "https://api.together.xyz/v1", &["TOGETHER_API_KEY"])
     },
-    hosted("fireworks", "https://api.fireworks.ai/inference/v1", &["FIREWORKS_API_KEY"]),
+    Row {
+        quirks: COMMON.think_tags(true),
+        ..hosted("fireworks", "https://api.fireworks.ai/inference/v1", &["FIREWORKS_API_KEY"])
+    },
     hosted("xai", "https://api.x.ai/v1", &["XAI_API_KEY"]),
     hosted("cerebras", "https://api.cerebras.ai/v1", &["CEREBRAS_API_KEY"]),
     Row {

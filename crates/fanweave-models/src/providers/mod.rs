@@ -17,6 +17,7 @@ pub(crate) mod responses;
 mod schema;
 #[cfg(test)]
 mod testing;
+pub(crate) mod think;
 #[cfg(test)]
 mod tolerance;
 mod triage;

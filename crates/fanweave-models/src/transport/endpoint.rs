@@ -48,6 +48,12 @@ impl Endpoint {
         Ok(Self { url: bare.to_owned() })
     }
 
+    /// The host, without its port.
+    pub(crate) fn host(&self) -> &str {
+        let authority = self.url.split_once("://").map_or("", |(_, rest)| rest);
+        authority.split(['/', ':']).next().unwrap_or_default()
+    }
+
     /// The URL of `path`.
     ///
     /// # Errors

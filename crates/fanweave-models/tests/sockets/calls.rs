@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::server::{Act, Server, answer, completion, piece, refusal, stream, stream_head};
 use fanweave_core::{
-    Context, Delta, ErrorKind, EventKind, FinishReason, Message, Prompt, Runnable, blocking, chain, runtime,
-    text,
+    Context, Delta, ErrorKind, EventKind, FinishReason, Message, Part, Prompt, Runnable, blocking, chain,
+    runtime, text,
 };
 use fanweave_models::{Client, ModelBuilder, RetryPolicy, Timeouts};
 use futures::StreamExt;
@@ -114,6 +114,27 @@ async fn a_server_that_cannot_stream_yields_a_single_delta() {
     let run = (chain(server.model().build().unwrap()) | text()).stream("x");
     let pieces: Vec<_> = run.map(|piece| piece.unwrap().to_string()).collect().await;
     assert_eq!(pieces, ["all at once"]);
+}
+
+#[tokio::test]
+async fn thinking_in_the_text_is_reasoning_unless_that_is_switched_off() {
+    let server = Server::start(|seen| match seen.body["stream"] == true {
+        true => stream(&["<thi", "nk>Hm.</think>\n\n", "Hello."]),
+        false => completion("<think>Hm.</think>\n\nHello."),
+    })
+    .await;
+    for (model, text, reasoning) in [
+        (server.model(), "Hello.", true),
+        (server.model().think_tags(false), "<think>Hm.</think>\n\nHello.", false),
+    ] {
+        let model = model.build().unwrap();
+        let whole = model.invoke("x").await.unwrap();
+        let streamed = chain(model).stream("x").output().await.unwrap();
+        for message in [whole, streamed] {
+            assert_eq!(message.text(), text);
+            assert_eq!(message.parts.contains(&Part::reasoning("Hm.")), reasoning, "{message:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ pub struct Quirks {
     pub(crate) random_seed: bool,
     pub(crate) no_stream_options: bool,
     pub(crate) no_finish_reason: bool,
+    pub(crate) think_tags: bool,
 }
 
 impl Quirks {
@@ -44,6 +45,7 @@ impl Quirks {
             random_seed: false,
             no_stream_options: false,
             no_finish_reason: false,
+            think_tags: false,
         }
     }
 
@@ -66,6 +68,12 @@ impl Quirks {
     /// The server never sends a finish reason: the end marker alone completes a stream. Default false.
     pub const fn no_finish_reason(self, never_sends: bool) -> Self {
         Self { no_finish_reason: never_sends, ..self }
+    }
+
+    /// Thinking that a model writes at the beginning of its text, such as `<think>..</think>`, is reasoning.
+    /// For servers that do not separate it, in any dialect. Default false.
+    pub const fn think_tags(self, are_reasoning: bool) -> Self {
+        Self { think_tags: are_reasoning, ..self }
     }
 }
 
