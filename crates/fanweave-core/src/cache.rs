@@ -20,7 +20,10 @@ impl CacheKey {
     /// The key of `prompt` for the model with that identity. `prompt` must already contain the parameters of
     /// the model.
     pub(crate) fn new(model: &str, prompt: &Prompt) -> Self {
-        let request = sorted(json!({ "model": model, "prompt": prompt }));
+        let mut request = sorted(json!({ "model": model, "prompt": prompt }));
+        if let Some(body) = &prompt.body {
+            request["body"] = body.canonical().into();
+        }
         Self(Sha256::digest(request.to_string()).into())
     }
 
@@ -223,6 +226,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::prompt::{Endpoint, RequestBody};
     use crate::{Parameters, ToolChoice};
 
     fn key(n: u32) -> CacheKey {
@@ -265,6 +269,10 @@ mod tests {
             with(|p| _ = p.extra.insert("n".to_owned(), 2.into())),
             with(|p| p.model = Some("other".to_owned())),
         ];
+        let body = |json: &str| {
+            base().with_body(RequestBody::new(Endpoint::ChatCompletions, json).expect("an object"))
+        };
+        let prompts = [&prompts[..], &[body("{}"), body(r#"{"n":1}"#), body(r#"{"n":1.0}"#)]].concat();
         let mut keys: Vec<_> = prompts.iter().map(|prompt| CacheKey::new("test/model", prompt)).collect();
         keys.push(CacheKey::new("test/other", &base()));
         let all = keys.len();

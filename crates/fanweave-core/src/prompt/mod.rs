@@ -1,5 +1,6 @@
 //! Prompts: the input of a model, and the templates that render it.
 
+mod body;
 mod chat;
 mod few_shot;
 mod filters;
@@ -12,8 +13,11 @@ mod template_check;
 mod weight;
 mod window;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+pub use body::{Endpoint, RequestBody};
 pub use chat::{Chat, chat};
 pub use few_shot::{ByLength, BySimilarity, FewShot, Selector};
 pub use fstring::fstring;
@@ -38,12 +42,16 @@ pub struct Prompt {
     /// Parameters of this call. They override those of the model.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub parameters: Parameters,
+    /// The request that the prompt was read from, for providers of its dialect. Not part of the prompt as
+    /// JSON. Default: none.
+    #[serde(skip)]
+    pub body: Option<Arc<RequestBody>>,
 }
 
 impl Prompt {
     /// A prompt of these messages.
     pub fn new(messages: impl Into<Vec<Message>>) -> Self {
-        Self { messages: messages.into(), parameters: Parameters::default() }
+        Self { messages: messages.into(), ..Self::default() }
     }
 
     /// Prepends a system message.

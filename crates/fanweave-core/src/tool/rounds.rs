@@ -176,7 +176,7 @@ impl RunTools {
         let choice = &prompt.parameters.tool_choice;
         let is_forced = matches!(choice, Some(ToolChoice::Required | ToolChoice::Tool(_)));
         let mut transcript = Transcript { messages: prompt.messages, ..Transcript::default() };
-        let mut parameters = prompt.parameters;
+        let (mut parameters, body) = (prompt.parameters, prompt.body);
         let mut failed_rounds = 0;
         let parts = Arc::new(AtomicU32::new(0));
         loop {
@@ -191,7 +191,7 @@ impl RunTools {
                 parameters.tool_choice = Some(ToolChoice::None);
                 transcript.ended_at_limit = true;
             }
-            let prompt = Prompt { messages, parameters: parameters.clone() };
+            let prompt = Prompt { messages, parameters: parameters.clone(), body: body.clone() };
             let round = ToolRound { is_later: transcript.rounds > 0, tools: self.with.tools.clone() };
             let streams_as = cx.mapped(Box::new(Round::new(&transcript, parts.clone())));
             let streams_as = streams_as.with_extension(Arc::new(round));
