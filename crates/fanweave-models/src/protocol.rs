@@ -76,6 +76,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use fanweave_core::prompt::RequestBody;
 use fanweave_core::{Delta, Error, ErrorKind, Message, Parameters, Result};
 
 pub use bytes::Bytes;
@@ -173,6 +174,11 @@ pub struct Call<'a> {
     pub messages: &'a [Message],
     /// Parameters of the call.
     pub parameters: &'a Parameters,
+    /// The request that the messages and parameters were read from. Default: none.
+    ///
+    /// A dialect of its endpoint sends it, with what has changed since; all others write a request from the
+    /// messages and parameters, and fail if these do not have everything that it has.
+    pub body: Option<&'a RequestBody>,
     /// Set if the answer is to be streamed. Default false.
     pub stream: bool,
     /// Maximum time that the transport waits for the first byte. Default: unlimited.
@@ -197,13 +203,19 @@ impl<'a> Call<'a> {
     /// # Ok::<_, fanweave::Error>(())
     /// ```
     pub fn new(model: &'a str, messages: &'a [Message], parameters: &'a Parameters) -> Self {
-        Self { model, messages, parameters, stream: false, idle_timeout: Duration::MAX }
+        Self { model, messages, parameters, body: None, stream: false, idle_timeout: Duration::MAX }
     }
 
     /// Sets whether the answer is to be streamed.
     #[must_use]
     pub fn streamed(self, stream: bool) -> Self {
         Self { stream, ..self }
+    }
+
+    /// Sets the request that the messages and parameters were read from.
+    #[must_use]
+    pub fn with_body(self, body: &'a RequestBody) -> Self {
+        Self { body: Some(body), ..self }
     }
 }
 

@@ -102,6 +102,7 @@ impl BatchClient {
             model: &model.model,
             messages: &[],
             parameters: &parameters,
+            body: None,
             stream: false,
             idle_timeout: std::time::Duration::MAX,
         };
@@ -135,6 +136,7 @@ impl BatchClient {
             model: parameters.model.as_deref().unwrap_or(&self.model.model),
             messages: &prompt.messages,
             parameters: &parameters,
+            body: prompt.body.as_deref(),
             stream: false,
             idle_timeout: std::time::Duration::MAX,
         })?;

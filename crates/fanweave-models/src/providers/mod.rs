@@ -8,6 +8,7 @@ pub(crate) mod dialect;
 pub(crate) mod embeddings;
 pub(crate) mod failure;
 pub(crate) mod finish;
+mod foreign;
 pub(crate) mod gemini;
 mod json;
 mod media;
@@ -15,6 +16,7 @@ pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod responses;
 mod schema;
+mod splice;
 #[cfg(test)]
 mod testing;
 pub(crate) mod think;

@@ -1,7 +1,5 @@
 //! Helpers shared by the tests of all dialects.
 
-use std::time::Duration;
-
 use fanweave_core::{ErrorKind, Media, Message, Parameters, Part, Result, Role, ToolCall, ToolResult};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -17,7 +15,7 @@ pub(super) fn request(
     parameters: &Parameters,
     stream: bool,
 ) -> Result<(HttpRequest, Value)> {
-    let call = Call { model: "m", messages, parameters, stream, idle_timeout: Duration::MAX };
+    let call = Call::new("m", messages, parameters).streamed(stream);
     let request = protocol.request(&call)?;
     let body = serde_json::from_slice(&request.body).expect("a request is JSON");
     Ok((request, body))

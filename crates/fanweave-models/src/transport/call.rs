@@ -133,6 +133,7 @@ impl SharedModel {
             model: prompt.parameters.model.as_deref().unwrap_or(&self.model),
             messages: &prompt.messages,
             parameters: &prompt.parameters,
+            body: prompt.body.as_deref(),
             stream: cx.wants_deltas(),
             idle_timeout,
         })?;

@@ -105,8 +105,7 @@ mod requests {
         let streams = |max_tokens, seconds| {
             let parameters = Parameters::new().max_tokens(max_tokens);
             let idle_timeout = Duration::from_secs(seconds);
-            let call =
-                Call { model: "m", messages: &[], parameters: &parameters, stream: false, idle_timeout };
+            let call = Call { idle_timeout, ..Call::new("m", &[], &parameters) };
             let request = anthropic().request(&call).unwrap();
             let body: Value = serde_json::from_slice(&request.body).unwrap();
             assert_eq!(request.streams, body["stream"] == true);

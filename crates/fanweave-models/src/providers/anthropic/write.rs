@@ -10,8 +10,23 @@ use fanweave_core::{
 use serde_json::{Map, Value, json};
 
 use crate::protocol::Call;
+use crate::providers::foreign::{self, Target};
 use crate::providers::schema::Subset;
 use crate::providers::{json, media, schema};
+
+/// Name of the dialect in messages.
+const DIALECT: &str = "Anthropic's Messages API";
+
+/// The fields of chat completions that the dialect has.
+const TARGET: Target = Target {
+    name: DIALECT,
+    has_seed: false,
+    fields: &[
+        ("user", &["metadata", "user_id"], foreign::unchanged),
+        ("top_k", &["top_k"], foreign::unchanged),
+        ("thinking", &["thinking"], foreign::unchanged),
+    ],
+};
 
 /// Default maximum of output tokens: the field is required. Every model since 2024 accepts this value.
 const MAX_TOKENS: u32 = 8192;
@@ -36,6 +51,8 @@ pub(super) fn expected_time(parameters: &Parameters) -> Duration {
 }
 
 pub(super) fn request(call: &Call<'_>, version: &str, streams: bool) -> Result<Vec<u8>> {
+    let translated = foreign::translate(call, &TARGET)?;
+    let call = &translated.call();
     let p = call.parameters;
     let mut body = Map::new();
     let mut set = |name: &str, value: Value| _ = body.insert(name.to_owned(), value);
@@ -153,7 +170,7 @@ fn block(part: &Part) -> Result<Value> {
             json!({ "type": "thinking", "thinking": text, "signature": signature })
         }
         Part::Other(value) => value.clone(),
-        other => return Err(unsupported(&format!("a part such as {other:?}"))),
+        other => return Err(unsupported(&foreign::described(other))),
     })
 }
 
@@ -191,5 +208,5 @@ fn tool_choice(choice: &ToolChoice) -> Result<Value> {
 }
 
 fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Input, format!("Anthropic's Messages API does not support {what}"))
+    Error::new(ErrorKind::Input, format!("{DIALECT} does not support {what}"))
 }

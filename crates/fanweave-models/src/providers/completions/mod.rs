@@ -10,6 +10,7 @@ use fanweave_core::{Error, Message, Parameters, Result};
 use http::{HeaderMap, StatusCode};
 
 use super::failure::classify;
+use super::foreign;
 use super::openai::Quirks;
 use super::triage::Triage;
 use crate::once::Reader;
@@ -22,6 +23,8 @@ pub(crate) struct Completions {
 
 impl Protocol for Completions {
     fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
+        let translated = foreign::translate(call, &write::TARGET)?;
+        let call = &translated.call();
         let prompt = write::prompt(call.messages)?;
         let body = write::request(call.model, prompt.into(), call.parameters, call.stream, self.quirks)?;
         Ok(post(body, call.stream))

@@ -3,8 +3,27 @@
 use fanweave_core::{Error, ErrorKind, Message, Parameters, Part, Result};
 use serde_json::{Map, Value, json};
 
+use crate::providers::foreign::{self, Target};
 use crate::providers::json;
 use crate::providers::openai::Quirks;
+
+/// Name of the dialect in messages.
+const DIALECT: &str = "the Completions API";
+
+/// The fields of chat completions that the dialect has.
+pub(super) const TARGET: Target = Target {
+    name: DIALECT,
+    has_seed: true,
+    fields: &[
+        ("presence_penalty", &["presence_penalty"], foreign::unchanged),
+        ("frequency_penalty", &["frequency_penalty"], foreign::unchanged),
+        ("logit_bias", &["logit_bias"], foreign::unchanged),
+        ("user", &["user"], foreign::unchanged),
+        ("top_k", &["top_k"], foreign::unchanged),
+        ("min_p", &["min_p"], foreign::unchanged),
+        ("repetition_penalty", &["repetition_penalty"], foreign::unchanged),
+    ],
+};
 
 pub(super) fn request(
     model: &str,
@@ -52,5 +71,5 @@ pub(super) fn prompt(messages: &[Message]) -> Result<String> {
 }
 
 fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Input, format!("the Completions API does not support {what}"))
+    Error::new(ErrorKind::Input, format!("{DIALECT} does not support {what}"))
 }

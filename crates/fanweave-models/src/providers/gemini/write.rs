@@ -7,8 +7,24 @@ use serde_json::{Map, Value, json};
 
 use super::GENERATED;
 use crate::protocol::Call;
+use crate::providers::foreign::{self, Target};
 use crate::providers::schema::{self, Subset};
 use crate::providers::{json, media};
+
+/// Name of the dialect in messages.
+const DIALECT: &str = "Gemini";
+
+/// The fields of chat completions that the dialect has.
+const TARGET: Target = Target {
+    name: DIALECT,
+    has_seed: true,
+    fields: &[
+        ("presence_penalty", &["generationConfig", "presencePenalty"], foreign::unchanged),
+        ("frequency_penalty", &["generationConfig", "frequencyPenalty"], foreign::unchanged),
+        ("top_k", &["generationConfig", "topK"], foreign::unchanged),
+        ("reasoning_effort", &["generationConfig", "thinkingConfig", "thinkingBudget"], thinking_budget),
+    ],
+};
 
 /// Subset supported by response schemas. Source: the documentation of `responseJsonSchema`.
 const SUBSET: Subset = Subset {
@@ -28,6 +44,8 @@ const SUBSET: Subset = Subset {
 };
 
 pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
+    let translated = foreign::translate(call, &TARGET)?;
+    let call = &translated.call();
     let p = call.parameters;
     let mut body = Map::new();
     let mut set = |name: &str, value: Value| _ = body.insert(name.to_owned(), value);
@@ -127,7 +145,7 @@ fn parts(message: &Message, before: &[Message]) -> Result<Vec<Value>> {
             }
             Part::ToolResult(result) => json!({ "functionResponse": response(result, before)? }),
             Part::Other(value) => value.clone(),
-            other => return Err(unsupported(&format!("a part such as {other:?}"))),
+            other => return Err(unsupported(&foreign::described(other))),
         };
         if let Some(signature) = signature.take() {
             written["thoughtSignature"] = signature.into();
@@ -163,7 +181,7 @@ fn response(result: &ToolResult, before: &[Message]) -> Result<Value> {
     let media: Vec<_> = media
         .map(|part| match part {
             Part::Image(media) | Part::Audio(media) | Part::File(media) => Ok(data(media)),
-            other => Err(unsupported(&format!("a tool result with a part such as {other:?}"))),
+            other => Err(unsupported(&format!("{} in a tool result", foreign::described(other)))),
         })
         .collect::<Result<_>>()?;
     if !media.is_empty() {
@@ -190,5 +208,16 @@ fn tool_choice(choice: &ToolChoice) -> Result<Value> {
 }
 
 fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Input, format!("Gemini does not support {what}"))
+    Error::new(ErrorKind::Input, format!("{DIALECT} does not support {what}"))
+}
+
+/// Tokens of thinking. Source: the provider's table for its OpenAI-compatible API.
+fn thinking_budget(effort: &Value) -> Option<Value> {
+    Some(match effort.as_str()? {
+        "none" => 0.into(),
+        "minimal" | "low" => 1024.into(),
+        "medium" => 8192.into(),
+        "high" => 24_576.into(),
+        _ => return None,
+    })
 }

@@ -7,9 +7,30 @@ use serde_json::{Map, Value, json};
 
 use super::GENERATED;
 use crate::protocol::Call;
+use crate::providers::foreign::{self, Target};
 use crate::providers::{json, media};
 
+/// Name of the dialect in messages.
+const DIALECT: &str = "Ollama";
+
+/// The fields of chat completions that the dialect has.
+const TARGET: Target = Target {
+    name: DIALECT,
+    has_seed: true,
+    fields: &[
+        ("presence_penalty", &["options", "presence_penalty"], foreign::unchanged),
+        ("frequency_penalty", &["options", "frequency_penalty"], foreign::unchanged),
+        ("repetition_penalty", &["options", "repeat_penalty"], foreign::unchanged),
+        ("top_k", &["options", "top_k"], foreign::unchanged),
+        ("min_p", &["options", "min_p"], foreign::unchanged),
+        ("reasoning_effort", &["think"], thinks),
+        ("keep_alive", &["keep_alive"], foreign::unchanged),
+    ],
+};
+
 pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
+    let translated = foreign::translate(call, &TARGET)?;
+    let call = &translated.call();
     let p = call.parameters;
     let mut body = Map::new();
     let mut set = |name: &str, value: Value| _ = body.insert(name.to_owned(), value);
@@ -101,7 +122,7 @@ fn messages(messages: &[Message]) -> Result<Vec<Value>> {
                     wire.push(answer);
                 }
                 Part::Reasoning { text, .. } => thinking.push_str(text),
-                other => return Err(unsupported(&format!("a part such as {other:?}"))),
+                other => return Err(unsupported(&foreign::described(other))),
             }
         }
         if results > 0 && results == message.parts.len() {
@@ -127,7 +148,7 @@ fn result_images(result: &ToolResult) -> Result<Vec<Value>> {
     let media = result.parts.iter().filter(|part| part.as_text().is_none());
     let image = |part: &Part| match part {
         Part::Image(image) => base64(image),
-        other => Err(unsupported(&format!("a tool result with a part such as {other:?}"))),
+        other => Err(unsupported(&format!("{} in a tool result", foreign::described(other)))),
     };
     media.map(image).collect()
 }
@@ -139,5 +160,15 @@ fn base64(image: &Media) -> Result<Value> {
 }
 
 fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Input, format!("Ollama does not support {what}"))
+    Error::new(ErrorKind::Input, format!("{DIALECT} does not support {what}"))
+}
+
+/// Thinking is on, off, or at one of three levels.
+fn thinks(effort: &Value) -> Option<Value> {
+    Some(match effort.as_str()? {
+        "none" => false.into(),
+        "minimal" => "low".into(),
+        level @ ("low" | "medium" | "high") => level.into(),
+        _ => return None,
+    })
 }

@@ -84,7 +84,10 @@ pub(crate) struct ChatCompletions {
 
 impl Protocol for ChatCompletions {
     fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
-        let body = Request::new(call, self.quirks)?.to_json()?;
+        let body = match call.body {
+            Some(body) => write::own(call, body, self.quirks)?,
+            None => Request::new(call, self.quirks)?.to_json()?,
+        };
         Ok(HttpRequest::post("/chat/completions", body).streamed(call.stream))
     }
 

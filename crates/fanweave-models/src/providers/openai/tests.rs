@@ -29,7 +29,7 @@ fn written(
     parameters: &Parameters,
     stream: bool,
 ) -> Result<Value> {
-    let call = Call { model: "m", messages, parameters, stream, idle_timeout: Duration::MAX };
+    let call = Call::new("m", messages, parameters).streamed(stream);
     let request = protocol.request(&call)?;
     assert_eq!((request.method, &*request.path), (Method::POST, "/chat/completions"));
     Ok(serde_json::from_slice(&request.body).expect("a request is JSON"))

@@ -2,16 +2,18 @@
 
 use std::borrow::Cow;
 
+use fanweave_core::prompt::{Endpoint, RequestBody};
 use fanweave_core::{
-    Error, ErrorKind, Media, Message, Part, ResponseFormat, Result, Role, ToolCall, ToolChoice, ToolResult,
-    ToolSpec,
+    Error, ErrorKind, Media, Message, Parameters, Part, ResponseFormat, Result, Role, ToolCall, ToolChoice,
+    ToolResult, ToolSpec,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Quirks;
 use crate::protocol::Call;
-use crate::providers::{media, schema};
+use crate::providers::splice::Splice;
+use crate::providers::{foreign, media, schema};
 
 #[derive(Serialize)]
 pub(super) struct Request<'a> {
@@ -89,6 +91,101 @@ impl<'a> Request<'a> {
         };
         json.map_err(|e| Error::new(ErrorKind::Input, "the prompt cannot be written as JSON").with_source(e))
     }
+}
+
+/// The request of a row in this dialect, with everything that has changed since it was read.
+///
+/// # Errors
+/// [`ErrorKind::Input`] if messages were changed that the prompt does not represent completely.
+pub(super) fn own(call: &Call<'_>, body: &RequestBody, quirks: Quirks) -> Result<Vec<u8>> {
+    if body.endpoint() != Endpoint::ChatCompletions {
+        return Err(unsupported(&format!("requests for {}", body.endpoint())));
+    }
+    let mut request = Splice::new(body.json())?;
+    request.set("model", Some(call.model))?;
+    if call.stream {
+        request.set("stream", Some(true))?;
+        if !quirks.no_stream_options {
+            request.set("stream_options", Some(StreamOptions { include_usage: true }))?;
+        }
+    } else if request.get("stream") == Some("true") {
+        request.set("stream", None::<()>)?;
+        request.set("stream_options", None::<()>)?;
+    }
+    own_messages(call, body, &mut request)?;
+    own_parameters(call.parameters, body.parameters(), &mut request, quirks)?;
+    Ok(request.finish())
+}
+
+fn own_messages(call: &Call<'_>, body: &RequestBody, request: &mut Splice<'_>) -> Result<()> {
+    let all = call.messages;
+    if let Some(own) = body.messages_in(all) {
+        let (before, after) = (messages(&all[..own.start])?, messages(&all[own.end..])?);
+        if before.is_empty() && after.is_empty() {
+            return Ok(());
+        }
+        return request.extend("messages", &before, &after);
+    }
+    match body.unmapped().iter().find(|field| field.starts_with("messages[")) {
+        None => request.set("messages", Some(messages(all)?)),
+        Some(lost) => {
+            let message = format!("the messages of the row were changed, and `{lost}` would be lost");
+            Err(Error::new(ErrorKind::Input, message))
+        }
+    }
+}
+
+/// Sets the parameters that differ from those of the row.
+fn own_parameters(
+    now: &Parameters,
+    before: &Parameters,
+    request: &mut Splice<'_>,
+    quirks: Quirks,
+) -> Result<()> {
+    if now == before {
+        return Ok(());
+    }
+    // A row may have a field of this name that `Parameters` cannot represent.
+    let is_unread = |name: &str| before.extra.contains_key(name);
+    let mut set = |name: &str, is_equal: bool, value: Result<Option<Value>>| match is_equal || is_unread(name)
+    {
+        true => Ok(()),
+        false => request.set(name, value?),
+    };
+    set("temperature", now.temperature == before.temperature, Ok(now.temperature.map(Into::into)))?;
+    set("top_p", now.top_p == before.top_p, Ok(now.top_p.map(Into::into)))?;
+    set("stop", now.stop == before.stop, Ok((!now.stop.is_empty()).then(|| now.stop.clone().into())))?;
+    let seed = if quirks.random_seed { "random_seed" } else { "seed" };
+    set(seed, now.seed == before.seed, Ok(now.seed.map(Into::into)))?;
+    let tools =
+        || now.tools.iter().map(|tool| serde_json::to_value(Tool::from(tool))).collect::<Result<_, _>>();
+    let tools = match now.tools.is_empty() {
+        true => Ok(None),
+        false => tools().map(Some).map_err(|_| unsupported("a tool that is not JSON")),
+    };
+    set("tools", now.tools == before.tools, tools)?;
+    let choice = now.tool_choice.as_ref().map(tool_choice).transpose();
+    set("tool_choice", now.tool_choice == before.tool_choice, choice)?;
+    let format = now.format.as_ref().map(response_format).transpose();
+    set("response_format", now.format == before.format, format)?;
+    for (name, value) in &now.extra {
+        if before.extra.get(name) != Some(value) {
+            request.set(name, Some(value))?;
+        }
+    }
+    for name in before.extra.keys().filter(|name| !now.extra.contains_key(*name)) {
+        request.set(name, None::<()>)?;
+    }
+    if now.max_tokens != before.max_tokens {
+        let names = ["max_completion_tokens", "max_tokens"];
+        let own = names.into_iter().find(|name| request.get(name).is_some());
+        let default = if quirks.max_completion_tokens { names[0] } else { names[1] };
+        for name in names.into_iter().filter(|name| *name != own.unwrap_or(default)) {
+            request.set(name, None::<()>)?;
+        }
+        request.set(own.unwrap_or(default), now.max_tokens)?;
+    }
+    Ok(())
 }
 
 #[derive(Serialize)]
@@ -270,7 +367,7 @@ fn part(part: &Part) -> Result<WirePart<'_>> {
         Part::Audio(media) => Known::InputAudio { input_audio: audio(media)? },
         Part::File(media) => Known::File { file: file(media) },
         Part::Other(value) => return Ok(WirePart::Other(value)),
-        other => return Err(unsupported(&format!("a part such as {other:?}"))),
+        other => return Err(unsupported(&foreign::described(other))),
     }))
 }
 

@@ -4,9 +4,31 @@ use fanweave_core::{Error, ErrorKind, Message, Part, ResponseFormat, Result, Rol
 use serde_json::{Map, Value, json};
 
 use crate::protocol::Call;
+use crate::providers::foreign::{self, Target};
 use crate::providers::{json, media, schema};
 
+/// Name of the dialect in messages.
+const DIALECT: &str = "OpenAI's Responses API";
+
+/// The fields of chat completions that the dialect has.
+const TARGET: Target = Target {
+    name: DIALECT,
+    has_seed: false,
+    fields: &[
+        ("reasoning_effort", &["reasoning", "effort"], foreign::unchanged),
+        ("metadata", &["metadata"], foreign::unchanged),
+        ("user", &["user"], foreign::unchanged),
+        ("safety_identifier", &["safety_identifier"], foreign::unchanged),
+        ("prompt_cache_key", &["prompt_cache_key"], foreign::unchanged),
+        ("service_tier", &["service_tier"], foreign::unchanged),
+        ("store", &["store"], foreign::unchanged),
+        ("parallel_tool_calls", &["parallel_tool_calls"], foreign::unchanged),
+    ],
+};
+
 pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
+    let translated = foreign::translate(call, &TARGET)?;
+    let call = &translated.call();
     let p = call.parameters;
     if !p.stop.is_empty() {
         return Err(unsupported("stop sequences"));
@@ -73,7 +95,7 @@ fn assistant_items(message: &Message, items: &mut Vec<Value>) -> Result<()> {
                 None => continue,
             },
             Part::Other(item) => item.clone(),
-            other => return Err(unsupported(&format!("a part of an answer such as {other:?}"))),
+            other => return Err(unsupported(&format!("{} in an answer", foreign::described(other)))),
         });
     }
     Ok(())
@@ -122,7 +144,7 @@ fn input_part(part: &Part) -> Result<Value> {
         },
         Part::Audio(_) => return Err(unsupported("audio")),
         Part::Other(value) => value.clone(),
-        other => return Err(unsupported(&format!("a part such as {other:?}"))),
+        other => return Err(unsupported(&foreign::described(other))),
     })
 }
 
@@ -158,5 +180,5 @@ fn text_format(format: &ResponseFormat) -> Result<Value> {
 }
 
 fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Input, format!("OpenAI's Responses API does not support {what}"))
+    Error::new(ErrorKind::Input, format!("{DIALECT} does not support {what}"))
 }
