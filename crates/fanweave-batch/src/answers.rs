@@ -110,7 +110,11 @@ struct State {
 fn key_of(call: &PendingCall<'_>) -> Key {
     let prompt = serde_json::to_value(call.prompt).expect("a prompt has string keys");
     let branch = serde_json::to_value(call.branch).expect("a branch is a number");
-    Key::of_value(&serde_json::json!([call.identity, prompt, branch]))
+    let key = Key::of_value(&serde_json::json!([call.identity, prompt, branch]));
+    match &call.prompt.body {
+        Some(body) => key.and(&Key::of(&[body.canonical().as_bytes()])),
+        None => key,
+    }
 }
 
 impl RowAnswers {

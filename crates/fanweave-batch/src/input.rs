@@ -1,11 +1,18 @@
 //! Contents of a row.
 
+use fanweave_core::prompt::Endpoint;
 use fanweave_core::{Prompt, Vars};
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use crate::key::Key;
+use crate::source::parse_chat;
 
 /// Contents of a row.
+///
+/// As JSON, an object with one field: `vars`, `text`, `prompt`, or, for a prompt that was read from a
+/// request, `body` with its `endpoint` and its `json`.
 ///
 /// ```
 /// use fanweave::batch::{Input, Render};
@@ -14,11 +21,11 @@ use crate::key::Key;
 /// assert_eq!(prompt.last_user_text(), "Name a bear.");
 /// # Ok::<_, fanweave::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Wire")]
 #[non_exhaustive]
 pub enum Input {
-    /// A complete request: messages and parameters.
+    /// A complete request: messages and parameters, and the [body](Prompt::body) that they were read from.
     Prompt(Box<Prompt>),
     /// Named values: the fields of a JSON object or of a CSV record.
     Vars(Vars),
@@ -30,10 +37,65 @@ impl Input {
     /// Its key, before equal rows are distinguished.
     pub(crate) fn key(&self) -> Key {
         match self {
-            Input::Prompt(prompt) => Key::of_prompt(prompt),
+            Input::Prompt(prompt) => Key::of_request(prompt),
             Input::Vars(vars) => Key::of_object(vars.as_map()),
             Input::Text(text) => Key::of(&[text.as_bytes()]),
         }
+    }
+}
+
+/// An input as JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Wire<P = Box<Prompt>, V = Vars, T = String, J = Box<RawValue>> {
+    Prompt(P),
+    Vars(V),
+    Text(T),
+    Body {
+        endpoint: Endpoint,
+        json: J,
+        /// The prompt, if it was changed since it was read.
+        #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+        prompt: Option<P>,
+    },
+}
+
+impl Serialize for Input {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let wire = match self {
+            Self::Vars(vars) => Wire::Vars(vars),
+            Self::Text(text) => Wire::Text(text),
+            Self::Prompt(prompt) => match prompt.body.as_deref() {
+                None => Wire::Prompt(prompt),
+                Some(body) => Wire::Body {
+                    endpoint: body.endpoint(),
+                    json: serde_json::from_str::<&RawValue>(body.json()).map_err(S::Error::custom)?,
+                    prompt: (!body.is_read_as(prompt)).then_some(prompt),
+                },
+            },
+        };
+        wire.serialize(to)
+    }
+}
+
+impl TryFrom<Wire> for Input {
+    type Error = String;
+
+    fn try_from(wire: Wire) -> Result<Self, String> {
+        Ok(match wire {
+            Wire::Vars(vars) => Self::Vars(vars),
+            Wire::Text(text) => Self::Text(text),
+            Wire::Prompt(prompt) => Self::Prompt(prompt),
+            Wire::Body { endpoint: Endpoint::ChatCompletions, json, prompt } => {
+                let mut read = parse_chat(json.get())?.with_body(json.get())?;
+                if let Some(prompt) = prompt {
+                    read.messages = prompt.messages;
+                    read.parameters = prompt.parameters;
+                }
+                Self::from(read)
+            }
+            Wire::Body { endpoint, .. } => return Err(format!("a request for {endpoint} is not a prompt")),
+        })
     }
 }
 
@@ -58,5 +120,33 @@ impl From<Vars> for Input {
 impl From<Prompt> for Input {
     fn from(prompt: Prompt) -> Self {
         Self::Prompt(Box::new(prompt))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_prompt_with_a_body_keeps_it_as_json() {
+        let json =
+            r#"{"messages":[{"role":"user","name":"ann","content":"hi"}],"seed":12345678901234567890123}"#;
+        let read = parse_chat(json).unwrap().with_body(json).unwrap();
+        let wire = |input: &Input| serde_json::to_string(input).unwrap();
+        let parsed = |input: &Input| serde_json::from_str::<Input>(&wire(input)).unwrap();
+        let input = Input::from(read.clone());
+        assert_eq!(wire(&input), format!(r#"{{"body":{{"endpoint":"/chat/completions","json":{json}}}}}"#));
+        assert_eq!(parsed(&input), input);
+        let changed = Input::from(read.with_system("Be brief."));
+        assert_eq!(parsed(&changed), changed);
+        for (input, json) in [
+            (Input::from("a"), json!({"text": "a"})),
+            (Input::from(Prompt::from("a")), json!({"prompt": Prompt::from("a")})),
+        ] {
+            assert_eq!(serde_json::to_value(&input).unwrap(), json);
+            assert_eq!(parsed(&input), input);
+        }
     }
 }

@@ -46,9 +46,19 @@ impl Key {
         Self::of(&[&text])
     }
 
-    /// Key of a request.
+    /// Key of a row with this prompt. The [body](Prompt::body) is not part of it: it was not in earlier
+    /// versions, whose journals are resumed.
     pub(crate) fn of_prompt(prompt: &Prompt) -> Self {
         Self::of_value(&serde_json::to_value(prompt).expect("a prompt has string keys"))
+    }
+
+    /// Key of the request that a prompt makes, with all that its body has.
+    pub(crate) fn of_request(prompt: &Prompt) -> Self {
+        let key = Self::of_prompt(prompt);
+        match &prompt.body {
+            Some(body) => key.and(&Self::of(&[body.canonical().as_bytes()])),
+            None => key,
+        }
     }
 
     /// Key of this key and another.

@@ -2,17 +2,17 @@
 
 use fanweave_core::prompt::render_threads;
 use fanweave_core::{Error, ErrorKind, Prompt, Result, Template, Vars};
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Input;
-use crate::source::Body;
+use crate::source::read_row;
 
 /// Options for converting rows to prompts.
 ///
 /// A template is filled with the fields of a row: the fields of a JSON object or CSV record, or `input` for a
 /// line of text. Without a template, a row must have a `prompt` or `messages` field. A row with `messages`
-/// may also set request parameters (`temperature`, `tools`, ..); its other fields are not sent.
+/// may also have the other fields of a chat completion request (`temperature`, `tools`, `n`, ..), which are
+/// sent as they are; fields with other names are data, and not sent.
 ///
 /// ```
 /// use fanweave::batch::{Input, Render};
@@ -171,9 +171,8 @@ impl<I: Send + 'static> Prepared<I> {
 fn own_prompt(vars: &Vars) -> Result<Prompt> {
     let wrong = |message: String| Error::new(ErrorKind::Input, message);
     if vars.get("messages").is_some() {
-        let body = Body::deserialize(Value::Object(vars.as_map().clone()));
-        let body = body.map_err(|e| wrong(format!("the row is not a valid chat: {e}")))?;
-        return body.without_extra().into_prompt().map_err(wrong);
+        return read_row(vars.as_map().clone())
+            .map_err(|e| wrong(format!("the row is not a valid chat: {e}")));
     }
     match vars.get("prompt") {
         Some(Value::String(text)) => Ok(Prompt::from(text.as_str())),
@@ -223,13 +222,16 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_messages_is_a_chat_with_its_parameters_and_nothing_else() {
-        let chat = json!([{"role": "user", "content": "hi"}]);
-        let row = vars! { id: 7, messages: chat, temperature: 0.1, label: "x" };
+    fn a_row_of_messages_is_a_request_without_its_data() {
+        let chat = json!([{"role": "user", "name": "ann", "content": "hi"}]);
+        let row = vars! { id: 7, messages: chat, temperature: 0.1, n: 3, label: "x", stream: true };
         let prompt = Render::default().render(Input::Vars(row)).unwrap();
         assert_eq!(prompt.messages, [Message::user("hi")]);
         assert_eq!(prompt.parameters.temperature, Some(0.1));
-        assert!(prompt.parameters.extra.is_empty());
+        assert_eq!(prompt.parameters.extra, serde_json::Map::from_iter([("n".to_owned(), json!(3))]));
+        let body = r#"{"messages":[{"role":"user","name":"ann","content":"hi"}],"temperature":0.1,"n":3}"#;
+        let sent: Value = serde_json::from_str(prompt.body.unwrap().json()).unwrap();
+        assert_eq!(sent, serde_json::from_str::<Value>(body).unwrap());
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
     /// Creates a job that renders each row with `render` and sends the prompt to `chain`.
     pub fn new(source: Source, render: Render, chain: Chain<Prompt, O>, output: Output) -> Self {
         let mut job = Self::with(source, Arc::new(move |input| render.prepare(input)), chain, output);
-        job.request_key = Some(Key::of_prompt);
+        job.request_key = Some(Key::of_request);
         job
     }
 }

@@ -1,117 +1,163 @@
 //! The body of a chat completion request, as OpenAI documents it, read as a [`Prompt`].
 //!
-//! Everything that a [`Prompt`] cannot represent is kept: unknown parts of a message in [`Part::Other`],
-//! unknown fields of the body in [`Parameters::extra`]. Only `stream` (a batch does not stream) and the
-//! `name` of a message are dropped.
+//! A body is kept as it is, beside its prompt. Unknown parts of a message become [`Part::Other`], and fields
+//! of the body that are unknown, or not of their documented type, [`Parameters::extra`]. Only fields of
+//! messages that a prompt cannot represent, and a few of the others, are not in the prompt: they are named,
+//! because they cannot be translated into another dialect.
 
+use fanweave_core::prompt::{Endpoint, RequestBody};
 use fanweave_core::{Media, Message, Parameters, Part, Prompt, ResponseFormat, Role};
 use fanweave_core::{ToolCall, ToolChoice, ToolResult, ToolSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// A request body. All other fields are collected in `extra`.
-#[derive(Deserialize)]
-pub(crate) struct Body {
-    messages: Vec<WireMessage>,
-    model: Option<String>,
-    temperature: Option<f64>,
-    top_p: Option<f64>,
-    max_tokens: Option<u32>,
-    max_completion_tokens: Option<u32>,
-    stop: Option<Value>,
-    seed: Option<i64>,
-    tools: Option<Vec<Value>>,
-    tool_choice: Option<Value>,
-    response_format: Option<Value>,
-    #[serde(flatten)]
-    extra: Map<String, Value>,
+use super::request_fields::REQUEST_FIELDS;
+
+/// A body that was read.
+pub(crate) struct Chat {
+    /// Without its body.
+    pub(crate) prompt: Prompt,
+    /// Fields that the prompt does not represent.
+    unmapped: Vec<String>,
+    /// Set if the prompt has a value in place of one that it cannot represent: it does not identify the body.
+    pub(crate) is_lossy: bool,
 }
 
-#[derive(Deserialize)]
-struct WireMessage {
-    role: String,
-    #[serde(default)]
-    content: Value,
-    #[serde(default)]
-    tool_calls: Option<Vec<WireToolCall>>,
-    tool_call_id: Option<String>,
-    reasoning_content: Option<String>,
+impl Chat {
+    /// The prompt with its body.
+    ///
+    /// # Errors
+    /// If `json` is not an object.
+    pub(crate) fn with_body(self, json: &str) -> Result<Prompt, String> {
+        let body = RequestBody::new(Endpoint::ChatCompletions, json).map_err(|e| e.message().to_owned())?;
+        Ok(self.prompt.with_body(body.with_unmapped(self.unmapped)))
+    }
 }
 
-#[derive(Deserialize)]
-struct WireToolCall {
-    id: String,
-    function: WireFunction,
+/// Reads the JSON of a body.
+pub(crate) fn parse(json: &str) -> Result<Chat, String> {
+    let body = serde_json::from_str(json).map_err(|e| format!("`body`: {}", super::json_error(&e)))?;
+    let Value::Object(body) = body else { return Err("`body`: expected an object".to_owned()) };
+    read(body)
 }
 
-#[derive(Deserialize)]
-struct WireFunction {
-    name: String,
-    #[serde(default)]
-    arguments: String,
+/// Reads a body. An error names the field that is invalid: only a conversation is required.
+fn read(mut body: Map<String, Value>) -> Result<Chat, String> {
+    let messages = match body.shift_remove("messages") {
+        None => return Err("missing field `messages`".to_owned()),
+        Some(Value::Array(messages)) => messages,
+        Some(_) => return Err("`messages`: expected a list".to_owned()),
+    };
+    if messages.is_empty() {
+        return Err("`messages` is empty: a chat needs at least one message".to_owned());
+    }
+    let mut lost = Lost::default();
+    let mut read = Vec::with_capacity(messages.len());
+    for (i, message) in messages.into_iter().enumerate() {
+        let Value::Object(message) = message else {
+            return Err(format!("messages[{i}]: expected an object"));
+        };
+        read.push(self::message(message, &format!("messages[{i}]"), &mut lost));
+    }
+    body.shift_remove("stream");
+    body.shift_remove("stream_options");
+    let parameters = parameters(body, &mut lost);
+    let prompt = Prompt { messages: read, parameters, ..Prompt::default() };
+    Ok(Chat { prompt, unmapped: lost.unmapped, is_lossy: lost.is_lossy })
 }
 
-impl Body {
-    /// Converts the body to a prompt. An error names the field that is invalid.
-    pub(crate) fn into_prompt(self) -> Result<Prompt, String> {
-        if self.messages.is_empty() {
-            return Err("`messages` is empty: a chat needs at least one message".to_owned());
+/// Reads the request of a row that may have other fields, which are data.
+pub(crate) fn read_row(mut row: Map<String, Value>) -> Result<Prompt, String> {
+    row.retain(|name, _| REQUEST_FIELDS.binary_search(&&**name).is_ok());
+    let json = serde_json::to_string(&row).map_err(|e| e.to_string())?;
+    read(row)?.with_body(&json)
+}
+
+/// Fields that a prompt does not represent.
+#[derive(Default)]
+struct Lost {
+    unmapped: Vec<String>,
+    is_lossy: bool,
+}
+
+impl Lost {
+    /// A field that is in the prompt in no way.
+    fn field(&mut self, at: &str, name: &str) {
+        let field = format!("{at}.{name}");
+        if self.unmapped.last() != Some(&field) {
+            self.unmapped.push(field);
         }
-        let mut messages = Vec::with_capacity(self.messages.len());
-        for (i, message) in self.messages.into_iter().enumerate() {
-            messages.push(message.into_message().map_err(|e| format!("messages[{i}]: {e}"))?);
+    }
+
+    /// A field that has a value in the prompt, but not its own.
+    fn value(&mut self, at: &str, name: &str) {
+        self.field(at, name);
+        self.is_lossy = true;
+    }
+}
+
+/// The parameters of a body. Fields that they cannot represent are extra fields.
+fn parameters(mut body: Map<String, Value>, lost: &mut Lost) -> Parameters {
+    let model = take(&mut body, "model", |value| Some(value.as_str()?.to_owned()));
+    let temperature = take(&mut body, "temperature", Value::as_f64);
+    let top_p = take(&mut body, "top_p", Value::as_f64);
+    let max_tokens = take(&mut body, "max_tokens", whole);
+    let max_completion_tokens = take(&mut body, "max_completion_tokens", whole);
+    let stop = take(&mut body, "stop", stop).unwrap_or_default();
+    let seed = take(&mut body, "seed", Value::as_i64);
+    let tools = take(&mut body, "tools", tools).unwrap_or_default();
+    let tool_choice = take(&mut body, "tool_choice", tool_choice);
+    let schema = body.get("response_format").and_then(|format| format.get("json_schema"));
+    for name in schema.and_then(Value::as_object).into_iter().flat_map(Map::keys) {
+        if !matches!(&**name, "name" | "schema" | "strict" | "description") {
+            lost.field("response_format.json_schema", name);
         }
-        let mut extra = self.extra;
-        extra.shift_remove("stream");
-        extra.shift_remove("stream_options");
-        let mut parameters = Parameters::new();
-        parameters.model = self.model;
-        parameters.temperature = self.temperature;
-        parameters.top_p = self.top_p;
-        parameters.max_tokens = self.max_completion_tokens.or(self.max_tokens);
-        parameters.stop = stop(self.stop)?;
-        parameters.seed = self.seed;
-        parameters.tools = known(self.tools, "tools", tools, &mut extra).unwrap_or_default();
-        parameters.tool_choice = known(self.tool_choice, "tool_choice", tool_choice, &mut extra);
-        parameters.format = known(self.response_format, "response_format", response_format, &mut extra);
-        parameters.extra = extra;
-        Ok(Prompt { messages, parameters })
     }
-
-    /// Drops fields that are not request parameters, for a row that has other fields.
-    pub(crate) fn without_extra(mut self) -> Self {
-        self.extra.clear();
-        self
-    }
+    let format = take(&mut body, "response_format", response_format);
+    let mut parameters = Parameters::new();
+    parameters.model = model;
+    parameters.temperature = temperature;
+    parameters.top_p = top_p;
+    parameters.max_tokens = max_completion_tokens.or(max_tokens);
+    parameters.stop = stop;
+    parameters.seed = seed;
+    parameters.tools = tools;
+    parameters.tool_choice = tool_choice;
+    parameters.format = format;
+    parameters.extra = body;
+    parameters
 }
 
-/// Converts a field with `read`. If that returns `None`, the field is kept in `extra`.
-fn known<W: Clone + Into<Value>, T>(
-    wire: Option<W>,
-    name: &str,
-    read: impl Fn(&W) -> Option<T>,
-    extra: &mut Map<String, Value>,
-) -> Option<T> {
-    let wire = wire?;
-    let value = read(&wire);
-    if value.is_none() {
-        extra.insert(name.to_owned(), wire.into());
+/// Takes a field out of a body and converts it. It stays there if `read` returns `None`. Null counts as
+/// missing.
+fn take<T>(body: &mut Map<String, Value>, name: &str, read: impl Fn(&Value) -> Option<T>) -> Option<T> {
+    let value = body.get(name)?;
+    let read = read(value);
+    if read.is_some() || value.is_null() {
+        body.shift_remove(name);
     }
-    value
+    read
 }
 
-fn stop(stop: Option<Value>) -> Result<Vec<String>, String> {
-    let expected = || "`stop`: expected a string or a list of strings".to_owned();
+/// A whole number, also one that is written as `100.0`.
+fn whole(value: &Value) -> Option<u32> {
+    if let Some(number) = value.as_u64() {
+        return u32::try_from(number).ok();
+    }
+    let number = value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(n))?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+    Some(number as u32)
+}
+
+fn stop(stop: &Value) -> Option<Vec<String>> {
     match stop {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::String(one)) => Ok(vec![one]),
-        Some(many) => serde_json::from_value(many).map_err(|_| expected()),
+        Value::String(one) => Some(vec![one.clone()]),
+        many => Vec::deserialize(many).ok(),
     }
 }
 
 /// Converts the tools. `None` unless each is a function that [`ToolSpec`] represents completely.
-#[expect(clippy::ptr_arg, reason = "`known` passes a reference to this type")]
-fn tools(wire: &Vec<Value>) -> Option<Vec<ToolSpec>> {
+fn tools(wire: &Value) -> Option<Vec<ToolSpec>> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Function {
@@ -128,7 +174,7 @@ fn tools(wire: &Vec<Value>) -> Option<Vec<ToolSpec>> {
         let Function { name, description, parameters } = Function::deserialize(tool.get("function")?).ok()?;
         Some(ToolSpec { name, description, parameters })
     };
-    wire.iter().map(tool).collect()
+    wire.as_array()?.iter().map(tool).collect()
 }
 
 fn tool_choice(wire: &Value) -> Option<ToolChoice> {
@@ -157,48 +203,97 @@ fn response_format(wire: &Value) -> Option<ResponseFormat> {
     }
 }
 
-impl WireMessage {
-    fn into_message(self) -> Result<Message, String> {
-        let role = match self.role.as_str() {
-            "system" | "developer" => Role::System,
-            "user" => Role::User,
-            "assistant" => Role::Assistant,
-            "tool" => Role::Tool,
-            other => {
-                return Err(format!(
-                    "unknown role `{other}`: expected system, developer, user, assistant or tool"
-                ));
-            }
-        };
-        let mut parts = Vec::new();
-        if let Some(text) = self.reasoning_content.filter(|text| !text.is_empty()) {
-            parts.push(Part::Reasoning { text, signature: None });
+/// Reads a message. What it cannot represent is in `lost`.
+fn message(mut wire: Map<String, Value>, at: &str, lost: &mut Lost) -> Message {
+    let mut role = match wire.shift_remove("role").as_ref().and_then(Value::as_str) {
+        Some("system" | "developer") => Role::System,
+        Some("user") => Role::User,
+        Some("assistant") => Role::Assistant,
+        Some("tool") => Role::Tool,
+        _ => {
+            lost.value(at, "role");
+            Role::User
         }
-        let content = content(self.content)?;
-        if role == Role::Tool {
-            let id = self.tool_call_id.ok_or("a tool message needs `tool_call_id`")?;
+    };
+    let mut parts = Vec::new();
+    match wire.shift_remove("reasoning_content") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(text)) if text.is_empty() => {}
+        Some(Value::String(text)) => parts.push(Part::Reasoning { text, signature: None }),
+        Some(_) => lost.value(at, "reasoning_content"),
+    }
+    let content = content(wire.shift_remove("content"), at, lost);
+    let id = wire.shift_remove("tool_call_id");
+    if role == Role::Tool {
+        if let Some(Value::String(id)) = id {
             let content = if content.is_empty() { vec![Part::text("")] } else { content };
             parts.push(Part::ToolResult(ToolResult { id, parts: content, is_error: false }));
+            // The call with the id has the name.
+            wire.shift_remove("name");
         } else {
+            lost.value(at, "tool_call_id");
+            role = Role::User;
             parts.extend(content);
         }
-        parts.extend(self.tool_calls.into_iter().flatten().map(|call| {
-            let WireFunction { name, arguments } = call.function;
-            Part::ToolCall(ToolCall { id: call.id, name, arguments })
-        }));
-        if parts.is_empty() && role != Role::Assistant {
-            return Err("`content` is missing".to_owned());
+    } else {
+        parts.extend(content);
+        if id.is_some_and(|id| !id.is_null()) {
+            lost.field(at, "tool_call_id");
         }
-        Ok(Message::from_parts(role, parts))
     }
+    match wire.shift_remove("tool_calls") {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(calls)) => {
+            for (i, call) in calls.into_iter().enumerate() {
+                let at = format!("{at}.tool_calls[{i}]");
+                match tool_call(&call, &at, lost) {
+                    Some(call) => parts.push(Part::ToolCall(call)),
+                    None => lost.value(&at, "function"),
+                }
+            }
+        }
+        Some(_) => lost.value(at, "tool_calls"),
+    }
+    if parts.is_empty() && role != Role::Assistant {
+        lost.value(at, "content");
+        parts.push(Part::text(""));
+    }
+    for (name, value) in wire {
+        let is_nothing = match &value {
+            Value::Null => true,
+            Value::Array(items) => items.is_empty(),
+            _ => false,
+        };
+        if !is_nothing {
+            lost.field(at, &name);
+        }
+    }
+    Message::from_parts(role, parts)
 }
 
-fn content(content: Value) -> Result<Vec<Part>, String> {
+fn tool_call(wire: &Value, at: &str, lost: &mut Lost) -> Option<ToolCall> {
+    let function = wire.get("function")?;
+    for (object, known) in [(wire, &["id", "type", "function"][..]), (function, &["name", "arguments"])] {
+        let names = object.as_object().into_iter().flat_map(Map::keys);
+        names.filter(|name| !known.contains(&&***name)).for_each(|name| lost.field(at, name));
+    }
+    let arguments = match function.get("arguments") {
+        None => String::new(),
+        Some(arguments) => arguments.as_str()?.to_owned(),
+    };
+    let text = |value: &Value, field: &str| Some(value.get(field)?.as_str()?.to_owned());
+    Some(ToolCall { id: text(wire, "id")?, name: text(function, "name")?, arguments })
+}
+
+fn content(content: Option<Value>, at: &str, lost: &mut Lost) -> Vec<Part> {
     match content {
-        Value::Null => Ok(Vec::new()),
-        Value::String(text) => Ok(vec![Part::Text(text)]),
-        Value::Array(parts) => Ok(parts.into_iter().map(part).collect()),
-        _ => Err("`content`: expected a string or a list of parts".to_owned()),
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(text)) => vec![Part::Text(text)],
+        Some(Value::Array(parts)) => parts.into_iter().map(part).collect(),
+        Some(_) => {
+            lost.value(at, "content");
+            Vec::new()
+        }
     }
 }
 
@@ -240,8 +335,13 @@ mod tests {
 
     use super::*;
 
+    fn read_chat(body: Value) -> Result<Chat, String> {
+        let Value::Object(body) = body else { panic!("an object") };
+        super::read(body)
+    }
+
     fn read(body: Value) -> Result<Prompt, String> {
-        serde_json::from_value::<Body>(body).map_err(|e| e.to_string())?.into_prompt()
+        read_chat(body).map(|chat| chat.prompt)
     }
 
     #[test]
@@ -322,14 +422,53 @@ mod tests {
     fn errors_name_the_path_of_the_invalid_field() {
         let error = |messages: Value| read(json!({ "messages": messages })).unwrap_err();
         assert_eq!(error(json!([])), "`messages` is empty: a chat needs at least one message");
-        assert_eq!(error(json!([{"role": "user"}])), "messages[0]: `content` is missing");
-        assert_eq!(
-            error(json!([{"role": "user", "content": "x"}, {"role": "bot", "content": "y"}])),
-            "messages[1]: unknown role `bot`: expected system, developer, user, assistant or tool"
-        );
-        assert_eq!(
-            error(json!([{"role": "user", "content": 3}])),
-            "messages[0]: `content`: expected a string or a list of parts"
-        );
+        assert_eq!(error(json!("hi")), "`messages`: expected a list");
+        assert_eq!(error(json!([{"role": "user", "content": "x"}, 7])), "messages[1]: expected an object");
+    }
+
+    #[test]
+    fn what_a_prompt_cannot_represent_is_named() {
+        let unmapped = |message: Value| {
+            let chat = read_chat(json!({ "messages": [message] })).unwrap();
+            assert!(!chat.unmapped.is_empty() || !chat.is_lossy);
+            (chat.unmapped.join(" "), chat.is_lossy)
+        };
+        for (message, names, is_lossy) in [
+            (json!({"role": "user", "content": "x", "refusal": null, "annotations": []}), "", false),
+            (json!({"role": "tool", "tool_call_id": "a", "name": "f", "content": "x"}), "", false),
+            (json!({"role": "user", "content": "x", "name": "ann"}), "messages[0].name", false),
+            (
+                json!({"role": "assistant", "function_call": {"name": "f"}}),
+                "messages[0].function_call",
+                false,
+            ),
+            (
+                json!({"role": "function", "name": "f", "content": "x"}),
+                "messages[0].role messages[0].name",
+                true,
+            ),
+            (json!({"role": "user"}), "messages[0].content", true),
+            (json!({"role": "user", "content": 3}), "messages[0].content", true),
+            (json!({"role": "tool", "content": "x"}), "messages[0].tool_call_id", true),
+            (
+                json!({"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": {}}]}),
+                "messages[0].tool_calls[0].function",
+                true,
+            ),
+        ] {
+            assert_eq!(unmapped(message), (names.to_owned(), is_lossy));
+        }
+    }
+
+    #[test]
+    fn values_of_another_type_are_kept_as_extra_fields() {
+        let prompt = read(json!({
+            "messages": [{"role": "user", "content": "x"}], "max_tokens": 100.0, "seed": u64::MAX,
+            "temperature": "0.5", "stop": 3, "tools": {}, "model": null, "top_p": null,
+        }))
+        .unwrap();
+        let extra = json!({"seed": u64::MAX, "temperature": "0.5", "stop": 3, "tools": {}});
+        assert_eq!(Value::Object(prompt.parameters.extra), extra);
+        assert_eq!(prompt.parameters.max_tokens, Some(100));
     }
 }

@@ -65,7 +65,7 @@ impl InputFormat {
             _ => {}
         }
         let is_json = serde_json::from_slice::<IgnoredAny>(first).is_ok();
-        if serde_json::from_slice::<BatchLine>(first).is_ok() || (!is_json && names_a_batch(first)) {
+        if is_batch_line(first) || (!is_json && names_a_batch(first)) {
             return InputFormat::OpenAi;
         }
         let named = matches!(extension.as_deref(), Some("jsonl" | "ndjson" | "json"));
@@ -81,13 +81,18 @@ fn names_a_batch(line: &[u8]) -> bool {
     line.starts_with(b"{") && has(b"\"custom_id\"") && has(b"\"body\"")
 }
 
-/// The fields that identify a line of an OpenAI batch.
-#[derive(Deserialize)]
-struct BatchLine {
-    #[expect(dead_code, reason = "only its presence matters")]
-    custom_id: IgnoredAny,
-    #[expect(dead_code, reason = "only its presence matters")]
-    body: IgnoredAny,
+/// Returns true for a line of an OpenAI batch: it has a `body`, and an id or an endpoint.
+fn is_batch_line(line: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Fields {
+        custom_id: Option<IgnoredAny>,
+        url: Option<IgnoredAny>,
+        #[expect(dead_code, reason = "only its presence matters")]
+        body: IgnoredAny,
+    }
+    // A list would be read as the fields in their order.
+    let fields = line.starts_with(b"{").then(|| serde_json::from_slice::<Fields>(line));
+    fields.is_some_and(|fields| fields.is_ok_and(|f| f.custom_id.is_some() || f.url.is_some()))
 }
 
 impl fmt::Display for InputFormat {
@@ -125,6 +130,8 @@ mod tests {
         assert_eq!(detect("a.CSV", "x,y"), InputFormat::Csv);
         assert_eq!(detect("a.md", r#"{"a":1}"#), InputFormat::Text);
         assert_eq!(detect("a.jsonl", batch), InputFormat::OpenAi);
+        assert_eq!(detect("a.jsonl", r#"{"method":"POST","url":"/v1/x","body":{}}"#), InputFormat::OpenAi);
+        assert_eq!(detect("a.jsonl", r#"["a","/v1/x",{}]"#), InputFormat::Jsonl);
         assert_eq!(detect("a.jsonl", "oops"), InputFormat::Jsonl);
         assert_eq!(detect("a.jsonl", &batch[..batch.len() - 1]), InputFormat::OpenAi);
         assert_eq!(detect("a.jsonl", r#"{"custom_id":"a","bo"#), InputFormat::Jsonl);

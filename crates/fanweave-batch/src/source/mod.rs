@@ -10,6 +10,7 @@ mod lines;
 mod openai;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod request_fields;
 mod sample;
 mod scan;
 mod table;
@@ -27,7 +28,7 @@ use std::path::{Path, PathBuf};
 use fanweave_core::{ErrorKind as RowErrorKind, blocking, closest};
 use serde_json::{Map, Value};
 
-pub(crate) use chat::Body;
+pub(crate) use chat::{parse as parse_chat, read_row};
 pub use format::InputFormat;
 pub use lines::MAX_LINE;
 pub(crate) use scan::{InputScan, refuse};
@@ -342,8 +343,9 @@ impl Source {
             Rows::Ended | Rows::Own { .. } => return Ok(None),
             Rows::Lines(lines) => {
                 let Some(line) = lines.next()? else { return Ok(None) };
-                let (id, input) = read_line(format, line.bytes);
-                let content = content_of(format, line.bytes, id.as_deref(), &input);
+                let (id, content, input) = read_line(format, line.bytes);
+                // A line that cannot be read is identified by its bytes.
+                let content = content.unwrap_or_else(|| Key::of(&[line.bytes.unwrap_or_default()]));
                 (line.number, id, content, input)
             }
             #[cfg(feature = "parquet")]
@@ -443,44 +445,38 @@ fn begin(reader: &mut impl BufRead, max_len: usize) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Content key of a line: of its request and `custom_id`, or of its bytes if it cannot be parsed.
-fn content_of(
-    format: InputFormat,
-    bytes: Option<&[u8]>,
-    id: Option<&str>,
-    input: &Result<Input, String>,
-) -> Key {
-    match input {
-        Ok(Input::Prompt(prompt)) => {
-            Key::of(&[id.unwrap_or_default().as_bytes()]).and(&Key::of_prompt(prompt))
-        }
-        Ok(Input::Vars(vars)) if format != InputFormat::Csv => Key::of_object(vars.as_map()),
-        _ => Key::of(&[bytes.unwrap_or_default()]),
-    }
-}
-
 fn table_names(header: &csv::StringRecord) -> Vec<&[u8]> {
     header.iter().map(str::as_bytes).collect()
 }
 
-fn read_line(format: InputFormat, bytes: Option<&[u8]>) -> (Option<String>, Result<Input, String>) {
+/// Reads a line: its id, the key of its content, unless that is the key of its bytes, and its input.
+fn read_line(
+    format: InputFormat,
+    bytes: Option<&[u8]>,
+) -> (Option<String>, Option<Key>, Result<Input, String>) {
     let Some(bytes) = bytes else {
-        return (None, Err(format!("the line is longer than {} MiB", MAX_LINE >> 20)));
+        return (None, None, Err(format!("the line is longer than {} MiB", MAX_LINE >> 20)));
     };
     let Ok(line) = str::from_utf8(bytes) else {
-        return (None, Err("the line is not valid UTF-8".to_owned()));
+        return (None, None, Err("the line is not valid UTF-8".to_owned()));
     };
     match format {
         InputFormat::OpenAi => {
-            let (id, prompt) = openai::read(line);
-            (id, prompt.map(|prompt| Input::Prompt(Box::new(prompt))))
+            let openai::Line { id, request } = openai::read(line);
+            match request {
+                Ok((prompt, key)) => (id, Some(key), Ok(Input::Prompt(Box::new(prompt)))),
+                Err(why) => (id, None, Err(why)),
+            }
         }
-        InputFormat::Text => (None, Ok(Input::Text(line.to_owned()))),
+        InputFormat::Text => (None, None, Ok(Input::Text(line.to_owned()))),
         InputFormat::Jsonl | InputFormat::Csv | InputFormat::Parquet => match serde_json::from_str(line) {
-            Ok(Value::Object(map)) => (id_of(&map), Ok(Input::Vars(map.into()))),
-            Ok(Value::String(text)) => (None, Ok(Input::Text(text))),
-            Ok(_) => (None, Err("expected a JSON object or string".to_owned())),
-            Err(e) => (None, Err(format!("expected a JSON object: {}", json_error(&e)))),
+            Ok(Value::Object(map)) => {
+                let key = (format != InputFormat::Csv).then(|| Key::of_object(&map));
+                (id_of(&map), key, Ok(Input::Vars(map.into())))
+            }
+            Ok(Value::String(text)) => (None, None, Ok(Input::Text(text))),
+            Ok(_) => (None, None, Err("expected a JSON object or string".to_owned())),
+            Err(e) => (None, None, Err(format!("expected a JSON object: {}", json_error(&e)))),
         },
     }
 }

@@ -1,31 +1,59 @@
 //! Lines of an OpenAI batch input, as read by `/v1/batches` and `vllm run-batch`.
 
 use fanweave_core::Prompt;
+use fanweave_core::prompt::Endpoint;
 use serde::Deserialize;
+use serde_json::Deserializer;
+use serde_json::value::RawValue;
 
-use super::chat::Body;
+use super::chat;
+use crate::key::Key;
 
-/// The only supported endpoint.
-const CHAT: &str = "/v1/chat/completions";
-
-#[derive(Deserialize)]
-struct Line {
-    custom_id: String,
-    method: Option<String>,
-    url: Option<String>,
-    body: Body,
+/// A line that was read.
+pub(super) struct Line {
+    pub(super) id: Option<String>,
+    /// The request and its content key, or an error message.
+    pub(super) request: Result<(Prompt, Key), String>,
 }
 
-/// Reads a line. Returns its `custom_id`, and its prompt or an error message.
-pub(super) fn read(line: &str) -> (Option<String>, Result<Prompt, String>) {
-    match serde_json::from_str::<Line>(line) {
-        Ok(Line { custom_id, method, url, body }) => {
-            let prompt = check(method.as_deref(), url.as_deref()).and_then(|()| body.into_prompt());
-            (Some(custom_id), prompt)
-        }
-        // Report the id even if the body is malformed.
-        Err(e) => (custom_id(line), Err(format!("expected an OpenAI batch line: {}", super::json_error(&e)))),
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow)]
+    custom_id: Option<&'a RawValue>,
+    method: Option<String>,
+    url: Option<String>,
+    #[serde(borrow)]
+    body: &'a RawValue,
+}
+
+pub(super) fn read(line: &str) -> Line {
+    // A list would be read as the fields in their order.
+    let wire = match line.trim_ascii_start().starts_with('{') {
+        true => serde_json::from_str::<Wire<'_>>(line).map_err(|e| super::json_error(&e)),
+        false => Err("expected an object".to_owned()),
+    };
+    match wire {
+        Ok(wire) => match wire.custom_id.map(id).transpose() {
+            Ok(id) => Line { request: request(&wire, id.as_deref().unwrap_or_default()), id },
+            Err(why) => Line { id: None, request: Err(why) },
+        },
+        // Report the id even if the line is malformed.
+        Err(why) => Line { id: id_in(line), request: Err(format!("expected an OpenAI batch line: {why}")) },
     }
+}
+
+fn request(wire: &Wire<'_>, id: &str) -> Result<(Prompt, Key), String> {
+    check(wire.method.as_deref(), wire.url.as_deref())?;
+    let json = wire.body.get();
+    let chat = chat::parse(json)?;
+    let is_lossy = chat.is_lossy;
+    let prompt = chat.with_body(json)?;
+    // The key of a prompt is that of earlier versions, which could not read the others.
+    let content = match &prompt.body {
+        Some(body) if is_lossy => Key::of(&[b"body", body.canonical().as_bytes()]),
+        _ => Key::of_prompt(&prompt),
+    };
+    Ok((prompt, Key::of(&[id.as_bytes()]).and(&content)))
 }
 
 fn check(method: Option<&str>, url: Option<&str>) -> Result<(), String> {
@@ -33,17 +61,30 @@ fn check(method: Option<&str>, url: Option<&str>) -> Result<(), String> {
         (Some(method), _) if !method.eq_ignore_ascii_case("post") => {
             Err(format!("`method` is {method}: only POST is supported"))
         }
-        (_, Some(url)) if url != CHAT => Err(format!("`url` is {url}: only {CHAT} is supported")),
+        (_, Some(url)) if Endpoint::of_url(url) != Some(Endpoint::ChatCompletions) => {
+            Err(format!("`url` is {url}: only /v1/chat/completions is supported"))
+        }
         _ => Ok(()),
     }
 }
 
-fn custom_id(line: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Id {
-        custom_id: String,
+/// An id as text: a string, or a number or boolean as it is written.
+fn id(json: &RawValue) -> Result<String, String> {
+    match json.get().as_bytes() {
+        [b'"', ..] => {
+            serde_json::from_str(json.get()).map_err(|e| format!("`custom_id`: {}", super::json_error(&e)))
+        }
+        [b'{' | b'[', ..] => Err("`custom_id`: expected a string or a number".to_owned()),
+        _ => Ok(json.get().to_owned()),
     }
-    serde_json::from_str::<Id>(line).ok().map(|line| line.custom_id)
+}
+
+/// The id in a line that is not JSON.
+fn id_in(line: &str) -> Option<String> {
+    const NAME: &str = "\"custom_id\"";
+    let value = line[line.find(NAME)? + NAME.len()..].trim_ascii_start().strip_prefix(':')?;
+    let value = Deserializer::from_str(value).into_iter::<Box<RawValue>>().next()?.ok()?;
+    (value.get() != "null").then(|| id(&value).ok())?
 }
 
 #[cfg(test)]
@@ -54,25 +95,85 @@ mod tests {
         format!(r#"{{"custom_id":"a",{rest}"body":{{"messages":[{{"role":"user","content":"hi"}}]}}}}"#)
     }
 
-    #[test]
-    fn a_line_has_an_id_and_a_prompt() {
-        let (id, prompt) = read(&line(r#""method":"POST","url":"/v1/chat/completions","#));
-        assert_eq!((id.as_deref(), prompt.unwrap()), (Some("a"), Prompt::from("hi")));
-        assert!(read(&line("")).1.is_ok());
+    fn prompt(line: &str) -> Result<Prompt, String> {
+        read(line).request.map(|(prompt, _)| prompt)
+    }
+
+    fn key(line: &str) -> Key {
+        read(line).request.expect("a request").1
     }
 
     #[test]
-    fn an_unsupported_endpoint_is_rejected_with_the_supported_one() {
-        let (id, prompt) = read(&line(r#""url":"/v1/embeddings","#));
-        assert_eq!(id.as_deref(), Some("a"));
-        assert_eq!(prompt.unwrap_err(), "`url` is /v1/embeddings: only /v1/chat/completions is supported");
+    fn a_line_has_an_id_and_a_prompt_with_its_body() {
+        let Line { id, request } = read(&line(r#""method":"POST","url":"/v1/chat/completions","#));
+        let (prompt, _) = request.unwrap();
+        assert_eq!((id.as_deref(), &prompt.messages), (Some("a"), &Prompt::from("hi").messages));
+        assert_eq!(prompt.body.unwrap().json(), r#"{"messages":[{"role":"user","content":"hi"}]}"#);
+        assert!(read(&line("")).request.is_ok());
     }
 
     #[test]
-    fn a_line_with_a_malformed_body_keeps_its_id() {
-        let (id, prompt) = read(r#"{"custom_id":"a","body":{"messages":"hi"}}"#);
+    fn the_url_of_every_server_is_accepted_and_another_endpoint_rejected() {
+        for url in ["/chat/completions", "/openai/v1/chat/completions", "https://x/v1/chat/completions/?a=b"]
+        {
+            assert!(prompt(&line(&format!(r#""url":"{url}","#))).is_ok(), "{url}");
+        }
+        let Line { id, request } = read(&line(r#""url":"/v1/images","#));
         assert_eq!(id.as_deref(), Some("a"));
-        let error = prompt.unwrap_err();
-        assert!(error.starts_with("expected an OpenAI batch line: column "), "{error}");
+        assert_eq!(request.unwrap_err(), "`url` is /v1/images: only /v1/chat/completions is supported");
+    }
+
+    #[test]
+    fn an_id_that_is_not_a_string_is_text_as_it_is_written() {
+        for (json, id) in [
+            ("0", Some("0")),
+            ("1.0", Some("1.0")),
+            ("12345678901234567890123", Some("12345678901234567890123")),
+            ("true", Some("true")),
+            ("null", None),
+            (r#""\u0061""#, Some("a")),
+        ] {
+            let line = line("").replace(r#""custom_id":"a""#, &format!(r#""custom_id": {json}"#));
+            let read = read(&line);
+            assert_eq!((read.id.as_deref(), read.request.is_ok()), (id, true), "{json}");
+        }
+    }
+
+    #[test]
+    fn an_id_survives_a_malformed_line() {
+        for rest in [
+            r#""body":{"messages":"hi"}}"#,
+            r#""body":{"messages":[{"role":"user","content":NaN}]}}"#,
+            r#""body":{"messages":[{"role":"user","content":"\ud83d"}]}}"#,
+            r#""body":[]}"#,
+            r#""body":{"mess"#,
+        ] {
+            let Line { id, request } = read(&format!(r#"{{"custom_id":7,{rest}"#));
+            assert_eq!(id.as_deref(), Some("7"), "{rest}");
+            assert!(request.is_err(), "{rest}");
+        }
+        assert!(read(r#"["a","POST","/v1/chat/completions",{"messages":[]}]"#).request.is_err());
+    }
+
+    /// Written by the last version whose prompts had no bodies.
+    #[test]
+    fn keys_are_those_of_earlier_versions() {
+        let body = r#"{"model":"m","messages":[{"role":"developer","content":"Be brief."},{"role":"user","name":"ann","content":[{"type":"text","text":"hi"},{"type":"image_url","image_url":{"url":"http://x","detail":"low"}}]}],"temperature":0,"max_tokens":5,"n":2,"stream":true,"tools":[{"type":"function","function":{"name":"f","strict":true}}],"stop":null,"seed":null,"user":null}"#;
+        let line = format!(r#"{{"custom_id":"a","url":"/v1/chat/completions","body":{body}}}"#);
+        assert_eq!(key(&line).to_string(), "6fdc1c690946da90d4e874799cd7d55a");
+    }
+
+    #[test]
+    fn the_key_of_a_body_that_no_prompt_represents_depends_on_all_of_it() {
+        let line = |message: &str| format!(r#"{{"custom_id":"a","body":{{"messages":[{message}]}}}}"#);
+        let keys = [
+            r#"{"role":"function","name":"f","content":"x"}"#,
+            r#"{"role":"function","name":"g","content":"x"}"#,
+            r#"{"role":"bot","content":"x"}"#,
+            r#"{"role":"user","content":"x"}"#,
+        ]
+        .map(|message| key(&line(message)).to_string());
+        let distinct: std::collections::HashSet<_> = keys.iter().collect();
+        assert_eq!(distinct.len(), keys.len());
     }
 }
