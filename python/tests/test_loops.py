@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 import weakref
 
 import pytest
@@ -20,6 +21,38 @@ def test_a_bridge_goes_with_its_loop():
     gc.collect()
     assert loop() is None
     assert bridge() is None
+
+
+def test_a_run_whose_loop_has_closed_ends_with_cancelled_error():
+    async def second(x):
+        return x
+
+    # The first step runs on a thread, and ends after the loop.
+    chain = fw.step(lambda x: time.sleep(0.3) or x) | second
+
+    async def begin():
+        stream = chain.astream("x")
+        stream._started()
+        return stream
+
+    async def read(stream):
+        return await asyncio.wait_for(anext(stream), 10)
+
+    stream = asyncio.run(begin())
+    with pytest.raises(fw.CancelledError, match="the event loop of the run has been closed"):
+        asyncio.run(read(stream))
+
+
+def test_a_stream_can_be_read_in_another_loop():
+    async def begin():
+        stream = (echo() | fw.text()).astream("one two")
+        return stream, await anext(stream)
+
+    async def rest(stream):
+        return [piece async for piece in stream]
+
+    stream, first = asyncio.run(begin())
+    assert [first, *asyncio.run(rest(stream))] == ["one ", "two"]
 
 
 def test_uvloop_is_a_loop_like_any_other(provider, at):

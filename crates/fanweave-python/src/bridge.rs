@@ -47,6 +47,7 @@ pub(crate) struct Bridge {
     event_loop: Py<PyAny>,
     /// The level of nested blocking calls.
     level: u32,
+    generation: u64,
 }
 
 impl Bridge {
@@ -111,6 +112,18 @@ impl Bridge {
     }
 }
 
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        if self.generation == fanweave::runtime::generation() {
+            self.mailbox.close();
+        } else {
+            // A forked child: a thread of the parent may have held the lock, and letters wake tasks of its
+            // runtime.
+            std::mem::forget(self.mailbox.clone());
+        }
+    }
+}
+
 fn outcome(py: Python<'_>, result: Result<Outcome>) -> PyResult<Bound<'_, PyAny>> {
     match result.map_err(|error: Error| raise(py, &error))? {
         Outcome::Item(item) => to_python(py, item),
@@ -143,6 +156,7 @@ impl Bridge {
             tasks: Arc::default(),
             event_loop,
             level,
+            generation: fanweave::runtime::generation(),
         })
     }
 

@@ -41,9 +41,16 @@ pub(crate) struct Call {
     pub(crate) answer: oneshot::Sender<Result<Item>>,
 }
 
+#[derive(Default)]
+struct Letters {
+    waiting: Vec<Letter>,
+    /// Set once the loop has gone: nobody reads any more.
+    is_closed: bool,
+}
+
 /// The engine's side of a bridge.
 pub(crate) struct Mailbox {
-    letters: Mutex<Vec<Letter>>,
+    letters: Mutex<Letters>,
     has_rung: AtomicBool,
     bell: UnixStream,
 }
@@ -58,7 +65,15 @@ impl Mailbox {
     }
 
     pub(crate) fn post(&self, letter: Letter) {
-        lock(&self.letters).push(letter);
+        let mut letters = lock(&self.letters);
+        if letters.is_closed {
+            drop(letters);
+            // A call of a step then ends with an error.
+            drop(letter);
+            return;
+        }
+        letters.waiting.push(letter);
+        drop(letters);
         if !self.has_rung.swap(true, Ordering::AcqRel) {
             // At most one byte is unread, so the socket is never full. Without a reader, the loop has gone.
             let _ = (&self.bell).write(&[1]);
@@ -68,7 +83,14 @@ impl Mailbox {
     /// All letters. The next one rings again.
     pub(crate) fn take(&self) -> Vec<Letter> {
         self.has_rung.store(false, Ordering::Release);
-        std::mem::take(&mut *lock(&self.letters))
+        std::mem::take(&mut lock(&self.letters).waiting)
+    }
+
+    /// Drops all letters, and those that are posted later.
+    pub(crate) fn close(&self) {
+        let letters =
+            std::mem::replace(&mut *lock(&self.letters), Letters { waiting: Vec::new(), is_closed: true });
+        drop(letters);
     }
 }
 

@@ -83,6 +83,10 @@ impl Feed {
     async fn send(&self, piece: Piece) {
         let waiters = {
             let mut state = lock(&self.0.state);
+            if state.end.is_some() {
+                // The reader has closed the stream, and this task is about to be dropped.
+                return;
+            }
             state.pieces.push_back(piece);
             std::mem::take(&mut state.waiters)
         };
