@@ -145,7 +145,8 @@ pub mod compose {
     #[doc(inline)]
     pub use fanweave_core::compose::{
         assign::*, branch::*, configurable::*, dynamic::*, erased::*, fallback::*, generator::*, hooks::*,
-        named::*, parallel::*, parallel_map::*, retry::*, router::*, scoped::*, step::*, then::*, timeout::*,
+        named::*, parallel::*, parallel_map::*, passthrough::*, pick::*, retry::*, router::*, scoped::*,
+        step::*, then::*, timeout::*,
     };
     #[doc(inline)]
     pub use fanweave_core::runnable::{Chain, Runnable, Streaming, chain};

@@ -1,4 +1,4 @@
-//! Keeps the input next to the values computed from it.
+//! Adds computed values to the variables.
 
 use futures::future::try_join_all;
 use serde::Serialize;
@@ -6,38 +6,7 @@ use serde_json::Value;
 
 use crate::chain::{Chain, chain};
 use crate::run::run_streamed;
-use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming, Vars, step};
-
-/// A step that returns its input.
-///
-/// ```
-/// use fanweave::compose::passthrough;
-///
-/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
-/// assert_eq!(passthrough::<u32>().invoke(7u32).await?, 7);
-/// # Ok(())
-/// # }) }
-/// ```
-pub fn passthrough<T: Send + 'static>() -> Chain<T, T> {
-    chain(Passthrough(std::marker::PhantomData))
-}
-
-struct Passthrough<T>(std::marker::PhantomData<fn(T)>);
-
-impl<T: Send + 'static> Runnable for Passthrough<T> {
-    const DRIVES_CALLS: bool = true;
-
-    type Input = T;
-    type Output = T;
-
-    async fn run(&self, input: T, _: &Context) -> Result<T> {
-        Ok(input)
-    }
-
-    fn describe(&self) -> Node {
-        Node::step("passthrough")
-    }
-}
+use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming, Vars};
 
 /// Adds variables that are computed from the existing ones: `assign("summary", summarise)`.
 ///
@@ -140,145 +109,13 @@ where
     }
 }
 
-/// Keeps only the variables with these names, in this order.
-///
-/// ```
-/// use fanweave::{compose::pick, vars};
-///
-/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
-/// assert_eq!(pick(["a"]).invoke(vars! { a: 1, b: 2 }).await?, vars! { a: 1 });
-/// # Ok(())
-/// # }) }
-/// ```
-///
-/// # Errors
-/// A run fails with [`ErrorKind::Input`] if a variable is missing.
-pub fn pick<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Chain<Vars, Vars> {
-    let names: Vec<String> = names.into_iter().map(Into::into).collect();
-    step(move |vars: Vars, _| {
-        let picked: Result<Vars> = names
-            .iter()
-            .map(|name| match vars.get(name) {
-                Some(value) => Ok((name.clone(), value.clone())),
-                None => {
-                    let given = vars.names().collect::<Vec<_>>().join(", ");
-                    let given = if given.is_empty() {
-                        "no variables are given".to_owned()
-                    } else {
-                        format!("the variables are {given}")
-                    };
-                    Err(Error::new(ErrorKind::Input, format!("unknown variable `{name}`: {given}")))
-                }
-            })
-            .collect();
-        async move { picked }
-    })
-    .named("pick")
-}
-
-impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// Keeps the input together with the output: `join` combines them into one value.
-    ///
-    /// ```
-    /// use fanweave::step;
-    ///
-    /// struct Report {
-    ///     article: String,
-    ///     words: usize,
-    /// }
-    ///
-    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
-    /// let count = step(|article: String, _| async move { Ok(article.split(' ').count()) });
-    /// let report = count.keep_input(|article, words| Report { article, words }).invoke("tides turn").await?;
-    /// assert_eq!((report.article.as_str(), report.words), ("tides turn", 2));
-    /// # Ok(())
-    /// # }) }
-    /// ```
-    pub fn keep_input<N: Send + 'static>(
-        self,
-        join: impl Fn(I, O) -> N + Send + Sync + 'static,
-    ) -> Chain<I, N> {
-        chain(KeepInput { inner: self, join })
-    }
-}
-
-impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// Maps the output with a function.
-    ///
-    /// ```
-    /// use fanweave::step;
-    ///
-    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
-    /// let double = step(|n: u32, _| async move { Ok(n * 2) });
-    /// assert_eq!(double.map(|n| n.to_string()).invoke(21u32).await?, "42");
-    /// # Ok(())
-    /// # }) }
-    /// ```
-    pub fn map<N: Send + 'static>(self, f: impl Fn(O) -> N + Send + Sync + 'static) -> Chain<I, N> {
-        chain(Map { inner: self, f })
-    }
-}
-
-struct KeepInput<I, O, F> {
-    inner: Chain<I, O>,
-    join: F,
-}
-
-impl<I, O, N, F> Runnable for KeepInput<I, O, F>
-where
-    I: Clone + Send + 'static,
-    O: Send + 'static,
-    N: Send + 'static,
-    F: Fn(I, O) -> N + Send + Sync + 'static,
-{
-    const DRIVES_CALLS: bool = true;
-
-    type Input = I;
-    type Output = N;
-
-    async fn run(&self, input: I, cx: &Context) -> Result<N> {
-        let output = self.inner.run(input.clone(), cx).await?;
-        Ok((self.join)(input, output))
-    }
-
-    fn describe(&self) -> Node {
-        self.inner.describe()
-    }
-}
-
-struct Map<I, O, F> {
-    inner: Chain<I, O>,
-    f: F,
-}
-
-impl<I, O, N, F> Runnable for Map<I, O, F>
-where
-    I: Send + 'static,
-    O: Send + 'static,
-    N: Send + 'static,
-    F: Fn(O) -> N + Send + Sync + 'static,
-{
-    const DRIVES_CALLS: bool = true;
-
-    type Input = I;
-    type Output = N;
-
-    async fn run(&self, input: I, cx: &Context) -> Result<N> {
-        self.inner.run(input, cx).await.map(&self.f)
-    }
-
-    fn describe(&self) -> Node {
-        self.inner.describe()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures::StreamExt;
 
     use super::*;
     use crate::model::fake::Fake;
-    use crate::{prompt, text, vars};
+    use crate::{prompt, step, text, vars};
 
     #[tokio::test]
     async fn existing_variables_are_emitted_before_assigned_ones() {
@@ -297,11 +134,5 @@ mod tests {
             .collect();
         rest.sort();
         assert_eq!(rest, ["joke: bears", "joke: on ", "shout: ON BEARS"]);
-    }
-
-    #[tokio::test]
-    async fn a_variable_that_cannot_be_picked_is_named() {
-        let error = pick(["b"]).invoke(vars! { a: 1 }).await.unwrap_err();
-        assert_eq!(error.to_string(), "step pick: unknown variable `b`: the variables are a");
     }
 }
