@@ -137,6 +137,66 @@ impl Dialect {
     }
 }
 
+/// Makes a test for each dialect of a promise that all of them keep.
+macro_rules! all_dialects {
+    ($promise:ident) => {
+        dialects! { $promise: openai openai_responses openai_completions anthropic gemini ollama outside }
+    };
+}
+
+/// Makes a test for each dialect with tools.
+macro_rules! dialects_with_tools {
+    ($promise:ident) => {
+        dialects! { $promise: openai openai_responses anthropic gemini ollama outside }
+    };
+}
+
+/// Makes a test for each dialect whose callers can demand that a tool is called.
+macro_rules! dialects_with_tool_choice {
+    ($promise:ident) => {
+        dialects! { $promise: openai openai_responses anthropic gemini outside }
+    };
+}
+
+/// Makes a test for each of the dialects, so that the failure of one hides no other.
+macro_rules! dialects {
+    (list: $($dialect:ident)*) => {
+        [$(stringify!($dialect)),*]
+    };
+    ($promise:ident: $($dialect:ident)*) => {
+        mod $promise {
+            $(
+                #[tokio::test]
+                async fn $dialect() {
+                    super::$promise(super::named(stringify!($dialect))).await;
+                }
+            )*
+        }
+    };
+}
+
+/// The dialect of the vendor with this name, in which `_` stands for `-`.
+fn named(name: &str) -> Dialect {
+    let vendor = name.replace('_', "-");
+    ALL.into_iter().find(|dialect| dialect.vendor == vendor).expect("a dialect of ALL")
+}
+
+#[test]
+fn every_dialect_is_tested() {
+    let names = |is_tested: fn(&Dialect) -> bool| -> Vec<String> {
+        ALL.iter()
+            .filter(|dialect| is_tested(dialect))
+            .map(|dialect| dialect.vendor.replace('-', "_"))
+            .collect()
+    };
+    assert_eq!(names(|_| true), all_dialects!(list));
+    assert_eq!(names(|dialect| dialect.has_tools), dialects_with_tools!(list));
+    assert_eq!(
+        names(|dialect| dialect.has_tools && dialect.has_tool_choice),
+        dialects_with_tool_choice!(list)
+    );
+}
+
 /// The response, non-streaming and streaming.
 async fn both(model: &Model, prompt: impl Into<Prompt>) -> [Result<Message, Error>; 2] {
     let prompt = prompt.into();
@@ -157,79 +217,69 @@ fn with(prompt: &str, parameters: Parameters) -> Prompt {
     Prompt { parameters, ..Prompt::from(prompt) }
 }
 
-#[tokio::test]
-async fn an_answer_is_the_same_with_and_without_streaming() {
+all_dialects!(an_answer_is_the_same_with_and_without_streaming);
+async fn an_answer_is_the_same_with_and_without_streaming(dialect: Dialect) {
     let sim = sim(Settings::default());
-    for dialect in ALL {
-        let [whole, pieces] = both(&dialect.model(&sim, "echo"), "123456789").await;
-        for message in [whole.unwrap(), pieces.unwrap()] {
-            assert_eq!(message.text(), "cbf43926 123456789", "{dialect:?}");
-            assert_eq!(message.finish_reason(), Some(&FinishReason::Stop), "{dialect:?}");
-            let usage = message.usage();
-            assert!(usage.input_tokens > 0 && usage.output_tokens > 0, "{dialect:?}: {usage:?}");
-            let reply = message.reply.unwrap();
-            assert_eq!((reply.model.as_deref(), reply.attempts), (Some("echo"), 1), "{dialect:?}");
-            assert!(reply.request_id.is_some_and(|id| id.starts_with("req_")), "{dialect:?}");
-        }
+    let [whole, pieces] = both(&dialect.model(&sim, "echo"), "123456789").await;
+    for message in [whole.unwrap(), pieces.unwrap()] {
+        assert_eq!(message.text(), "cbf43926 123456789", "{dialect:?}");
+        assert_eq!(message.finish_reason(), Some(&FinishReason::Stop), "{dialect:?}");
+        let usage = message.usage();
+        assert!(usage.input_tokens > 0 && usage.output_tokens > 0, "{dialect:?}: {usage:?}");
+        let reply = message.reply.unwrap();
+        assert_eq!((reply.model.as_deref(), reply.attempts), (Some("echo"), 1), "{dialect:?}");
+        assert!(reply.request_id.is_some_and(|id| id.starts_with("req_")), "{dialect:?}");
     }
 }
 
-#[tokio::test]
-async fn a_stream_yields_several_deltas() {
+all_dialects!(a_stream_yields_several_deltas);
+async fn a_stream_yields_several_deltas(dialect: Dialect) {
     let sim = sim(Settings { chunks: 5, ..Settings::default() });
-    for dialect in ALL {
-        let run = chain(dialect.model(&sim, "echo")).stream("some words to say again");
-        let texts: Vec<_> = run
-            .filter_map(|piece| async move { piece.unwrap().as_text().map(str::to_owned) })
-            .collect()
-            .await;
-        assert_eq!(texts.len(), 5, "{dialect:?}: {texts:?}");
-    }
+    let run = chain(dialect.model(&sim, "echo")).stream("some words to say again");
+    let texts: Vec<_> =
+        run.filter_map(|piece| async move { piece.unwrap().as_text().map(str::to_owned) }).collect().await;
+    assert_eq!(texts.len(), 5, "{dialect:?}: {texts:?}");
 }
 
-#[tokio::test]
-async fn a_system_message_and_earlier_turns_are_part_of_the_prompt() {
+all_dialects!(a_system_message_and_earlier_turns_are_part_of_the_prompt);
+async fn a_system_message_and_earlier_turns_are_part_of_the_prompt(dialect: Dialect) {
     let sim = sim(Settings::default());
-    for dialect in ALL {
-        let model = dialect.model(&sim, "echo");
-        let short = model.invoke("again").await.unwrap();
-        let long = Prompt::new([
-            Message::user("a question of several words"),
-            Message::assistant("an answer of several words"),
-            Message::user("again"),
-        ]);
-        let long = model.invoke(long.with_system("Do as you are told.")).await.unwrap();
-        assert!(long.text().ends_with("again"), "{dialect:?}");
-        assert!(long.usage().input_tokens > short.usage().input_tokens + 10, "{dialect:?}");
-    }
+    let model = dialect.model(&sim, "echo");
+    let short = model.invoke("again").await.unwrap();
+    let long = Prompt::new([
+        Message::user("a question of several words"),
+        Message::assistant("an answer of several words"),
+        Message::user("again"),
+    ]);
+    let long = model.invoke(long.with_system("Do as you are told.")).await.unwrap();
+    assert!(long.text().ends_with("again"), "{dialect:?}");
+    assert!(long.usage().input_tokens > short.usage().input_tokens + 10, "{dialect:?}");
 }
 
-#[tokio::test]
-async fn one_or_several_tools_are_called_and_their_results_are_sent_back() {
+dialects_with_tools!(one_or_several_tools_are_called_and_their_results_are_sent_back);
+async fn one_or_several_tools_are_called_and_their_results_are_sent_back(dialect: Dialect) {
     let sim = sim(Settings::default());
-    for dialect in ALL.into_iter().filter(|dialect| dialect.has_tools) {
-        let parameters = Parameters::new().tools([weather()]);
-        let model = dialect.model(&sim, "writer").with(parameters);
-        for (question, calls) in
-            [("What is the weather in Paris?", 1), ("What is the weather in both Paris and Rome?", 2)]
-        {
-            for message in both(&model, question).await {
-                let message = message.unwrap();
-                assert_eq!(message.finish_reason(), Some(&FinishReason::ToolCalls), "{dialect:?}");
-                let called: Vec<_> = message.tool_calls().cloned().collect();
-                assert_eq!(called.len(), calls, "{dialect:?}: {called:?}");
-                assert!(calls == 1 || called[0].id != called[1].id, "{dialect:?}: {called:?}");
-                for call in &called {
-                    assert_eq!(call.name, "get_weather", "{dialect:?}");
-                    assert!(call.parse_arguments().unwrap()["city"].is_string(), "{dialect:?}: {call:?}");
-                }
-                let result = |id: &String| Part::ToolResult(ToolResult::new(id, "18 degrees"));
-                let results = called.iter().map(|call| result(&call.id)).collect();
-                let results = Message::from_parts(Role::Tool, results);
-                let next = Prompt::new([Message::user(question), message, results]);
-                let said = model.invoke(next).await.unwrap();
-                assert!(said.text().contains("18 degrees"), "{dialect:?}: {}", said.text());
+    let parameters = Parameters::new().tools([weather()]);
+    let model = dialect.model(&sim, "writer").with(parameters);
+    for (question, calls) in
+        [("What is the weather in Paris?", 1), ("What is the weather in both Paris and Rome?", 2)]
+    {
+        for message in both(&model, question).await {
+            let message = message.unwrap();
+            assert_eq!(message.finish_reason(), Some(&FinishReason::ToolCalls), "{dialect:?}");
+            let called: Vec<_> = message.tool_calls().cloned().collect();
+            assert_eq!(called.len(), calls, "{dialect:?}: {called:?}");
+            assert!(calls == 1 || called[0].id != called[1].id, "{dialect:?}: {called:?}");
+            for call in &called {
+                assert_eq!(call.name, "get_weather", "{dialect:?}");
+                assert!(call.parse_arguments().unwrap()["city"].is_string(), "{dialect:?}: {call:?}");
             }
+            let result = |id: &String| Part::ToolResult(ToolResult::new(id, "18 degrees"));
+            let results = called.iter().map(|call| result(&call.id)).collect();
+            let results = Message::from_parts(Role::Tool, results);
+            let next = Prompt::new([Message::user(question), message, results]);
+            let said = model.invoke(next).await.unwrap();
+            assert!(said.text().contains("18 degrees"), "{dialect:?}: {}", said.text());
         }
     }
 }
@@ -254,26 +304,24 @@ struct City {
     city: String,
 }
 
-#[tokio::test]
-async fn the_tool_loop_reaches_its_answer_with_and_without_streaming() {
+dialects_with_tools!(the_tool_loop_reaches_its_answer_with_and_without_streaming);
+async fn the_tool_loop_reaches_its_answer_with_and_without_streaming(dialect: Dialect) {
     let sim = sim(Settings::default());
-    for dialect in ALL.into_iter().filter(|dialect| dialect.has_tools) {
-        let choice = dialect.has_tool_choice.then_some(ToolChoice::Required);
-        let mut parameters = Parameters::new();
-        parameters.tool_choice = choice;
-        let model = dialect.model(&sim, "writer").with(parameters);
-        let agent = chain(model.with_tools(Tools::new().tool(Weather)).run_tools(3));
-        let prompt = Prompt::from("What is the weather in both Paris and Rome?");
-        let whole = agent.invoke(prompt.clone()).await.unwrap();
-        let pieces = agent.stream(prompt).output().await.unwrap();
-        for answer in [whole, pieces] {
-            let said = answer.text();
-            assert!(
-                ["Paris", "Rome"].iter().all(|city| said.contains(&format!("18 degrees in {city}"))),
-                "{said}"
-            );
-            assert_eq!(answer.reply.unwrap().attempts, 2, "{dialect:?}");
-        }
+    let choice = dialect.has_tool_choice.then_some(ToolChoice::Required);
+    let mut parameters = Parameters::new();
+    parameters.tool_choice = choice;
+    let model = dialect.model(&sim, "writer").with(parameters);
+    let agent = chain(model.with_tools(Tools::new().tool(Weather)).run_tools(3));
+    let prompt = Prompt::from("What is the weather in both Paris and Rome?");
+    let whole = agent.invoke(prompt.clone()).await.unwrap();
+    let pieces = agent.stream(prompt).output().await.unwrap();
+    for answer in [whole, pieces] {
+        let said = answer.text();
+        assert!(
+            ["Paris", "Rome"].iter().all(|city| said.contains(&format!("18 degrees in {city}"))),
+            "{said}"
+        );
+        assert_eq!(answer.reply.unwrap().attempts, 2, "{dialect:?}");
     }
 }
 
@@ -317,134 +365,120 @@ async fn errors_in_tool_calls_are_reported_to_the_model() {
     );
 }
 
-#[tokio::test]
-async fn a_tool_that_must_be_called_is_called() {
+dialects_with_tool_choice!(a_tool_that_must_be_called_is_called);
+async fn a_tool_that_must_be_called_is_called(dialect: Dialect) {
     let sim = sim(Settings::default());
-    for dialect in ALL.into_iter().filter(|dialect| dialect.has_tools && dialect.has_tool_choice) {
-        for (choice, calls) in
-            [(ToolChoice::Required, 1), (ToolChoice::Tool("get_weather".into()), 1), (ToolChoice::None, 0)]
-        {
-            let parameters = Parameters::new().tools([weather()]).tool_choice(choice);
-            let model = dialect.model(&sim, "writer");
-            let message = model.invoke(with("Is Paris sunny weather?", parameters)).await.unwrap();
-            assert_eq!(message.tool_calls().count(), calls, "{dialect:?}");
-        }
+    for (choice, calls) in
+        [(ToolChoice::Required, 1), (ToolChoice::Tool("get_weather".into()), 1), (ToolChoice::None, 0)]
+    {
+        let parameters = Parameters::new().tools([weather()]).tool_choice(choice);
+        let model = dialect.model(&sim, "writer");
+        let message = model.invoke(with("Is Paris sunny weather?", parameters)).await.unwrap();
+        assert_eq!(message.tool_calls().count(), calls, "{dialect:?}");
     }
 }
 
-#[tokio::test]
-async fn structured_output_follows_its_schema() {
+dialects_with_tools!(structured_output_follows_its_schema);
+async fn structured_output_follows_its_schema(dialect: Dialect) {
     let sim = sim(Settings::default());
-    for dialect in ALL.into_iter().filter(|dialect| dialect.has_tools) {
-        let schema = json!({
-            "type": "object", "properties": { "age": { "type": "integer" } }, "required": ["age"],
-        });
-        let format = ResponseFormat::JsonSchema { name: "person".into(), schema, strict: true };
-        let parameters = Parameters::new().format(format);
-        let prompt = with("How old is the speaker, who says she is 42?", parameters);
-        for message in both(&dialect.model(&sim, "writer"), prompt).await {
-            let said: Value = serde_json::from_str(&message.unwrap().text()).unwrap();
-            assert_eq!(said, json!({ "age": 42 }), "{dialect:?}");
-        }
+    let schema = json!({
+        "type": "object", "properties": { "age": { "type": "integer" } }, "required": ["age"],
+    });
+    let format = ResponseFormat::JsonSchema { name: "person".into(), schema, strict: true };
+    let parameters = Parameters::new().format(format);
+    let prompt = with("How old is the speaker, who says she is 42?", parameters);
+    for message in both(&dialect.model(&sim, "writer"), prompt).await {
+        let said: Value = serde_json::from_str(&message.unwrap().text()).unwrap();
+        assert_eq!(said, json!({ "age": 42 }), "{dialect:?}");
     }
 }
 
-#[tokio::test]
-async fn every_finish_reason_is_reported() {
+all_dialects!(every_finish_reason_is_reported);
+async fn every_finish_reason_is_reported(dialect: Dialect) {
     let sim = sim(Settings::default());
-    for dialect in ALL {
-        let model = dialect.model(&sim, "echo");
-        let limited = Parameters::new().max_tokens(1);
-        for message in both(&model, with("one two three four five", limited)).await {
-            assert_eq!(message.unwrap().finish_reason(), Some(&FinishReason::Length), "{dialect:?}");
-        }
-        let stopped = Parameters::new().stop(["three"]);
-        for message in both(&model, with("one two three", stopped)).await {
-            match message {
-                Ok(message) => {
-                    assert!(message.text().ends_with("one two "), "{dialect:?}: {}", message.text());
-                    assert_eq!(message.finish_reason(), Some(&FinishReason::Stop), "{dialect:?}");
-                }
-                Err(error) => {
-                    assert_eq!((error.kind(), dialect.has_stop), (ErrorKind::Input, false), "{error}");
-                }
+    let model = dialect.model(&sim, "echo");
+    let limited = Parameters::new().max_tokens(1);
+    for message in both(&model, with("one two three four five", limited)).await {
+        assert_eq!(message.unwrap().finish_reason(), Some(&FinishReason::Length), "{dialect:?}");
+    }
+    let stopped = Parameters::new().stop(["three"]);
+    for message in both(&model, with("one two three", stopped)).await {
+        match message {
+            Ok(message) => {
+                assert!(message.text().ends_with("one two "), "{dialect:?}: {}", message.text());
+                assert_eq!(message.finish_reason(), Some(&FinishReason::Stop), "{dialect:?}");
+            }
+            Err(error) => {
+                assert_eq!((error.kind(), dialect.has_stop), (ErrorKind::Input, false), "{error}");
             }
         }
     }
 }
 
-#[tokio::test]
-async fn each_rejection_has_its_error_kind() {
+all_dialects!(each_rejection_has_its_error_kind);
+async fn each_rejection_has_its_error_kind(dialect: Dialect) {
     let settings = Settings {
         api_key: Some("sk-right-1234".into()),
         models: vec!["echo".into()],
         ..Settings::default()
     };
     let sim = sim(settings);
-    for dialect in ALL {
-        let right = dialect.model(&sim, "echo").invoke("x").await;
-        assert!(right.is_ok(), "{dialect:?}: {right:?}");
-        let wrong = dialect.on(&sim.origin(), "echo").api_key("sk-wrong-canary").build().unwrap();
-        let error = wrong.invoke("x").await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Authentication, "{dialect:?}");
-        assert!(!format!("{error:?} {:?}", error.body()).contains("canary"), "{error:?}");
-        let error = dialect.model(&sim, "no-such-model").invoke("x").await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NotFound, "{dialect:?}");
-        assert!(error.message().contains("no-such-model"), "{dialect:?}: {error}");
-    }
+    let right = dialect.model(&sim, "echo").invoke("x").await;
+    assert!(right.is_ok(), "{dialect:?}: {right:?}");
+    let wrong = dialect.on(&sim.origin(), "echo").api_key("sk-wrong-canary").build().unwrap();
+    let error = wrong.invoke("x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Authentication, "{dialect:?}");
+    assert!(!format!("{error:?} {:?}", error.body()).contains("canary"), "{error:?}");
+    let error = dialect.model(&sim, "no-such-model").invoke("x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{dialect:?}");
+    assert!(error.message().contains("no-such-model"), "{dialect:?}: {error}");
 }
 
-#[tokio::test]
-async fn a_rate_limit_reports_its_wait_and_a_server_error_is_retryable() {
-    for dialect in ALL {
-        let limited = sim(Settings { rpm: Some(1), ..Settings::default() });
-        dialect.model(&limited, "echo").invoke("x").await.unwrap();
-        // The first model would be queued: it already knows the limit.
-        let error = dialect.model(&limited, "writer").invoke("x").await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::RateLimited, "{dialect:?}");
-        let wait = error.retry_after().expect("it says so");
-        assert!((1..=61).contains(&wait.as_secs()), "{dialect:?}: {wait:?}");
+all_dialects!(a_rate_limit_reports_its_wait_and_a_server_error_is_retryable);
+async fn a_rate_limit_reports_its_wait_and_a_server_error_is_retryable(dialect: Dialect) {
+    let limited = sim(Settings { rpm: Some(1), ..Settings::default() });
+    dialect.model(&limited, "echo").invoke("x").await.unwrap();
+    // The first model would be queued: it already knows the limit.
+    let error = dialect.model(&limited, "writer").invoke("x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RateLimited, "{dialect:?}");
+    let wait = error.retry_after().expect("it says so");
+    assert!((1..=61).contains(&wait.as_secs()), "{dialect:?}: {wait:?}");
 
-        let broken = sim(Settings { error_rate: 1.0, ..Settings::default() });
-        let error = dialect.model(&broken, "echo").invoke("x").await.unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Server | ErrorKind::Overloaded), "{dialect:?}: {error:?}");
-        assert!(error.is_retryable(), "{dialect:?}");
-    }
+    let broken = sim(Settings { error_rate: 1.0, ..Settings::default() });
+    let error = dialect.model(&broken, "echo").invoke("x").await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Server | ErrorKind::Overloaded), "{dialect:?}: {error:?}");
+    assert!(error.is_retryable(), "{dialect:?}");
 }
 
-#[tokio::test]
-async fn a_truncated_stream_is_never_a_success_and_carries_the_partial_message() {
+all_dialects!(a_truncated_stream_is_never_a_success_and_carries_the_partial_message);
+async fn a_truncated_stream_is_never_a_success_and_carries_the_partial_message(dialect: Dialect) {
     let resets = Settings { reset_rate: 1.0, ..Settings::default() };
     for settings in [Settings { truncate_rate: 1.0, ..Settings::default() }, resets] {
         let sim = sim(settings);
-        for dialect in ALL {
-            let question = "one two three four five six seven eight nine ten";
-            let [_, pieces] = both(&dialect.model(&sim, "echo"), question).await;
-            let error = pieces.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::StreamIncomplete, "{dialect:?}: {error:?}");
-            let partial = error.partial().expect("half of it had arrived").text();
-            assert!(partial.contains("one") && !partial.contains("ten"), "{dialect:?}: {partial}");
-        }
+        let question = "one two three four five six seven eight nine ten";
+        let [_, pieces] = both(&dialect.model(&sim, "echo"), question).await;
+        let error = pieces.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StreamIncomplete, "{dialect:?}: {error:?}");
+        let partial = error.partial().expect("half of it had arrived").text();
+        assert!(partial.contains("one") && !partial.contains("ten"), "{dialect:?}: {partial}");
     }
 }
 
-#[tokio::test]
-async fn dropping_a_stream_closes_its_socket() {
+all_dialects!(dropping_a_stream_closes_its_socket);
+async fn dropping_a_stream_closes_its_socket(dialect: Dialect) {
     // A minute of stream, of which only the beginning is read.
     let sim = sim(Settings { chunk_delay: Duration::from_millis(50), chunks: 1200, ..Settings::default() });
     let long = "long ".repeat(400);
-    for (n, dialect) in (1..).zip(ALL) {
-        let mut run = chain(dialect.model(&sim, "echo")).stream(long.as_str());
-        run.next().await.unwrap().unwrap();
-        drop(run);
-        let closed = async {
-            while sim.stats().client_disconnects < n {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        let closed = tokio::time::timeout(Duration::from_secs(10), closed).await;
-        assert!(closed.is_ok(), "{dialect:?}: {:?}", sim.stats());
-    }
+    let mut run = chain(dialect.model(&sim, "echo")).stream(long.as_str());
+    run.next().await.unwrap().unwrap();
+    drop(run);
+    let closed = async {
+        while sim.stats().client_disconnects == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let closed = tokio::time::timeout(Duration::from_secs(10), closed).await;
+    assert!(closed.is_ok(), "{dialect:?}: {:?}", sim.stats());
 }
 
 /// A response head and a body that ends when the connection closes.
@@ -453,8 +487,8 @@ fn streamed(dialect: Dialect, body: &[u8]) -> Vec<Act> {
     vec![Act::Send([head.as_bytes(), body].concat()), Act::Close]
 }
 
-#[tokio::test]
-async fn a_recorded_stream_cut_before_its_finish_reason_is_incomplete() {
+all_dialects!(a_recorded_stream_cut_before_its_finish_reason_is_incomplete);
+async fn a_recorded_stream_cut_before_its_finish_reason_is_incomplete(dialect: Dialect) {
     const REASONS: [&str; 5] = [
         "\"finish_reason\":\"",
         "\"stop_reason\":\"",
@@ -462,79 +496,73 @@ async fn a_recorded_stream_cut_before_its_finish_reason_is_incomplete() {
         "\"done_reason\"",
         "response.completed",
     ];
-    for dialect in ALL {
-        let finished = REASONS.iter().filter_map(|reason| dialect.recorded.rfind(reason)).max();
-        let finished = finished.expect("a recorded stream has a finish reason");
-        let server = Server::start(move |seen| {
-            let at = seen.head.lines().find_map(|line| line.strip_prefix("x-cut: ")?.parse().ok());
-            let at: usize = at.unwrap_or(dialect.recorded.len());
-            streamed(dialect, &dialect.recorded.as_bytes()[..at])
-        })
-        .await;
-        let at = |cut: usize| {
-            let url = format!("http://{}", server.address);
-            dialect.on(&url, "m").header("x-cut", cut.to_string()).build().unwrap()
+    let finished = REASONS.iter().filter_map(|reason| dialect.recorded.rfind(reason)).max();
+    let finished = finished.expect("a recorded stream has a finish reason");
+    let server = Server::start(move |seen| {
+        let at = seen.head.lines().find_map(|line| line.strip_prefix("x-cut: ")?.parse().ok());
+        let at: usize = at.unwrap_or(dialect.recorded.len());
+        streamed(dialect, &dialect.recorded.as_bytes()[..at])
+    })
+    .await;
+    let at = |cut: usize| {
+        let url = format!("http://{}", server.address);
+        dialect.on(&url, "m").header("x-cut", cut.to_string()).build().unwrap()
+    };
+    let end = dialect.recorded.trim_end().len();
+    let cuts = stream::iter((0..end).map(|cut| {
+        let model = chain(at(cut));
+        async move { (cut, model.stream("x").output().await) }
+    }));
+    let mut cuts = cuts.buffer_unordered(8);
+    while let Some((cut, result)) = cuts.next().await {
+        match result {
+            Ok(message) => {
+                assert!(cut > finished, "{} cut at {cut} of {end}", dialect.vendor);
+                assert!(message.finish_reason().is_some() && message.text() == dialect.says);
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::StreamIncomplete, "{} cut at {cut}", dialect.vendor);
+            }
+        }
+    }
+    let whole = chain(at(dialect.recorded.len())).stream("x").output().await.unwrap();
+    assert_eq!(whole.text(), dialect.says);
+}
+
+all_dialects!(a_failure_inside_a_success_is_a_failure);
+async fn a_failure_inside_a_success_is_a_failure(dialect: Dialect) {
+    let server = Server::start(move |seen| {
+        let is_stream = seen.body["stream"] == true || seen.head.contains(":streamGenerateContent");
+        if is_stream {
+            streamed(dialect, dialect.failed_event.as_bytes())
+        } else {
+            answer(200, "", dialect.failure)
+        }
+    })
+    .await;
+    let model = dialect.on(&format!("http://{}", server.address), "m").build().unwrap();
+    for result in both(&model, "x").await {
+        let error = result.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Overloaded, "busy"), "{dialect:?}");
+        assert!(error.is_retryable(), "{dialect:?}");
+    }
+}
+
+all_dialects!(a_bare_failure_at_the_end_of_a_stream_is_reported);
+async fn a_bare_failure_at_the_end_of_a_stream_is_reported(dialect: Dialect) {
+    let bare = serde_json::from_str::<Value>(dialect.failure).unwrap();
+    let bare = serde_json::to_string_pretty(&bare).unwrap();
+    let bare = if dialect.vendor == "gemini" { format!("[{bare}]") } else { bare };
+    for before in ["", ": comment\n\n", "data: {}\n\n", "data: {}\r\n\r\n"] {
+        let body = match dialect.media_type {
+            "text/event-stream" => format!("{before}{bare}\n"),
+            // One line is an object like any other.
+            _ => dialect.failed_event.to_owned(),
         };
-        let end = dialect.recorded.trim_end().len();
-        let cuts = stream::iter((0..end).map(|cut| {
-            let model = chain(at(cut));
-            async move { (cut, model.stream("x").output().await) }
-        }));
-        let mut cuts = cuts.buffer_unordered(8);
-        while let Some((cut, result)) = cuts.next().await {
-            match result {
-                Ok(message) => {
-                    assert!(cut > finished, "{} cut at {cut} of {end}", dialect.vendor);
-                    assert!(message.finish_reason().is_some() && message.text() == dialect.says);
-                }
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::StreamIncomplete, "{} cut at {cut}", dialect.vendor);
-                }
-            }
-        }
-        let whole = chain(at(dialect.recorded.len())).stream("x").output().await.unwrap();
-        assert_eq!(whole.text(), dialect.says);
-    }
-}
-
-#[tokio::test]
-async fn a_failure_inside_a_success_is_a_failure() {
-    for dialect in ALL {
-        let server = Server::start(move |seen| {
-            let is_stream = seen.body["stream"] == true || seen.head.contains(":streamGenerateContent");
-            if is_stream {
-                streamed(dialect, dialect.failed_event.as_bytes())
-            } else {
-                answer(200, "", dialect.failure)
-            }
-        })
-        .await;
+        let server = Server::start(move |_| streamed(dialect, body.as_bytes())).await;
         let model = dialect.on(&format!("http://{}", server.address), "m").build().unwrap();
-        for result in both(&model, "x").await {
-            let error = result.unwrap_err();
-            assert_eq!((error.kind(), error.message()), (ErrorKind::Overloaded, "busy"), "{dialect:?}");
-            assert!(error.is_retryable(), "{dialect:?}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_bare_failure_at_the_end_of_a_stream_is_reported() {
-    for dialect in ALL {
-        let bare = serde_json::from_str::<Value>(dialect.failure).unwrap();
-        let bare = serde_json::to_string_pretty(&bare).unwrap();
-        let bare = if dialect.vendor == "gemini" { format!("[{bare}]") } else { bare };
-        for before in ["", ": comment\n\n", "data: {}\n\n", "data: {}\r\n\r\n"] {
-            let body = match dialect.media_type {
-                "text/event-stream" => format!("{before}{bare}\n"),
-                // One line is an object like any other.
-                _ => dialect.failed_event.to_owned(),
-            };
-            let server = Server::start(move |_| streamed(dialect, body.as_bytes())).await;
-            let model = dialect.on(&format!("http://{}", server.address), "m").build().unwrap();
-            let error = chain(model).stream("x").output().await.unwrap_err();
-            assert_eq!((error.kind(), error.message()), (ErrorKind::Overloaded, "busy"), "{dialect:?}");
-        }
+        let error = chain(model).stream("x").output().await.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Overloaded, "busy"), "{dialect:?}");
     }
 }
 
@@ -631,14 +659,12 @@ async fn a_key_function_is_called_before_each_request_and_its_key_stays_secret()
     }
 }
 
-#[tokio::test]
-async fn the_first_chunk_of_each_dialect_names_the_answer() {
+all_dialects!(the_first_chunk_of_each_dialect_names_the_answer);
+async fn the_first_chunk_of_each_dialect_names_the_answer(dialect: Dialect) {
     let sim = sim(Settings::default());
-    for dialect in ALL {
-        let mut run = chain(dialect.model(&sim, "echo")).stream("x");
-        let first = run.next().await.unwrap().unwrap();
-        assert!(matches!(first, Delta::Started { .. }), "{dialect:?}: {first:?}");
-    }
+    let mut run = chain(dialect.model(&sim, "echo")).stream("x");
+    let first = run.next().await.unwrap().unwrap();
+    assert!(matches!(first, Delta::Started { .. }), "{dialect:?}: {first:?}");
 }
 
 #[tokio::test]
@@ -730,28 +756,25 @@ const NO_ANSWERS: [(&str, &str); 9] = [
     ("text/plain", "upstream connect error or disconnect/reset before headers"),
 ];
 
-#[tokio::test]
-async fn a_success_without_an_answer_is_retried_like_a_lost_connection() {
-    for dialect in ALL {
-        for (media_type, body) in NO_ANSWERS {
-            let length = body.len();
-            let head =
-                format!("HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\r\n");
-            let server =
-                Server::start(move |_| vec![Act::Send([head.as_bytes(), body.as_bytes()].concat())]).await;
-            let retry = RetryPolicy::default()
-                .initial_backoff(Duration::from_millis(1))
-                .outage_timeout(Duration::ZERO);
-            let model = dialect.on(&format!("http://{}", server.address), "m").retry(retry).build().unwrap();
-            for result in both(&model, "x").await {
-                let error = result.unwrap_err();
-                // A body without a media type of its own may be a stream, a list an error of Gemini, and a
-                // text the words of a server that is overloaded.
-                use ErrorKind::*;
-                let is_expected =
-                    matches!(error.kind(), Decode | StreamIncomplete | Server | Overloaded | Connection);
-                assert!(is_expected && error.attempts() == 6, "{dialect:?} {media_type} {body:?}: {error}");
-            }
+all_dialects!(a_success_without_an_answer_is_retried_like_a_lost_connection);
+async fn a_success_without_an_answer_is_retried_like_a_lost_connection(dialect: Dialect) {
+    for (media_type, body) in NO_ANSWERS {
+        let length = body.len();
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\r\n");
+        let server =
+            Server::start(move |_| vec![Act::Send([head.as_bytes(), body.as_bytes()].concat())]).await;
+        let retry =
+            RetryPolicy::default().initial_backoff(Duration::from_millis(1)).outage_timeout(Duration::ZERO);
+        let model = dialect.on(&format!("http://{}", server.address), "m").retry(retry).build().unwrap();
+        for result in both(&model, "x").await {
+            let error = result.unwrap_err();
+            // A body without a media type of its own may be a stream, a list an error of Gemini, and a
+            // text the words of a server that is overloaded.
+            use ErrorKind::*;
+            let is_expected =
+                matches!(error.kind(), Decode | StreamIncomplete | Server | Overloaded | Connection);
+            assert!(is_expected && error.attempts() == 6, "{dialect:?} {media_type} {body:?}: {error}");
         }
     }
 }
