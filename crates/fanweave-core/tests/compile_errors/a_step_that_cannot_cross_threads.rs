@@ -5,7 +5,7 @@ use fanweave_core::step;
 fn main() {
     let _step = step(|n: u32, _cx| async move {
         let shared = Rc::new(n);
-        tokio::task::yield_now().await;
+        std::future::ready(()).await;
         Ok(*shared)
     });
 }

@@ -1,4 +1,5 @@
-#[derive(serde::Serialize)]
+#[derive(fanweave::crates::serde::Serialize)]
+#[serde(crate = "fanweave::crates::serde")]
 struct Joke {
     topic: String,
 }
