@@ -1,10 +1,27 @@
 #!/usr/bin/env bash
 # Runs all tests, after installing their missing dependencies.
 #
+#   ./test.sh [--no-install]
+#
 # Needs Rust and, for the tests against the official SDKs and in a browser, Python 3, Node.js and Chromium; they are
-# installed from Debian packages if apt-get is available.
+# installed from Debian packages if apt-get is available. --no-install names the packages instead, and the tests that need
+# them are skipped.
+#
+# Everything is built with all features of all crates: one selection for all steps, so that nothing is built twice. What
+# must build with fewer features has steps of its own.
 set -euo pipefail
 cd "$(dirname "$0")"
+
+install=1
+for argument; do
+    case $argument in
+        --no-install) install= ;;
+        *)
+            echo "usage: ./test.sh [--no-install]" >&2
+            exit 2
+            ;;
+    esac
+done
 
 # Tests of the whole workspace are built once: the state of incremental builds would double the space they take.
 export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
@@ -16,6 +33,10 @@ need() {
     local command=$1
     shift
     command -v "$command" >/dev/null && return
+    if [ -z "$install" ]; then
+        echo "no $command: without --no-install, this installs $*"
+        return
+    fi
     command -v apt-get >/dev/null || return 0
     local sudo=()
     if [ "$(id -u)" != 0 ]; then
@@ -35,35 +56,29 @@ need zsh zsh
 need fish fish
 need gnome-keyring-daemon gnome-keyring dbus dbus-daemon
 
-step 'build'
-cargo build --workspace --all-targets --locked
+all=(--workspace --all-features --locked)
+
+step 'tests'
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run "${all[@]}" --no-fail-fast
+else
+    cargo test "${all[@]}" --lib --bins --examples --tests --no-fail-fast
+fi
 
 step 'the table of flags'
 python3 tests/docs/flags.py target/debug/fanweave --check
 
-step 'tests'
-if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --workspace --locked --no-fail-fast
-    cargo nextest run -p fanweave-batch --features parquet --locked parquet
-    cargo nextest run -p fanweave -p fanweave-cli --features fanweave-cli/telemetry,fanweave-cli/keyring --locked telemetry keyring
-else
-    cargo test --workspace --all-targets --locked --no-fail-fast
-    cargo test -p fanweave-batch --features parquet --locked --test output parquet
-    cargo test -p fanweave -p fanweave-cli --features fanweave-cli/telemetry,fanweave-cli/keyring --locked -- telemetry keyring
-fi
-
-step 'features of the facade'
-tests/features/run.sh
-
 step 'examples in the documentation'
+cargo test "${all[@]}" --doc
 tests/fresh/run.py
-cargo test -p fanweave-sim --doc --locked
 
 step 'a crate outside of the workspace'
-cargo test --manifest-path tests/outside/Cargo.toml --target-dir target
+tests/outside/run.sh test
 
 step 'the Python package'
-python/run-tests.sh
+# An example selects the features of development too, as the tests do.
+cargo build "${all[@]}" --lib --example article
+FANWEAVE_PYTHON_LIBRARY=target/debug python/run-tests.sh
 
 step 'official SDKs against the simulated provider'
 tests/sdk/run.sh target/debug/fanweave
@@ -75,7 +90,14 @@ step 'a llama.cpp server'
 tests/real/run.sh target/debug/fanweave
 
 step 'a Chroma server'
-tests/chroma/run.sh
+tests/chroma/run.sh target/debug/examples/chroma_checks
+
+step 'the calculator against numexpr and Python'
+tests/math/run.sh target/debug/examples/calculator 10000
 
 step 'a batch against a failing provider'
 tests/outage/run.sh target/debug/fanweave
+
+# Last, because it replaces the program by one with fewer features.
+step 'fewer features'
+tests/features/run.sh

@@ -1,5 +1,9 @@
 #!/usr/bin/env bash
 # Runs every example without a key. Fails if an example fails.
+#
+#   examples/run-all.sh [TARGET/debug]
+#
+# With a folder, runs the programs that are built there instead of building them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,14 +12,26 @@ run() {
     "$@"
 }
 
+built=${1:-}
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
 for example in examples/*.rs; do
-    run cargo run --quiet --locked -p fanweave --example "$(basename "$example" .rs)"
+    name=$(basename "$example" .rs)
+    if [ -n "$built" ]; then
+        run "$built/examples/$name"
+    else
+        run cargo run --quiet --locked -p fanweave --example "$name"
+    fi
 done
 
-fanweave() { run cargo run --quiet --locked -- "$@"; }
+fanweave() {
+    if [ -n "$built" ]; then
+        run "$built/fanweave" "$@"
+    else
+        run cargo run --quiet --locked -- "$@"
+    fi
+}
 
 fanweave ask --model sim/writer 'Write a haiku about tides.'
 fanweave batch examples/questions.jsonl -o "$out/answers.jsonl" --model sim/writer

@@ -3,7 +3,7 @@
 #
 #   python/run-tests.sh [--lint] [argument..]
 #
-# Uses $PYTHON (default: python3) of at least 3.10, and an environment in target/venv. With --lint, also checks formatting,
+# $FANWEAVE_PYTHON_LIBRARY is the folder of a library that is already built. Uses $PYTHON (default: python3) of at least 3.10, and an environment in target/venv. With --lint, also checks formatting,
 # lints and types. Skips, with a reason, if there is no such Python.
 set -euo pipefail
 
@@ -33,9 +33,13 @@ fi
 
 # The same build as that of the workspace. maturin, which makes the wheels, would build the dependencies again with other
 # variables.
-"${CARGO:-cargo}" build -p fanweave-python --locked
-library=target/debug/lib_core.so
-[ -e $library ] || library=target/debug/lib_core.dylib
+folder=${FANWEAVE_PYTHON_LIBRARY:-}
+if [ -z "$folder" ]; then
+    "${CARGO:-cargo}" build -p fanweave-python --locked
+    folder=target/debug
+fi
+library=$folder/lib_core.so
+[ -e $library ] || library=$folder/lib_core.dylib
 # Replaced as a whole: a process may have the old one loaded.
 cp $library python/fanweave/.new.so
 mv python/fanweave/.new.so python/fanweave/_core.abi3.so

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the features of the facade: each builds alone, a service that only calls a model builds few crates, and the
-# facade without features passes its tests.
+# Checks builds with fewer features: each feature of the facade builds alone, a service that only calls a model builds few
+# crates, the facade without features passes its tests, and the program without the keyring says so.
 #
 # usage: tests/features/run.sh [FEATURE ..]   default: every feature
 set -euo pipefail
@@ -28,3 +28,12 @@ for feature; do
     cargo clippy -p fanweave --no-default-features --features "$feature" --locked --quiet -- -D warnings
 done
 cargo test -p fanweave --no-default-features --lib --test without_features --locked --quiet
+
+echo "the program with its default features"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+cargo test -p fanweave-cli --test cli --locked -- keys:: 2>&1 | tee "$log"
+if grep -q '^warning: `fanweave' "$log"; then
+    echo "the compiler warns" >&2
+    exit 1
+fi

