@@ -43,7 +43,7 @@ pub(crate) fn messages_are_those_recorded(library: &Library, package: &Path, fol
     assert!(wrong.is_empty(), "{}\nFANWEAVE_UPDATE=1 records the messages", wrong.join("\n"));
 }
 
-/// What is wrong with a program: it compiles, or its message has changed.
+/// The fault of a program: it compiles, or its message has changed.
 fn wrong(package: &Path, case: &Path, message: Option<String>, update: bool) -> Option<String> {
     let Some(message) = message else {
         return Some(format!("{} compiles", case.display()));
@@ -57,7 +57,7 @@ fn wrong(package: &Path, case: &Path, message: Option<String>, update: bool) -> 
     (message != expected).then(|| format!("{}: expected\n\n{expected}\nbut was\n\n{message}", case.display()))
 }
 
-/// What the compiler says about a program, without paths and lines of other files. `None`: it compiles.
+/// The message of the compiler about a program, without lines of other files. `None`: it compiles.
 fn message(name: &str, rlib: &Path, package: &Path, case: &Path) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     let workspace = workspace(package);
@@ -86,7 +86,7 @@ fn normal(message: &str, package: &Path, case: &Path) -> String {
     let message = message.replace(in_workspace.to_str().unwrap(), case);
     let mut lines = Vec::new();
     let mut margin = 0;
-    // Whether the lines of code that come next are of another file.
+    // True if the next lines of code are of another file.
     let mut is_other = false;
     for (at, line) in message.lines().enumerate() {
         let is_general =
@@ -100,8 +100,8 @@ fn normal(message: &str, package: &Path, case: &Path) -> String {
             continue;
         }
         if line.starts_with("error") {
-            let place = message.lines().skip(at).find_map(|line| line.find("--> "));
-            margin = place.unwrap_or(MARGIN);
+            let offset = message.lines().skip(at).find_map(|line| line.find("--> "));
+            margin = offset.unwrap_or(MARGIN);
         }
         let number = line.trim_start().split(' ').next().filter(|word| word.parse::<u32>().is_ok());
         let start = &line[..margin.min(line.len())];
@@ -115,7 +115,7 @@ fn normal(message: &str, package: &Path, case: &Path) -> String {
         let line = if start.starts_with("--> ") || start.starts_with("::: ") {
             let (arrow, path) = start.split_at(4);
             is_other = !path.starts_with(case);
-            let path = if is_other { without_place(path) } else { path.to_owned() };
+            let path = if is_other { without_line(path) } else { path.to_owned() };
             format!("{:MARGIN$}{arrow}{path}", "")
         } else if start.starts_with("and ") && start.ends_with(" others") {
             format!("{}and $N others", &line[..line.len() - start.len()])
@@ -128,7 +128,7 @@ fn normal(message: &str, package: &Path, case: &Path) -> String {
 }
 
 /// The path of another file, without its line: `$RUST/core/src/option.rs`.
-fn without_place(path: &str) -> String {
+fn without_line(path: &str) -> String {
     let file = path.split(".rs:").next().unwrap_or(path).to_owned() + ".rs";
     if let Some((_, file)) = file.split_once("/library/") {
         return format!("$RUST/{file}");
