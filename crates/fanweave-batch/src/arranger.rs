@@ -16,7 +16,7 @@ use crate::store::RecordStore;
 use crate::summary::{FailureGroup, Failures};
 
 /// State of the view of a run.
-pub(crate) struct Arranger {
+pub struct Arranger {
     /// `None` if records are the only output.
     sink: Option<Box<dyn RowSink>>,
     /// Writes results as rows finish, rather than in input order.
@@ -36,7 +36,8 @@ impl Arranger {
         self.order = Order::of_sample(indices);
     }
 
-    pub(crate) fn new(sink: Option<Box<dyn RowSink>>, unordered: bool, progress: Arc<Progress>) -> Self {
+    /// Writes rows to `sink`.
+    pub fn new(sink: Option<Box<dyn RowSink>>, unordered: bool, progress: Arc<Progress>) -> Self {
         let (order, lines, errors, failures) =
             (Order::default(), HashMap::new(), HashMap::new(), Failures::default());
         Self { unordered: unordered || sink.is_none(), sink, order, lines, errors, failures, progress }
@@ -109,15 +110,22 @@ impl Arranger {
         self.emit(row)
     }
 
-    fn emit(&mut self, row: FinishedRow) -> Result<()> {
+    /// Writes a row, and counts its failure. The caller keeps the order.
+    pub fn emit(&mut self, row: FinishedRow) -> Result<()> {
         if let Outcome::Error(failure) = &row.record.result {
             self.failures.add(failure, row.record.line);
         }
         self.sink.as_mut().map_or(Ok(()), |sink| sink.write(row))
     }
 
+    /// Syncs the sink, and returns a mark from which it can be continued. `None` if it can only be made from
+    /// its beginning.
+    pub fn mark(&mut self) -> Result<Option<u64>> {
+        self.sink.as_mut().map_or(Ok(None), |sink| sink.mark())
+    }
+
     /// Flushes the sink.
-    pub(crate) fn flush(&mut self) -> Result<()> {
+    pub fn flush(&mut self) -> Result<()> {
         self.sink.as_mut().map_or(Ok(()), |sink| sink.flush())
     }
 
@@ -130,7 +138,7 @@ impl Arranger {
     }
 
     /// Completes the sink. Returns the failures of all rows.
-    pub(crate) fn finish(mut self) -> Result<Vec<FailureGroup>> {
+    pub fn finish(mut self) -> Result<Vec<FailureGroup>> {
         debug_assert_eq!(self.order.held(), 0, "every row of a complete run has a result");
         if let Some(sink) = &mut self.sink {
             sink.finish()?;

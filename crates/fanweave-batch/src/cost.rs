@@ -4,6 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use fanweave_core::Usage;
+use futures::FutureExt;
+use futures::future::{BoxFuture, pending};
+
+use crate::budget::{Allowance, RowBudget};
 
 /// Cost of a model call in US dollars. `None` if unknown.
 type Price = dyn Fn(&str, &Usage) -> Option<f64> + Send + Sync;
@@ -99,19 +103,24 @@ pub(crate) struct RemainingBudget {
     max_row_cost: f64,
 }
 
-impl RemainingBudget {
-    /// Deducts the cost of a finished row.
-    pub(crate) fn pay(&mut self, cost: Option<f64>) {
-        self.spent += cost.unwrap_or(self.max_row_cost);
-        self.max_row_cost = self.max_row_cost.max(cost.unwrap_or_default());
-    }
-
-    /// Returns true if another row may start in addition to those in flight, when another `maybe_billed`
-    /// dollars may be billed.
-    pub(crate) fn allows(&self, in_flight: usize, maybe_billed: f64) -> bool {
+impl RowBudget for RemainingBudget {
+    fn allows(&self, in_flight: usize, maybe_billed_usd: f64) -> Allowance {
         #[expect(clippy::cast_precision_loss, reason = "rows in flight are few")]
         let held = (in_flight + 1) as f64 * self.max_row_cost;
-        self.cap.is_none_or(|cap| self.spent + maybe_billed + held <= cap)
+        match self.cap {
+            Some(cap) if self.spent + maybe_billed_usd + held > cap => Allowance::Never,
+            _ => Allowance::Now,
+        }
+    }
+
+    fn pay(&mut self, usd: Option<f64>) {
+        self.spent += usd.unwrap_or(self.max_row_cost);
+        self.max_row_cost = self.max_row_cost.max(usd.unwrap_or_default());
+    }
+
+    /// Never resolves, because nothing is added.
+    fn changed(&mut self) -> BoxFuture<'_, ()> {
+        pending().boxed()
     }
 }
 
@@ -122,18 +131,19 @@ mod tests {
     #[test]
     fn a_row_starts_only_if_all_in_flight_can_be_paid() {
         let mut budget = Costs::default().cap(1.0, 0.25).budget(0.25, 0);
-        assert!(budget.allows(2, 0.0) && !budget.allows(2, 0.25) && !budget.allows(3, 0.0));
+        let allows = |budget: &RemainingBudget, rows, usd| budget.allows(rows, usd) == Allowance::Now;
+        assert!(allows(&budget, 2, 0.0) && !allows(&budget, 2, 0.25) && !allows(&budget, 3, 0.0));
         budget.pay(Some(0.375));
         // From now on, the most expensive row is what each row is assumed to cost.
-        assert!(budget.allows(0, 0.0) && !budget.allows(1, 0.0));
+        assert!(allows(&budget, 0, 0.0) && !allows(&budget, 1, 0.0));
         budget.pay(None);
-        assert!(!budget.allows(0, 0.0));
+        assert_eq!(budget.allows(0, 0.0), Allowance::Never);
     }
 
     #[test]
     fn without_a_budget_everything_is_allowed() {
         let mut budget = Costs::default().budget(1e9, 0);
         budget.pay(Some(1e9));
-        assert!(budget.allows(1_000_000, 1.0));
+        assert_eq!(budget.allows(1_000_000, 1.0), Allowance::Now);
     }
 }

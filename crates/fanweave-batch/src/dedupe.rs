@@ -22,7 +22,7 @@ enum State {
 }
 
 /// A row with the same request as another row, the leader.
-pub(crate) struct Follower {
+pub struct Follower {
     pub(crate) key: Key,
     pub(crate) index: u64,
     pub(crate) line: u64,

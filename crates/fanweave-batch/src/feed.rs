@@ -18,16 +18,18 @@ use crate::input::Input;
 use crate::journal::{EarlierCalls, JournalReader};
 use crate::key::{Key, Occurrences};
 use crate::location::RowLocation;
+use crate::origin::Origin;
 use crate::progress::Progress;
 use crate::recorder::Entry;
-use crate::rows::InputRow;
+use crate::rows::{InputRow, RowKey};
 use crate::source::{InputFormat, Source, refuse};
 use crate::tally::Calls;
 use crate::{Error, ErrorKind, Result};
 
 /// A row to run.
 #[derive(Clone)]
-pub(crate) struct Job {
+pub struct Job {
+    pub(crate) origin: Origin,
     pub(crate) key: Key,
     pub(crate) index: u64,
     pub(crate) line: u64,
@@ -45,9 +47,8 @@ pub(crate) struct Job {
 
 /// Reads rows from the source: sends finished ones to the recorder, and the others to the window.
 pub(crate) struct Feed {
-    pub(crate) source: Source,
+    pub(crate) rows: KeyedRows,
     pub(crate) done: HashMap<Key, RowLocation>,
-    pub(crate) limit: u64,
     pub(crate) strict: bool,
     /// Answered calls of rows without an answer, and their reader.
     pub(crate) calls: Option<(HashMap<Key, EarlierCalls>, JournalReader)>,
@@ -56,6 +57,63 @@ pub(crate) struct Feed {
     /// Set to the first row that a previous run answered.
     pub(crate) answered: Arc<OnceLock<Job>>,
     pub(crate) progress: Arc<Progress>,
+}
+
+/// The rows of a source with their keys, apart from their hand-over to a window.
+pub struct KeyedRows {
+    source: Source,
+    seen: Occurrences,
+    limit: u64,
+}
+
+impl KeyedRows {
+    /// The first `limit` rows of a source.
+    pub fn new(source: Source, limit: Option<u64>) -> Self {
+        Self { source, seen: Occurrences::default(), limit: limit.unwrap_or(u64::MAX) }
+    }
+
+    /// Number of rows, if it is known.
+    ///
+    /// # Errors
+    /// Those of [`RowSource::total`](crate::RowSource::total).
+    pub async fn total(&mut self) -> Result<Option<u64>> {
+        Ok(self.source.total().await?.map(|rows| rows.min(self.limit)))
+    }
+
+    /// The next row and its key in a journal, which differs from those of equal rows before it. `None` at
+    /// the end.
+    ///
+    /// # Errors
+    /// The source cannot be read any further. A row that is invalid by itself is a row.
+    pub async fn next(&mut self) -> Option<Result<(RowKey, InputRow)>> {
+        let row = self.next_row().await?;
+        Some(row.map(|(key, row)| (RowKey(key), row)))
+    }
+
+    async fn next_row(&mut self) -> Option<Result<(Key, InputRow)>> {
+        match self.source.next_row().await? {
+            Ok(row) if row.index >= self.limit => None,
+            Ok(row) => Some(Ok((self.key(&row), row))),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn key(&mut self, row: &InputRow) -> Key {
+        match (self.source.format(), &row.input) {
+            // Rows of an OpenAI batch have unique ids, so no two are equal, and no table of them is needed.
+            (Some(InputFormat::OpenAi), Ok(_)) => row.content(),
+            // An invalid row, however, may have the same content as a valid one.
+            (Some(InputFormat::OpenAi), Err(_)) => self.seen.next(row.content().and(&Key::of(&[b"refused"]))),
+            _ => self.seen.next(row.content()),
+        }
+    }
+}
+
+impl Job {
+    /// A row to run, with its key in the records.
+    pub fn new(origin: Origin, key: RowKey, row: InputRow) -> Self {
+        Self { origin, ..job(key.0, row) }
+    }
 }
 
 /// A feed that was started.
@@ -72,11 +130,11 @@ impl Feed {
     /// The thread ends with the source, or soon after the receiver of its rows is dropped. A thread that
     /// waits for a pipe ends with the pipe.
     pub(crate) fn start(self) -> Result<Reading> {
-        if !self.source.may_block() {
+        if !self.rows.source.may_block() {
             return Ok(Reading::InTask(Box::new(self)));
         }
         let (ended, end) = oneshot::channel();
-        let (jobs, name) = (self.jobs.clone(), self.source.name().to_owned());
+        let (jobs, name) = (self.jobs.clone(), self.rows.source.name().to_owned());
         let work = move || {
             // A panic must not look like the end of the source.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| park_until_done(self.run()))) {
@@ -90,23 +148,20 @@ impl Feed {
     }
 
     async fn run(mut self) {
-        match self.source.total().await {
-            Ok(Some(rows)) => self.progress.set_total(self.limit.min(rows)),
+        match self.rows.total().await {
+            Ok(Some(rows)) => self.progress.set_total(rows),
             Ok(None) => {}
             Err(error) => {
                 let _ = self.jobs.send(Err(error)).await;
                 return;
             }
         }
-        let mut seen = Occurrences::default();
         let mut admitting = true;
         // A stopped run still needs the finished rows, because its output contains them all.
         while admitting || !self.done.is_empty() {
-            let Some(row) = self.source.next_row().await else { return };
+            let Some(row) = self.rows.next_row().await else { return };
             match row {
-                Ok(row) if row.index >= self.limit => return,
-                Ok(row) => {
-                    let key = self.key(&mut seen, &row);
+                Ok((key, row)) => {
                     if let Some(location) = self.done.remove(&key) {
                         let entry = Entry::Resumed { index: row.index, line: row.line, location };
                         if location.is_ok() && row.input.is_ok() && self.answered.get().is_none() {
@@ -127,16 +182,6 @@ impl Feed {
                     return;
                 }
             }
-        }
-    }
-
-    fn key(&self, seen: &mut Occurrences, row: &InputRow) -> Key {
-        match (self.source.format(), &row.input) {
-            // Rows of an OpenAI batch have unique ids, so no two are equal, and no table of them is needed.
-            (Some(InputFormat::OpenAi), Ok(_)) => row.content(),
-            // An invalid row, however, may have the same content as a valid one.
-            (Some(InputFormat::OpenAi), Err(_)) => seen.next(row.content().and(&Key::of(&[b"refused"]))),
-            _ => seen.next(row.content()),
         }
     }
 
@@ -169,7 +214,7 @@ impl Reading {
             Self::Thread(end) => return (work.await, Some(end)),
             Self::InTask(feed) => feed,
         };
-        let (jobs, name) = (feed.jobs.clone(), feed.source.name().to_owned());
+        let (jobs, name) = (feed.jobs.clone(), feed.rows.source.name().to_owned());
         // Boxed, because runs over files do not have it.
         let mut feed = Box::pin(async move {
             if let Err(panic) = AssertUnwindSafe(feed.run()).catch_unwind().await {
@@ -200,5 +245,6 @@ fn strict(job: Job) -> Result<Job> {
 fn job(key: Key, row: InputRow) -> Job {
     let InputRow { index, line, id, input, .. } = row;
     let (earlier, paid_before) = (Calls::default(), Calls::default());
-    Job { key, index, line, id, input, requeues: 0, earlier, paid_before, answers: Vec::new() }
+    let origin = Origin::default();
+    Job { origin, key, index, line, id, input, requeues: 0, earlier, paid_before, answers: Vec::new() }
 }

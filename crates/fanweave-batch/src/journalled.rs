@@ -19,6 +19,7 @@ use crate::finished::FinishedRow;
 use crate::journal::{EarlierCalls, Journal, JournalReader, Manifest, Outcome, PreviousRun, Record};
 use crate::key::{Key, Occurrences};
 use crate::location::RowLocation;
+use crate::origin::Origin;
 use crate::progress::Progress;
 use crate::recorder::{Driver, Finished, Recorder, Recording};
 use crate::records::RowPermit;
@@ -210,6 +211,7 @@ impl Shared {
         let record = Record::of(&tally, key, index, index + 1, None, latency, result);
         // Journal before yielding: a crash in between must not repeat a paid call.
         let row = Finished {
+            origin: Origin::default(),
             row: FinishedRow::new(record, None),
             began,
             latency,

@@ -23,6 +23,7 @@ mod advice;
 mod answer;
 mod answers;
 mod arranger;
+mod budget;
 mod cost;
 mod dedupe;
 mod disk;
@@ -36,11 +37,14 @@ mod input;
 mod journal;
 mod journalled;
 mod key;
+mod leases;
 mod location;
 mod memory;
 mod open;
 mod order;
+mod origin;
 mod output;
+mod private;
 mod progress;
 mod queue;
 mod recorded;
@@ -83,3 +87,19 @@ pub use settings::Settings;
 pub use source::{InputFormat, MAX_LINE, Source};
 pub use summary::{FailureGroup, Summary};
 pub use via::{BatchApi, BatchLimits, BatchState};
+
+#[doc(hidden)]
+pub mod __private {
+    //! Items for crates of the workspace that run rows on several machines.
+    pub use crate::arranger::Arranger;
+    pub use crate::budget::{Allowance, RowBudget};
+    pub use crate::dedupe::Follower;
+    pub use crate::feed::{Job, KeyedRows};
+    pub use crate::leases::{Leases, Lessor};
+    pub use crate::origin::Origin;
+    pub use crate::output::Sink;
+    pub use crate::private::{content_key, create_output, decode_row, encode_row, resume_output};
+    pub use crate::recorder::{Finished, RowRecorder};
+    pub use crate::run::{JobParts, Rows};
+    pub use crate::window::{Stopped, Window};
+}

@@ -142,6 +142,7 @@ mod tests {
     fn job(index: u64) -> Job {
         let error = fanweave_core::Error::new(fanweave_core::ErrorKind::Input, "no");
         Job {
+            origin: crate::origin::Origin::default(),
             key: Key::of(&[b"row"]),
             index,
             line: 1,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use fanweave_core::__private::park_until_done;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -19,6 +20,7 @@ use crate::finished::FinishedRow;
 use crate::journal::{CallRecord, Part};
 use crate::key::Key;
 use crate::location::RowLocation;
+use crate::origin::Origin;
 use crate::progress::Progress;
 use crate::records::{RowPermit, RunEnd};
 use crate::store::RecordStore;
@@ -47,22 +49,62 @@ pub(crate) enum Entry {
 }
 
 /// A row that has ended with a result.
-pub(crate) struct Finished {
-    pub(crate) row: FinishedRow,
+pub struct Finished {
+    /// The origin of the row.
+    pub origin: Origin,
+    /// The row, with its answer or its error.
+    pub row: FinishedRow,
     /// Time at which it started.
     pub(crate) began: Instant,
-    pub(crate) latency: Duration,
+    /// Time from its start to its end.
+    pub latency: Duration,
     /// Its row permit, held until the row is recorded, so that a kill repeats at most as many calls as there
     /// are permits. Empty if it was released for other rows.
-    pub(crate) permit: RowPermit,
+    pub permit: RowPermit,
     /// Key of its request, if other rows may have an equal one.
     pub(crate) request: Option<Key>,
     /// Set when any of its calls was answered. If not, its cost counts as zero.
     pub(crate) is_paid: bool,
     /// Cost of its calls in this run, in US dollars. `None` if it is not known.
-    pub(crate) new_cost_usd: Option<f64>,
+    pub new_cost_usd: Option<f64>,
     /// Notified once the row is recorded, or with the reason why it cannot be.
     pub(crate) recorded: Option<oneshot::Sender<Result<(), String>>>,
+}
+
+impl Finished {
+    /// Counts the row in `progress`. Call it once, after the row is recorded.
+    pub fn count(&self, progress: &Progress) {
+        progress.row_cost(self.new_cost_usd);
+        progress.row_finished(self.row.index(), self.row.is_ok(), self.latency);
+    }
+}
+
+/// Takes the results of rows in flight: a recorder. While it takes one, no row starts.
+pub trait RowRecorder: Send {
+    /// Records a row that has ended. Returns false if the recorder has ended.
+    fn finished(&mut self, row: Finished) -> impl Future<Output = bool> + Send;
+
+    /// Records a row that has the same request as the row at `of`. Returns false if the recorder has ended.
+    /// Called only if requests are deduplicated.
+    fn duplicate(&mut self, row: Follower, of: RowLocation) -> impl Future<Output = bool> + Send;
+
+    /// Resolves if the recorder ends early: all rows in flight are then aborted.
+    fn ended_early(&self) -> BoxFuture<'static, ()>;
+}
+
+impl RowRecorder for Recorder {
+    fn finished(&mut self, row: Finished) -> impl Future<Output = bool> + Send {
+        self.send(Entry::Finished(row))
+    }
+
+    fn duplicate(&mut self, row: Follower, of: RowLocation) -> impl Future<Output = bool> + Send {
+        self.send(Entry::Duplicate { follower: row, of })
+    }
+
+    fn ended_early(&self) -> BoxFuture<'static, ()> {
+        let sender = self.sender().clone();
+        async move { sender.closed().await }.boxed()
+    }
 }
 
 /// Handle to the recorder, for sending messages to it.
@@ -226,12 +268,6 @@ impl Recorder {
     /// Another sender, which does not keep the recorder running.
     pub(crate) fn weak(&self) -> mpsc::WeakSender<Entry> {
         self.sender().downgrade()
-    }
-
-    /// Resolves if the recorder ends early, with an error that [`end`](Self::end) returns.
-    pub(crate) fn ended_early(&self) -> impl Future<Output = ()> + use<> {
-        let sender = self.sender().clone();
-        async move { sender.closed().await }
     }
 
     /// Sends a message. Returns false if the recorder has ended, with an error that [`end`](Self::end)

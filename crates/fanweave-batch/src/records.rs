@@ -212,6 +212,13 @@ pub trait RowSink: Send + 'static {
         Ok(())
     }
 
+    /// Syncs everything written so far, and returns a mark from which the view can be continued. Default:
+    /// `None`, the view can only be made from its beginning.
+    #[doc(hidden)]
+    fn mark(&mut self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Completes the view. Not called if the run is dropped or fails. Default: nothing.
     ///
     /// # Errors

@@ -17,8 +17,9 @@ use crate::finished::FinishedRow;
 use crate::input::Input;
 use crate::journal::{Outcome, Record};
 use crate::key::Key;
+use crate::location::RowLocation;
 use crate::progress::Progress;
-use crate::recorder::{Entry, Finished};
+use crate::recorder::Finished;
 use crate::records::RowPermit;
 use crate::render::Prepared;
 use crate::tally::{Calls, Tally};
@@ -77,13 +78,17 @@ pub(crate) enum RowEnd {
     /// No result yet: the row waits for the answer of another row.
     Waits,
     /// An answer. Includes the row, if it may be rerun.
-    Answered(Entry, Option<Box<Job>>),
+    Answered(Finished, Option<Box<Job>>),
+    /// The answer of another row that had the same request.
+    Duplicate(Follower, RowLocation),
     /// An error.
     Failed(Box<Failed>),
     /// Cancelled without a result: the row runs when the job is resumed.
     Cancelled,
     /// Not started: the budget is spent.
     Unaffordable,
+    /// Ended without a result, because its origin is fenced. Its calls may have a cost.
+    Fenced { is_paid: bool, new_cost_usd: Option<f64> },
 }
 
 /// A row that ended with an error.
@@ -100,7 +105,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let Start { job, prepared, mut permit, is_affordable, leads } = start;
         let requeue = (job.input.is_ok() && job.requeues < MAX_REQUEUES).then(|| job.clone());
         let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone(), job.earlier));
-        let Job { key, index, line, id, input, paid_before, answers, .. } = job;
+        let Job { origin, key, index, line, id, input, paid_before, answers, .. } = job;
         let cx = self.cx.clone().with_observer(tally.clone()).driven();
         let (cx, answers) = match &self.journal {
             Some(journal) => journal.begin(key, answers, &self.costs, cx),
@@ -117,9 +122,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
             match dedupe.join(own, Follower { key, index, line, id: id.clone(), permit }) {
                 Role::Leads(back) => permit = back,
                 Role::Waits => return RowEnd::Waits,
-                Role::Answered(follower, of) => {
-                    return RowEnd::Answered(Entry::Duplicate { follower, of }, None);
-                }
+                Role::Answered(follower, of) => return RowEnd::Duplicate(follower, of),
             }
             request = Some(own);
         }
@@ -135,12 +138,17 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
             Ok(answer)
         };
         let began = Instant::now();
-        let result = AssertUnwindSafe(work).catch_unwind().await;
+        let result = origin.unless_fenced(AssertUnwindSafe(work).catch_unwind()).await;
         let latency = began.elapsed();
         tally.close();
         if let Some(journal) = &self.journal {
             journal.ended(&tally);
         }
+        let Some(result) = result else {
+            self.leave_unfinished(index, request.as_ref());
+            let (is_paid, new_cost_usd) = (tally.is_answered(), tally.calls().cost_since(&paid_before));
+            return RowEnd::Fenced { is_paid, new_cost_usd };
+        };
         let result = result.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
         let error = result.as_ref().err().cloned();
         if error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled) {
@@ -155,9 +163,10 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let is_paid = error.is_none() || tally.is_answered();
         let row = FinishedRow::new(record, error.clone());
         let new_cost_usd = tally.calls().cost_since(&paid_before);
-        let row = Finished { row, began, latency, permit, request, is_paid, new_cost_usd, recorded: None };
+        let row =
+            Finished { origin, row, began, latency, permit, request, is_paid, new_cost_usd, recorded: None };
         match error {
-            None => RowEnd::Answered(Entry::Finished(row), requeue.map(Box::new)),
+            None => RowEnd::Answered(row, requeue.map(Box::new)),
             Some(error) => {
                 let answers = answers.map(|answers| answers.all()).unwrap_or_default();
                 let job = requeue.map(|job| Job { earlier: tally.calls(), answers, ..job });

@@ -11,16 +11,17 @@ use tokio::time::Instant;
 
 use crate::answer::IntoAnswer;
 use crate::answers::CallJournal;
+use crate::budget::RowBudget;
 use crate::dedupe::Dedupe;
 use crate::disk::Disk;
-use crate::feed::Feed;
+use crate::feed::{Feed, Job, KeyedRows};
 use crate::fingerprint::Fingerprint;
 use crate::input::Input;
 use crate::key::Key;
 use crate::open::{Open, Opened};
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, RowRecorder};
 use crate::render::Prepared;
 use crate::row::{Prepare, RequestKey, RowRun};
 use crate::settings::Settings;
@@ -207,9 +208,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         let is_file = source.path().is_some();
         let answered = Arc::new(OnceLock::new());
         let feed = Feed {
-            source,
+            rows: KeyedRows::new(source, settings.limit),
             done: previous.done,
-            limit: settings.limit.unwrap_or(u64::MAX),
             strict: settings.strict,
             calls,
             jobs,
@@ -219,37 +219,11 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         };
         let reading = feed.start()?;
 
-        let drain = stop.child_token();
         let around = cx.clone();
-        let is_last = Arc::new(AtomicBool::new(false));
-        let row = RowRun {
-            prepare,
-            chain,
-            // Programs that share the account have interactive users waiting.
-            cx: cx
-                .with_concurrency(settings.concurrency)
-                .with_priority(Priority::Batch)
-                .with_draining(drain.clone())
-                .with_last_call(is_last.clone())
-                // Near its limit, a budget cannot cover hedged requests.
-                .with_hedging(settings.hedge && costs.max_usd().is_none()),
-            progress,
-            costs,
-            dedupe: dedupe.zip(request_key),
-            journal,
-        };
-        if let Some(max_usd) = row.costs.max_usd() {
-            row.progress.set_cap(max_usd);
-        }
-        let terms = Terms {
-            concurrency: settings.concurrency.get(),
-            budget: row.costs.budget(previous.spent_usd, previous.unpriced),
-            drain,
-            keeps_going: settings.keep_going,
-            is_answered: was_answered,
-            answered,
-            is_last,
-        };
+        let budget = Box::new(costs.budget(previous.spent_usd, previous.unpriced));
+        let rows = Rows { prepare, chain, cx, settings, progress, costs, stop: stop.clone() };
+        let (row, terms) = rows.begin(dedupe.zip(request_key), journal, budget);
+        let terms = Terms { is_answered: was_answered, answered, ..terms };
         let mut window = Window::new(row, recorder, inbox, terms);
         let (ended, read) = reading.during(pin!(window.run(&stop, &around))).await;
         ended?;
@@ -277,5 +251,88 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             notes: previous.notes,
             ..Summary::of(&end)
         })
+    }
+}
+
+impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
+    /// Takes the job apart, for programs that read its rows and run them in different places.
+    #[doc(hidden)]
+    pub fn into_rows(self) -> JobParts<I, O> {
+        let Self { source, prepare, chain, output, settings, fingerprint, progress, stop, cx, costs, .. } =
+            self;
+        let rows = Rows { prepare, chain, cx, settings: settings.clone(), progress, costs, stop };
+        JobParts { source, output, settings, fingerprint, rows }
+    }
+}
+
+/// The parts of a [`BatchJob`].
+pub struct JobParts<I, O> {
+    /// The rows.
+    pub source: Source,
+    /// The output.
+    pub output: Output,
+    /// The options.
+    pub settings: Settings,
+    /// Everything that changes the answers.
+    pub fingerprint: Fingerprint,
+    /// The way in which rows run.
+    pub rows: Rows<I, O>,
+}
+
+/// The way in which the rows of a job run: its chain, options and prices.
+pub struct Rows<I, O> {
+    prepare: Arc<Prepare<I>>,
+    chain: Chain<I, O>,
+    cx: Context,
+    settings: Settings,
+    progress: Arc<Progress>,
+    costs: Costs,
+    stop: CancellationToken,
+}
+
+impl<I: Send + 'static, O: IntoAnswer> Rows<I, O> {
+    /// Rows in flight that come from `jobs`, and whose results go to `recorder`. `budget` is used in place of
+    /// the budget of the job. Requests are not deduplicated, and calls are not journalled.
+    pub fn window<R: RowRecorder>(
+        self,
+        recorder: R,
+        jobs: mpsc::Receiver<Result<Job>>,
+        budget: impl RowBudget + 'static,
+    ) -> Window<I, O, R> {
+        let (row, terms) = self.begin(None, None, Box::new(budget));
+        Window::new(row, recorder, jobs, terms)
+    }
+
+    /// The settings of a row and of the rows in flight.
+    fn begin(
+        self,
+        dedupe: Option<(Arc<Dedupe>, RequestKey<I>)>,
+        journal: Option<CallJournal>,
+        budget: Box<dyn RowBudget>,
+    ) -> (RowRun<I, O>, Terms) {
+        let Self { prepare, chain, cx, settings, progress, costs, stop } = self;
+        let (drain, is_last) = (stop.child_token(), Arc::new(AtomicBool::new(false)));
+        if let Some(max_usd) = costs.max_usd() {
+            progress.set_cap(max_usd);
+        }
+        // Programs that share the account have interactive users waiting.
+        let cx = cx
+            .with_concurrency(settings.concurrency)
+            .with_priority(Priority::Batch)
+            .with_draining(drain.clone())
+            .with_last_call(is_last.clone())
+            // Near its limit, a budget cannot cover hedged requests.
+            .with_hedging(settings.hedge && costs.max_usd().is_none());
+        let row = RowRun { prepare, chain, cx, progress, costs, dedupe, journal };
+        let terms = Terms {
+            concurrency: settings.concurrency.get(),
+            budget,
+            drain,
+            keeps_going: settings.keep_going,
+            is_answered: false,
+            answered: Arc::default(),
+            is_last,
+        };
+        (row, terms)
     }
 }

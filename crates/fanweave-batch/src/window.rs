@@ -10,6 +10,9 @@
 //! before is rerun. If it is answered, the account charges the failures to the rows that failed; if not, the
 //! provider is down.
 
+#[cfg(test)]
+mod tests;
+
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,10 +26,10 @@ use tokio::time::sleep;
 
 use crate::Result;
 use crate::answer::IntoAnswer;
-use crate::cost::RemainingBudget;
+use crate::budget::{Allowance, RowBudget};
 use crate::feed::Job;
 use crate::queue::Queue;
-use crate::recorder::{Entry, Finished, Recorder};
+use crate::recorder::{Finished, RowRecorder};
 use crate::records::RowPermit;
 use crate::refusals::Refusals;
 use crate::row::{Failed, Rerun, RowEnd, RowRun, Start};
@@ -39,9 +42,9 @@ const MAX_EXTRA: usize = 16;
 const RERUN_PAUSE: Duration = Duration::from_secs(2);
 
 /// Rows in flight.
-pub(crate) struct Window<I, O> {
+pub struct Window<I, O, R> {
     pub(crate) row: RowRun<I, O>,
-    pub(crate) recorder: Recorder,
+    pub(crate) recorder: R,
     queue: Queue,
     flights: Flights<u64, RowEnd>,
     /// Maximum number of rows in flight.
@@ -59,7 +62,7 @@ pub(crate) struct Window<I, O> {
     /// The answered row that used the fewest tokens, and their number.
     sample: Option<(Box<Job>, u64)>,
     /// A row that a previous run answered.
-    answered: Arc<OnceLock<Job>>,
+    answered_before: Arc<OnceLock<Job>>,
     /// The rerun in progress, if any.
     reruns: Flights<(), Rerun>,
     /// Set when the last rerun got no answer.
@@ -76,7 +79,9 @@ pub(crate) struct Window<I, O> {
     suspect: Option<Box<Failed>>,
     /// Set while a single row of the run remains. Its calls read it.
     is_last: Arc<AtomicBool>,
-    budget: RemainingBudget,
+    budget: Box<dyn RowBudget>,
+    /// A row that waits for money. The permit is free.
+    lacks_budget: Option<Job>,
     /// Error of the source, which ends the run.
     source_error: Result<()>,
     pub(crate) stopped: Stopped,
@@ -95,6 +100,8 @@ enum RowEvent {
     Rerun(Option<Rerun>),
     /// Calls of the run fail, or wait for a provider that does.
     Failing,
+    /// More money may be there for the row that waits for it.
+    BudgetGrown,
     /// The next row to start, or the error of the source. `None` if nothing is left.
     Job(Option<Result<Job>>),
 }
@@ -117,24 +124,24 @@ struct Signals<'a> {
 type Signal<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send + 'a)>;
 
 /// Reason for which the run stopped before its end.
-#[derive(Default)]
-pub(crate) struct Stopped {
+#[derive(Debug, Default)]
+pub struct Stopped {
     /// The error that ended it. The rows that got it have no result.
-    pub(crate) refused: Option<Error>,
+    pub refused: Option<Error>,
     /// Number of rows that got the same error. 0 if the account was rejected.
-    pub(crate) refused_rows: u64,
+    pub refused_rows: u64,
     /// Set when the provider was failing for longer than the outage timeout.
-    pub(crate) unavailable: Option<Error>,
+    pub unavailable: Option<Error>,
     /// Set when starting more rows could have exceeded the budget.
-    pub(crate) over_budget: bool,
+    pub over_budget: bool,
     /// Set when rows have no result, for whatever reason.
-    pub(crate) is_cut_short: bool,
+    pub is_cut_short: bool,
 }
 
 /// Settings of a window.
 pub(crate) struct Terms {
     pub(crate) concurrency: usize,
-    pub(crate) budget: RemainingBudget,
+    pub(crate) budget: Box<dyn RowBudget>,
     pub(crate) drain: CancellationToken,
     pub(crate) keeps_going: bool,
     /// Set when a previous run answered any row.
@@ -145,10 +152,10 @@ pub(crate) struct Terms {
     pub(crate) is_last: Arc<AtomicBool>,
 }
 
-impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
+impl<I: Send + 'static, O: IntoAnswer, R: RowRecorder> Window<I, O, R> {
     pub(crate) fn new(
         row: RowRun<I, O>,
-        recorder: Recorder,
+        recorder: R,
         jobs: mpsc::Receiver<Result<Job>>,
         terms: Terms,
     ) -> Self {
@@ -166,7 +173,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             next_is_extra: false,
             looked_ahead: 0,
             sample: None,
-            answered,
+            answered_before: answered,
             reruns: Flights::new(),
             is_down: false,
             drain,
@@ -177,6 +184,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             suspect: None,
             is_last,
             budget,
+            lacks_budget: None,
             source_error: Ok(()),
             stopped: Stopped::default(),
         }
@@ -187,7 +195,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     ///
     /// # Errors
     /// The source cannot be read any further. The rows in flight have ended by then.
-    pub(crate) async fn run(&mut self, stop: &CancellationToken, around: &Context) -> Result<()> {
+    pub async fn run(&mut self, stop: &CancellationToken, around: &Context) -> Result<()> {
         let recorder_ended = self.recorder.ended_early();
         let stopped = async {
             tokio::select! {
@@ -216,6 +224,11 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         std::mem::replace(&mut self.source_error, Ok(()))
     }
 
+    /// Ends the window. Returns its recorder, and why it ended early.
+    pub fn into_recorder(self) -> (R, Stopped) {
+        (self.recorder, self.stopped)
+    }
+
     /// Returns true if a row is in flight, or one may start.
     fn has_work(&self) -> bool {
         self.may_start() || !self.flights.is_empty() || self.suspect.is_some()
@@ -229,8 +242,10 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         let may_start = self.may_start();
         // One more row than the budget allows is taken if no row in flight can turn out cheaper than
         // assumed: whether there is a row that costs anything decides how the run ends.
-        let is_ready = self.free.is_some() && (self.flights.is_empty() || self.is_affordable());
-        let takes = may_start && (is_ready || self.suspect.is_some());
+        // With leases, the next row is taken as well: whether there is one decides whether money is needed.
+        let is_ready =
+            self.free.is_some() && (self.flights.is_empty() || self.allowance() != Allowance::Never);
+        let takes = may_start && self.lacks_budget.is_none() && (is_ready || self.suspect.is_some());
         tokio::select! {
             biased;
             () = signals.recorder_ended => RowEvent::RecorderEnded,
@@ -241,6 +256,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             }
             Some(((), rerun)) = self.reruns.next() => RowEvent::Rerun(rerun.ok()),
             () = signals.failing, if self.is_admitting => RowEvent::Failing,
+            () = changed(&mut *self.budget), if self.lacks_budget.is_some() => RowEvent::BudgetGrown,
             job = self.queue.next(), if takes => RowEvent::Job(job),
         }
     }
@@ -261,7 +277,11 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             RowEvent::Permit(permit) => self.keep_permit(permit),
             RowEvent::Rerun(rerun) => self.settle_rerun(rerun),
             RowEvent::Failing => self.look_ahead(),
+            RowEvent::BudgetGrown => {}
             RowEvent::Job(job) => self.admit(job),
+        }
+        if let Some(job) = self.lacks_budget.take() {
+            self.admit_waiting(job);
         }
         if !self.may_start()
             && let Some(suspect) = self.suspect.take()
@@ -300,15 +320,48 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             // The suspect is not the last row of the run.
             return self.unavailable();
         }
-        let is_affordable = self.is_affordable();
-        // A row whose templates take long counts as one that makes calls.
-        let prepared = if is_affordable { None } else { self.row.prepare(job.input.clone()).now() };
-        if !is_affordable && !prepared.as_ref().is_some_and(|input| self.row.is_free(input)) {
-            self.stopped.over_budget = true;
-            return self.stop_admitting();
+        if job.origin.is_fenced() {
+            return;
         }
+        let allowance = self.allowance();
+        // A row whose templates take long counts as one that makes calls.
+        let prepared = match allowance {
+            Allowance::Now => None,
+            _ => self.row.prepare(job.input.clone()).now().filter(|input| self.row.is_free(input)),
+        };
+        match allowance {
+            Allowance::Now => self.start_next(job, prepared, true),
+            _ if prepared.is_some() => self.start_next(job, prepared, false),
+            Allowance::Later => self.lacks_budget = Some(job),
+            Allowance::Never => self.stop_over_budget(),
+        }
+    }
+
+    /// Starts the row that waits for money, if there is enough, and stops the run if there will not be.
+    fn admit_waiting(&mut self, job: Job) {
+        if !self.is_admitting || job.origin.is_fenced() {
+            return;
+        }
+        if self.suspect.is_some() {
+            return self.unavailable();
+        }
+        match self.allowance() {
+            Allowance::Now => self.start_next(job, None, true),
+            // Rows in flight may turn out cheaper than assumed.
+            Allowance::Never if self.flights.is_empty() => self.stop_over_budget(),
+            Allowance::Never | Allowance::Later => self.lacks_budget = Some(job),
+        }
+    }
+
+    /// Starts a row with the free permit.
+    fn start_next(&mut self, job: Job, prepared: Option<fanweave_core::Result<I>>, is_affordable: bool) {
         let permit = RowPermit(self.free.take());
         self.start(Start { job, prepared, permit, is_affordable, leads: None });
+    }
+
+    fn stop_over_budget(&mut self) {
+        self.stopped.over_budget = true;
+        self.stop_admitting();
     }
 
     /// Starts another row if all rows in flight are stalled: see the [module](self).
@@ -348,13 +401,13 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
 
     /// An answered row that can be rerun within the budget.
     fn sample(&self) -> Option<&Job> {
-        let sample = self.sample.as_ref().map(|(job, _)| &**job).or_else(|| self.answered.get());
-        sample.filter(|_| self.is_affordable())
+        let sample = self.sample.as_ref().map(|(job, _)| &**job).or_else(|| self.answered_before.get());
+        sample.filter(|_| self.allowance() == Allowance::Now)
     }
 
     /// Keeps an answered row as the sample if it used the fewest tokens.
-    fn keep_sample(&mut self, entry: &Entry, job: Option<Box<Job>>) {
-        let (Some(job), Entry::Finished(row)) = (job, entry) else { return };
+    fn keep_sample(&mut self, row: &Finished, job: Option<Box<Job>>) {
+        let Some(job) = job else { return };
         let Some(answer) = row.row.answer() else { return };
         let tokens = answer.usage.total_tokens();
         if self.sample.as_ref().is_none_or(|(_, fewest)| tokens < *fewest) {
@@ -380,7 +433,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
 
     /// Returns true if rows may still be started, as far as is known.
     fn may_start(&self) -> bool {
-        self.is_admitting && !self.queue.is_exhausted()
+        self.is_admitting && (self.lacks_budget.is_some() || !self.queue.is_exhausted())
     }
 
     fn start(&mut self, start: Start<I>) {
@@ -395,13 +448,14 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         self.flights.start(index, row);
     }
 
-    fn is_affordable(&self) -> bool {
+    fn allowance(&self) -> Allowance {
         self.budget.allows(self.flights.len(), self.row.progress.maybe_billed_usd())
     }
 
     /// Starts no more rows.
     fn stop_admitting(&mut self) {
         self.is_admitting = false;
+        self.lacks_budget = None;
         self.stopped.is_cut_short = true;
         self.queue.close();
     }
@@ -417,27 +471,33 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         match ended {
             RowEnd::Waits => {}
             RowEnd::Cancelled => self.stopped.is_cut_short = true,
-            RowEnd::Unaffordable => {
-                self.stopped.over_budget = true;
-                self.stop_admitting();
+            RowEnd::Unaffordable => self.stop_over_budget(),
+            RowEnd::Fenced { is_paid, new_cost_usd } => {
+                self.pay(is_paid, new_cost_usd);
+                self.row.progress.row_cost(new_cost_usd);
             }
-            RowEnd::Answered(entry, job) => {
-                self.is_answered = true;
-                self.is_down = false;
-                self.looked_ahead = 0;
-                self.keep_sample(&entry, job);
-                match entry {
-                    Entry::Finished(row) => {
-                        for row in self.refusals.answered(row.began) {
-                            self.record(row).await;
-                        }
-                        self.record(row).await;
-                    }
-                    entry => self.report(entry).await,
+            RowEnd::Answered(row, job) => {
+                self.answered();
+                self.keep_sample(&row, job);
+                for row in self.refusals.answered(row.began) {
+                    self.record(row).await;
                 }
+                self.record(row).await;
+            }
+            RowEnd::Duplicate(follower, of) => {
+                self.answered();
+                // If the recorder has ended, the next iteration of the loop ends the run.
+                self.recorder.duplicate(follower, of).await;
             }
             RowEnd::Failed(failed) => self.settle_failed(failed).await,
         }
+    }
+
+    /// Notes that a row has an answer: the provider answers.
+    fn answered(&mut self) {
+        self.is_answered = true;
+        self.is_down = false;
+        self.looked_ahead = 0;
     }
 
     async fn settle_failed(&mut self, failed: Box<Failed>) {
@@ -476,7 +536,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             // Followers hold their permits while they wait for its answer. It keeps its own, because there
             // might be none free.
             Some(request) => {
-                let is_affordable = self.is_affordable();
+                let is_affordable = self.allowance() != Allowance::Never;
                 self.start(Start {
                     job,
                     prepared: None,
@@ -528,16 +588,23 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         }
     }
 
-    async fn record(&mut self, row: Finished) {
-        if row.is_paid || row.new_cost_usd.is_some() {
-            self.budget.pay(row.new_cost_usd);
+    /// Deducts the cost of the calls of a row.
+    fn pay(&mut self, is_paid: bool, new_cost_usd: Option<f64>) {
+        if is_paid || new_cost_usd.is_some() {
+            self.budget.pay(new_cost_usd);
         }
-        self.report(Entry::Finished(row)).await;
     }
 
-    async fn report(&mut self, entry: Entry) {
+    async fn record(&mut self, row: Finished) {
+        self.pay(row.is_paid, row.new_cost_usd);
+        if row.origin.is_fenced() {
+            // Another machine has recorded the row, or will.
+            self.row.progress.row_cost(row.new_cost_usd);
+            self.row.leave_unfinished(row.row.index(), row.request.as_ref());
+            return;
+        }
         // If the recorder has ended, the next iteration of the loop ends the run.
-        self.recorder.send(entry).await;
+        self.recorder.finished(row).await;
     }
 
     /// Leaves a row without a result.
@@ -591,6 +658,11 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             self.record(row).await;
         }
     }
+}
+
+/// Resolves when there may be more money. Boxes nothing until it is polled.
+async fn changed(budget: &mut dyn RowBudget) {
+    budget.changed().await;
 }
 
 /// Returns true if a response was interrupted after deltas had been emitted.

@@ -286,6 +286,11 @@ pub(crate) fn row(line: &[u8]) -> Option<Record> {
     record::parse(record::decode(LineKind::Row, line)?)
 }
 
+/// Replaces the contents of `line` with the line of a row, including the newline.
+pub(crate) fn encode_row(record: &Record, line: &mut Vec<u8>) {
+    record::encode(LineKind::Row, record, line);
+}
+
 impl Drop for Journal {
     fn drop(&mut self) {
         // Closing the file would unlock it, but not while the sync thread or a child process that is just

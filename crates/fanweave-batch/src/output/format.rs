@@ -43,6 +43,11 @@ impl OutputFormat {
         }
     }
 
+    /// Returns true if a file of this format can be continued after any row.
+    pub(crate) fn is_resumable(self) -> bool {
+        !matches!(self, OutputFormat::Parquet)
+    }
+
     /// Format inferred from the output's file extension, or from the input format.
     pub(crate) fn detect(output: Option<&Path>, input: Option<InputFormat>) -> Self {
         let extension =

@@ -194,15 +194,27 @@ impl OutputEncoder for JsonLines {
 }
 
 /// Writes encoded results to the output.
-pub(crate) struct Sink {
+pub struct Sink {
     target: Target,
     encoder: Box<dyn OutputEncoder>,
     bytes: Vec<u8>,
+    /// Set if the encoder keeps no state between rows, so that the output can be continued.
+    is_resumable: bool,
 }
 
 enum Target {
-    File { path: PathBuf, partial: PathBuf, file: BufWriter<DiskFile>, done: bool, disk: Disk },
-    Pipe { name: &'static Path, pipe: BufWriter<Box<dyn Write + Send>> },
+    File {
+        path: PathBuf,
+        partial: PathBuf,
+        file: BufWriter<DiskFile>,
+        /// Set to keep the partial file: the output is complete, or can be continued.
+        is_kept: bool,
+        disk: Disk,
+    },
+    Pipe {
+        name: &'static Path,
+        pipe: BufWriter<Box<dyn Write + Send>>,
+    },
 }
 
 impl Sink {
@@ -212,22 +224,43 @@ impl Sink {
         let encoder = encoder(format)?;
         let partial = partial_path(&path);
         let file = disk.create(&partial).map_err(|e| Error::io("create the file", &partial, e))?;
-        let file = BufWriter::with_capacity(1 << 16, file);
-        Self::new(Target::File { path, partial, file, done: false, disk: disk.clone() }, encoder)
+        Self::begin(Target::file(disk, path, partial, file), encoder, format)
+    }
+
+    /// Continues a file after the rows that were written before `mark`: see [`mark`](RowSink::mark).
+    pub(crate) fn resume(disk: &Disk, path: PathBuf, format: OutputFormat, mark: u64) -> Result<Self> {
+        let (encoder, partial) = (encoder(format)?, partial_path(&path));
+        if !format.is_resumable() {
+            return Err(Error::usage(format!("{}: {format} files cannot be continued", path.display())));
+        }
+        let open = || {
+            let mut file = disk.open(&partial)?;
+            if file.end()? < mark {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the file is shorter than its mark",
+                ));
+            }
+            file.set_len(mark)?;
+            Ok(file)
+        };
+        let file = open().map_err(|e| Error::io("continue the file", &partial, e))?;
+        let target = Target::file(disk, path, partial, file);
+        Ok(Self { target, encoder, bytes: Vec::new(), is_resumable: true })
     }
 
     /// Standard output.
     pub(crate) fn stdout(format: OutputFormat) -> Result<Self> {
-        Self::new(Target::pipe("standard output", Box::new(io::stdout())), encoder(format)?)
+        Self::begin(Target::pipe("standard output", Box::new(io::stdout())), encoder(format)?, format)
     }
 
     /// Any writer.
     pub(crate) fn writer(writer: Box<dyn Write + Send>, format: OutputFormat) -> Result<Self> {
-        Self::new(Target::pipe("the output", writer), encoder(format)?)
+        Self::begin(Target::pipe("the output", writer), encoder(format)?, format)
     }
 
-    fn new(target: Target, encoder: Box<dyn OutputEncoder>) -> Result<Self> {
-        let mut sink = Self { target, encoder, bytes: Vec::new() };
+    fn begin(target: Target, encoder: Box<dyn OutputEncoder>, format: OutputFormat) -> Result<Self> {
+        let mut sink = Self { target, encoder, bytes: Vec::new(), is_resumable: format.is_resumable() };
         sink.encoder.begin(&mut sink.bytes);
         sink.put()?;
         Ok(sink)
@@ -262,17 +295,34 @@ impl RowSink for Sink {
         }
     }
 
+    fn mark(&mut self) -> Result<Option<u64>> {
+        let Target::File { partial, file, is_kept, .. } = &mut self.target else { return Ok(None) };
+        if !self.is_resumable {
+            return Ok(None);
+        }
+        let mut mark = || {
+            file.flush()?;
+            file.get_ref().sync_data()?;
+            file.get_mut().end()
+        };
+        let mark = mark().map_err(|e| Error::io("write results", partial, e))?;
+        *is_kept = true;
+        Ok(Some(mark))
+    }
+
     /// Completes the output. A file is moved to its final path.
     fn finish(&mut self) -> Result<()> {
         let ended = self.encoder.end(&mut self.bytes);
         ended.map_err(|e| Error::io("write results", self.target.path(), e))?;
         self.put()?;
-        let Target::File { path, partial, file, done, disk } = &mut self.target else { return self.flush() };
+        let Target::File { path, partial, file, is_kept, disk } = &mut self.target else {
+            return self.flush();
+        };
         file.flush()
             .and_then(|()| file.get_ref().sync_all())
             .map_err(|e| Error::io("write results", partial, e))?;
         disk.rename(partial, path).map_err(|e| Error::io("move the output into place", path, e))?;
-        *done = true;
+        *is_kept = true;
         sync_folder(path);
         Ok(())
     }
@@ -310,6 +360,11 @@ impl Target {
         }
     }
 
+    fn file(disk: &Disk, path: PathBuf, partial: PathBuf, file: DiskFile) -> Self {
+        let file = BufWriter::with_capacity(1 << 16, file);
+        Target::File { path, partial, file, is_kept: false, disk: disk.clone() }
+    }
+
     fn pipe(name: &'static str, pipe: Box<dyn Write + Send>) -> Self {
         Target::Pipe { name: Path::new(name), pipe: BufWriter::with_capacity(1 << 16, pipe) }
     }
@@ -317,8 +372,8 @@ impl Target {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        if let Target::File { partial, done: false, .. } = self {
-            // All its rows are in the journal.
+        if let Target::File { partial, is_kept: false, .. } = self {
+            // All its rows are in the records.
             let _ = std::fs::remove_file(partial);
         }
     }

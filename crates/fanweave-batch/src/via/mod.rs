@@ -29,11 +29,12 @@ use tokio::time::Instant;
 pub use api::{BatchApi, BatchLimits, BatchState};
 
 use crate::answer::IntoAnswer;
-use crate::feed::{Feed, Job};
+use crate::feed::{Feed, Job, KeyedRows};
 use crate::finished::FinishedRow;
 use crate::journal::{Failure, Outcome, Part, PartState, PreviousRun, Record};
 use crate::key::Key;
 use crate::open::{Open, Opened};
+use crate::origin::Origin;
 use crate::progress::Progress;
 use crate::recorder::{Entry, Finished, Recorder};
 use crate::records::RowPermit;
@@ -145,9 +146,8 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
         let is_file = source.path().is_some();
         let is_limited = settings.limit.is_some() || source.sampled().is_some();
         let feed = Feed {
-            source,
+            rows: KeyedRows::new(source, settings.limit),
             done,
-            limit: settings.limit.unwrap_or(u64::MAX),
             strict: settings.strict,
             calls: None,
             jobs,
@@ -489,6 +489,7 @@ impl<A: BatchApi, O: IntoAnswer> Run<'_, A, O> {
             result,
         };
         let row = Finished {
+            origin: Origin::default(),
             row: FinishedRow::new(record, error),
             began: Instant::now(),
             latency: Duration::ZERO,
