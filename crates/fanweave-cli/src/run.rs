@@ -27,7 +27,7 @@ use crate::work::ChainWork;
 use crate::{cost, dry_run};
 
 pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failure> {
-    let mut file = ChainFile::load(&args.file)?;
+    let file = ChainFile::load(&args.file)?;
     let inputs = inputs(&file, &args.set)?;
     if args.check {
         let missing = missing(&file, &inputs);
@@ -45,12 +45,9 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
         let text = if how == "mermaid" { graph.to_mermaid() } else { graph.to_ascii() };
         return written(write!(std::io::stdout(), "{text}")).map(|exit| exit.unwrap_or(Exit::Ok));
     }
-    if let Some(model) = &args.model.model {
-        file = file.with_model(model);
-    }
-    let file = Arc::new(file);
-    let model = args.model.model.clone();
-    let work = ChainWork { file: file.clone(), model, given: inputs, parameters: args.model.parameters() };
+    let parameters = args.model.parameters();
+    let work = ChainWork::new(&args.file, file, args.model.model.clone(), inputs, parameters);
+    let file = work.file.clone();
     let prices = cost::prices(args.prices.as_deref())?;
     let limit = args.budget_usd.or(file.limits().budget_usd);
     let budget = limit.map(|limit| Budget::new(limit, prices.clone()));

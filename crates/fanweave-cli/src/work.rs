@@ -1,11 +1,15 @@
-//! Work of a run: everything that its answers depend on, apart from the rows.
+//! Work of a run: everything that its answers depend on, apart from the rows. As data, it has no path, key or
+//! URL of a machine, so that another machine makes the same chain of it.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use fanweave::batch::{Fingerprint, Render};
 use fanweave::{
     Chain, ChainFile, Error, ErrorKind, Message, Model, Parameters, Prompt, Vars, prompts::Template, step,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::args::BatchArgs;
@@ -13,25 +17,68 @@ use crate::exit::Failure;
 use crate::text_file::text_or_file;
 
 /// A prompt for every row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PromptWork {
     /// Models with weights, as in `--model`.
     pub(crate) model: String,
+    #[serde(default, rename = "fallback", skip_serializing_if = "Vec::is_empty")]
     pub(crate) fallback_models: Vec<String>,
     /// Text of the template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) prompt: Option<String>,
     /// Text of the template of the system message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) system: Option<String>,
+    #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub(crate) parameters: Parameters,
 }
 
 /// A chain file for every row, or for one run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "ChainData", try_from = "ChainData")]
 pub(crate) struct ChainWork {
+    /// Name of the file, without its folder.
+    name: String,
     pub(crate) file: Arc<ChainFile>,
     /// Model of the steps that name none.
-    pub(crate) model: Option<String>,
+    model: Option<String>,
     /// Inputs for all rows.
     pub(crate) given: Vars,
-    pub(crate) parameters: Parameters,
+    parameters: Parameters,
+}
+
+/// [`ChainWork`] as data: the chain file and the files that it refers to as texts.
+#[derive(Serialize, Deserialize)]
+struct ChainData {
+    name: String,
+    text: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    files: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(default)]
+    given: Vars,
+    #[serde(default, skip_serializing_if = "Parameters::is_empty")]
+    parameters: Parameters,
+}
+
+impl From<ChainWork> for ChainData {
+    fn from(work: ChainWork) -> Self {
+        let ChainWork { name, file, model, given, parameters } = work;
+        let files = file.files().map(|(path, text)| (path.to_owned(), text.to_owned())).collect();
+        Self { name, text: file.source().to_owned(), files, model, given, parameters }
+    }
+}
+
+impl TryFrom<ChainData> for ChainWork {
+    type Error = Error;
+
+    /// Parses the texts. Reads no file.
+    fn try_from(data: ChainData) -> fanweave::Result<Self> {
+        let ChainData { name, text, files, model, given, parameters } = data;
+        let file = ChainFile::parse_with(name.as_str(), text, &files)?;
+        Ok(Self::new(Path::new(&name), file, model, given, parameters))
+    }
 }
 
 impl PromptWork {
@@ -92,6 +139,22 @@ impl PromptWork {
 }
 
 impl ChainWork {
+    /// The work of the chain in the file at `path`. `model` is that of the steps that name none.
+    pub(crate) fn new(
+        path: &Path,
+        file: ChainFile,
+        model: Option<String>,
+        given: Vars,
+        parameters: Parameters,
+    ) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = match &model {
+            Some(model) => file.with_model(model),
+            None => file,
+        };
+        Self { name, file: Arc::new(file), model, given, parameters }
+    }
+
     /// The chain with its models. `connect` gets the name of each model, if the file or the flags set one.
     ///
     /// # Errors
@@ -136,4 +199,70 @@ fn with_parameters(fingerprint: Fingerprint, parameters: &Parameters) -> Fingerp
     let fingerprint = known.fold(fingerprint, |to, (name, value)| to.set(name, value));
     let extra = parameters.extra.iter();
     extra.fold(fingerprint, |to, (name, value)| to.set(format!("param {name}"), value.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use fanweave::blocking::wait;
+    use fanweave::{model, vars};
+
+    use super::*;
+
+    fn parameters() -> Parameters {
+        let mut parameters = Parameters::new().temperature(0.5);
+        parameters.stop = vec!["END".into()];
+        parameters
+    }
+
+    #[test]
+    fn prompts_are_the_same_work_after_they_were_data() {
+        let work = PromptWork {
+            model: "sim/echo=3,sim/writer".into(),
+            fallback_models: vec!["sim/other".into()],
+            prompt: Some("Where is {{ city }}?".into()),
+            system: None,
+            parameters: parameters(),
+        };
+        let data = serde_json::to_value(&work).unwrap();
+        assert_eq!(
+            data,
+            json!({
+                "model": "sim/echo=3,sim/writer", "fallback": ["sim/other"], "prompt": "Where is {{ city }}?",
+                "parameters": { "temperature": 0.5, "stop": ["END"] },
+            })
+        );
+        let read: PromptWork = serde_json::from_value(data).unwrap();
+        assert_eq!(read, work);
+        assert_eq!(read.fingerprint(), work.fingerprint());
+        assert!(read.render().unwrap().template.is_some());
+    }
+
+    #[test]
+    fn a_chain_is_the_same_work_after_it_was_data_without_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ask.txt"), "Greet {{ name }} {{ times }} times").unwrap();
+        let path = folder.path().join("greet.yaml");
+        let text = "inputs: { name: World, times: 1 }\nsteps: { ask: { prompt: { file: ask.txt } } }";
+        std::fs::write(&path, text).unwrap();
+        let file = ChainFile::load(&path).unwrap();
+        let work = ChainWork::new(&path, file, Some("sim/echo".into()), vars! { times: 3 }, parameters());
+        let data = serde_json::to_string(&work).unwrap();
+        assert!(!data.contains(&*folder.path().to_string_lossy()), "{data}");
+        drop(folder);
+
+        let read: ChainWork = serde_json::from_str(&data).unwrap();
+        assert_eq!(read.fingerprint(), work.fingerprint());
+        assert_eq!((read.file.name(), &read.given), ("greet", &work.given));
+        assert_eq!(serde_json::to_string(&read).unwrap(), data);
+        let answer = |work: &ChainWork| {
+            let chain = work.chain(|name| Ok(model(name.unwrap()).unwrap())).unwrap();
+            wait(chain.invoke(work.given.clone())).unwrap()
+        };
+        assert_eq!(answer(&read), answer(&work));
+        assert!(answer(&read).as_str().unwrap().contains("Greet World 3 times"));
+
+        let broken = data.replace("{{ times }}", "{{ nobody }}");
+        let error = serde_json::from_str::<ChainWork>(&broken).unwrap_err().to_string();
+        assert!(error.contains("greet.yaml:") && error.contains("unknown variable `nobody`"), "{error}");
+    }
 }
