@@ -165,14 +165,19 @@ impl<'a> AnswerReader<'a> {
 /// Like [`Protocol::response`].
 pub(crate) fn read_whole(protocol: &dyn Protocol, body: &[u8], limits: SseLimits) -> Result<Message> {
     protocol.response(body).or_else(|error| match error.kind() {
-        ErrorKind::Decode => read_events(protocol, body, limits).ok_or(error),
+        ErrorKind::Decode => read_events(protocol, body, limits).unwrap_or(Err(error)),
         _ => Err(error),
     })
 }
 
+/// The answer or the failure in the events of a body. `None` if it has neither.
 #[cold]
-fn read_events(protocol: &dyn Protocol, body: &[u8], limits: SseLimits) -> Option<Message> {
-    read_chunks(protocol, [body], limits).ok()
+fn read_events(protocol: &dyn Protocol, body: &[u8], limits: SseLimits) -> Option<Result<Message>> {
+    let read = read_chunks(protocol, [body], limits);
+    let says_nothing = read.as_ref().is_err_and(|error| {
+        matches!(error.kind(), ErrorKind::Decode | ErrorKind::StreamIncomplete) && error.partial().is_none()
+    });
+    (!says_nothing).then_some(read)
 }
 
 /// Reads a stream that its server closed.

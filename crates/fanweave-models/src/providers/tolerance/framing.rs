@@ -1,5 +1,7 @@
 //! Framing: bodies of another kind than requested, and events that are separated oddly.
 
+use fanweave_core::ErrorKind;
+
 use super::streams::{DIALECTS, events, rich, text, whole, wire};
 use super::{expected, protocol, seen, streamed};
 use crate::providers::testing::decode;
@@ -73,7 +75,26 @@ fn llama_cpp_reports_failures_in_a_field_named_error() {
     let error = "error: {\"code\":400,\"message\":\"the request exceeds the available context size\",\"type\":\"exceed_context_size_error\"}\n\n";
     for before in ["", "data: {\"choices\":[{\"delta\":{\"content\":\"Half\"}}]}\n\n"] {
         let failed = streamed("llamacpp", &format!("{before}{error}")).expect_err(before);
-        assert_eq!(failed.kind(), fanweave_core::ErrorKind::ContextLength, "{failed}");
+        assert_eq!(failed.kind(), ErrorKind::ContextLength, "{failed}");
         assert_eq!(failed.partial().is_some(), !before.is_empty());
+    }
+}
+
+#[test]
+fn a_failure_in_events_is_known_where_a_whole_answer_was_requested() {
+    for dialect in DIALECTS {
+        let read = |bytes: &str| read_whole(&*protocol(dialect), bytes.as_bytes(), SseLimits::default());
+        let error = "data: {\"error\":{\"message\":\"slow down\",\"code\":429}}\n\n";
+        let failed = read(error).unwrap_err();
+        assert_eq!(failed.kind(), ErrorKind::RateLimited, "{dialect}: {failed}");
+        // A truncated stream keeps its beginning.
+        let all = events(dialect, &text());
+        let begun = all.iter().position(|event| event.data.contains("Hello ")).unwrap();
+        // One line of Ollama is a whole body.
+        let end = begun + usize::from(dialect == "ollama");
+        let cut = read(&wire(dialect, &all[..=end])).unwrap_err();
+        assert_eq!(cut.kind(), ErrorKind::StreamIncomplete, "{dialect}: {cut}");
+        assert!(cut.partial().is_some(), "{dialect}");
+        assert_eq!(read("no JSON").unwrap_err().kind(), ErrorKind::Decode, "{dialect}");
     }
 }
