@@ -54,8 +54,7 @@ fn job(path: &Path, calls: &Calls, output: Output) -> BatchJob<Prompt, String> {
     let source = Source::blocking(Questions::open(path).unwrap());
     let template = Template::parse("About {{ topic }}.").unwrap();
     let settings = Settings::new().concurrency(NonZeroUsize::new(8).unwrap());
-    BatchJob::new(source, Render::new().template(template), answer(calls), output)
-        .settings(settings)
+    BatchJob::new(source, Render::new().template(template), answer(calls), output).settings(settings)
 }
 
 fn recorded(path: &Path) -> usize {
