@@ -634,7 +634,8 @@ impl Context {
     }
 
     /// Runs `work` until it ends, the deadline passes or the run is cancelled, and then drops it.
-    pub(crate) async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    #[doc(hidden)]
+    pub async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let Shared { cancel, deadline, .. } = &*self.shared;
         if cancel.is_none() && deadline.is_none() {
             return work.await;

@@ -16,6 +16,7 @@ use crate::limiter::Limiter;
 use crate::protocol::Protocol;
 use crate::providers::dialect::Dialect;
 use crate::providers::think::ThinkTags;
+use crate::raw::RawModel;
 use crate::transport::call::{HttpModel, SharedModel};
 use crate::transport::client::{Client, header};
 use crate::transport::endpoint::Endpoint;
@@ -319,6 +320,16 @@ impl ModelBuilder {
             return Err(Error::new(ErrorKind::Config, message));
         }
         Ok(Completer::new(http, vendor.known_quirks()))
+    }
+
+    /// Builds a model that sends requests as they are and returns answers as bytes, without sending a
+    /// request. For every vendor.
+    ///
+    /// # Errors
+    /// Those of [`build`](Self::build).
+    pub fn build_raw(self) -> Result<RawModel> {
+        self.refuse_dimensions()?;
+        self.http(&|variable| std::env::var(variable).ok()).map(|(http, _)| RawModel::new(http))
     }
 
     fn refuse_dimensions(&self) -> Result<()> {

@@ -15,8 +15,9 @@
 //! ```
 //!
 //! [`vendors`] lists the providers. Add others with [`register`], and dialects with a [`protocol`]. Use
-//! [`embedder`] for embeddings, [`Completer`] for several prompts in one request, [`log`] to report every
-//! call to a logging service, and [`Budget`] to limit spending.
+//! [`embedder`] for embeddings, [`Completer`] for several prompts in one request, [`RawModel`] for requests
+//! and answers as bytes, [`log`] to report every call to a logging
+//! service, and [`Budget`] to limit spending.
 //!
 //! All calls of a process share one connection pool ([`Client`]) and one rate limiter per account
 //! ([`RateLimits`]), whichever chain or batch they come from. Temporary failures are retried by a single loop
@@ -42,6 +43,7 @@ mod once;
 mod prices;
 pub mod protocol;
 mod providers;
+mod raw;
 mod transport;
 mod vendor;
 
@@ -58,6 +60,7 @@ pub use limiter::{LimitedRequest, Limiter, LimiterPermit, RequestOutcome};
 pub use prices::{Price, Prices};
 pub use providers::dialect::Dialect;
 pub use providers::openai::Quirks;
+pub use raw::{RawBody, RawModel, RawRequest, RawResponse};
 pub use transport::body::Body;
 pub use transport::client::{Client, ClientBuilder, connection_notice};
 pub use transport::keys::KeyHeader;

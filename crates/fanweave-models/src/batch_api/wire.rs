@@ -171,7 +171,7 @@ impl<T: Send, F: Future<Output = Result<T>> + Send, O: Fn() -> F + Sync> Attempt
 /// The first `max_bytes` of the content at `path`, as text.
 pub(super) async fn beginning(model: &HttpModel, path: &str, max_bytes: usize) -> Result<String> {
     let mut answer = begin(model, &Method::GET, path, &Body::none()).await?;
-    answer.beginning(max_bytes).await
+    Ok(String::from_utf8_lossy(&answer.beginning(max_bytes).await?).into_owned())
 }
 
 /// Sends a request once, and reads the head of a successful response.

@@ -12,6 +12,7 @@ use fanweave_core::{
     RetryPolicy, excerpt,
 };
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
+use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 
 use super::IDEMPOTENCY_KEY;
@@ -30,7 +31,7 @@ use crate::limiter::{Limited, LimitedRequest, Limiter};
 use crate::protocol::{Call, Framing, HttpRequest, Protocol};
 
 /// Maximum bytes read of an error response. The error keeps an excerpt.
-const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
+pub(crate) const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 
 /// Maximum silence after the finish reason of a stream that is not closed: the answer is complete then.
 const MAX_FINISH_SILENCE: Duration = Duration::from_secs(10);
@@ -139,23 +140,12 @@ impl SharedModel {
         })?;
         let uri = self.endpoint.uri(&request.path)?;
         let in_use = self.in_use();
-        if !self.headers.contains_key(IDEMPOTENCY_KEY) {
-            request.headers.push((IDEMPOTENCY_KEY, in_use.idempotency_keys.next()));
-        }
+        self.identify(&mut request, &in_use);
         let ask = ask(prompt, &request);
         // A caller without retries expects a single request.
         let hedge = cx.hedges() && !request.streams && self.retry.max_attempts.get() > 1;
         let options = CallOptions { retry: self.retry, ask, hedge };
-        let limited = self.limiter.as_ref().map(|limiter| {
-            let request = LimitedRequest {
-                base_url: self.account.base_url.clone(),
-                model: self.account.model.clone(),
-                input_tokens: ask.usage().input_tokens,
-                max_tokens: ask.max_tokens,
-                priority: cx.priority(),
-            };
-            Box::new(Limited { limiter: limiter.clone(), request })
-        });
+        let limited = self.limited(ask, cx);
         Ok((Sending { model: self.clone(), in_use, uri, request, limited }, options))
     }
 }
@@ -242,7 +232,7 @@ impl Attempt for Sending {
 }
 
 /// Returns true if the same request might succeed on another connection.
-fn may_be_the_connection(error: &Error) -> bool {
+pub(crate) fn may_be_the_connection(error: &Error) -> bool {
     use ErrorKind::*;
     matches!(error.kind(), Server | Overloaded | Timeout | Connection | StreamIncomplete | Decode)
         && error.status().is_none_or(|status| !(400..500).contains(&status))
@@ -267,7 +257,28 @@ impl HttpModel {
         }
     }
 
-    fn http_request(
+    /// Adds a key by which the server recognises the attempts of one call, unless the request has one.
+    pub(crate) fn identify(&self, request: &mut HttpRequest, in_use: &InUse) {
+        let is_set = request.headers.iter().any(|(name, _)| *name == IDEMPOTENCY_KEY);
+        if !is_set && !self.headers.contains_key(IDEMPOTENCY_KEY) {
+            request.headers.push((IDEMPOTENCY_KEY, in_use.idempotency_keys.next()));
+        }
+    }
+
+    /// A request as the additional limiter sees it, if there is one.
+    pub(crate) fn limited(&self, ask: RequestSize, cx: &Context) -> Option<Box<Limited>> {
+        let limiter = self.limiter.as_ref()?.clone();
+        let request = LimitedRequest {
+            base_url: self.account.base_url.clone(),
+            model: self.account.model.clone(),
+            input_tokens: ask.usage().input_tokens,
+            max_tokens: ask.max_tokens,
+            priority: cx.priority(),
+        };
+        Some(Box::new(Limited { limiter, request }))
+    }
+
+    pub(crate) fn http_request(
         &self,
         uri: &Uri,
         request: &HttpRequest,
@@ -285,6 +296,8 @@ impl HttpModel {
         // Headers set by the caller take precedence, then the key, then the dialect's.
         let defaults = [(ACCEPT, accept), (CONTENT_TYPE, "application/json")]
             .map(|(name, value)| (name, HeaderValue::from_static(value)));
+        // A request without a body has no media type.
+        let defaults = defaults.into_iter().take(if request.body.is_empty() { 1 } else { 2 });
         let key = key.map(|key| key.header.clone());
         for (name, value) in key.into_iter().chain(request.headers.iter().cloned()).chain(defaults) {
             headers.entry(name).or_insert(value);
@@ -365,12 +378,16 @@ impl HttpModel {
         if status.is_redirection() {
             return self.redirected(&answer.head.headers, status);
         }
-        let body = match answer.beginning(MAX_ERROR_BODY_BYTES).await {
-            Ok(body) => body,
-            Err(foreign) => return foreign,
-        };
-        let body = self.redact(&body);
-        let headers = &answer.head.headers;
+        match answer.beginning(MAX_ERROR_BODY_BYTES).await {
+            Ok(body) => self.refused(&answer.head, &String::from_utf8_lossy(&body), permit),
+            Err(foreign) => foreign,
+        }
+    }
+
+    /// Returns the error for a refused request, whose answer begins with `body`.
+    pub(crate) fn refused(&self, head: &Parts, body: &str, permit: Option<&mut AccountPermit>) -> Error {
+        let (status, headers) = (head.status, &head.headers);
+        let body = self.redact(body);
         let mut error = self.scrub(self.protocol.error(status, headers, &body));
         error = error.with_status(status.as_u16()).with_body(&body);
         error = error.with_headers(reported(headers).map(|(name, value)| (name, self.redact(value))));
@@ -434,7 +451,7 @@ impl HttpModel {
         ))
     }
 
-    fn request_id(&self, headers: &HeaderMap) -> Option<String> {
+    pub(crate) fn request_id(&self, headers: &HeaderMap) -> Option<String> {
         let id = ["x-request-id", "request-id"].into_iter().find_map(|name| headers.get(name))?;
         Some(self.redact(id.to_str().ok()?).into_owned())
     }

@@ -178,7 +178,7 @@ impl Exchange {
     ///
     /// # Errors
     /// [`ErrorKind::Connection`] if the response may belong to another request.
-    pub(crate) async fn beginning(&mut self, max_bytes: usize) -> Result<String> {
+    pub(crate) async fn beginning(&mut self, max_bytes: usize) -> Result<Vec<u8>> {
         let mut all = Vec::new();
         while all.len() < max_bytes {
             match self.chunk().await {
@@ -187,7 +187,7 @@ impl Exchange {
                 _ => break,
             }
         }
-        Ok(String::from_utf8_lossy(&all).into_owned())
+        Ok(all)
     }
 }
 

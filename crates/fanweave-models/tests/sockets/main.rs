@@ -10,6 +10,7 @@ mod limits;
 mod network;
 mod own;
 mod proxies;
+mod raw;
 mod server;
 mod surplus;
 mod tls;

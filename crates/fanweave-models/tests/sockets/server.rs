@@ -19,8 +19,10 @@ pub(crate) struct Seen {
     pub(crate) connection: usize,
     /// Request line and headers.
     pub(crate) head: String,
-    /// The body.
+    /// The body, as JSON.
     pub(crate) body: Value,
+    /// The body, as it arrived.
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Next action of the server.
@@ -119,12 +121,13 @@ async fn serve(
         while read.len() < end + length {
             socket.read_buf(&mut read).await?;
         }
-        let body = serde_json::from_slice(&read[end..end + length]).unwrap_or_default();
+        let bytes = read[end..end + length].to_vec();
+        let body = serde_json::from_slice(&bytes).unwrap_or_default();
         read.drain(..end + length);
         let seen = {
             let mut requests = log.requests.lock().unwrap();
             let number = requests.len();
-            requests.push(Seen { number, connection, head, body });
+            requests.push(Seen { number, connection, head, body, bytes });
             requests.last().unwrap().clone()
         };
         for act in script(&seen) {
