@@ -15,6 +15,7 @@ use fanweave_core::{
     Chain, ChatModel, Context, Error, ErrorKind, Message, Model, Prompt, Reply, Tools, Usage, chain,
     parallel, step,
 };
+use fanweave_models::Spread;
 use support::TempRun;
 use tokio::sync::Semaphore;
 
@@ -329,4 +330,40 @@ async fn a_batch_from_memory_with_a_journal_pays_for_no_answered_call_either() {
     for row in run.rows {
         assert!(close(row.cost_usd.unwrap(), 0.03) && row.calls.len() <= 3 && row.began.is_some(), "{row:?}");
     }
+}
+
+/// One of several providers that answer alike.
+struct Provider(&'static str, Echo);
+
+impl ChatModel for Provider {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    async fn generate(&self, prompt: Prompt, cx: &Context) -> fanweave_core::Result<Message> {
+        self.1.generate(prompt, cx).await
+    }
+}
+
+#[tokio::test]
+async fn a_resumed_row_pays_for_no_answered_call_on_another_lane() {
+    let (dir, echo) = (TempRun::new(), Echo::default());
+    let spread = || {
+        let lanes = ["one/x", "two/x", "three/x"].map(|name| Model::new(Provider(name, echo.clone())));
+        Spread::new(lanes).chain().unwrap()
+    };
+    let three = |first: Chain<Prompt, Message>| first | echo.then("b") | echo.then("c");
+    echo.0.lock().unwrap().gates.insert("c", Arc::new(Semaphore::new(0)));
+    cut(job(&dir, 4, three(spread())), || echo.calls_of("c") == 4).await;
+    echo.0.lock().unwrap().gates.clear();
+    assert_eq!((echo.calls_of("a"), call_lines(&dir.path("out.jsonl"))), (4, 8));
+    // The next call of the spread is its second: without the journal, each row would change its lane.
+    let shifted = spread();
+    shifted.invoke("another").await.unwrap();
+    let summary = job(&dir, 6, three(shifted)).run().await.unwrap();
+    assert_eq!(summary.ok, 6);
+    for n in 0..6 {
+        assert_eq!(echo.calls(&format!("a{n}")), 1, "row {n}");
+    }
+    assert_eq!(echo.calls_of("b"), 6);
 }

@@ -1,6 +1,8 @@
 //! Several models or keys for one batch: rows are distributed by weight, with fallbacks.
 
-use fanweave::models::key_variables;
+use std::num::NonZeroU32;
+
+use fanweave::models::{Lane, Spread, key_variables};
 use fanweave::{Chain, Message, Prompt};
 use tokio::sync::mpsc;
 
@@ -8,14 +10,12 @@ use crate::args::{BatchArgs, split_share};
 use crate::config::Config;
 use crate::connect::{Connected, Terms, connect, no_model};
 use crate::exit::Failure;
-use crate::lane::Lane;
-use crate::spread::{Spreading, spread};
 
 /// A model of `--model` and its weight.
 #[derive(Debug, PartialEq, Eq)]
 struct Share {
     model: String,
-    weight: u64,
+    weight: NonZeroU32,
 }
 
 /// The models of a batch. Dropping it stops their simulated servers.
@@ -39,14 +39,15 @@ pub(crate) fn route(args: &BatchArgs, config: &Config, keep_raw: bool) -> Result
     };
     let is_dry = args.dry_run;
     let mut connected = Vec::new();
-    let mut reach = |model: &str, weight: u64| -> Result<Vec<Lane>, Failure> {
+    let mut reach = |model: &str, weight: NonZeroU32| -> Result<Vec<Lane>, Failure> {
         let args = crate::args::ModelArgs { model: Some(model.to_owned()), ..args.model.clone() };
         let mut lanes = Vec::new();
         for key_env in &keys {
             let terms = Terms { key_env: *key_env, keep_raw, dry: is_dry, ..Terms::default() };
             let one = connect(&args, config, terms)?;
             let variable = key_env.map(str::to_owned).or_else(|| default_variable(one.model.name()));
-            lanes.push(Lane::new(one.model.clone(), weight, variable));
+            let lane = Lane::new(one.model.clone()).weight(weight);
+            lanes.push(variable.into_iter().fold(lane, Lane::key_name));
             connected.push(one);
         }
         Ok(lanes)
@@ -55,24 +56,30 @@ pub(crate) fn route(args: &BatchArgs, config: &Config, keep_raw: bool) -> Result
     for share in &shares {
         lanes.extend(reach(&share.model, share.weight)?);
     }
-    let fallbacks = args.fallback_model.iter().map(|name| reach(name, 1)).collect::<Result<Vec<_>, _>>()?;
+    let fallbacks =
+        args.fallback_model.iter().map(|name| reach(name, NonZeroU32::MIN)).collect::<Result<Vec<_>, _>>()?;
     let mut names: Vec<String> = Vec::new();
     for name in connected.iter().map(|one| one.model.name()) {
         if !names.iter().any(|known| known == name) {
             names.push(name.to_owned());
         }
     }
-    let weights = || lanes.iter().map(Lane::weight);
-    #[expect(clippy::cast_precision_loss, reason = "weights are small")]
-    let max_share = weights().max().unwrap_or(1) as f64 / weights().sum::<u64>().max(1) as f64;
+    let weights = || shares.iter().map(|share| f64::from(share.weight.get()));
+    #[expect(clippy::cast_precision_loss, reason = "the numbers of keys are small")]
+    let max_share = weights().fold(0.0, f64::max) / (weights().sum::<f64>() * keys.len() as f64);
     let (note, notes) = mpsc::unbounded_channel();
-    let settings = Spreading { notes: note, on_outage: !args.no_fallback_on_outage };
-    let mut routed = spread(lanes, settings.clone());
+    let spread = |lanes: Vec<Lane>| {
+        let note = note.clone();
+        // A dry run has no receiver.
+        let spread = Spread::new(lanes).on_change(move |change| _ = note.send(format!("note: {change}")));
+        if args.no_fallback_on_outage { spread.wait_in_outages().chain() } else { spread.chain() }
+    };
+    let mut routed = spread(lanes)?;
     if !fallbacks.is_empty() {
-        let fallbacks = fallbacks.into_iter().map(|lanes| spread(lanes, settings.clone()));
-        routed = match settings.on_outage {
-            true => routed.fallback(fallbacks),
-            false => routed.fallback_except_outages(fallbacks),
+        let fallbacks = fallbacks.into_iter().map(spread).collect::<fanweave::Result<Vec<_>>>()?;
+        routed = match args.no_fallback_on_outage {
+            false => routed.fallback(fallbacks),
+            true => routed.fallback_except_outages(fallbacks),
         };
     }
     Ok(Routed { chain: routed, names, max_share, notes, _connected: connected })
@@ -91,8 +98,8 @@ fn shares(text: &str) -> Result<Vec<Share>, Failure> {
     let share = |one: &str| {
         let (model, weight) = split_share(one);
         let weight = weight.unwrap_or("1");
-        match weight.parse() {
-            Ok(weight @ 1..=1_000) => Ok(Share { model: model.to_owned(), weight }),
+        match weight.parse::<NonZeroU32>() {
+            Ok(weight) if weight.get() <= 1_000 => Ok(Share { model: model.to_owned(), weight }),
             _ => Err(wrong(format!("the weight must be a whole number from 1 to 1000, got `{weight}`"))),
         }
     };
@@ -110,7 +117,7 @@ mod tests {
     #[test]
     fn models_and_weights_are_read_from_one_word() {
         let read = |text: &str| {
-            shares(text).map(|all| all.into_iter().map(|s| (s.model, s.weight)).collect::<Vec<_>>())
+            shares(text).map(|all| all.into_iter().map(|s| (s.model, s.weight.get())).collect::<Vec<_>>())
         };
         assert_eq!(read("a/b").unwrap(), [("a/b".to_owned(), 1)]);
         assert_eq!(read("a/b=3, c/d:free").unwrap(), [("a/b".to_owned(), 3), ("c/d:free".to_owned(), 1)]);

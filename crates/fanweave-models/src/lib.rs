@@ -16,7 +16,7 @@
 //!
 //! [`vendors`] lists the providers. Add others with [`register`], and dialects with a [`protocol`]. Use
 //! [`embedder`] for embeddings, [`Completer`] for several prompts in one request, [`RawModel`] for requests
-//! and answers as bytes, [`log`] to report every call to a logging
+//! and answers as bytes, [`Spread`] for several keys or models, [`log`] to report every call to a logging
 //! service, and [`Budget`] to limit spending.
 //!
 //! All calls of a process share one connection pool ([`Client`]) and one rate limiter per account
@@ -44,6 +44,7 @@ mod prices;
 pub mod protocol;
 mod providers;
 mod raw;
+mod spread;
 mod transport;
 mod vendor;
 
@@ -61,6 +62,7 @@ pub use prices::{Price, Prices};
 pub use providers::dialect::Dialect;
 pub use providers::openai::Quirks;
 pub use raw::{RawBody, RawModel, RawRequest, RawResponse};
+pub use spread::{Lane, Spread, SpreadChange};
 pub use transport::body::Body;
 pub use transport::client::{Client, ClientBuilder, connection_notice};
 pub use transport::keys::KeyHeader;

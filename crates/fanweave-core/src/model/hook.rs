@@ -68,6 +68,14 @@ pub trait CallHook: Send + Sync + 'static {
     /// An error ends the call.
     fn before<'a>(&'a self, call: &'a PendingCall<'a>) -> BoxFuture<'a, Result<Option<Message>>>;
 
+    /// Returns true if [`before`](Self::before) would answer this call. Must not block. Default: false.
+    ///
+    /// Steps that choose between models, such as `models::Spread`, ask this to choose the model whose answer
+    /// is known: another one would be paid for.
+    fn knows(&self, _call: &PendingCall<'_>) -> bool {
+        false
+    }
+
     /// Called with the answer of the model, before anything else receives it, except for the deltas of a
     /// stream. Not called for failed calls and for answers of [`before`](Self::before). Default: nothing.
     ///
@@ -105,6 +113,13 @@ impl Context {
     pub fn call_hook(&self) -> Option<&Arc<dyn CallHook>> {
         self.own_extension().map(|Hook(hook)| hook)
     }
+}
+
+/// Returns true if the hook of the context knows the answer to a prompt.
+pub(super) fn is_known(name: &str, model: &dyn DynChatModel, prompt: &Prompt, cx: &Context) -> bool {
+    let Some(hook) = cx.call_hook() else { return false };
+    let identity = model.identity();
+    hook.knows(&PendingCall { model: name, identity: &identity, prompt, branch: cx.branch_id(), cx })
 }
 
 /// Answers a prompt through a hook.

@@ -167,6 +167,13 @@ impl Model {
         self.inner.generate(self.filled(prompt, cx), cx).await
     }
 
+    /// Returns true if the [hook](Context::with_call_hook) of the run [knows](CallHook::knows) the answer of
+    /// this model to `prompt`: a call would not be paid for. For steps that choose between models.
+    pub fn is_known(&self, prompt: &Prompt, cx: &Context) -> bool {
+        cx.call_hook().is_some()
+            && hook::is_known(&self.name, &*self.inner, &self.filled(prompt.clone(), cx), cx)
+    }
+
     /// The prompt with all parameters of its call.
     fn filled(&self, mut prompt: Prompt, cx: &Context) -> Prompt {
         if !self.parameters.is_empty() {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fanweave::{ChatModel, Context, Error, ErrorKind, Message, Model, Prompt, Runnable};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use fanweave_core::{ChatModel, Context, Error, ErrorKind, Message, Model, Prompt, Result, Runnable};
 use tokio::time::{Instant, sleep};
 
-use super::{Lane, Lanes, Spread, Spreading};
+use super::tests::{Notes, reporting};
+use super::{Lane, Spreading};
 
 /// A model whose provider fails for some seconds. Like the transport, it fails calls with alternatives
 /// immediately.
@@ -34,7 +34,7 @@ impl ChatModel for Shared {
         self.0.name
     }
 
-    async fn generate(&self, _: Prompt, cx: &Context) -> fanweave::Result<Message> {
+    async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {
         self.0.calls.fetch_add(1, Ordering::Relaxed);
         while self.0.is_failing() {
             if cx.has_alternatives() {
@@ -47,35 +47,28 @@ impl ChatModel for Shared {
     }
 }
 
-fn of<const N: usize>(
-    fails: [(u64, u64); N],
-    on_outage: bool,
-) -> (Spread, Vec<Arc<Vendor>>, UnboundedReceiver<String>) {
+fn of<const N: usize>(fails: [(u64, u64); N], suspends: bool) -> (Spreading, Vec<Arc<Vendor>>, Notes) {
     let vendor = |(name, (from, until)): (&'static str, (u64, u64))| {
         let fails = (AtomicU64::new(from), AtomicU64::new(until));
         Arc::new(Vendor { name, began: Instant::now(), fails, calls: AtomicUsize::new(0) })
     };
     let vendors: Vec<_> = ["a/a", "b/b", "c/c"].into_iter().zip(fails).map(vendor).collect();
-    let lanes = vendors.iter().map(|vendor| Lane::new(Model::new(Shared(vendor.clone())), 1, None)).collect();
-    let (notes, received) = unbounded_channel();
-    (Spread(Arc::new(Lanes::new(lanes, Spreading { notes, on_outage }))), vendors, received)
+    let lanes = vendors.iter().map(|vendor| Lane::new(Model::new(Shared(vendor.clone())))).collect();
+    let (settings, notes) = reporting(suspends);
+    (Spreading::new(lanes, settings), vendors, notes)
 }
 
-async fn ask(spread: &Spread, cx: &Context) -> Result<String, ErrorKind> {
+async fn ask(spread: &Spreading, cx: &Context) -> Result<String, ErrorKind> {
     let answer = spread.run(Prompt::from("hi"), cx).await;
     answer.map(|message| message.text()).map_err(|error| error.kind())
 }
 
-fn notes(received: &mut UnboundedReceiver<String>) -> Vec<String> {
-    std::iter::from_fn(|| received.try_recv().ok()).collect()
-}
-
-const SUSPENDED: &str = "note: a/a is suspended, its provider is failing: status 502: Bad Gateway";
-const RECOVERED: &str = "note: a/a has recovered";
+const SUSPENDED: &str = "a/a is suspended, its provider is failing: status 502: Bad Gateway";
+const RECOVERED: &str = "a/a has recovered";
 
 #[tokio::test(start_paused = true)]
 async fn a_failing_lane_is_probed_and_recovers() {
-    let (spread, vendors, mut received) = of([(0, 100), (0, 0)], true);
+    let (spread, vendors, received) = of([(0, 100), (0, 0)], true);
     let cx = Context::new();
     for second in 0..200 {
         let answer = ask(&spread, &cx).await.unwrap();
@@ -85,12 +78,12 @@ async fn a_failing_lane_is_probed_and_recovers() {
     // The first call, probes 3, 6, 12, 24, 30 and 30 s after each other, and then half of the calls.
     let calls = vendors[0].calls.load(Ordering::Relaxed);
     assert!((45..=60).contains(&calls), "{calls}");
-    assert_eq!(notes(&mut received), [SUSPENDED, RECOVERED]);
+    assert_eq!(received.take(), [SUSPENDED, RECOVERED]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_one_call_at_a_time_is_a_probe() {
-    let (spread, vendors, _said) = of([(0, 100), (0, 0)], true);
+    let (spread, vendors, _received) = of([(0, 100), (0, 0)], true);
     let cx = Context::new();
     let _ = ask(&spread, &cx).await;
     let _ = ask(&spread, &cx).await;
@@ -106,12 +99,12 @@ async fn only_one_call_at_a_time_is_a_probe() {
 #[tokio::test(start_paused = true)]
 async fn when_all_lanes_fail_the_first_to_recover_answers() {
     for (fails, wanted, from) in [([(0, 60), (0, 20)], "b/b", 20), ([(0, 20), (0, 60)], "a/a", 20)] {
-        let (spread, _, mut received) = of(fails, true);
+        let (spread, _, received) = of(fails, true);
         let began = Instant::now();
         assert_eq!(ask(&spread, &Context::new()).await.unwrap(), wanted);
         let took = began.elapsed().as_secs();
         assert!((from..=from + 5).contains(&took), "{took}");
-        assert_eq!(notes(&mut received).len(), 3, "two are suspended, and one has recovered");
+        assert_eq!(received.take().len(), 3, "two are suspended, and one has recovered");
         // The recovered lane takes the calls.
         assert_eq!(ask(&spread, &Context::new()).await.unwrap(), wanted);
         assert!(began.elapsed().as_secs() <= took);
@@ -120,7 +113,7 @@ async fn when_all_lanes_fail_the_first_to_recover_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn when_all_lanes_fail_a_caller_with_another_model_gets_the_error_immediately() {
-    let (spread, _, _said) = of([(0, 60), (0, 60)], true);
+    let (spread, _, _received) = of([(0, 60), (0, 60)], true);
     let (cx, began) = (Context::new().with_alternatives(true), Instant::now());
     assert_eq!(ask(&spread, &cx).await, Err(ErrorKind::Unavailable));
     assert_eq!(began.elapsed().as_secs(), 0);
@@ -128,7 +121,7 @@ async fn when_all_lanes_fail_a_caller_with_another_model_gets_the_error_immediat
 
 #[tokio::test(start_paused = true)]
 async fn dropping_a_probe_lets_another_call_probe() {
-    let (spread, vendors, _said) = of([(0, 2), (0, 0)], true);
+    let (spread, vendors, _received) = of([(0, 2), (0, 0)], true);
     let cx = Context::new();
     for _ in 0..2 {
         let _ = ask(&spread, &cx).await;
@@ -143,7 +136,7 @@ async fn dropping_a_probe_lets_another_call_probe() {
 
 #[tokio::test(start_paused = true)]
 async fn without_fallback_on_outage_calls_wait_for_their_lane() {
-    let (spread, vendors, mut received) = of([(0, 60), (0, 0)], false);
+    let (spread, vendors, received) = of([(0, 60), (0, 0)], false);
     let began = Instant::now();
     let mut answers =
         [ask(&spread, &Context::new()).await.unwrap(), ask(&spread, &Context::new()).await.unwrap()];
@@ -151,5 +144,5 @@ async fn without_fallback_on_outage_calls_wait_for_their_lane() {
     assert_eq!(answers, ["a/a", "b/b"]);
     assert_eq!(began.elapsed().as_secs(), 60);
     assert_eq!(vendors[0].calls.load(Ordering::Relaxed), 1);
-    assert_eq!(notes(&mut received), Vec::<String>::new());
+    assert_eq!(received.take(), Vec::<String>::new());
 }

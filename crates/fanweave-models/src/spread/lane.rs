@@ -1,22 +1,72 @@
 //! A lane: one of several models or keys that calls are distributed over, with its state and probes.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fanweave::Model;
+use fanweave_core::Model;
 use tokio::time::Instant;
 
 /// Pause before a suspended lane is probed. Doubles with each failed probe, up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(3);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// A model with one of its keys.
-pub(crate) struct Lane {
-    pub(crate) model: Model,
-    weight: u64,
-    /// The environment variable of the key, if it comes from one.
-    variable: Option<String>,
+/// A model with one of its keys, and its share of the calls of a [`Spread`](crate::Spread).
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use fanweave::models::Lane;
+/// use fanweave::testing::Fake;
+///
+/// let lane = Lane::new(Fake::echo().model()).weight(NonZeroU32::MIN).key_name("SECOND_KEY");
+/// assert_eq!(lane.name(), "fake/echo with the key in SECOND_KEY");
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Lane {
+    pub(super) model: Model,
+    weight: NonZeroU32,
+    key_name: Option<String>,
+}
+
+impl Lane {
+    /// A lane of weight 1.
+    pub fn new(model: Model) -> Self {
+        Self { model, weight: NonZeroU32::MIN, key_name: None }
+    }
+
+    /// Weight of the lane: its share of the calls, compared with the weights of the other lanes. Default 1.
+    pub fn weight(self, weight: NonZeroU32) -> Self {
+        Self { weight, ..self }
+    }
+
+    /// Name of the key, such as the environment variable that it comes from, for the
+    /// [name](Self::name) of the lane. Never the key itself. Default: none.
+    pub fn key_name(self, name: impl Into<String>) -> Self {
+        Self { key_name: Some(name.into()), ..self }
+    }
+
+    /// Name of the lane for reports: that of the model and that of the key.
+    pub fn name(&self) -> String {
+        let key = self.key_name.as_ref().map(|name| format!(" with the key in {name}"));
+        format!("{}{}", self.model.name(), key.unwrap_or_default())
+    }
+
+    pub(super) fn share(&self) -> u64 {
+        self.weight.get().into()
+    }
+}
+
+impl From<Model> for Lane {
+    fn from(model: Model) -> Self {
+        Self::new(model)
+    }
+}
+
+/// A lane in use.
+pub(super) struct LaneInUse {
+    pub(super) lane: Lane,
     state: Mutex<State>,
     has_answered: AtomicBool,
 }
@@ -34,42 +84,31 @@ enum State {
 }
 
 /// Permission to probe a suspended lane. Returned when dropped.
-pub(crate) struct Probe<'l>(&'l Lane);
+pub(super) struct Probe<'l>(&'l LaneInUse);
 
-impl Lane {
-    pub(crate) fn new(model: Model, weight: u64, variable: Option<String>) -> Self {
-        Self { model, weight, variable, state: Mutex::new(State::Open), has_answered: AtomicBool::new(false) }
+impl LaneInUse {
+    pub(super) fn new(lane: Lane) -> Self {
+        Self { lane, state: Mutex::new(State::Open), has_answered: AtomicBool::new(false) }
     }
 
-    /// Weight for distributing the calls.
-    pub(crate) fn weight(&self) -> u64 {
-        self.weight
-    }
-
-    /// Name for notes. Never contains the key.
-    pub(crate) fn name(&self) -> String {
-        let key = self.variable.as_ref().map(|variable| format!(" with the key in {variable}"));
-        format!("{}{}", self.model.name(), key.unwrap_or_default())
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         matches!(*self.state(), State::Open)
     }
 
-    pub(crate) fn is_disabled(&self) -> bool {
+    pub(super) fn is_disabled(&self) -> bool {
         matches!(*self.state(), State::Disabled)
     }
 
-    pub(crate) fn has_answered(&self) -> bool {
+    pub(super) fn has_answered(&self) -> bool {
         self.has_answered.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn disable(&self) {
+    pub(super) fn disable(&self) {
         *self.state() = State::Disabled;
     }
 
     /// Records an answer. Returns `true` if this reopened a suspended lane.
-    pub(crate) fn answered(&self) -> bool {
+    pub(super) fn answered(&self) -> bool {
         self.has_answered.store(true, Ordering::Relaxed);
         let mut state = self.state();
         let was_suspended = matches!(*state, State::Suspended { .. });
@@ -80,7 +119,7 @@ impl Lane {
     }
 
     /// Records that the provider is failing. Returns `true` if the lane was open.
-    pub(crate) fn suspend(&self) -> bool {
+    pub(super) fn suspend(&self) -> bool {
         let now = Instant::now();
         match &mut *self.state() {
             State::Suspended { next, pause, is_probing } => {
@@ -100,7 +139,7 @@ impl Lane {
     }
 
     /// Returns a probe if the lane is suspended, a probe is due, and none is in flight.
-    pub(crate) fn try_probe(&self) -> Option<Probe<'_>> {
+    pub(super) fn try_probe(&self) -> Option<Probe<'_>> {
         match &mut *self.state() {
             State::Suspended { next, is_probing, .. } if !*is_probing && *next <= Instant::now() => {
                 *is_probing = true;
