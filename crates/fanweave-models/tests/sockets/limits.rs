@@ -28,8 +28,10 @@ impl HttpTransport for Recorded {
     }
 }
 
+/// A model with this rate. 0: without a limit.
 fn model(name: &str, transport: &Recorded, requests_per_minute: u32) -> Model {
-    let limits = RateLimits::new().requests_per_minute(NonZeroU32::new(requests_per_minute).unwrap());
+    let mut limits = RateLimits::new();
+    limits.requests_per_minute = NonZeroU32::new(requests_per_minute);
     let client = Client::builder().transport(transport.clone()).build().unwrap();
     let model = ModelBuilder::new(format!("vllm/{name}")).base_url("http://limits.test/v1").api_key("sk-one");
     model.client(client).limits(limits).build().unwrap()
