@@ -113,7 +113,10 @@ print("end", flush=True)
 
 @pytest.mark.parametrize("work", ["slow.invoke('a')", "slow.batch(['a'] * 4)", "waiting.invoke('a')"])
 def test_ctrl_c_ends_a_blocking_call(work):
+    # A parent that ignores the signal, such as a shell for its background jobs, hands that down.
     script = f"""{HEAD}
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 async def forever(_):
     await asyncio.sleep(60)
 slow = at(latency=60)

@@ -109,7 +109,8 @@ enum CallState {
 /// ```
 /// use fanweave::batch::Snapshot;
 ///
-/// let half = Snapshot { total: Some(10), done: 5, ok: 5, rate: 2.0, ..Snapshot::default() };
+/// let mut half = Snapshot::default();
+/// (half.total, half.done, half.rate) = (Some(10), 5, 2.0);
 /// assert_eq!(half.eta(), Some(std::time::Duration::from_millis(2500)));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
