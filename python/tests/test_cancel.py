@@ -75,7 +75,8 @@ def test_a_loop_that_is_dropped_with_a_call_in_flight_closes_its_socket(slow, at
     assert eventually(lambda: is_closed(slow))
 
 
-async def test_a_cancelled_run_cancels_its_async_step():
+def waiting_step():
+    """A step that waits, and an event that is set when it has ended."""
     ended = asyncio.Event()
 
     async def waits(_):
@@ -84,7 +85,12 @@ async def test_a_cancelled_run_cancels_its_async_step():
         finally:
             ended.set()
 
-    task = asyncio.create_task(fw.step(waits).ainvoke("x"))
+    return fw.step(waits), ended
+
+
+async def test_a_cancelled_run_cancels_its_async_step():
+    step, ended = waiting_step()
+    task = asyncio.create_task(step.ainvoke("x"))
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -112,16 +118,9 @@ async def test_a_cancelled_run_cancels_a_coroutine_that_a_plain_function_returne
 
 
 async def test_a_timeout_of_the_run_cancels_its_async_step():
-    ended = asyncio.Event()
-
-    async def waits(_):
-        try:
-            await asyncio.sleep(30)
-        finally:
-            ended.set()
-
+    step, ended = waiting_step()
     with pytest.raises(fw.TimeoutError):
-        await fw.step(waits).ainvoke("x", timeout=0.05)
+        await step.ainvoke("x", timeout=0.05)
     await asyncio.wait_for(ended.wait(), 5)
 
 

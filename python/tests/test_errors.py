@@ -50,10 +50,10 @@ def test_errors_survive_pickle_copies_and_process_pools():
         with pytest.raises(fw.AuthenticationError) as raised:
             _failing(provider.url)
         error = raised.value
-        for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
-            assert type(twin) is type(error)
-            assert str(twin) == str(error)
-            assert twin.__dict__ == error.__dict__
+        for copied in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+            assert type(copied) is type(error)
+            assert str(copied) == str(error)
+            assert copied.__dict__ == error.__dict__
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             with pytest.raises(fw.AuthenticationError, match="401"):
                 pool.submit(_failing, provider.url).result()
@@ -62,8 +62,8 @@ def test_errors_survive_pickle_copies_and_process_pools():
 async def test_every_class_survives_pickle():
     for cls in {fw.Error, *_errors._CLASSES.values(), fw.BatchError}:
         error = cls("words", status=500, attempts=2)
-        twin = pickle.loads(pickle.dumps(error))
-        assert (type(twin), str(twin), twin.status, twin.attempts) == (type(error), "words", 500, 2)
+        copied = pickle.loads(pickle.dumps(error))
+        assert (type(copied), str(copied), copied.status, copied.attempts) == (type(error), "words", 500, 2)
 
 
 class Own(Exception):

@@ -1,4 +1,4 @@
-"""Streams: pieces as they arrive, and sockets that close when nobody reads."""
+"""Streams: pieces as they arrive, and sockets that close without a reader."""
 
 import asyncio
 import gc

@@ -1,11 +1,11 @@
 //! Verbs that block the thread that calls them.
 
-use fanweave::Context;
+use fanweave::{Context, Item};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::bridge::Bridge;
-use crate::chain::Chain;
+use crate::chain::{Chain, EngineChain};
 use crate::item::{from_python, to_python};
 use crate::object::release_dropped;
 use crate::options::{Caller, at_least_one, context};
@@ -24,6 +24,19 @@ pub(crate) fn blocking_context(
     context(options, caller)
 }
 
+/// The chain, the input and the context of a blocking run.
+pub(crate) fn blocking_run(
+    py: Python<'_>,
+    chain: &Chain,
+    input: &Bound<'_, PyAny>,
+    options: Option<&Bound<'_, PyDict>>,
+    bridge: Option<&Bridge>,
+) -> PyResult<(EngineChain, Item, Context)> {
+    let item = from_python(input)?;
+    let cx = blocking_context(py, chain, options, bridge)?;
+    Ok((chain.engine().clone(), item, cx))
+}
+
 /// Runs a chain once.
 #[pyfunction]
 pub(crate) fn invoke<'py>(
@@ -33,9 +46,7 @@ pub(crate) fn invoke<'py>(
     options: Option<&Bound<'py, PyDict>>,
     bridge: Option<&Bridge>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let item = from_python(input)?;
-    let cx = blocking_context(py, chain, options, bridge)?;
-    let engine = chain.engine().clone();
+    let (engine, item, cx) = blocking_run(py, chain, input, options, bridge)?;
     let output = wait(py, async move { engine.invoke_in(item, &cx).await })?;
     release_dropped(py);
     to_python(py, output)

@@ -20,6 +20,7 @@ use crate::mailbox::{Letter, Mailbox, Outcome, lock};
 use crate::object::release_dropped;
 use crate::options::{Caller, at_least_one, context};
 use crate::outputs::outputs_to_python;
+use crate::process::Process;
 use crate::work::{Work, caught};
 
 /// A future of the loop, and the work that settles it.
@@ -36,7 +37,7 @@ struct Futures {
 
 /// Connects an event loop with the engine. The loop calls `drain` when `fileno` is readable.
 ///
-/// It goes with its loop: the work of futures that nobody settles any more ends.
+/// It is dropped with its loop, and ends the work of futures that are then never settled.
 #[pyclass(frozen, weakref, module = "fanweave._core")]
 pub(crate) struct Bridge {
     mailbox: Arc<Mailbox>,
@@ -47,7 +48,7 @@ pub(crate) struct Bridge {
     event_loop: Py<PyAny>,
     /// The level of nested blocking calls.
     level: u32,
-    generation: u64,
+    process: Process,
 }
 
 impl Bridge {
@@ -114,7 +115,7 @@ impl Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        if self.generation == fanweave::runtime::generation() {
+        if self.process.is_current() {
             self.mailbox.close();
         } else {
             // A forked child: a thread of the parent may have held the lock, and letters wake tasks of its
@@ -156,7 +157,7 @@ impl Bridge {
             tasks: Arc::default(),
             event_loop,
             level,
-            generation: fanweave::runtime::generation(),
+            process: Process::current(),
         })
     }
 

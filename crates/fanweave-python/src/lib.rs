@@ -22,10 +22,12 @@ mod model;
 mod object;
 mod options;
 mod outputs;
+mod process;
 mod reader;
 mod rows;
 mod sim;
 mod step;
+mod waiter;
 mod work;
 
 use std::num::NonZeroUsize;

@@ -44,7 +44,7 @@ pub(crate) struct Call {
 #[derive(Default)]
 struct Letters {
     waiting: Vec<Letter>,
-    /// Set once the loop has gone: nobody reads any more.
+    /// Set once the loop is dropped: letters are no longer read.
     is_closed: bool,
 }
 
@@ -75,7 +75,7 @@ impl Mailbox {
         letters.waiting.push(letter);
         drop(letters);
         if !self.has_rung.swap(true, Ordering::AcqRel) {
-            // At most one byte is unread, so the socket is never full. Without a reader, the loop has gone.
+            // At most one byte is unread, so the socket is never full. Without a reader, the loop is closed.
             let _ = (&self.bell).write(&[1]);
         }
     }

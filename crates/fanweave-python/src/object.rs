@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 pub(crate) struct Object(Option<Py<PyAny>>);
 
 /// Objects that were dropped, until a thread of the interpreter releases them. A thread of the engine may
-/// have dropped one during a fork: the child has a list of its own, whose lock nobody holds.
+/// have dropped one during a fork: the child has a list of its own, whose lock is free.
 static DROPPED: PerProcess<Mutex<Vec<Py<PyAny>>>> = PerProcess::new();
 
 impl Object {

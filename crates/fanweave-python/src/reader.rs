@@ -1,7 +1,6 @@
 //! Readers of a run in progress: pieces of its answer, or its events.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
 use fanweave::crates::serde_json::Value;
@@ -11,15 +10,17 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use tokio::sync::Notify;
 
-use crate::blocking::blocking_context;
+use crate::blocking::blocking_run;
 use crate::bridge::Bridge;
 use crate::chain::{Chain, EngineChain, Pieces};
 use crate::errors::raise;
 use crate::event::Event;
-use crate::item::{from_python, to_python, value_to_python};
-use crate::mailbox::{Letter, Mailbox, lock};
+use crate::item::{to_python, value_to_python};
+use crate::mailbox::lock;
 use crate::message;
-use crate::work::{Work, caught, ended, receive};
+use crate::process::Process;
+use crate::waiter::{self, Waiter};
+use crate::work::{Work, caught, ended};
 
 /// Maximum pieces that wait for their reader. Then the socket is slowed down.
 const MAX_WAITING: usize = 64;
@@ -40,22 +41,6 @@ fn piece_to_python(py: Python<'_>, piece: Piece) -> PyResult<Bound<'_, PyAny>> {
         Piece::Delta(delta) => Ok(Bound::new(py, message::Delta::from(delta))?.into_any()),
         Piece::Whole(item) => to_python(py, item),
         Piece::Event(event) => Ok(Bound::new(py, Event::new(&event)?)?.into_any()),
-    }
-}
-
-/// A reader that has nothing to take.
-pub(crate) enum Waiter {
-    Loop(Arc<Mailbox>, u64),
-    Thread(SyncSender<()>),
-}
-
-impl Waiter {
-    pub(crate) fn wake(self) {
-        match self {
-            Waiter::Loop(mailbox, id) => mailbox.post(Letter::Ready(id)),
-            // A thread that was interrupted has gone.
-            Waiter::Thread(thread) => _ = thread.try_send(()),
-        }
     }
 }
 
@@ -169,29 +154,19 @@ fn sign<'py>(py: Python<'py>, cell: &'static PyOnceLock<Py<PyAny>>) -> PyResult<
     Ok(object.bind(py))
 }
 
-/// The error of a run that a forked child does not have.
-pub(crate) fn of_parent(py: Python<'_>) -> PyErr {
-    let message = "the run belongs to the process that was forked: start another in this one";
-    raise(py, &Error::new(ErrorKind::Cancelled, message))
-}
-
 /// A run in progress. Dropping it ends the run and closes its sockets.
 #[pyclass(frozen, module = "fanweave._core")]
 pub(crate) struct Reader {
     queue: Arc<Queue>,
     work: Mutex<Option<Work>>,
-    generation: u64,
+    process: Process,
 }
 
 impl Reader {
     fn start<T: Future<Output = ()> + Send + 'static>(work: impl FnOnce(Feed) -> T) -> Self {
         let queue = Arc::<Queue>::default();
         let work = Work::spawn(work(Feed(queue.clone())));
-        Self { queue, work: Mutex::new(Some(work)), generation: fanweave::runtime::generation() }
-    }
-
-    fn check_process(&self, py: Python<'_>) -> PyResult<()> {
-        if self.generation == fanweave::runtime::generation() { Ok(()) } else { Err(of_parent(py)) }
+        Self { queue, work: Mutex::new(Some(work)), process: Process::current() }
     }
 
     /// Registers a waiter, or wakes it at once.
@@ -210,7 +185,7 @@ impl Reader {
 impl Reader {
     /// The next piece, or one of the signs `WAIT` and `END`.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.check_process(py)?;
+        self.process.check(py)?;
         let mut state = lock(&self.queue.state);
         if let Some(piece) = state.pieces.pop_front() {
             let is_half_empty = state.pieces.len() == MAX_WAITING / 2;
@@ -234,7 +209,7 @@ impl Reader {
 
     /// The output of a run that has ended.
     fn output<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.check_process(py)?;
+        self.process.check(py)?;
         let end = lock(&self.queue.state).end.clone();
         match end {
             Some(Ok(item)) => to_python(py, item),
@@ -245,25 +220,21 @@ impl Reader {
 
     /// A future that is settled when there is something to take, and its number.
     fn wait<'py>(&self, py: Python<'py>, bridge: &Bridge) -> PyResult<(Bound<'py, PyAny>, u64)> {
-        self.check_process(py)?;
-        let (future, id) = bridge.future(py)?;
-        self.register(Waiter::Loop(bridge.mailbox().clone(), id));
-        Ok((future, id))
+        self.process.check(py)?;
+        waiter::wait(py, bridge, |waiter| self.register(waiter))
     }
 
     /// Blocks until there is something to take.
     fn wait_blocking(&self, py: Python<'_>) -> PyResult<()> {
-        self.check_process(py)?;
-        let (sender, receiver) = sync_channel(1);
-        self.register(Waiter::Thread(sender));
-        receive(py, receiver).map(drop)
+        self.process.check(py)?;
+        waiter::wait_blocking(py, |waiter| self.register(waiter))
     }
 
     /// Ends the run and closes its sockets. Does nothing if it has ended.
     fn close(&self) {
         // After the end is known: a task that is dropped ends the queue with an error of its own.
         let work = lock(&self.work).take();
-        if self.generation != fanweave::runtime::generation() {
+        if !self.process.is_current() {
             return;
         }
         let waiters = {
@@ -290,9 +261,8 @@ pub(crate) fn stream(
     options: Option<&Bound<'_, PyDict>>,
     bridge: Option<&Bridge>,
 ) -> PyResult<Reader> {
-    let input = from_python(input)?;
-    let cx = blocking_context(py, chain, options, bridge)?;
-    let (engine, pieces) = (chain.engine().clone(), chain.pieces());
+    let (engine, input, cx) = blocking_run(py, chain, input, options, bridge)?;
+    let pieces = chain.pieces();
     Ok(Reader::start(|feed| feed_pieces(engine, input, cx, pieces, feed)))
 }
 
@@ -305,8 +275,6 @@ pub(crate) fn events(
     options: Option<&Bound<'_, PyDict>>,
     bridge: Option<&Bridge>,
 ) -> PyResult<Reader> {
-    let input = from_python(input)?;
-    let cx = blocking_context(py, chain, options, bridge)?;
-    let engine = chain.engine().clone();
+    let (engine, input, cx) = blocking_run(py, chain, input, options, bridge)?;
     Ok(Reader::start(|feed| feed_events(engine, input, cx, feed)))
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
-use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
 use fanweave::{Context, Item, Result};
@@ -16,8 +15,10 @@ use crate::errors::raise;
 use crate::item::{from_python, to_python};
 use crate::mailbox::lock;
 use crate::options::at_least_one;
-use crate::reader::{Waiter, of_parent, wait_sign};
-use crate::work::{Work, caught, ended, receive};
+use crate::process::Process;
+use crate::reader::wait_sign;
+use crate::waiter::{self, Waiter};
+use crate::work::{Work, caught, ended};
 
 /// Maximum rows that have ended behind an unfinished one, for each row in flight, if they are taken in order.
 const AHEAD: usize = 16;
@@ -29,7 +30,7 @@ pub(crate) struct Rows {
     cx: Context,
     concurrency: NonZeroUsize,
     is_ordered: bool,
-    generation: u64,
+    process: Process,
     /// The rows in flight, by index.
     works: Mutex<HashMap<usize, Work>>,
     shared: Arc<Mutex<Shared>>,
@@ -70,10 +71,6 @@ impl Drop for RowEnd {
 }
 
 impl Rows {
-    fn check_process(&self, py: Python<'_>) -> PyResult<()> {
-        if self.generation == fanweave::runtime::generation() { Ok(()) } else { Err(of_parent(py)) }
-    }
-
     /// The index of a row that can be taken.
     fn next(&self, shared: &Shared) -> Option<usize> {
         let first = *shared.done.first_key_value()?.0;
@@ -109,7 +106,7 @@ impl Rows {
             cx,
             concurrency,
             is_ordered,
-            generation: fanweave::runtime::generation(),
+            process: Process::current(),
             works: Mutex::default(),
             shared: Arc::default(),
         })
@@ -131,7 +128,7 @@ impl Rows {
 
     /// Starts a row.
     fn start(&self, py: Python<'_>, input: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.check_process(py)?;
+        self.process.check(py)?;
         let item = from_python(input)?;
         let index = {
             let mut shared = lock(&self.shared);
@@ -151,7 +148,7 @@ impl Rows {
     /// The next row: its index, whether it has an output, and the output or the exception. Or the sign
     /// `WAIT`.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.check_process(py)?;
+        self.process.check(py)?;
         let (index, result) = {
             let mut shared = lock(&self.shared);
             let next = self.next(&shared);
@@ -173,18 +170,14 @@ impl Rows {
 
     /// A future that is settled when a row can be taken, and its number.
     fn wait<'py>(&self, py: Python<'py>, bridge: &Bridge) -> PyResult<(Bound<'py, PyAny>, u64)> {
-        self.check_process(py)?;
-        let (future, id) = bridge.future(py)?;
-        self.register(Waiter::Loop(bridge.mailbox().clone(), id));
-        Ok((future, id))
+        self.process.check(py)?;
+        waiter::wait(py, bridge, |waiter| self.register(waiter))
     }
 
     /// Blocks until a row can be taken.
     fn wait_blocking(&self, py: Python<'_>) -> PyResult<()> {
-        self.check_process(py)?;
-        let (sender, receiver) = sync_channel(1);
-        self.register(Waiter::Thread(sender));
-        receive(py, receiver).map(drop)
+        self.process.check(py)?;
+        waiter::wait_blocking(py, |waiter| self.register(waiter))
     }
 
     /// Ends all rows in flight.

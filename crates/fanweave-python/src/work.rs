@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use fanweave::runtime::{generation, handle, shutdown};
+use fanweave::runtime::{handle, shutdown};
 use fanweave::{Error, ErrorKind, Result};
 use futures::FutureExt;
 use pyo3::prelude::*;
 use tokio::task::AbortHandle;
 
 use crate::errors::raise;
+use crate::process::Process;
 
 /// Time between two looks for signals, such as Ctrl-C.
 const SIGNALS: Duration = Duration::from_millis(100);
@@ -24,27 +25,21 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// A task of the engine. Dropping it ends the task and closes its sockets.
 pub(crate) struct Work {
-    generation: u64,
+    process: Process,
     handle: Option<AbortHandle>,
 }
 
 impl Work {
     pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        let generation = generation();
-        Self { generation, handle: Some(handle().spawn(work).abort_handle()) }
-    }
-
-    /// False in a forked child: the task exists in its parent alone.
-    pub(crate) fn is_of_this_process(&self) -> bool {
-        self.generation == generation()
+        let process = Process::current();
+        Self { process, handle: Some(handle().spawn(work).abort_handle()) }
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        let is_of_this_process = self.is_of_this_process();
         match self.handle.take() {
-            Some(handle) if is_of_this_process => handle.abort(),
+            Some(handle) if self.process.is_current() => handle.abort(),
             // The locks of the parent's runtime may be held for ever.
             handle => std::mem::forget(handle),
         }

@@ -334,7 +334,7 @@ async fn a_raw_stream_larger_than_its_buffer_gives_up_its_permit_if_another_call
     let (model, accounts) = single(&server);
     let unread = send(&model, post().streamed(true)).await.unwrap();
     sleep(Duration::from_millis(300)).await;
-    assert_eq!(accounts.states()[0].over_limit, 0, "nobody waits");
+    assert_eq!(accounts.states()[0].over_limit, 0, "no call waits");
     let buffered = server.sent();
     assert!(buffered < BYTES, "the buffer is bounded: {buffered}");
     assert_eq!(text(send(&model, post().streamed(true)).await.unwrap()).await, "data: 2\n\n");
