@@ -1,8 +1,9 @@
 //! Conversion of a chain's output to a row's result.
 
-use fanweave_core::{FinishReason, Message, Part, ToolCall, Usage};
-use serde::{Deserialize, Serialize};
+use fanweave_core::{FinishReason, Message, Part, ReplyBody, ToolCall, Usage};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// A row's result, as stored in journals and outputs.
 ///
@@ -15,6 +16,7 @@ use serde_json::Value;
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Answer {
     /// The answer itself.
     pub content: Content,
@@ -41,8 +43,24 @@ pub struct Answer {
     /// Number of attempts. 0 if no request was made.
     pub attempts: u32,
     /// The provider's response body, if the model is configured to keep it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub raw: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "exact")]
+    pub raw: Option<ReplyBody>,
+}
+
+/// Reads a body from the text of a journal, with its numbers and spaces as they were written.
+fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ReplyBody>, D::Error> {
+    let json = Option::<Box<RawValue>>::deserialize(deserializer)?;
+    Ok(json.map(|json| match serde_json::from_str::<String>(json.get()) {
+        Ok(text) => ReplyBody::new(text),
+        Err(_) => ReplyBody::new(json.get()),
+    }))
+}
+
+impl Answer {
+    /// An answer without anything but its content.
+    pub fn new(content: Content) -> Self {
+        Self { content, ..Self::default() }
+    }
 }
 
 /// Content of an answer: text, or any other JSON value.
@@ -87,7 +105,7 @@ impl Default for Content {
 ///
 /// impl IntoAnswer for Score {
 ///     fn into_answer(self) -> Answer {
-///         Answer { content: Content::Json(self.0.into()), ..Answer::default() }
+///         Answer::new(Content::Json(self.0.into()))
 ///     }
 /// }
 /// assert_eq!(Score(7).into_answer().content, Content::Json(7.into()));

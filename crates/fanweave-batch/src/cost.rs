@@ -20,7 +20,7 @@ type Price = dyn Fn(&str, &Usage) -> Option<f64> + Send + Sync;
 ///
 /// // One dollar per million tokens, a budget of five dollars, and about a cent per row.
 /// let costs = Costs::new(|_model, usage: &Usage| Some(usage.total_tokens() as f64 * 1e-6)).cap(5.0, 0.01);
-/// assert_eq!(costs.of("any/model", &Usage { output_tokens: 500_000, ..Usage::default() }), Some(0.5));
+/// assert_eq!(costs.of("any/model", &Usage::new(0, 500_000)), Some(0.5));
 /// ```
 #[derive(Clone, Default)]
 pub struct Costs {

@@ -89,6 +89,7 @@ struct Flight {
 /// assert!(progress.flights().is_empty());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InFlight {
     /// Line of the input on which the row begins.
     pub line: u64,
@@ -96,6 +97,13 @@ pub struct InFlight {
     pub id: Option<String>,
     /// Time since it started.
     pub time: Duration,
+}
+
+impl InFlight {
+    /// The row that begins on this line, in flight for `time`.
+    pub fn new(line: u64, id: Option<String>, time: Duration) -> Self {
+        Self { line, id, time }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -236,12 +244,9 @@ impl Progress {
     }
 
     fn usage(&self) -> Usage {
-        Usage {
-            input_tokens: self.input_tokens.load(Relaxed),
-            output_tokens: self.output_tokens.load(Relaxed),
-            cached_tokens: self.cached_tokens.load(Relaxed),
-            reasoning_tokens: self.reasoning_tokens.load(Relaxed),
-        }
+        Usage::new(self.input_tokens.load(Relaxed), self.output_tokens.load(Relaxed))
+            .cached_tokens(self.cached_tokens.load(Relaxed))
+            .reasoning_tokens(self.reasoning_tokens.load(Relaxed))
     }
 
     fn rate(&self, done: u64) -> f64 {
@@ -492,7 +497,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 cx.emit(EventKind::FirstByte).await;
             }
-            let reply = fanweave_core::Reply { cached: stored, ..Default::default() };
+            let reply = fanweave_core::Reply::new().cached(stored);
             cx.emit(EventKind::StepFinished { reply: Some(Arc::new(reply)) }).await;
             Ok(())
         })

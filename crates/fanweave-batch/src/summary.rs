@@ -102,10 +102,11 @@ impl Summary {
 /// ```
 /// use fanweave::batch::FailureGroup;
 ///
-/// let group = FailureGroup { kind: "server".into(), message: "overloaded".into(), count: 3, first_line: 7 };
+/// let group = FailureGroup::new("server", "overloaded", 3, 7);
 /// assert_eq!(format!("{group}"), "3 x server: overloaded (first in line 7)");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FailureGroup {
     /// Kind of error: `rate_limited`, `input`, ..
     pub kind: String,
@@ -115,6 +116,13 @@ pub struct FailureGroup {
     pub count: u64,
     /// Line of the input on which the first of these rows begins.
     pub first_line: u64,
+}
+
+impl FailureGroup {
+    /// `count` rows that failed with an error of `kind`, the first of them on line `first_line`.
+    pub fn new(kind: impl Into<String>, message: impl Into<String>, count: u64, first_line: u64) -> Self {
+        Self { kind: kind.into(), message: message.into(), count, first_line }
+    }
 }
 
 impl std::fmt::Display for FailureGroup {

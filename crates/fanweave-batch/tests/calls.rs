@@ -53,8 +53,8 @@ impl ChatModel for Echo {
         }
         let number = self.calls(&text);
         let mut message = Message::assistant(format!("({text} {number})"));
-        let usage = Usage { output_tokens: 1, ..Usage::default() };
-        message.reply = Some(Box::new(Reply { usage, attempts: 1, ..Reply::default() }));
+        let usage = Usage::new(0, 1);
+        message.reply = Some(Box::new(Reply::new().usage(usage).attempts(1)));
         Ok(message)
     }
 }

@@ -24,13 +24,13 @@ impl ChatModel for Flaky {
     }
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        cx.emit(EventKind::Unanswered(Usage { input_tokens: 2, ..Usage::default() })).await;
+        cx.emit(EventKind::Unanswered(Usage::new(2, 0))).await;
         let mut message = Message::assistant(prompt.last_user_text());
         if self.interrupts.swap(false, Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::StreamIncomplete, "broken").with_partial(message));
         }
-        let usage = Usage { input_tokens: 2, output_tokens: 3, ..Usage::default() };
-        message.reply = Some(Box::new(Reply { usage, attempts: 2, ..Reply::default() }));
+        let usage = Usage::new(2, 3);
+        message.reply = Some(Box::new(Reply::new().usage(usage).attempts(2)));
         Ok(message)
     }
 }

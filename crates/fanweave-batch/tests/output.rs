@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use fanweave_batch::{BatchJob, Costs, ErrorKind, Output, Progress, Render, Settings, Source};
 use fanweave_core::{
     Chain, ChatModel, Context, Error, ErrorKind as ErrorKindOfRow, EventKind, FinishReason, Message, Model,
-    Part, Prompt, Reply, Role, ToolCall, Tools, Usage, chain, model::fake::Fake, step,
+    Part, Prompt, Reply, ReplyBody, Role, ToolCall, Tools, Usage, chain, model::fake::Fake, step,
 };
 use support::{Rows, TempRun, job, settings, text_rows};
 
@@ -39,15 +39,13 @@ impl Shared {
 /// Answers rows of every kind.
 fn every_kind() -> Chain<Prompt, Message> {
     step(|prompt: Prompt, _| async move {
-        let mut reply = Reply {
-            id: Some("chatcmpl-1".into()),
-            request_id: Some("req_1".into()),
-            model: Some("m-1".into()),
-            finish_reason: Some(FinishReason::Stop),
-            usage: Usage { input_tokens: 3, output_tokens: 5, cached_tokens: 1, reasoning_tokens: 2 },
-            attempts: 2,
-            ..Reply::default()
-        };
+        let mut reply = Reply::new()
+            .id("chatcmpl-1")
+            .request_id("req_1")
+            .model("m-1")
+            .finish_reason(FinishReason::Stop)
+            .usage(Usage::new(3, 5).cached_tokens(1).reasoning_tokens(2))
+            .attempts(2);
         let mut message = match prompt.last_user_text().as_str() {
             "refuse" => {
                 return Err(Error::new(fanweave_core::ErrorKind::BadRequest, "no such parameter")
@@ -69,8 +67,8 @@ fn every_kind() -> Chain<Prompt, Message> {
                 Message::from_parts(fanweave_core::Role::Assistant, vec![Part::ToolCall(call)])
             }
             "raw" => {
-                reply.raw =
-                    Some(serde_json::json!({"id": "chatcmpl-9", "object": "chat.completion", "extra": true}));
+                let body = r#"{"id":"chatcmpl-9","object":"chat.completion","extra":true,"score":1.00}"#;
+                reply.raw = Some(ReplyBody::new(body));
                 Message::assistant("kept as it came")
             }
             text => Message::assistant(format!("you said {text}")),
@@ -293,7 +291,7 @@ async fn a_row_of_several_calls_adds_them_up() {
     let source = Source::from_reader("q", "one two three".as_bytes(), None).unwrap();
     let job = BatchJob::new(source, Render::default(), twice, Output::Writer(Box::new(shared.clone())));
     let summary = job.run().await.unwrap();
-    let both = Usage { input_tokens: 6, output_tokens: 6, ..Usage::default() };
+    let both = Usage::new(6, 6);
     assert_eq!(summary.usage, both);
     let row: serde_json::Value = serde_json::from_str(shared.text().trim()).unwrap();
     assert_eq!((&row["attempts"], &row["usage"]["input_tokens"]), (&2.into(), &6.into()));
@@ -313,8 +311,8 @@ impl ChatModel for Asks {
             let call = ToolCall { id: "1".into(), name: "now".into(), arguments: "{}".into() };
             message.parts = vec![Part::ToolCall(call)];
         }
-        let usage = Usage { input_tokens: 3, output_tokens: 1, ..Usage::default() };
-        message.reply = Some(Box::new(Reply { usage, attempts: 1, ..Reply::default() }));
+        let usage = Usage::new(3, 1);
+        message.reply = Some(Box::new(Reply::new().usage(usage).attempts(1)));
         Ok(message)
     }
 }
@@ -327,7 +325,7 @@ async fn a_row_that_calls_tools_costs_the_sum_of_its_rounds() {
     let source = Source::from_reader("q", "one".as_bytes(), None).unwrap();
     let job = BatchJob::new(source, Render::default(), agent, Output::Writer(Box::new(shared.clone())));
     let summary = job.costs(prices()).run().await.unwrap();
-    let both = Usage { input_tokens: 6, output_tokens: 2, ..Usage::default() };
+    let both = Usage::new(6, 2);
     assert_eq!((summary.ok, summary.usage, summary.cost_usd), (1, both, Some(1.0)));
     let row: serde_json::Value = serde_json::from_str(shared.text().trim()).unwrap();
     assert_eq!(
@@ -339,8 +337,8 @@ async fn a_row_that_calls_tools_costs_the_sum_of_its_rounds() {
 #[tokio::test]
 async fn hedged_requests_are_counted_and_change_no_result() {
     let late = step(|_: Prompt, cx: Context| async move {
-        let usage = Usage { input_tokens: 3, output_tokens: 1, ..Usage::default() };
-        let reply = Reply { usage, attempts: 1, ..Reply::default() };
+        let usage = Usage::new(3, 1);
+        let reply = Reply::new().usage(usage).attempts(1);
         cx.emit(EventKind::Hedged).await;
         cx.emit(EventKind::StepFinished { reply: Some(Arc::new(reply)) }).await;
         Ok(String::new())

@@ -167,8 +167,8 @@ impl BatchApi for Api {
                     "row 5" => Err(Error::new(RowErrorKind::BadRequest, "five is rejected").with_status(400)),
                     text => {
                         let mut message = Message::assistant(text.replace("row", "answer"));
-                        let usage = Usage { input_tokens: 3, output_tokens: 2, ..Usage::default() };
-                        message.reply = Some(Box::new(Reply { usage, ..Reply::default() }));
+                        let usage = Usage::new(3, 2);
+                        message.reply = Some(Box::new(Reply::new().usage(usage)));
                         Ok(message)
                     }
                 };
@@ -216,7 +216,7 @@ fn rows_go_in_parts_and_come_back_in_order_with_their_failures() {
     let (dir, api) = (TempRun::new(), Api::default());
     let summary = killed_when_it_hangs(&dir, &api).unwrap();
     assert_eq!((summary.ok, summary.failed, summary.left), (7, 3, Some(0)));
-    let usage = Usage { input_tokens: 21, output_tokens: 14, ..Usage::default() };
+    let usage = Usage::new(21, 14);
     assert_eq!(summary.usage, usage, "those of the seven answers");
     assert_complete(&dir, "undisturbed");
     let parts: Vec<_> = api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect();

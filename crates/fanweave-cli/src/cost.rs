@@ -65,10 +65,10 @@ pub(crate) fn of_a_call(prices: &Prices, model: &str, max_tokens: Option<NonZero
 /// Estimated usage of a call of `prompt`. Without a prompt, its input is taken to be as long as its answer.
 pub(crate) fn expected(prompt: Option<&Prompt>, max_tokens: Option<NonZeroU32>) -> Usage {
     let length = Usage::EXPECTED_OUTPUT;
-    let unknown = Usage { input_tokens: length, output_tokens: length, ..Usage::default() };
+    let unknown = Usage::new(length, length);
     let expected = prompt.map_or(unknown, Usage::expected_of);
     match (prompt.and_then(|prompt| prompt.parameters.max_tokens), max_tokens) {
-        (None, Some(max)) => Usage { output_tokens: max.get().into(), ..expected },
+        (None, Some(max)) => expected.output_tokens(max.get().into()),
         _ => expected,
     }
 }

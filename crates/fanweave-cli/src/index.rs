@@ -94,7 +94,7 @@ impl Embeddings for Precomputed {
 
     async fn embed(&self, texts: Vec<String>, _cx: &Context) -> fanweave::Result<Embedded> {
         let vectors = texts.iter().filter_map(|text| self.vectors.get(text).cloned()).collect();
-        Ok(Embedded { vectors, usage: Usage::default() })
+        Ok(Embedded::new(vectors, Usage::default()))
     }
 }
 

@@ -50,7 +50,7 @@ async fn pressed(keys: &Keys, display: &Display) {
 /// The rows in flight, one per line.
 fn list(flights: &[InFlight]) -> String {
     let mut text = format!("in flight: {}", flights.len());
-    for InFlight { line, id, time } in flights.iter().take(MAX_LISTED) {
+    for InFlight { line, id, time, .. } in flights.iter().take(MAX_LISTED) {
         let _ = write!(text, "\n  line {line}");
         if let Some(id) = id {
             let _ = write!(text, " ({})", fanweave::errors::excerpt(id, 60));
@@ -69,10 +69,9 @@ mod tests {
 
     #[test]
     fn the_oldest_rows_are_listed_and_the_rest_is_counted() {
-        let flight = |n: u64| InFlight {
-            line: n,
-            id: (n == 1).then(|| "row-1".to_owned()),
-            time: Duration::from_millis(20_000 - n * 900),
+        let flight = |n: u64| {
+            let time = Duration::from_millis(20_000 - n * 900);
+            InFlight::new(n, (n == 1).then(|| "row-1".to_owned()), time)
         };
         insta::assert_snapshot!(list(&(1..=22).map(flight).collect::<Vec<_>>()[..3]), @r"
         in flight: 3

@@ -293,7 +293,7 @@ mod tests {
         now.retrying = 1;
         now.cost_usd = Some(0.42);
         now.rate = 21.4;
-        now.usage = Usage { input_tokens: 3_000, output_tokens: 18_000, ..Usage::default() };
+        now.usage = Usage::new(3_000, 18_000);
         now.cached = 12;
         now.budget_usd = Some(2.0);
         now.first_byte = Some(Duration::from_millis(310));

@@ -133,12 +133,7 @@ mod tests {
 
     #[test]
     fn failures_are_grouped_by_reason() {
-        let group = |kind: &str, message: &str, count, first_line| FailureGroup {
-            kind: kind.into(),
-            message: message.into(),
-            count,
-            first_line,
-        };
+        let group = |kind: &str, message: &str, count, line| FailureGroup::new(kind, message, count, line);
         let mut summary = Summary::default();
         summary.rows = 223;
         summary.ok = 219;
@@ -149,7 +144,7 @@ mod tests {
         summary.unanswered = 4;
         summary.maybe_billed_usd = 0.0123;
         summary.cost_usd = Some(0.42);
-        summary.usage = Usage { input_tokens: 2_345, output_tokens: 14_000, ..Usage::default() };
+        summary.usage = Usage::new(2_345, 14_000);
         summary.wall = Duration::from_millis(3_100);
         summary.p50 = Some(Duration::from_millis(612));
         summary.p95 = Some(Duration::from_millis(1_400));

@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn the_last_usage_counts() {
-        let usage = |output_tokens| Usage { input_tokens: 5, output_tokens, ..Usage::default() };
+        let usage = |output_tokens| Usage::new(5, output_tokens);
         let message = fold(&[Delta::Usage(usage(1)), Delta::text("x"), Delta::Usage(usage(7))]);
         assert_eq!(message.usage(), usage(7));
     }

@@ -23,7 +23,7 @@ use crate::{Context, EventKind, Node, Reply, Result, Runnable, Streaming, Usage}
 ///
 ///     async fn embed(&self, texts: Vec<String>, _cx: &Context) -> Result<Embedded> {
 ///         let vectors = texts.iter().map(|text| vec![text.len() as f32]).collect();
-///         Ok(Embedded { vectors, usage: Usage::default() })
+///         Ok(Embedded::new(vectors, Usage::default()))
 ///     }
 /// }
 ///
@@ -49,15 +49,23 @@ pub trait Embeddings: Send + Sync + 'static {
 /// ```
 /// use fanweave::{Usage, models::Embedded};
 ///
-/// let answer = Embedded { vectors: vec![vec![0.6, 0.8]], usage: Usage::default() };
+/// let answer = Embedded::new(vec![vec![0.6, 0.8]], Usage::new(3, 0));
 /// assert_eq!(answer.vectors[0].len(), 2);
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Embedded {
     /// One vector for each text, in order.
     pub vectors: Vec<Vec<f32>>,
     /// Tokens of all texts together. Zero if the provider did not report it.
     pub usage: Usage,
+}
+
+impl Embedded {
+    /// One vector for each text, in order, and the tokens of all texts together.
+    pub fn new(vectors: Vec<Vec<f32>>, usage: Usage) -> Self {
+        Self { vectors, usage }
+    }
 }
 
 /// Dyn-compatible counterpart of [`Embeddings`].

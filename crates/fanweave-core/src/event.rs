@@ -52,6 +52,7 @@ impl fmt::Display for RunId {
 /// # }) }
 /// ```
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Event {
     /// The run of the step that emitted it.
     pub run: RunId,

@@ -2,11 +2,13 @@
 
 mod build;
 mod forms;
+mod reply;
 mod result;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use reply::{FinishReason, Reply, ReplyBody, Usage};
 pub use result::ToolResult;
 
 /// The author of a message.
@@ -195,99 +197,6 @@ impl ToolCall {
     }
 }
 
-/// Metadata of an answer, as the provider reports it.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Reply {
-    /// The provider's id of the answer.
-    pub id: Option<String>,
-    /// The provider's id of the request, from its headers.
-    pub request_id: Option<String>,
-    /// The model that answered, verbatim.
-    pub model: Option<String>,
-    /// The finish reason.
-    pub finish_reason: Option<FinishReason>,
-    /// Tokens used.
-    pub usage: Usage,
-    /// Number of attempts for this answer. 0 if no request was sent. A hedged request is part of the same
-    /// attempt: see [`EventKind::Hedged`](crate::EventKind::Hedged).
-    pub attempts: u32,
-    /// Set if the answer comes from a [store](crate::Model::cached) and cost nothing.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub cached: bool,
-    /// The provider's own body, if the model is configured to keep it and the answer was not streamed.
-    pub raw: Option<Value>,
-}
-
-/// Finish reason of a model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum FinishReason {
-    /// The answer is complete, or ended at a stop sequence.
-    Stop,
-    /// The answer reached the token limit.
-    Length,
-    /// The model calls tools.
-    ToolCalls,
-    /// A content filter ended the answer.
-    ContentFilter,
-    /// The model declined to answer.
-    Refusal,
-    /// Any other reason, verbatim.
-    #[serde(untagged)]
-    Other(String),
-}
-
-impl FinishReason {
-    /// The name in results and journals: `stop`, `length`, ..
-    pub fn as_str(&self) -> &str {
-        match self {
-            FinishReason::Stop => "stop",
-            FinishReason::Length => "length",
-            FinishReason::ToolCalls => "tool_calls",
-            FinishReason::ContentFilter => "content_filter",
-            FinishReason::Refusal => "refusal",
-            FinishReason::Other(reason) => reason,
-        }
-    }
-}
-
-/// Token usage of one call or of many. Missing numbers count as zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Usage {
-    /// Tokens of the prompt, including cached ones.
-    pub input_tokens: u64,
-    /// Tokens of the answer, including reasoning.
-    pub output_tokens: u64,
-    /// Tokens of the prompt that the provider had cached.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub cached_tokens: u64,
-    /// Tokens of the answer that are reasoning.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub reasoning_tokens: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_zero(n: &u64) -> bool {
-    *n == 0
-}
-
-impl Usage {
-    /// Tokens of prompt and answer together.
-    pub fn total_tokens(&self) -> u64 {
-        self.input_tokens.saturating_add(self.output_tokens)
-    }
-}
-
-impl std::ops::AddAssign for Usage {
-    fn add_assign(&mut self, more: Self) {
-        self.input_tokens = self.input_tokens.saturating_add(more.input_tokens);
-        self.output_tokens = self.output_tokens.saturating_add(more.output_tokens);
-        self.cached_tokens = self.cached_tokens.saturating_add(more.cached_tokens);
-        self.reasoning_tokens = self.reasoning_tokens.saturating_add(more.reasoning_tokens);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,7 +215,7 @@ mod tests {
         let mut message = Message::assistant("hi");
         message.reply = Some(Box::new(Reply {
             finish_reason: Some(FinishReason::Other("pause_turn".into())),
-            usage: Usage { input_tokens: 3, output_tokens: 1, ..Usage::default() },
+            usage: Usage::new(3, 1),
             ..Reply::default()
         }));
         let json = serde_json::to_string(&message).unwrap();

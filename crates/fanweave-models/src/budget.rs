@@ -226,7 +226,7 @@ impl ChatModel for BudgetedModel {
         let mut usage = answer.usage();
         if usage.total_tokens() == 0 {
             // Some servers report no usage; their answers are not free.
-            usage = Usage { output_tokens: (answer.text().len() as u64).div_ceil(4), ..expected };
+            usage = expected.output_tokens((answer.text().len() as u64).div_ceil(4));
         }
         self.max_output_tokens.fetch_max(usage.output_tokens, Relaxed);
         held.pay(self.price.cost(&usage));
@@ -332,7 +332,7 @@ mod tests {
 
         async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
             for _ in 0..2 {
-                cx.emit(EventKind::Unanswered(Usage { input_tokens: 7, ..Usage::default() })).await;
+                cx.emit(EventKind::Unanswered(Usage::new(7, 0))).await;
             }
             Fake::echo().model().generate_in(prompt, cx).await
         }

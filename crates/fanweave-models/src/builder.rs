@@ -248,7 +248,8 @@ impl ModelBuilder {
         self
     }
 
-    /// Keeps the provider's body in [`Reply::raw`](fanweave_core::Reply::raw). Default false.
+    /// Keeps the provider's body in [`Reply::raw`](fanweave_core::Reply::raw), byte for byte: that of a whole
+    /// answer, or the events of a stream. Default false.
     pub fn keep_raw(mut self, keep: bool) -> Self {
         self.keep_raw = keep;
         self

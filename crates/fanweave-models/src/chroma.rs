@@ -251,12 +251,9 @@ fn hits(found: Found) -> Vec<Hit> {
             let whole = fields.get(WHOLE).and_then(|text| serde_json::from_str(text.as_str()?).ok());
             fields.remove(WHOLE);
             let text = documents.next().flatten().unwrap_or_default();
-            Hit {
-                id,
-                score: 1.0 - distances.next().unwrap_or(1.0),
-                document: Document { text, metadata: whole.unwrap_or(fields) },
-                vector: vectors.next(),
-            }
+            let score = 1.0 - distances.next().unwrap_or(1.0);
+            let document = Document { text, metadata: whole.unwrap_or(fields) };
+            Hit::new(id, score, document).with_vector(vectors.next())
         })
         .collect()
 }

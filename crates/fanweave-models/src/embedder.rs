@@ -27,7 +27,7 @@ impl Embeddings for HttpEmbedder {
         let answers = stream::iter(requests(texts, self.dialect))
             .map(|texts| self.embed_at_once(texts, cx))
             .buffered(CONCURRENCY);
-        let whole = Embedded { vectors: Vec::with_capacity(all), usage: Usage::default() };
+        let whole = Embedded::new(Vec::with_capacity(all), Usage::default());
         answers
             .try_fold(whole, |mut whole, answer| async move {
                 whole.vectors.extend(answer.vectors);

@@ -14,7 +14,7 @@ use serde::Deserialize;
 ///
 /// let prices = Prices::builtin();
 /// let price = prices.of("openai/gpt-5-mini").expect("in the table");
-/// let usage = Usage { input_tokens: 1_000_000, output_tokens: 500_000, ..Usage::default() };
+/// let usage = Usage::new(1_000_000, 500_000);
 /// println!("${:.2}, as of {}", price.cost(&usage), prices.date());
 /// assert!(prices.of("openai/no-such-model").is_none());
 /// ```
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_cached_token_costs_what_cached_ones_do() {
         let price = Price { input: 2.0, cached_input: Some(0.5), output: 8.0, batch: None, context: None };
-        let usage = Usage { input_tokens: 1_000, cached_tokens: 400, output_tokens: 100, ..Usage::default() };
+        let usage = Usage::new(1_000, 100).cached_tokens(400);
         assert!((price.cost(&usage) - 2.2e-3).abs() < 1e-12);
     }
 

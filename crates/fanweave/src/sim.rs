@@ -93,11 +93,7 @@ impl Sim {
     async fn answer(&self, prompt: &Prompt, cx: &Context) -> Result<Message> {
         cx.emit(EventKind::RequestStarted).await;
         let reply = answer::answer(&request(self.name, prompt));
-        let usage = Usage {
-            input_tokens: reply.input_tokens,
-            output_tokens: reply.output_tokens,
-            ..Usage::default()
-        };
+        let usage = Usage::new(reply.input_tokens, reply.output_tokens);
         pause(self.latency.sample(u64::from(crc32fast::hash(prompt.last_user_text().as_bytes())), 0)).await;
         cx.emit(EventKind::FirstByte).await;
 
@@ -127,13 +123,7 @@ impl Sim {
             Finish::Length => FinishReason::Length,
             Finish::ToolCalls => FinishReason::ToolCalls,
         });
-        let reply = Reply {
-            model: Some(self.name.to_owned()),
-            finish_reason,
-            usage,
-            attempts: 1,
-            ..Reply::default()
-        };
+        let reply = Reply::new().model(self.name).finish_reason(finish_reason).usage(usage).attempts(1);
         Ok(Message { reply: Some(Box::new(reply)), ..Message::from_parts(Role::Assistant, parts) })
     }
 

@@ -45,7 +45,7 @@ impl Embeddings for HashEmbedder {
 
     async fn embed(&self, texts: Vec<String>, _: &Context) -> Result<Embedded> {
         let vectors = texts.iter().map(|text| vector(text)).collect();
-        Ok(Embedded { vectors, usage: Usage::default() })
+        Ok(Embedded::new(vectors, Usage::default()))
     }
 }
 

@@ -35,7 +35,7 @@ impl Protocol for Acme {
             body["text"].as_str().ok_or_else(|| Error::new(ErrorKind::Decode, "the answer has no `text`"))?;
         let mut message = Message::assistant(text);
         let finish_reason = Some(FinishReason::Stop);
-        message.reply = Some(Box::new(Reply { usage: usage(&body), finish_reason, ..Reply::default() }));
+        message.reply = Some(Box::new(Reply::new().usage(usage(&body)).finish_reason(finish_reason)));
         Ok(message)
     }
 
@@ -90,5 +90,5 @@ fn parse(body: &[u8]) -> Result<Value> {
 
 fn usage(body: &Value) -> Usage {
     let tokens = |name: &str| body[name].as_u64().unwrap_or_default();
-    Usage { input_tokens: tokens("read"), output_tokens: tokens("wrote"), ..Usage::default() }
+    Usage::new(tokens("read"), tokens("wrote"))
 }

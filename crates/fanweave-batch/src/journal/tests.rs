@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use fanweave_core::ReplyBody;
+
 use super::*;
 use crate::answer::{Answer, Content};
 use crate::disk::faults::{Fault, Faults};
@@ -148,7 +150,11 @@ fn an_answer_nested_to_the_limit_of_the_parser_is_read_back() {
     for depth in [1, 120, 124, 125, 126, 127] {
         let text = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let answer = Answer { content: Content::Json(value.clone()), raw: Some(value), ..Answer::default() };
+        let answer = Answer {
+            content: Content::Json(value.clone()),
+            raw: Some(ReplyBody::new(text)),
+            ..Answer::default()
+        };
         let deep = Record { result: Outcome::Answer(Box::new(answer)), ..record(depth as u64) };
         let location = journal.append(&deep).unwrap();
         assert_eq!(journal.read(location).unwrap(), deep, "{depth} levels");

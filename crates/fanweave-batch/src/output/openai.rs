@@ -1,6 +1,6 @@
 //! Lines of an OpenAI batch output, as written by `/v1/batches` and `vllm run-batch`.
 
-use fanweave_core::{ToolCall, Usage};
+use fanweave_core::{ReplyBody, ToolCall, Usage};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ struct Error<'a> {
 #[serde(untagged)]
 enum Body<'a> {
     /// The provider's response body.
-    Raw(&'a Value),
+    Raw(&'a ReplyBody),
     /// The part of a failed response's body that was kept.
     Failed(Value),
     Completion(Box<Completion<'a>>),
@@ -93,8 +93,8 @@ pub(super) fn write(record: &Record, line: &mut Vec<u8>) {
 
 fn answered<'a>(answer: &'a Answer, id: &'a str) -> Response<'a> {
     let body = match &answer.raw {
-        Some(raw) => Body::Raw(raw),
-        None => Body::Completion(Box::new(completion(answer, id))),
+        Some(raw) if raw.is_object() => Body::Raw(raw),
+        _ => Body::Completion(Box::new(completion(answer, id))),
     };
     Response { status_code: 200, request_id: answer.request_id.as_deref(), body }
 }

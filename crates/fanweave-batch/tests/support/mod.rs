@@ -74,15 +74,9 @@ impl ChatModel for Rows {
         if self.failing > 0 && mixed.is_multiple_of(self.failing) {
             return Err(Error::new(ErrorKind::Server, "overloaded").with_status(500).with_attempts(3));
         }
-        let mut message = Message::assistant(format!("answer {row}"));
-        message.reply = Some(Box::new(Reply {
-            model: Some("rows-1".to_owned()),
-            finish_reason: Some(FinishReason::Stop),
-            usage: Usage { input_tokens: 2, output_tokens: 2, ..Usage::default() },
-            attempts: 1,
-            ..Reply::default()
-        }));
-        Ok(message)
+        let message = Message::assistant(format!("answer {row}"));
+        let reply = Reply::new().model("rows-1").finish_reason(FinishReason::Stop);
+        Ok(message.with_reply(reply.usage(Usage::new(2, 2)).attempts(1)))
     }
 }
 

@@ -140,7 +140,7 @@ impl DryRunChain<'_> {
             .into_iter()
             .map(|(name, calls, usage)| {
                 let (input_tokens, output_tokens) = (scaled(usage.input_tokens), scaled(usage.output_tokens));
-                (name, scaled(calls), Usage { input_tokens, output_tokens, ..usage })
+                (name, scaled(calls), usage.input_tokens(input_tokens).output_tokens(output_tokens))
             })
             .collect();
         let mut total = Usage::default();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Media, Message, Part, ToolCall};
+use super::{Media, Message, Part, Reply, ToolCall};
 
 impl Message {
     /// Appends a part.
@@ -45,6 +45,13 @@ impl Message {
     #[must_use]
     pub fn with_reasoning(mut self, text: impl Into<String>) -> Self {
         self.parts.insert(0, Part::reasoning(text));
+        self
+    }
+
+    /// Sets the [`reply`](Self::reply): what the provider says about this answer.
+    #[must_use]
+    pub fn with_reply(mut self, reply: Reply) -> Self {
+        self.reply = Some(Box::new(reply));
         self
     }
 

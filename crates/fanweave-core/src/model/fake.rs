@@ -262,11 +262,7 @@ impl Fake {
             tokio::time::sleep(latency).await;
         }
         self.stream(&answer, cx).await?;
-        let usage = answer.usage.unwrap_or_else(|| Usage {
-            input_tokens: words(&question),
-            output_tokens: answer.count_words(),
-            ..Usage::default()
-        });
+        let usage = answer.usage.unwrap_or_else(|| Usage::new(words(&question), answer.count_words()));
         let mut message = Message::from_parts(Role::Assistant, answer.parts);
         let finish_reason = answer.finish_reason.unwrap_or_else(|| match message.tool_calls().next() {
             Some(_) => FinishReason::ToolCalls,
@@ -396,7 +392,7 @@ mod tests {
         let answer = run.output().await.unwrap();
         assert_eq!(fold.into_message().parts, answer.parts);
         assert_eq!(answer.tool_calls().next().unwrap().id, "call_3");
-        assert_eq!(answer.usage(), Usage { input_tokens: 20, output_tokens: 5, ..Usage::default() });
+        assert_eq!(answer.usage(), Usage::new(20, 5));
 
         let started = Instant::now();
         let mut run = chain(model.clone()).stream("x");

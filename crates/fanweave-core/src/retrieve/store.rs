@@ -68,6 +68,7 @@ impl Search {
 
 /// The document that was found.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Hit {
     /// The entry's id.
     pub id: String,
@@ -78,6 +79,19 @@ pub struct Hit {
     pub document: Document,
     /// The entry's vector, if the search asked for it. It may have been normalised to length 1.
     pub vector: Option<Vec<f32>>,
+}
+
+impl Hit {
+    /// The document of the entry `id`, without its vector.
+    pub fn new(id: impl Into<String>, score: f32, document: Document) -> Self {
+        Self { id: id.into(), score, document, vector: None }
+    }
+
+    /// Adds the entry's vector.
+    #[must_use]
+    pub fn with_vector(self, vector: impl Into<Option<Vec<f32>>>) -> Self {
+        Self { vector: vector.into(), ..self }
+    }
 }
 
 /// A vector store: implemented by the author of one. Users hold a [`Store`].
@@ -95,7 +109,7 @@ pub struct Hit {
 ///     }
 ///
 ///     async fn search(&self, _: Search, _: &Context) -> Result<Vec<Hit>> {
-///         Ok(vec![Hit { id: "1".into(), score: 1.0, document: self.0.clone(), vector: None }])
+///         Ok(vec![Hit::new("1", 1.0, self.0.clone())])
 ///     }
 ///
 ///     async fn delete(&self, _: Vec<String>, _: &Context) -> Result<()> {

@@ -104,7 +104,7 @@ fn says(text: &str) -> Message {
 }
 
 fn reply(finish_reason: FinishReason) -> Box<Reply> {
-    let usage = Usage { input_tokens: 10, output_tokens: 3, ..Usage::default() };
+    let usage = Usage::new(10, 3);
     Box::new(Reply { usage, attempts: 1, finish_reason: Some(finish_reason), ..Reply::default() })
 }
 
@@ -448,7 +448,7 @@ async fn the_model_is_handed_the_results_until_it_answers() {
     let answer = chain(model.tools(any()).run_tools(3)).invoke("count").await.unwrap();
     assert_eq!(answer.text(), "three");
     // Of all rounds.
-    assert_eq!(answer.usage(), Usage { input_tokens: 30, output_tokens: 9, ..Usage::default() });
+    assert_eq!(answer.usage(), Usage::new(30, 9));
     assert_eq!(answer.reply.unwrap().attempts, 3);
 
     let prompts = model.prompts.lock().unwrap();
@@ -653,7 +653,7 @@ async fn a_stream_keeps_the_rounds_apart() {
     let model = Script::new([first, says("Done.")]);
     let agent = chain(model.tools(any()).run_tools(5));
     let deltas: Vec<_> = agent.stream("x").map(Result::unwrap).collect().await;
-    let usage = |input_tokens, output_tokens| Usage { input_tokens, output_tokens, ..Usage::default() };
+    let usage = |input_tokens, output_tokens| Usage::new(input_tokens, output_tokens);
     assert_eq!(
         deltas,
         [

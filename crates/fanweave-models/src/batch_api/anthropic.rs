@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use fanweave_core::{Error, ErrorKind, Message, Result};
+use fanweave_core::{Error, ErrorKind, Message, ReplyBody, Result};
 use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -224,7 +224,7 @@ fn answer(model: &HttpModel, body: &str) -> Result<Message> {
     let reply = message.reply.get_or_insert_default();
     reply.attempts = 1;
     if model.keep_raw {
-        reply.raw = serde_json::from_str(body).ok();
+        reply.raw = Some(ReplyBody::new(body));
     }
     Ok(message)
 }

@@ -199,12 +199,9 @@ impl<D: StreamDecoder> StreamDecoder for Triage<D> {
 
 /// The larger value of each count.
 pub(super) fn largest(one: Usage, other: Usage) -> Usage {
-    Usage {
-        input_tokens: one.input_tokens.max(other.input_tokens),
-        output_tokens: one.output_tokens.max(other.output_tokens),
-        cached_tokens: one.cached_tokens.max(other.cached_tokens),
-        reasoning_tokens: one.reasoning_tokens.max(other.reasoning_tokens),
-    }
+    Usage::new(one.input_tokens.max(other.input_tokens), one.output_tokens.max(other.output_tokens))
+        .cached_tokens(one.cached_tokens.max(other.cached_tokens))
+        .reasoning_tokens(one.reasoning_tokens.max(other.reasoning_tokens))
 }
 
 fn is_failure_name(name: &str) -> bool {

@@ -162,7 +162,7 @@ struct Knows(&'static str);
 impl CallHook for Knows {
     fn before<'a>(&'a self, call: &'a PendingCall<'a>) -> BoxFuture<'a, Result<Option<Message>>> {
         let mut known = Message::assistant(format!("known of {}", call.model));
-        known.reply = Some(Box::new(Reply { cached: true, ..Reply::default() }));
+        known.reply = Some(Box::new(Reply::new().cached(true)));
         let known = self.knows(call).then_some(known);
         Box::pin(async move { Ok(known) })
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use fanweave_core::__private::{Made, PerProcess};
 use fanweave_core::{
-    ChatModel, Context, EXCERPT_BYTES, Error, ErrorKind, EventKind, Message, Part, Prompt, Reply, Result,
-    RetryPolicy, excerpt,
+    ChatModel, Context, EXCERPT_BYTES, Error, ErrorKind, EventKind, Message, Part, Prompt, Reply, ReplyBody,
+    Result, RetryPolicy, excerpt,
 };
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use http::response::Parts;
@@ -314,7 +314,7 @@ impl HttpModel {
             self.unreadable(answer, error, &text)
         })?;
         if self.keep_raw {
-            reply(&mut message).raw = serde_json::from_slice(&body).ok();
+            reply(&mut message).raw = Some(ReplyBody::new(&body));
         }
         Ok(message)
     }
@@ -329,6 +329,7 @@ impl HttpModel {
         let unreadable = |answer: &Exchange, error, event: &str| self.unreadable(answer, error, event);
         let mut reader = AnswerReader::new(&*self.protocol, self.client.sse_limits());
         let mut begun = false;
+        let mut raw = self.keep_raw.then(Vec::new);
         let ended = loop {
             let chunk = match self.next_chunk(answer, reader.is_finished()).await {
                 Ok(Some(chunk)) => chunk,
@@ -342,6 +343,9 @@ impl HttpModel {
                 }
                 Err(error) => break Err(error),
             };
+            if let Some(raw) = &mut raw {
+                raw.extend_from_slice(&chunk);
+            }
             let read = reader.feed(&chunk, |error, event| unreadable(answer, error, event));
             // Deltas received before a failure are emitted before it.
             emit_content(&mut reader, &mut begun, permit, emitted, cx).await;
@@ -356,7 +360,11 @@ impl HttpModel {
             return Err(reader.failed(error));
         }
         emit_all(&mut reader, permit, emitted, cx).await;
-        reader.end(|error, event| unreadable(answer, error, event))
+        let mut message = reader.end(|error, event| unreadable(answer, error, event))?;
+        if let Some(raw) = raw {
+            reply(&mut message).raw = Some(ReplyBody::new(raw));
+        }
+        Ok(message)
     }
 
     /// The next chunk of a stream. `None` at its end, and if nothing more comes after the finish reason.

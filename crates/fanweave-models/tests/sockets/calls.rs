@@ -60,7 +60,20 @@ async fn the_raw_body_is_kept_on_request() {
     let server = Server::start(|_| completion("hi")).await;
     let message = server.model().keep_raw(true).build().unwrap().invoke("x").await.unwrap();
     let raw = message.reply.unwrap().raw.expect("the body");
-    assert_eq!(raw["object"], "chat.completion");
+    assert_eq!(raw.json::<serde_json::Value>().unwrap()["object"], "chat.completion");
+    assert!(raw.text().starts_with(r#"{"id":"chatcmpl-1""#), "byte for byte: {}", raw.text());
+}
+
+#[tokio::test]
+async fn the_events_of_a_stream_are_kept_on_request() {
+    let server = Server::start(|_| stream(&["Once ", "upon"])).await;
+    let chain = chain(server.model().keep_raw(true).build().unwrap());
+    let mut run = chain.stream("x");
+    while run.next().await.is_some() {}
+    let message = run.output().await.unwrap();
+    let raw = message.reply.unwrap().raw.expect("the events");
+    assert!(raw.text().starts_with("data: {") && raw.text().contains("[DONE]"), "{}", raw.text());
+    assert!(!raw.is_object());
 }
 
 #[tokio::test]

@@ -107,11 +107,9 @@ impl State {
         let allows = |row: usize| {
             search.filter.as_ref().is_none_or(|filter| filter.allows(&self.documents[row].metadata))
         };
-        let hit = |(row, score): (usize, f32)| Hit {
-            id: self.ids[row].clone(),
-            score,
-            document: self.documents[row].clone(),
-            vector: search.vectors.then(|| self.index.row(row).to_vec()),
+        let hit = |(row, score): (usize, f32)| {
+            Hit::new(&self.ids[row], score, self.documents[row].clone())
+                .with_vector(search.vectors.then(|| self.index.row(row).to_vec()))
         };
         let mut hits: Vec<_> =
             self.index.nearest(&search.vector, search.limit, allows).into_iter().map(hit).collect();

@@ -167,7 +167,7 @@ fn choose(mut hits: Vec<Hit>, limit: usize, relevance: f32) -> Vec<Hit> {
             let cosine = dot(own, other.vector.as_deref().unwrap_or_default());
             *near = if chosen.is_empty() { cosine } else { near.max(cosine) };
         }
-        chosen.push(Hit { vector: None, ..hit });
+        chosen.push(hit.with_vector(None));
     }
     chosen
 }

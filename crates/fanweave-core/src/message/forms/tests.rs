@@ -30,7 +30,7 @@ fn of_langchain() -> Vec<Message> {
     };
     let mut sum = Message::assistant("Let me see.");
     sum.parts.extend([call("c1", "add", r#"{"a":1,"b":[2]}"#), call("c2", "now", "{}")]);
-    let usage = Usage { input_tokens: 10, output_tokens: 4, cached_tokens: 3, reasoning_tokens: 2 };
+    let usage = Usage::new(10, 4).cached_tokens(3).reasoning_tokens(2);
     sum.reply = Some(Box::new(Reply { usage, ..Reply::default() }));
     let of_model = |parts: Vec<Part>| Message::from_parts(Role::Assistant, parts);
     let signed = Part::Reasoning { text: "Hm.".into(), signature: Some("s1".into()) };

@@ -96,7 +96,7 @@ impl Answer {
     /// Sets the tokens of prompt and answer. Default: the number of words of each.
     #[must_use]
     pub fn usage(self, input_tokens: u64, output_tokens: u64) -> Self {
-        Self { usage: Some(Usage { input_tokens, output_tokens, ..Usage::default() }), ..self }
+        Self { usage: Some(Usage::new(input_tokens, output_tokens)), ..self }
     }
 
     /// Sets the finish reason. Default: [`FinishReason::ToolCalls`] with tool calls, otherwise

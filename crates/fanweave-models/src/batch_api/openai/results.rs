@@ -1,6 +1,6 @@
 //! Lines of a batch's output and error files.
 
-use fanweave_core::{Error, ErrorKind, Message, Result};
+use fanweave_core::{Error, ErrorKind, Message, ReplyBody, Result};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -56,7 +56,7 @@ fn answer(model: &HttpModel, response: &Response<'_>) -> Result<Message> {
     reply.attempts = 1;
     reply.request_id = response.request_id.as_deref().map(|id| model.redact(id).into_owned());
     if model.keep_raw {
-        reply.raw = serde_json::from_str(response.body.get()).ok();
+        reply.raw = Some(ReplyBody::new(response.body.get()));
     }
     Ok(message)
 }

@@ -13,12 +13,8 @@ fn the_form_is_that_of_promptlayer() {
         name: "map".into(),
         arguments: "{}".into(),
     }));
-    answer.reply = Some(Box::new(Reply {
-        id: Some("chatcmpl-1".into()),
-        request_id: Some("req_1".into()),
-        usage: Usage { input_tokens: 3, output_tokens: 2, ..Default::default() },
-        ..Default::default()
-    }));
+    let reply = Reply::new().id("chatcmpl-1").request_id("req_1").usage(Usage::new(3, 2));
+    answer.reply = Some(Box::new(reply));
     let record = CallRecord {
         model: "openai/gpt-5-mini".into(),
         prompt: Prompt::from("The capital of France?"),

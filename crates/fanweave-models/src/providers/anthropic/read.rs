@@ -37,13 +37,11 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     };
     let mut usage = Counts::default();
     usage.update(&answer["usage"]);
-    let reply = Reply {
-        id: some_text(&answer["id"]),
-        model: some_text(&answer["model"]),
-        finish_reason: finish_reason(&answer["stop_reason"]),
-        usage: usage.sum(),
-        ..Reply::default()
-    };
+    let mut reply = Reply::new();
+    reply.id = some_text(&answer["id"]);
+    reply.model = some_text(&answer["model"]);
+    reply.finish_reason = finish_reason(&answer["stop_reason"]);
+    reply.usage = usage.sum();
     let parts = parts.into_iter().filter(|part| !matches!(part, Part::Text(text) if text.is_empty()));
     let message = Message::from_parts(Role::Assistant, parts.collect());
     finish::checked(Message { reply: Some(Box::new(reply)), ..message })
@@ -109,12 +107,9 @@ impl Counts {
 
     /// The provider's `input_tokens` excludes cache reads and writes; ours includes them.
     fn sum(&self) -> Usage {
-        Usage {
-            input_tokens: self.fresh.saturating_add(self.written).saturating_add(self.cached),
-            output_tokens: self.output,
-            cached_tokens: self.cached,
-            reasoning_tokens: self.reasoning,
-        }
+        Usage::new(self.fresh.saturating_add(self.written).saturating_add(self.cached), self.output)
+            .cached_tokens(self.cached)
+            .reasoning_tokens(self.reasoning)
     }
 }
 

@@ -206,7 +206,7 @@ mod answers {
         assert_eq!(reply.id.as_deref(), Some("msg_01XFDUDYJgAACzvnptvVoYEL"));
         assert_eq!(reply.model.as_deref(), Some("claude-sonnet-4-5-20250929"));
         assert_eq!(reply.finish_reason, Some(FinishReason::Stop));
-        let usage = Usage { input_tokens: 330, output_tokens: 25, cached_tokens: 300, reasoning_tokens: 0 };
+        let usage = Usage::new(330, 25).cached_tokens(300);
         assert_eq!(reply.usage, usage);
     }
 
@@ -263,7 +263,7 @@ mod streams {
         let message = decode(&anthropic(), &[STREAM.as_bytes()]).unwrap();
         assert_eq!(message.text(), "Hello! Ça va 😀");
         assert_eq!(message.finish_reason(), Some(&FinishReason::Stop));
-        let usage = Usage { input_tokens: 30, output_tokens: 15, cached_tokens: 5, reasoning_tokens: 0 };
+        let usage = Usage::new(30, 15).cached_tokens(5);
         assert_eq!(message.usage(), usage);
     }
 

@@ -28,13 +28,11 @@ pub(super) fn messages(body: &[u8], prompts: usize, vendor: &str) -> Result<Vec<
                 let message = format!("expected {prompts} `choices`, got {}", choices.len());
                 return Err(failure::instead(&answer, vendor, &message));
             };
-            let reply = Reply {
-                id: some_text(&answer["id"]),
-                model: some_text(&answer["model"]),
-                finish_reason: finish_reason(&choice["finish_reason"]),
-                usage: if prompt == 0 { usage(&answer["usage"]) } else { Usage::default() },
-                ..Reply::default()
-            };
+            let mut reply = Reply::new();
+            reply.id = some_text(&answer["id"]);
+            reply.model = some_text(&answer["model"]);
+            reply.finish_reason = finish_reason(&choice["finish_reason"]);
+            reply.usage = if prompt == 0 { usage(&answer["usage"]) } else { Usage::default() };
             let text_part = some_text(&choice["text"]).map(Part::Text);
             let message = Message::from_parts(Role::Assistant, text_part.into_iter().collect());
             finish::checked(Message { reply: Some(Box::new(reply)), ..message })
@@ -52,12 +50,9 @@ fn finish_reason(reason: &Value) -> Option<FinishReason> {
 }
 
 fn usage(usage: &Value) -> Usage {
-    Usage {
-        input_tokens: count(&usage["prompt_tokens"]),
-        output_tokens: count(&usage["completion_tokens"]),
-        cached_tokens: count(&usage["prompt_tokens_details"]["cached_tokens"]),
-        reasoning_tokens: count(&usage["completion_tokens_details"]["reasoning_tokens"]),
-    }
+    Usage::new(count(&usage["prompt_tokens"]), count(&usage["completion_tokens"]))
+        .cached_tokens(count(&usage["prompt_tokens_details"]["cached_tokens"]))
+        .reasoning_tokens(count(&usage["completion_tokens_details"]["reasoning_tokens"]))
 }
 
 /// Decodes one stream.

@@ -85,5 +85,5 @@ pub(super) fn vectors(dialect: Dialect, body: &[u8], texts: usize) -> Result<Emb
     let input_tokens = count(&usage["prompt_tokens"])
         .max(count(&usage["total_tokens"]))
         .max(count(&answer.prompt_eval_count.unwrap_or_default()));
-    Ok(Embedded { vectors, usage: Usage { input_tokens, ..Usage::default() } })
+    Ok(Embedded::new(vectors, Usage::new(input_tokens, 0)))
 }

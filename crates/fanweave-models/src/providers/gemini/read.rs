@@ -171,11 +171,10 @@ fn is_text(part: &serde_json::Map<String, Value>) -> bool {
 
 fn usage(usage: &Value) -> Usage {
     let thoughts = count(&usage["thoughtsTokenCount"]);
-    Usage {
-        input_tokens: count(&usage["promptTokenCount"])
-            .saturating_add(count(&usage["toolUsePromptTokenCount"])),
-        output_tokens: count(&usage["candidatesTokenCount"]).saturating_add(thoughts),
-        cached_tokens: count(&usage["cachedContentTokenCount"]),
-        reasoning_tokens: thoughts,
-    }
+    Usage::new(
+        count(&usage["promptTokenCount"]).saturating_add(count(&usage["toolUsePromptTokenCount"])),
+        count(&usage["candidatesTokenCount"]).saturating_add(thoughts),
+    )
+    .cached_tokens(count(&usage["cachedContentTokenCount"]))
+    .reasoning_tokens(thoughts)
 }

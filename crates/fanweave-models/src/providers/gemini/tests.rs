@@ -162,7 +162,7 @@ fn a_plain_answer_keeps_all_that_was_said_about_it() {
     assert_eq!(reply.id.as_deref(), Some("mAIcaYzWD5mN"));
     assert_eq!(reply.model.as_deref(), Some("gemini-2.5-flash"));
     assert_eq!(reply.finish_reason, Some(FinishReason::Stop));
-    let usage = Usage { input_tokens: 8, output_tokens: 34, cached_tokens: 4, reasoning_tokens: 24 };
+    let usage = Usage::new(8, 34).cached_tokens(4).reasoning_tokens(24);
     assert_eq!(reply.usage, usage);
 }
 

@@ -78,11 +78,10 @@ impl Decoder {
         }
         if answer["done"] == true {
             self.done = true;
-            deltas.push(Delta::Usage(Usage {
-                input_tokens: count(&answer["prompt_eval_count"]),
-                output_tokens: count(&answer["eval_count"]),
-                ..Usage::default()
-            }));
+            deltas.push(Delta::Usage(Usage::new(
+                count(&answer["prompt_eval_count"]),
+                count(&answer["eval_count"]),
+            )));
             deltas.push(Delta::Finished(self.finish_reason(&answer["done_reason"])));
         }
         Ok(())

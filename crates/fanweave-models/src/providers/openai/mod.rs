@@ -99,12 +99,10 @@ impl Protocol for ChatCompletions {
             return Err(error);
         }
         let usage = completion.take_usage();
-        let mut reply = Reply {
-            id: completion.id.into_option(),
-            model: completion.model.into_option(),
-            usage: usage.unwrap_or_default(),
-            ..Reply::default()
-        };
+        let mut reply = Reply::new();
+        reply.id = completion.id.into_option();
+        reply.model = completion.model.into_option();
+        reply.usage = usage.unwrap_or_default();
         // The answer is the first of several candidates, in any position of the list.
         let mut choices = completion.choices.into_vec();
         let first = choices.iter().position(|choice| choice.index.0 == 0).unwrap_or_default();

@@ -271,12 +271,9 @@ impl From<WireUsage> for Usage {
         // A larger total has tokens that are counted nowhere else, such as those of reasoning.
         let missing = wire.total_tokens.0.saturating_sub(input.saturating_add(output));
         *(if input == 0 && output > 0 { &mut input } else { &mut output }) += missing;
-        Usage {
-            input_tokens: input,
-            output_tokens: output,
-            cached_tokens: cached.max(wire.prompt_cache_hit_tokens.0),
-            reasoning_tokens: wire.completion_tokens_details.unwrap_or_default().reasoning_tokens.0,
-        }
+        Usage::new(input, output)
+            .cached_tokens(cached.max(wire.prompt_cache_hit_tokens.0))
+            .reasoning_tokens(wire.completion_tokens_details.unwrap_or_default().reasoning_tokens.0)
     }
 }
 

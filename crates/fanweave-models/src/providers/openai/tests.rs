@@ -216,7 +216,7 @@ mod answers {
         assert_eq!(reply.id.as_deref(), Some("chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT"));
         assert_eq!(reply.model.as_deref(), Some("gpt-4.1-2025-04-14"));
         assert_eq!(reply.finish_reason, Some(FinishReason::Stop));
-        let usage = Usage { input_tokens: 19, output_tokens: 10, cached_tokens: 8, reasoning_tokens: 4 };
+        let usage = Usage::new(19, 10).cached_tokens(8).reasoning_tokens(4);
         assert_eq!(reply.usage, usage);
     }
 
@@ -267,7 +267,7 @@ mod answers {
 
     #[test]
     fn usage_is_read_from_any_place_and_under_any_name() {
-        let usage = |input_tokens, output_tokens| Usage { input_tokens, output_tokens, ..Usage::default() };
+        let usage = |input_tokens, output_tokens| Usage::new(input_tokens, output_tokens);
         for (fields, choice, wanted) in [
             (r#","usage":{"prompt_tokens":11,"completion_tokens":7}"#, "", usage(11, 7)),
             (r#","usage":{"input_tokens":11,"output_tokens":7}"#, "", usage(11, 7)),
@@ -342,7 +342,7 @@ mod streams {
         assert!(complete);
         assert_eq!(message.text(), "Hello there");
         assert_eq!(message.finish_reason(), Some(&FinishReason::Stop));
-        assert_eq!(message.usage(), Usage { input_tokens: 9, output_tokens: 2, ..Usage::default() });
+        assert_eq!(message.usage(), Usage::new(9, 2));
         let reply = message.reply.expect("the reply");
         assert_eq!(
             (reply.id.as_deref(), reply.model.as_deref()),

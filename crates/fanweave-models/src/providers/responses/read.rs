@@ -39,13 +39,11 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     }
     let has_calls = parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
     let refused = list(output).flat_map(|item| list(&item["content"])).any(is_refusal);
-    let reply = Reply {
-        id: some_text(&response["id"]),
-        model: some_text(&response["model"]),
-        finish_reason: finish_reason(&response, has_calls, refused),
-        usage: usage(&response["usage"]),
-        ..Reply::default()
-    };
+    let mut reply = Reply::new();
+    reply.id = some_text(&response["id"]);
+    reply.model = some_text(&response["model"]);
+    reply.finish_reason = finish_reason(&response, has_calls, refused);
+    reply.usage = usage(&response["usage"]);
     let message = Message::from_parts(Role::Assistant, parts);
     finish::checked(Message { reply: Some(Box::new(reply)), ..message })
 }
@@ -112,12 +110,9 @@ fn finish_reason(response: &Value, has_calls: bool, refused: bool) -> Option<Fin
 }
 
 fn usage(usage: &Value) -> Usage {
-    Usage {
-        input_tokens: count(&usage["input_tokens"]),
-        output_tokens: count(&usage["output_tokens"]),
-        cached_tokens: count(&usage["input_tokens_details"]["cached_tokens"]),
-        reasoning_tokens: count(&usage["output_tokens_details"]["reasoning_tokens"]),
-    }
+    Usage::new(count(&usage["input_tokens"]), count(&usage["output_tokens"]))
+        .cached_tokens(count(&usage["input_tokens_details"]["cached_tokens"]))
+        .reasoning_tokens(count(&usage["output_tokens_details"]["reasoning_tokens"]))
 }
 
 /// The first number of items without an index: above any index.

@@ -147,7 +147,7 @@ fn a_plain_answer_keeps_all_that_was_said_about_it() {
     let reply = message.reply.expect("the reply");
     assert_eq!(reply.model.as_deref(), Some("gpt-5-mini-2025-08-07"));
     assert_eq!(reply.finish_reason, Some(FinishReason::Stop));
-    let usage = Usage { input_tokens: 36, output_tokens: 87, cached_tokens: 30, reasoning_tokens: 64 };
+    let usage = Usage::new(36, 87).cached_tokens(30).reasoning_tokens(64);
     assert_eq!(reply.usage, usage);
 }
 

@@ -310,11 +310,7 @@ impl Attempt for Request<'_> {
         let now = Instant::now();
         let levels = lock(&self.server.state).levels;
         permit.report(&self.server.report(levels, now));
-        permit.succeeded(Some(Usage {
-            input_tokens: self.input,
-            output_tokens: self.output,
-            ..Usage::default()
-        }));
+        permit.succeeded(Some(Usage::new(self.input, self.output)));
         Ok(())
     }
 

@@ -319,7 +319,7 @@ async fn an_implausible_token_count_delays_no_call() {
     for output_tokens in [u64::MAX, 1 << 50, 10] {
         let ask = RequestSize { bytes: 400, max_tokens: Some(u64::from(u32::MAX)) };
         let mut permit = admitted(&account, ask, Priority::Interactive).await.expect("it fits");
-        permit.succeeded(Some(Usage { input_tokens: 100, output_tokens, ..Usage::default() }));
+        permit.succeeded(Some(Usage::new(100, output_tokens)));
     }
     assert!(began.elapsed() < SECOND * 60, "{:?}", began.elapsed());
 }
@@ -332,7 +332,7 @@ async fn a_response_to_an_image_never_makes_a_later_text_too_large_to_send() {
     // Only the text next to an image is counted before the response.
     let image = RequestSize { bytes: 40, max_tokens: None };
     let mut permit = admitted(&account, image, Priority::Interactive).await.expect("it fits");
-    permit.succeeded(Some(Usage { input_tokens: 1500, output_tokens: 10, ..Usage::default() }));
+    permit.succeeded(Some(Usage::new(1500, 10)));
     drop(permit);
     let text = RequestSize { bytes: 20_000, max_tokens: None };
     assert!(admitted(&account, text, Priority::Interactive).await.is_ok(), "about 5,000 tokens");

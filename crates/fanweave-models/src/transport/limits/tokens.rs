@@ -14,7 +14,7 @@ pub(crate) struct RequestSize {
 impl RequestSize {
     /// Estimates the input tokens, for prices.
     pub(crate) fn usage(self) -> Usage {
-        Usage { input_tokens: (self.bytes as f64 / BYTES).ceil() as u64, ..Usage::default() }
+        Usage::new((self.bytes as f64 / BYTES).ceil() as u64, 0)
     }
 }
 

@@ -124,14 +124,23 @@ pub struct LoggedCall {
 /// ```
 /// use fanweave::{Role, stores::LoggedMessage};
 ///
-/// let message = LoggedMessage { role: Role::User, text: "When do tides turn?".to_owned() };
+/// let message = LoggedMessage::new(Role::User, "When do tides turn?");
+/// assert_eq!(message.role, Role::User);
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LoggedMessage {
     /// Role of the message.
     pub role: Role,
     /// Text of the message. Other parts are shown in brackets, such as `[image]`.
     pub text: String,
+}
+
+impl LoggedMessage {
+    /// A message of `role` with this text.
+    pub fn new(role: Role, text: impl Into<String>) -> Self {
+        Self { role, text: text.into() }
+    }
 }
 
 /// Selects calls of a history. Default: the last ten.
@@ -269,7 +278,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<LoggedCall> {
         answer: row.get(5)?,
         error: row.get(6)?,
         finish_reason: row.get(7)?,
-        usage: Usage { input_tokens: number(8)?, output_tokens: number(9)?, ..Usage::default() },
+        usage: Usage::new(number(8)?, number(9)?),
         cached: row.get(10)?,
         tags: serde_json::from_str(&row.get::<_, String>(11)?).map_err(unreadable)?,
     })

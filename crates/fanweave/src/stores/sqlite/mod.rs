@@ -267,8 +267,9 @@ impl Shared {
             for (change, score, metadata, vector) in found {
                 // Skip entries that were deleted meanwhile.
                 let text = texts.query_row([change], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-                if let Some((id, text)) = text {
-                    hits.push(Hit { id, score, document: Document { text, metadata }, vector });
+                if let Some::<(String, _)>((id, text)) = text {
+                    let hit = Hit::new(id, score, Document { text, metadata });
+                    hits.push(hit.with_vector(vector));
                 }
             }
             Ok(hits)
