@@ -191,6 +191,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             costs,
             disk,
         } = self;
+        let at_once = settings.concurrency.checked().map_err(|error| crate::Error::usage(error.message()))?;
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
         let (Opened { mut recording, driver, previous, keeps_calls, .. }, source) = open.run(source).await?;
         let was_answered = previous.done.values().any(|location| location.is_ok());
@@ -204,7 +205,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         };
         let recorder = Recorder::spawn(recording, driver)?;
         let journal = keeps_calls.then(|| CallJournal::new(recorder.weak(), calls.is_some(), &chain));
-        let (jobs, inbox) = mpsc::channel(settings.concurrency.get().min(AHEAD));
+        let (jobs, inbox) = mpsc::channel(at_once.get().min(AHEAD));
         let is_file = source.path().is_some();
         let answered = Arc::new(OnceLock::new());
         let feed = Feed {
@@ -325,7 +326,8 @@ impl<I: Send + 'static, O: IntoAnswer> Rows<I, O> {
             .with_hedging(settings.hedge && costs.max_usd().is_none());
         let row = RowRun { prepare, chain, cx, progress, costs, dedupe, journal };
         let terms = Terms {
-            concurrency: settings.concurrency.get(),
+            // With 0, every row fails for it.
+            concurrency: settings.concurrency.get().max(1),
             budget,
             drain,
             keeps_going: settings.keep_going,

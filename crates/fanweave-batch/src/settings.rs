@@ -1,6 +1,6 @@
 //! Options of a batch.
 
-use std::num::NonZeroUsize;
+use fanweave_core::Concurrency;
 
 use crate::output::OutputFormat;
 
@@ -17,8 +17,9 @@ use crate::output::OutputFormat;
 pub struct Settings {
     /// Maximum rows in flight, and maximum concurrent model calls of the batch. Default 64.
     ///
-    /// A row that fans out to eight calls takes one row permit and eight run permits.
-    pub concurrency: NonZeroUsize,
+    /// A row that fans out to eight calls takes one row permit and eight run permits. 0 is an error of the
+    /// run.
+    pub concurrency: Concurrency,
     /// Validates every row before the first call, and stops if one cannot be read. Standard input is
     /// validated as it is read: the run stops at the first invalid row. Rows after [`limit`](Self::limit) are
     /// not validated. Default: an invalid row fails, and the other rows run.
@@ -57,7 +58,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            concurrency: const { NonZeroUsize::new(fanweave_core::batch::DEFAULT_CONCURRENCY).expect("not 0") },
+            concurrency: Concurrency::new(fanweave_core::batch::DEFAULT_CONCURRENCY),
             strict: false,
             unordered: false,
             retry_failed: false,
@@ -81,8 +82,8 @@ impl Settings {
 
     /// Sets the maximum rows in flight, and the maximum concurrent model calls of the batch.
     #[must_use]
-    pub fn concurrency(self, concurrency: NonZeroUsize) -> Self {
-        Self { concurrency, ..self }
+    pub fn concurrency(self, concurrency: impl Into<Concurrency>) -> Self {
+        Self { concurrency: concurrency.into(), ..self }
     }
 
     /// Sets whether every row is validated before the first call.
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn every_field_has_a_setter() {
         let set = Settings::new()
-            .concurrency(NonZeroUsize::MIN)
+            .concurrency(1)
             .strict(true)
             .unordered(true)
             .retry_failed(true)
@@ -166,7 +167,7 @@ mod tests {
             .output_format(OutputFormat::Csv);
         // Without `..`: a new field fails to compile here.
         let expected = Settings {
-            concurrency: NonZeroUsize::MIN,
+            concurrency: Concurrency::new(1),
             strict: true,
             unordered: true,
             retry_failed: true,

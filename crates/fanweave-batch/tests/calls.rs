@@ -4,7 +4,6 @@
 mod support;
 
 use std::collections::{BTreeMap, HashMap};
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -84,7 +83,7 @@ impl Echo {
 
 fn job(dir: &TempRun, rows: usize, chain: Chain<Prompt, Message>) -> BatchJob<Prompt, Message> {
     let source = Source::rows("rows", (0..rows).map(|n| format!("a{n}")));
-    let settings = Settings::new().concurrency(NonZeroUsize::new(4).unwrap()).hedge(false);
+    let settings = Settings::new().concurrency(4).hedge(false);
     // A cent for each token.
     let costs = Costs::new(|_, usage: &Usage| Some(usage.output_tokens as f64 * 0.01));
     BatchJob::new(source, Render::default(), chain, Output::File(dir.path("out.jsonl")))
@@ -183,7 +182,7 @@ async fn calls_of_fakes_and_agents_are_journalled_from_the_first_row_on() {
     let agent = look.model().with_tools(Tools::new()).run_tools(3);
     for chain in [two, chain(agent)] {
         let dir = TempRun::new();
-        let settings = Settings::new().concurrency(NonZeroUsize::MIN);
+        let settings = Settings::new().concurrency(1);
         job(&dir, 3, chain).settings(settings).run().await.unwrap();
         assert_eq!(call_lines(&dir.path("out.jsonl")), 6);
     }

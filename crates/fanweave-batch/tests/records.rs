@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -162,7 +161,7 @@ async fn an_error_of_records_ends_the_run_and_starts_no_other_row() {
             true => Output::blocking_records(table.clone()),
             false => Output::records(table.clone()),
         };
-        let settings = Settings::new().concurrency(NonZeroUsize::new(1).unwrap());
+        let settings = Settings::new().concurrency(1);
         let error = job(50, &count, output).settings(settings).run().await.unwrap_err();
         assert_eq!(error.to_string(), "cannot write the table: it is full");
         assert_eq!(error.kind(), ErrorKind::Io);
@@ -210,7 +209,7 @@ async fn a_dropped_run_still_records_what_has_ended() {
     let (table, gate) = (Table::default(), Arc::new(Semaphore::new(0)));
     table.0.lock().unwrap().gate = Some(gate.clone());
     let count = Arc::default();
-    let settings = Settings::new().concurrency(NonZeroUsize::new(4).unwrap());
+    let settings = Settings::new().concurrency(4);
     let running = job(100, &count, Output::records(table.clone())).settings(settings).run();
     tokio::select! {
         done = running => panic!("{done:?}"),
@@ -276,7 +275,7 @@ impl Records for Groups {
 #[tokio::test]
 async fn records_may_be_written_in_groups_larger_than_the_concurrency() {
     let groups = Groups::default();
-    let settings = Settings::new().concurrency(NonZeroUsize::new(2).unwrap());
+    let settings = Settings::new().concurrency(2);
     let job = job(25, &Arc::default(), Output::records(groups.clone())).settings(settings);
     assert_eq!(job.run().await.unwrap().rows, 25);
     assert_eq!(groups.0.lock().unwrap().1, [10, 10, 5]);
@@ -422,7 +421,7 @@ async fn an_error_of_a_row_keeps_its_payload_also_if_it_waits_for_an_earlier_row
 #[tokio::test]
 async fn a_slow_reader_delays_rows_and_one_that_leaves_ends_the_run() {
     let count = Arc::default();
-    let settings = Settings::new().concurrency(NonZeroUsize::new(2).unwrap());
+    let settings = Settings::new().concurrency(2);
     let (output, mut rows) = Output::rows(3);
     let mut running = Box::pin(job(100_000, &count, output).settings(settings).run());
     tokio::select! {

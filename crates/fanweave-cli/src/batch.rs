@@ -4,6 +4,7 @@ use std::path::Path;
 
 use fanweave::batch::ProviderBatches;
 use fanweave::batch::{BatchJob, InputFormat, Settings};
+use fanweave::context::Concurrency;
 
 use crate::args::{BatchArgs, Via};
 use crate::exit::{Exit, Failure};
@@ -41,7 +42,7 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
     if args.dry_run {
         return dry_run::rows::run(source, &render, &args, &routed, &prices);
     }
-    let concurrency = args.concurrency.unwrap_or(Settings::default().concurrency);
+    let concurrency = args.concurrency.map_or(Settings::default().concurrency, Concurrency::from);
     let settings = settings(&args.rows, concurrency)?.dedupe(args.dedupe);
     let output = output(&args.output);
     let telemetry = Exporter::from_env();

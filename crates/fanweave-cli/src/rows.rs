@@ -1,12 +1,12 @@
 //! Jobs over rows, which `fanweave batch` and `fanweave run` share: input, output, progress, summary.
 
 use std::ffi::{OsStr, OsString};
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 
 use fanweave::batch::{Error, ErrorKind, InputFormat, Output, Progress, Settings, Source, Summary};
-use fanweave::context::CancellationToken;
+use fanweave::context::{CancellationToken, Concurrency};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::args::{RowArgs, ShowProgress};
@@ -22,7 +22,7 @@ pub(crate) struct Watch<'a> {
     pub(crate) output: &'a Path,
     pub(crate) show: ShowProgress,
     pub(crate) quiet: bool,
-    pub(crate) concurrency: NonZeroUsize,
+    pub(crate) concurrency: Concurrency,
     /// Set to print the summary as JSON on stdout.
     pub(crate) json: bool,
     /// Set if the keyboard can be read, because stdin is not the input.
@@ -192,7 +192,7 @@ pub(crate) fn output(path: &Path) -> Output {
 }
 
 /// Options of a job. `dedupe` is unset: its rows must be comparable.
-pub(crate) fn settings(args: &RowArgs, concurrency: NonZeroUsize) -> Result<Settings, Failure> {
+pub(crate) fn settings(args: &RowArgs, concurrency: Concurrency) -> Result<Settings, Failure> {
     let output_format = args.output_format.as_deref().map(str::parse).transpose().map_err(|e| failure(&e))?;
     let mut settings = Settings::new()
         .concurrency(concurrency)

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fanweave::batch::{BatchJob, Costs, Input, Settings};
+use fanweave::context::Concurrency;
 use fanweave::models::{Budget, Prices};
 use fanweave::{Chain, ChainFile, Context, Error, ErrorKind, Vars};
 use serde_json::Value;
@@ -215,7 +216,7 @@ async fn each_row(
 ) -> Result<Exit, Failure> {
     let source = open(rows, &args.row)?;
     let concurrency = args.concurrency.or(work.file.limits().concurrency);
-    let concurrency = concurrency.unwrap_or(Settings::default().concurrency);
+    let concurrency = concurrency.map_or(Settings::default().concurrency, Concurrency::from);
     let to = args.output.as_deref().expect("clap asks for the output of rows");
     if args.json {
         one_on_stdout(to)?;

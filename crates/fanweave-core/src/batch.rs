@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
 use futures::{Stream, StreamExt};
 
 use crate::flights::{Ended, Flights};
-use crate::{Chain, Context, Error, ErrorKind, Result, Runnable};
+use crate::{Chain, Concurrency, Context, Error, ErrorKind, Result, Runnable};
 
 /// Default number of rows in flight. Source: a common account's 500 requests a minute at 7 s each.
 pub const DEFAULT_CONCURRENCY: usize = 64;
@@ -47,13 +46,18 @@ pub struct Row<O> {
 pub struct Batch<I, O> {
     chain: Chain<I, O>,
     inputs: Box<dyn Iterator<Item = I> + Send>,
-    concurrency: usize,
+    concurrency: Concurrency,
     cx: Context,
 }
 
 impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
     pub(crate) fn new(chain: Chain<I, O>, inputs: impl Iterator<Item = I> + Send + 'static) -> Self {
-        Self { chain, inputs: Box::new(inputs), concurrency: DEFAULT_CONCURRENCY, cx: Context::new() }
+        Self {
+            chain,
+            inputs: Box::new(inputs),
+            concurrency: Concurrency::new(DEFAULT_CONCURRENCY),
+            cx: Context::new(),
+        }
     }
 
     /// Maximum rows in flight, and maximum model calls of the batch in flight. Default
@@ -62,8 +66,8 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
     /// A row that fans out to eight calls counts as one row and as eight calls. 0 fails every row with
     /// [`ErrorKind::Config`].
     #[must_use]
-    pub fn concurrency(mut self, n: usize) -> Self {
-        self.concurrency = n;
+    pub fn concurrency(mut self, n: impl Into<Concurrency>) -> Self {
+        self.concurrency = n.into();
         self
     }
 
@@ -76,25 +80,22 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
 
     /// Starts the rows and yields their results in input order.
     pub fn run(self) -> Rows<O> {
-        let window = self.concurrency.saturating_mul(AHEAD);
+        let window = self.concurrency.get().saturating_mul(AHEAD);
         Rows { completed: self.as_completed(), window, next: 0, done: BTreeMap::new() }
     }
 
     /// Starts the rows and yields their results as they finish.
     pub fn as_completed(self) -> Completed<O> {
         let Self { chain, inputs, concurrency, mut cx } = self;
-        let concurrency = NonZeroUsize::new(concurrency);
-        if let Some(n) = concurrency {
-            cx = cx.with_concurrency(n);
-        }
+        cx = cx.with_concurrency(concurrency);
         // Each row is a task, which polls its chain even if its results are not read.
         let cx = cx.driven();
         let mut inputs = inputs.enumerate();
         let start = move |rows: &mut Flights<usize, Result<O>>| {
             let Some((index, input)) = inputs.next() else { return Started::NoMore };
-            let Some(_) = concurrency else {
-                return Started::Failed(Row { index, result: Err(none_at_once()) });
-            };
+            if let Err(error) = concurrency.checked() {
+                return Started::Failed(Row { index, result: Err(error) });
+            }
             if tokio::runtime::Handle::try_current().is_err() {
                 return Started::Failed(Row { index, result: Err(no_runtime()) });
             }
@@ -102,7 +103,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
             rows.start(index, async move { cx.guard(chain.run(input, &cx)).await });
             Started::Running
         };
-        let max = concurrency.map_or(1, NonZeroUsize::get);
+        let max = concurrency.get().max(1);
         Completed { rows: Flights::new(), start: Some(Box::new(start)), max, started: 0 }
     }
 
@@ -142,10 +143,6 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
     pub async fn collect(self) -> Vec<Result<O>> {
         self.run().map(|row| row.result).collect().await
     }
-}
-
-fn none_at_once() -> Error {
-    Error::new(ErrorKind::Config, "concurrency must be at least 1 (got 0)")
 }
 
 fn no_runtime() -> Error {
@@ -325,7 +322,7 @@ mod tests {
 
     use super::*;
     use crate::model::fake::Fake;
-    use crate::{prompt, step, text, vars};
+    use crate::{chain, prompt, step, text, vars};
 
     async fn nap(ms: u64) {
         tokio::time::sleep(Duration::from_millis(ms)).await;
@@ -475,6 +472,18 @@ mod tests {
         );
         drop(chain);
         assert_eq!(Arc::strong_count(&alive), 1);
+    }
+
+    #[tokio::test]
+    async fn concurrency_0_of_a_context_fails_each_call_and_the_calls_below_it() {
+        let models = chain(Fake::echo()) | text();
+        for cx in [Context::new().with_concurrency(0), Context::new().with_concurrency(0).with_concurrency(3)]
+        {
+            let call = tokio::time::timeout(Duration::from_secs(5), models.invoke_in("a", &cx));
+            let error = call.await.expect("an error instead of a wait").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert_eq!(error.message(), "concurrency must be at least 1 (got 0)");
+        }
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod branch;
 mod cancellation;
+mod concurrency;
 mod extensions;
 mod limit;
 mod permit;
@@ -11,7 +12,7 @@ mod work;
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,7 @@ use tracing::Span;
 
 pub use branch::BranchId;
 pub use cancellation::CancellationToken;
+pub use concurrency::Concurrency;
 pub use extensions::Extensions;
 use extensions::{Choices, Fresh, PartParameters, RecursionLimit};
 use limit::Limit;
@@ -289,10 +291,18 @@ impl Context {
     }
 
     /// Limits the run to `n` concurrent model calls, however deep its fan-outs nest. Existing limits stay in
-    /// force.
+    /// force. With 0, every call fails with [`ErrorKind::Config`].
+    ///
+    /// ```
+    /// use fanweave::Context;
+    ///
+    /// let cx = Context::new().with_concurrency(8);
+    /// assert_eq!(cx.over_limit(), 0);
+    /// ```
     #[must_use]
-    pub fn with_concurrency(self, n: NonZeroUsize) -> Self {
-        self.with(|s| s.limit = Some(Arc::new(Limit::new(n.get(), s.limit.take()))))
+    pub fn with_concurrency(self, n: impl Into<Concurrency>) -> Self {
+        let n = n.into();
+        self.with(|s| s.limit = Some(Arc::new(Limit::new(n, s.limit.take()))))
     }
 
     /// Adds a tag for the run and everything below it. Events carry it.

@@ -54,7 +54,7 @@ pub use compose::pick::pick;
 pub use compose::retry::RetryPolicy;
 pub use compose::router::router;
 pub use compose::step::step;
-pub use context::{Context, Priority, RunPermit};
+pub use context::{Concurrency, Context, Priority, RunPermit};
 pub use delta::{Delta, Fold};
 pub use embed::{Embedded, Embedder, Embeddings};
 pub use error::{EXCERPT_BYTES, Error, ErrorKind, Result, excerpt};

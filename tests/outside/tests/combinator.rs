@@ -21,7 +21,7 @@ async fn its_runs_are_calls_of_the_run_and_its_errors_name_its_step() {
     let failing = step(|(): (), _: Context| async { Err::<u8, _>(Error::step(std::io::Error::other("no"))) });
     let error = majority(failing, 3).named("vote").invoke(()).await.unwrap_err();
     assert_eq!(error.to_string(), "step vote: no");
-    let limited = Context::new().with_concurrency(NonZeroUsize::MIN);
+    let limited = Context::new().with_concurrency(1);
     let vote = majority(chain(Fake::echo()) | text(), 4);
     assert_eq!(vote.invoke_in("same", &limited).await.unwrap(), "same");
 }

@@ -44,9 +44,8 @@ impl TempRun {
 
     fn run(&self, output: Output, disk: Disk) -> crate::Result<Summary> {
         let source = Source::open(self.folder.path().join("in.txt"), None).unwrap();
-        let concurrency = std::num::NonZeroUsize::new(CONCURRENCY).unwrap();
         let job = BatchJob::new(source, Render::default(), self.chain(), output)
-            .settings(Settings { concurrency, ..Settings::default() })
+            .settings(Settings::new().concurrency(CONCURRENCY))
             .disk(disk);
         // With paused time, rows take no time.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

@@ -5,7 +5,6 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -86,7 +85,7 @@ pub(crate) fn text_rows(n: u64) -> String {
 }
 
 pub(crate) fn settings(concurrency: usize) -> Settings {
-    Settings::new().concurrency(NonZeroUsize::new(concurrency).unwrap())
+    Settings::new().concurrency(concurrency)
 }
 
 pub(crate) fn job(input: &Path, output: &Path, model: impl ChatModel) -> BatchJob<Prompt, Message> {

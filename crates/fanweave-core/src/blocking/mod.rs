@@ -19,7 +19,7 @@ pub use pool::{DEFAULT_THREADS, Pool};
 pub use step::{blocking_step, blocking_step_on};
 pub use wait::wait;
 
-use crate::{Chain, Completed, Context, Delta, Event, EventRun, Result, Row, Rows, Run};
+use crate::{Chain, Completed, Concurrency, Context, Delta, Event, EventRun, Result, Row, Rows, Run};
 
 /// A chain for blocking code. Made by [`Chain::blocking`].
 #[derive(Debug)]
@@ -95,7 +95,7 @@ pub struct Batch<I, O>(crate::Batch<I, O>);
 impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
     /// Like [`crate::Batch::concurrency`].
     #[must_use]
-    pub fn concurrency(self, n: usize) -> Self {
+    pub fn concurrency(self, n: impl Into<Concurrency>) -> Self {
         Self(self.0.concurrency(n))
     }
 

@@ -40,13 +40,12 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// process. The innermost setting wins, tags add up, and outer limits stay in force.
     ///
     /// ```
-    /// use std::num::NonZeroUsize;
     /// use std::sync::{Arc, Mutex};
     /// use fanweave::{Context, Event, chain, prompt, testing::Fake, text, vars};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let draft = (prompt("Draft {{ x }}") | Fake::echo() | text())
-    ///     .scoped(|cx| cx.with_tag("draft").with_concurrency(NonZeroUsize::new(4).unwrap()));
+    ///     .scoped(|cx| cx.with_tag("draft").with_concurrency(4));
     ///
     /// let tags = Arc::new(Mutex::new(Vec::new()));
     /// let seen = tags.clone();
@@ -65,7 +64,6 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
@@ -111,13 +109,12 @@ mod tests {
                 Ok(())
             }
         });
-        let wide = call.clone().scoped(|cx| cx.with_concurrency(NonZeroUsize::new(100).unwrap()));
+        let wide = call.clone().scoped(|cx| cx.with_concurrency(100));
         let fan = parallel((wide.clone(), wide.clone(), wide.clone(), wide));
         fan.batch(0..20u32).concurrency(3).collect().await;
         assert_eq!(peak.swap(0, Ordering::SeqCst), 3);
-        let narrow = call.scoped(|cx| cx.with_concurrency(NonZeroUsize::MIN));
-        let fan = parallel((narrow.clone(), narrow))
-            .scoped(|cx| cx.with_concurrency(NonZeroUsize::new(9).unwrap()));
+        let narrow = call.scoped(|cx| cx.with_concurrency(1));
+        let fan = parallel((narrow.clone(), narrow)).scoped(|cx| cx.with_concurrency(9));
         fan.invoke(1u32).await.unwrap();
         // Each of the two has its own limit.
         assert_eq!(peak.load(Ordering::SeqCst), 2);

@@ -14,11 +14,14 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use tokio::sync::Notify;
 
+use crate::Concurrency;
+
 /// Maximum number of calls in flight, within the enclosing limits.
 pub(super) struct Limit {
     tree: Arc<Tree>,
     /// Index into [`State::nodes`].
     node: usize,
+    permits: Concurrency,
     around: Option<Arc<Limit>>,
 }
 
@@ -63,15 +66,20 @@ pub struct RunPermit {
 }
 
 impl Limit {
-    pub(super) fn new(permits: usize, around: Option<Arc<Limit>>) -> Self {
+    pub(super) fn new(permits: Concurrency, around: Option<Arc<Limit>>) -> Self {
         let tree = around.as_ref().map_or_else(Arc::default, |around| around.tree.clone());
-        let node = tree.lock().add(Node { free: permits, queue: BTreeMap::new() });
-        Self { tree, node, around }
+        let node = tree.lock().add(Node { free: permits.get(), queue: BTreeMap::new() });
+        Self { tree, node, permits, around }
     }
 
     /// This limit and the enclosing ones, innermost first.
     fn path(&self) -> impl Iterator<Item = &Limit> {
         std::iter::successors(Some(self), |limit| limit.around.as_deref())
+    }
+
+    /// An error if one of the limits is 0.
+    pub(super) fn check(&self) -> crate::Result<()> {
+        self.path().try_for_each(|limit| limit.permits.checked().map(drop))
     }
 
     pub(super) fn try_acquire(self: &Arc<Self>) -> Option<RunPermit> {
@@ -296,7 +304,7 @@ mod tests {
     use super::*;
 
     fn limit(permits: usize, around: Option<&Arc<Limit>>) -> Arc<Limit> {
-        Arc::new(Limit::new(permits, around.cloned()))
+        Arc::new(Limit::new(permits.into(), around.cloned()))
     }
 
     #[tokio::test]

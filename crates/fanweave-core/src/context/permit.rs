@@ -23,7 +23,6 @@ impl Context {
     /// context of the same run may wait forever for a second permit.
     ///
     /// ```
-    /// use std::num::NonZeroUsize;
     /// use fanweave::{ChatModel, Context, Delta, Message, Model, Prompt, Result, chain, text};
     ///
     /// struct Parrot;
@@ -45,7 +44,7 @@ impl Context {
     ///
     /// # fn main() -> Result<()> { fanweave::blocking::wait(async {
     /// let parrot = chain(Model::new(Parrot)) | text();
-    /// let cx = Context::new().with_concurrency(NonZeroUsize::MIN);
+    /// let cx = Context::new().with_concurrency(1);
     /// // The first answer is not read while the second call runs.
     /// let first = parrot.stream_in("hello", &cx);
     /// assert_eq!(parrot.invoke_in("bye", &cx).await?, "bye");
@@ -149,6 +148,7 @@ impl Context {
             return Err(self.draining().await);
         }
         let Some(limit) = &self.shared.limit else { return Ok(RunPermit::unlimited()) };
+        limit.check()?;
         self.emit(EventKind::Waiting(WaitReason::Concurrency)).await;
         tokio::select! {
             biased;

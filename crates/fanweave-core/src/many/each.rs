@@ -24,7 +24,7 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
             let step = step.clone();
             let without_deltas = cx.without_deltas();
             let mut index = 0;
-            let results = read_ahead(self.stream_in(input, cx), CONCURRENCY, move |item: Result<T>| {
+            let results = read_ahead(self.stream_in(input, &cx), CONCURRENCY, move |item: Result<T>| {
                 let (step, cx) = (step.clone(), without_deltas.fork(index));
                 index += 1;
                 async move { step.run(item?.into(), &cx).await }

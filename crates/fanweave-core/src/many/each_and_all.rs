@@ -69,7 +69,7 @@ where
         let (complete, list) = oneshot::channel();
 
         let recorded = seen.clone();
-        let items = self.items.stream_in(input, cx.clone()).inspect(move |item| {
+        let items = self.items.stream_in(input, cx).inspect(move |item| {
             let mut recorded = recorded.lock().unwrap_or_else(PoisonError::into_inner);
             match (item, &mut *recorded) {
                 (Ok(item), Some(list)) => list.push(item.clone()),

@@ -82,13 +82,13 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
     /// # Cancellation
     /// Dropping the stream ends the work and closes its sockets.
     pub fn stream(&self, input: impl Into<I>) -> BoxStream<'static, Result<T>> {
-        self.stream_in(input.into(), Context::new())
+        self.stream_in(input, &Context::new())
     }
 
     /// Like [`stream`](Self::stream), within `cx`.
-    pub fn stream_in(&self, input: I, cx: Context) -> BoxStream<'static, Result<T>> {
+    pub fn stream_in(&self, input: impl Into<I>, cx: &Context) -> BoxStream<'static, Result<T>> {
         // Its reader decides when it is polled.
-        (self.start)(input, cx.undriven())
+        (self.start)(input.into(), cx.clone().undriven())
     }
 
     /// The node of the source of the items in a diagram.
@@ -104,7 +104,7 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
         let f = Arc::new(f);
         Many::new(self.node.clone(), move |input, cx| {
             let f = f.clone();
-            until_error(self.stream_in(input, cx).map(move |item| item.and_then(&*f)))
+            until_error(self.stream_in(input, &cx).map(move |item| item.and_then(&*f)))
         })
     }
 
@@ -114,7 +114,7 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
         let f = Arc::new(f);
         Many::new(self.node.clone(), move |input, cx| {
             let f = f.clone();
-            self.stream_in(input, cx).map(move |item| item.map(&*f))
+            self.stream_in(input, &cx).map(move |item| item.map(&*f))
         })
     }
 }

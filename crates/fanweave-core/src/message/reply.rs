@@ -100,8 +100,8 @@ impl Reply {
 /// The body of an answer, byte for byte as the provider sent it: JSON, or the events of a stream.
 ///
 /// In JSON it is written as the JSON itself, with spaces in place of line breaks, or as a string if it is not
-/// JSON; bytes that are not UTF-8 are replaced. Read back from JSON, except from a journal, it means the same but
-/// may spell numbers and spaces in another way.
+/// JSON; bytes that are not UTF-8 are replaced. Read back from JSON, except from a journal, it means the same
+/// but may spell numbers and spaces in another way.
 ///
 /// ```
 /// use fanweave::crates::serde_json::Value;

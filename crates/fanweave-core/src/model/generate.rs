@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use super::Model;
-use crate::{Context, Error, Message, Prompt, Result, Row, Runnable, Usage, chain};
+use crate::{Concurrency, Context, Error, Message, Prompt, Result, Row, Runnable, Usage, chain};
 
 /// Prompts for one model, each answered by one candidate or by several. Made by [`Model::generate`].
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub struct Generate {
     model: Model,
     prompts: Vec<Prompt>,
     candidates: NonZeroUsize,
-    concurrency: usize,
+    concurrency: Concurrency,
     cx: Context,
 }
 
@@ -76,7 +76,7 @@ impl Model {
             model: self.clone(),
             prompts: prompts.into_iter().map(Into::into).collect(),
             candidates: NonZeroUsize::MIN,
-            concurrency: crate::batch::DEFAULT_CONCURRENCY,
+            concurrency: Concurrency::new(crate::batch::DEFAULT_CONCURRENCY),
             cx: Context::new(),
         }
     }
@@ -94,8 +94,8 @@ impl Generate {
     /// Maximum calls in flight. Default [`DEFAULT_CONCURRENCY`](crate::batch::DEFAULT_CONCURRENCY). 0 fails
     /// every candidate with [`Config`](crate::ErrorKind::Config).
     #[must_use]
-    pub fn concurrency(mut self, n: usize) -> Self {
-        self.concurrency = n;
+    pub fn concurrency(mut self, n: impl Into<Concurrency>) -> Self {
+        self.concurrency = n.into();
         self
     }
 

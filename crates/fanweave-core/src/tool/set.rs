@@ -1,6 +1,5 @@
 //! A set of tools, and the calls of one message.
 
-use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +14,12 @@ use crate::parse::json::is_any;
 use crate::parse::lenient;
 use crate::parse::{nulls, parse_message};
 use crate::{
-    Context, Error, ErrorKind, Message, Part, Result, ToolCall, ToolResult, ToolSpec, closest, excerpt,
+    Concurrency, Context, Error, ErrorKind, Message, Part, Result, ToolCall, ToolResult, ToolSpec, closest,
+    excerpt,
 };
 
 /// Default maximum number of concurrent calls of one message. 16: more than models request.
-pub const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
+pub const DEFAULT_CONCURRENCY: usize = 16;
 
 /// Maximum length of a tool name. Source: OpenAI's and Anthropic's references.
 const MAX_NAME_LEN: usize = 64;
@@ -62,7 +62,7 @@ const MAX_NAME_LEN: usize = 64;
 pub struct Tools {
     entries: Arc<Vec<Entry>>,
     timeout: Option<Duration>,
-    concurrency: NonZeroUsize,
+    concurrency: Concurrency,
     errors: ToolErrors,
     /// The first error of the set.
     broken: Option<Error>,
@@ -154,7 +154,7 @@ impl Default for Tools {
         Self {
             entries: Arc::default(),
             timeout: None,
-            concurrency: DEFAULT_CONCURRENCY,
+            concurrency: Concurrency::new(DEFAULT_CONCURRENCY),
             errors: ToolErrors::default(),
             broken: None,
         }
@@ -210,10 +210,11 @@ impl Tools {
     /// Maximum concurrent calls of one message. Default [`DEFAULT_CONCURRENCY`]. Further calls are queued,
     /// which does not count against their timeouts.
     ///
-    /// Model calls within tools also obey the run's own limit.
+    /// Model calls within tools also obey the run's own limit. With 0, a run that calls tools fails with
+    /// [`ErrorKind::Config`].
     #[must_use]
-    pub fn concurrency(self, n: NonZeroUsize) -> Self {
-        Self { concurrency: n, ..self }
+    pub fn concurrency(self, n: impl Into<Concurrency>) -> Self {
+        Self { concurrency: n.into(), ..self }
     }
 
     /// Sets the effect of a tool that fails. Default: [`ToolErrors::ToModel`].
@@ -324,6 +325,7 @@ impl Tools {
     /// # Errors
     /// That of the first tool that fails, in the order of the calls, with [`ToolErrors::Raise`].
     pub(super) async fn execute_or_raise(&self, message: &Message, cx: &Context) -> Result<Vec<ToolResult>> {
+        self.concurrency.checked()?;
         let raised = |error: Option<Error>| error.filter(|_| self.errors == ToolErrors::Raise);
         let results = self.calls(message, cx);
         results.map(|(result, error)| raised(error).map_or(Ok(result), Err)).try_collect().await
@@ -337,7 +339,7 @@ impl Tools {
     ) -> impl Stream<Item = (ToolResult, Option<Error>)> + 'a {
         let calls: Vec<_> =
             message.tool_calls().zip(0..).map(|(call, n)| self.call(call, cx.fork(n)).boxed()).collect();
-        stream::iter(calls).buffered(self.concurrency.get())
+        stream::iter(calls).buffered(self.concurrency.get().max(1))
     }
 
     /// Makes one call as a step of the run. Also returns the error of the tool, if it failed.

@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -273,7 +273,7 @@ async fn eight_calls_take_the_time_of_one_and_keep_their_order() {
     let outcomes: Vec<_> = outcomes.iter().map(|(outcomes, _)| outcomes.as_str()).collect();
     assert_eq!(outcomes, ["0", "1", "2", "3", "4", "5", "6", "7"]);
     let started = Instant::now();
-    results(&any().concurrency(NonZeroUsize::MIN), &calls).await;
+    results(&any().concurrency(1), &calls).await;
     assert_eq!(started.elapsed().as_secs(), 36);
 }
 
@@ -377,6 +377,15 @@ async fn a_tool_that_blocks_too_long_or_panics_is_not_waited_for() {
     assert!(outcomes[0].1 && outcomes[0].0.starts_with("a step panicked: "), "{outcomes:?}");
 }
 
+#[tokio::test]
+async fn concurrency_0_is_an_error_of_the_run_and_not_of_the_model() {
+    let script = Script::new([asks(&[("any", "{}")]), says("done")]);
+    let agent = script.tools(any().concurrency(0)).run_tools(3);
+    let error = chain(agent).invoke("x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert_eq!(error.message(), "concurrency must be at least 1 (got 0)");
+}
+
 proptest! {
     #[test]
     fn results_keep_the_order_of_their_calls(
@@ -391,7 +400,7 @@ proptest! {
             _ => ("any", format!(r#"{{"sleep": {seconds}, "say": "{i}"}}"#)),
         }).collect();
         let written: Vec<_> = written.iter().map(|(name, arguments)| (*name, arguments.as_str())).collect();
-        let tools = any().concurrency(NonZeroUsize::new(at_once).expect("1 to 4"));
+        let tools = any().concurrency(at_once);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let results = runtime.block_on(tools.execute(&asks(&written), &Context::new()));

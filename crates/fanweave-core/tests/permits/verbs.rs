@@ -103,11 +103,11 @@ pub(crate) fn start(verb: Verb, models: &Models, inside: &Inside, cx: &Context) 
             let rows = models.then(inside).batch([ASKED, ASKED, ASKED]).concurrency(2).within(cx);
             rows.run().map(|row| check(row.result)).boxed()
         }
-        Verb::ManyStream => chain(models.echo.clone()).lines().stream_in(ASKED.into(), cx).map(check).boxed(),
+        Verb::ManyStream => chain(models.echo.clone()).lines().stream_in(ASKED, &cx).map(check).boxed(),
         Verb::Each => {
             let each = user_step(inside) | step(|line: String, _| async move { Ok(Prompt::from(line)) });
             let lines = chain(models.echo.clone()).lines().each(each | &models.echo | text());
-            lines.stream_in(ASKED.into(), cx).map(check).boxed()
+            lines.stream_in(ASKED, &cx).map(check).boxed()
         }
         Verb::Generator => {
             let (words, inside) = (models.words(), inside.clone());

@@ -249,7 +249,7 @@ async fn the_run_permit_is_free_while_a_call_waits_for_its_retry() {
     })
     .await;
     let model = server.model().build().unwrap();
-    let cx = Context::new().with_concurrency(1.try_into().unwrap());
+    let cx = Context::new().with_concurrency(1);
     let mut first = std::pin::pin!(model.run("first".into(), &cx));
     let second = async {
         while server.requests().is_empty() {

@@ -161,7 +161,7 @@ async fn a_call_that_waits_for_a_limiter_holds_no_permit_of_its_account_or_run()
     let (accounts, permits) = (Accounts::new(), Permits::new(0));
     let free = server.model("one").accounts(accounts.clone()).limits(limits).build().unwrap();
     let refused = limited(server.model("one").accounts(accounts.clone()), &permits);
-    let cx = Context::new().with_concurrency(NonZeroUsize::MIN);
+    let cx = Context::new().with_concurrency(1);
     let (refused, free) = (chain(refused), chain(free));
     let mut waits = std::pin::pin!(refused.invoke_in("first", &cx));
     assert!(timeout(SECOND, waits.as_mut()).await.is_err());

@@ -1,6 +1,6 @@
 //! One account shared by several chains, in paused time and with a transport that responds immediately.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ async fn three_chains_with_one_key_obey_its_limit_in_total_however_deep_they_fan
 async fn calls_that_wait_for_one_account_hold_no_run_permit_needed_for_another() {
     let transport = Recorded { latency: Duration::from_millis(100), ..Recorded::default() };
     let (slow, free) = (model("slow", &transport, 1), model("free", &transport, 0));
-    let cx = Context::new().with_concurrency(NonZeroUsize::new(2).unwrap());
+    let cx = Context::new().with_concurrency(2);
     let began = Instant::now();
     let ask = async |model: &Model, n: usize| {
         join_all((0..n).map(|_| model.run("x".into(), &cx))).await;
@@ -98,7 +98,7 @@ async fn calls_that_wait_for_one_account_hold_no_run_permit_needed_for_another()
 async fn a_run_with_one_permit_does_not_block_the_queue_for_other_runs() {
     let transport = Recorded { latency: Duration::from_secs(20), ..Recorded::default() };
     let model = model("busy", &transport, 60);
-    let narrow = Context::new().with_concurrency(NonZeroUsize::MIN);
+    let narrow = Context::new().with_concurrency(1);
     let began = Instant::now();
     let narrow_calls = join_all((0..5).map(|_| model.run("x".into(), &narrow)));
     let cx = Context::new();

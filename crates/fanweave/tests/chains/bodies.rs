@@ -43,7 +43,7 @@ impl Recorder {
         self.seen.lock().unwrap().clear();
         let source = Source::from_reader("rows", Cursor::new(lines.join("\n")), None).unwrap();
         let job = BatchJob::new(source, render, chain(model), Output::Writer(Box::new(std::io::sink())));
-        let settings = fanweave::batch::Settings::default().concurrency(std::num::NonZeroUsize::MIN);
+        let settings = fanweave::batch::Settings::default().concurrency(1);
         let summary = job.settings(settings).run().await.unwrap();
         assert_eq!((summary.ok, summary.failed), (lines.len() as u64, 0));
         self.seen.lock().unwrap().iter().map(|(_, body)| body.clone()).collect()

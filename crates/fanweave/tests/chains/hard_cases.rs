@@ -1,7 +1,7 @@
 //! Common failures of libraries of this kind, one test for each. Those that need no network are next to the
 //! code: retry, branch, fallback, dynamic steps, generators, scopes, `assign` and the batch itself.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -290,7 +290,7 @@ async fn waiting_for_a_permit_is_an_event() {
             *noted.lock().unwrap() += 1;
         }
     };
-    let cx = Context::new().with_concurrency(NonZeroUsize::MIN).with_observer(Arc::new(observer));
+    let cx = Context::new().with_concurrency(1).with_observer(Arc::new(observer));
     let chain = echo(&provider.echo());
     let (one, other) =
         tokio::join!(chain.invoke_in(vars! { n: 1 }, &cx), chain.invoke_in(vars! { n: 2 }, &cx));

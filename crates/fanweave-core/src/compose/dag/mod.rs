@@ -9,7 +9,6 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -19,7 +18,7 @@ pub use plan::find_cycle;
 pub use step::{DagStep, OnError};
 
 use crate::chain::{Chain, chain};
-use crate::{Graph, Item, Result, Vars};
+use crate::{Concurrency, Graph, Item, Result, Vars};
 use plan::Plan;
 
 /// Starts a dag: named steps that read inputs and the outputs of other steps.
@@ -58,7 +57,7 @@ pub struct Dag {
     inputs: Vec<(Arc<str>, Option<Value>)>,
     steps: Vec<DagStep>,
     output: Option<Arc<str>>,
-    concurrency: Option<NonZeroUsize>,
+    concurrency: Option<Concurrency>,
 }
 
 impl Dag {
@@ -89,8 +88,8 @@ impl Dag {
     /// Sets the maximum of concurrent model calls, and of items of one fan-out, of a run. Default: no limit
     /// of calls, and 64 items. A limit of the caller takes precedence for the calls, because it applies to
     /// all runs together.
-    pub fn concurrency(mut self, max: NonZeroUsize) -> Self {
-        self.concurrency = Some(max);
+    pub fn concurrency(mut self, max: impl Into<Concurrency>) -> Self {
+        self.concurrency = Some(max.into());
         self
     }
 

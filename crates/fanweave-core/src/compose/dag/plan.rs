@@ -10,7 +10,7 @@ use super::segment::{Segment, segments};
 use super::step::{Action, DagStep, OnError};
 use crate::chain::Chain;
 use crate::many::Many;
-use crate::{Error, ErrorKind, Item, Result, Template, Vars, closest};
+use crate::{Concurrency, Error, ErrorKind, Item, Result, Template, Vars, closest};
 
 /// A dag that can run.
 pub(super) struct Plan {
@@ -134,7 +134,8 @@ impl Plan {
                 .any(|other| matches!(&other.for_each, Some(Source::Step(i, words)) if *i == index && words.is_empty()));
             steps[index].is_in_text = segments.iter().flatten().any(|segment| segment.step() == Some(index));
         }
-        Ok(Self { inputs: dag.inputs.clone(), steps, output, segments, concurrency: dag.concurrency })
+        let concurrency = dag.concurrency.map(Concurrency::checked).transpose()?;
+        Ok(Self { inputs: dag.inputs.clone(), steps, output, segments, concurrency })
     }
 }
 

@@ -218,7 +218,7 @@ impl DagRun<'_> {
             PlannedAction::Items { items, .. }
                 if step.has_item_readers || (step.is_in_text && self.streams_text) =>
             {
-                let mut items = items.stream_in(vars, cx.clone());
+                let mut items = items.stream_in(vars, cx);
                 while let Some(item) = items.next().await {
                     outcome.push(item?);
                 }

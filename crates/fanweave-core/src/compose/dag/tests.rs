@@ -1,4 +1,3 @@
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -133,13 +132,19 @@ async fn a_fan_out_keeps_order_and_reads_its_source_ahead() {
         .step(DagStep::of("each", "item", slow).for_each("steps.outline.output"))
         .step(DagStep::new("written", written).needs(["outline"]))
         .step(DagStep::template("all", "{{ steps.each.output | join }} {{ steps.written.output }}").unwrap())
-        .concurrency(NonZeroUsize::new(2).unwrap())
+        .concurrency(2)
         .build()
         .unwrap();
     // The outline is complete at its own pace, long before the fan-out.
     assert_eq!(output(&dag, Vars::new()).await, "ABCDEF 600");
     assert_eq!(peak.load(Ordering::SeqCst), 2);
     assert!(started.elapsed().as_millis() > 2000);
+}
+
+#[test]
+fn concurrency_0_is_refused_when_the_dag_is_built() {
+    let error = dag().step(DagStep::template("a", "x").unwrap()).concurrency(0).build().unwrap_err();
+    assert_eq!(error.message(), "concurrency must be at least 1 (got 0)");
 }
 
 #[tokio::test(start_paused = true)]

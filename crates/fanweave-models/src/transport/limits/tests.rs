@@ -284,9 +284,7 @@ async fn hedged_requests_stay_within_the_concurrency_of_the_run() {
             seen.fetch_add(1, Ordering::SeqCst);
         }
     };
-    let cx = Context::new()
-        .with_concurrency(NonZeroUsize::new(MAX).expect("not 0"))
-        .with_observer(Arc::new(observer));
+    let cx = Context::new().with_concurrency(MAX).with_observer(Arc::new(observer));
     let options = CallOptions { retry: RetryPolicy::default(), ask: RequestSize::default(), hedge: true };
     let mut rows = JoinSet::new();
     let began = Instant::now();

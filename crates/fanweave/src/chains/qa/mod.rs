@@ -9,7 +9,6 @@ mod stuff;
 mod tests;
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::ops::BitOr;
 use std::sync::Arc;
 
@@ -27,13 +26,15 @@ use crate::{
     Usage, Vars, chain, vars,
 };
 
+use fanweave_core::Concurrency;
+
 /// Default maximum tokens of documents in one prompt. Source: a context of 4,096 with room for question and
 /// answer.
 const MAX_TOKENS: usize = 3000;
 
 /// Default maximum concurrent calls: one round for the number of documents that a retriever is likely to
 /// find.
-const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+const CONCURRENCY: usize = 256;
 
 /// The default answer without documents. No call is made then.
 pub const NO_DOCUMENTS: &str = "I do not know: no documents were found.";
@@ -161,7 +162,7 @@ impl Strategy {
 struct Parts {
     model: Model,
     max_tokens: usize,
-    concurrency: NonZeroUsize,
+    concurrency: Concurrency,
     count: Arc<dyn Fn(&str) -> usize + Send + Sync>,
     no_documents: Arc<str>,
 }
@@ -172,7 +173,7 @@ impl Qa {
         let parts = Parts {
             model,
             max_tokens: MAX_TOKENS,
-            concurrency: CONCURRENCY,
+            concurrency: Concurrency::new(CONCURRENCY),
             count,
             no_documents: NO_DOCUMENTS.into(),
         };
@@ -256,10 +257,10 @@ impl Qa {
     }
 
     /// Maximum concurrent calls of one question, in addition to the concurrency limit of the run. Default:
-    /// 256.
+    /// 256. With 0, every question fails with [`ErrorKind::Config`](crate::ErrorKind::Config).
     #[must_use]
-    pub fn concurrency(mut self, calls: NonZeroUsize) -> Self {
-        self.parts.concurrency = calls;
+    pub fn concurrency(mut self, calls: impl Into<Concurrency>) -> Self {
+        self.parts.concurrency = calls.into();
         self
     }
 
@@ -281,6 +282,7 @@ impl Runnable for Qa {
     type Output = Answer;
 
     async fn run(&self, question: Question, cx: &Context) -> Result<Answer> {
+        self.parts.concurrency.checked()?;
         if question.documents.is_empty() {
             let text = self.parts.no_documents.to_string();
             if cx.wants_deltas() {

@@ -148,9 +148,8 @@ async fn findings_that_stay_too_long_are_an_error_and_no_loop() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_of_one_question_obey_its_concurrency_and_that_of_the_run() {
-    let ten = NonZeroUsize::new(10).unwrap();
     let clerk = Clerk::new(echo);
-    short(Qa::map_reduce(clerk.model())).concurrency(ten).chain().invoke(ask(40)).await.unwrap();
+    short(Qa::map_reduce(clerk.model())).concurrency(10).chain().invoke(ask(40)).await.unwrap();
     assert_eq!(clerk.peak.load(Ordering::Relaxed), 10);
     let clerk = Clerk::new(echo);
     let qa = short(Qa::map_reduce(clerk.model())).chain();
