@@ -58,15 +58,54 @@ from ._stream import AsyncStream, Row, Stream
 
 __version__ = _core.__version__
 
+# Loaded when they are used: with them, the import would take several times as long.
+_LAZY = {
+    "AsyncCall": "_call",
+    "Call": "_call",
+    "CallOf": "_call",
+    "Config": "_types",
+    "Response": "_call",
+    "Tool": "_tool",
+    "ToolUse": "_tool",
+    "call": "_call",
+    "tool": "_tool",
+}
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._call import AsyncCall, Call, CallOf, Response, call
+    from ._tool import Tool, ToolUse, tool
+    from ._types import Config
+
+
+def __getattr__(name: str) -> object:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module `fanweave` has no attribute `{name}`")
+    from importlib import import_module
+
+    value = getattr(import_module(f"fanweave.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
+
 __all__ = [
     "AccountState",
+    "AsyncCall",
     "AsyncStream",
     "AuthenticationError",
     "BadRequestError",
     "BatchError",
+    "Call",
+    "CallOf",
     "CancelledError",
     "Chain",
     "Chat",
+    "Config",
     "ConfigError",
     "ConnectionError",
     "ContentFilterError",
@@ -88,17 +127,21 @@ __all__ = [
     "QuotaExhaustedError",
     "RateLimitError",
     "RecursionLimitError",
+    "Response",
     "Row",
     "ServerError",
     "Stream",
     "StreamIncompleteError",
     "TimeoutError",
+    "Tool",
     "ToolCall",
+    "ToolUse",
     "UnavailableError",
     "Usage",
     "as_list",
     "assign",
     "branch",
+    "call",
     "chat",
     "choice",
     "fstring",
@@ -113,4 +156,5 @@ __all__ = [
     "router",
     "step",
     "text",
+    "tool",
 ]

@@ -1,6 +1,10 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, TypeVar, final
 from weakref import ref
+
+from typing_extensions import Self, disjoint_base
+
+_T = TypeVar("_T")
 
 __version__: Final[str]
 
@@ -8,6 +12,7 @@ __all__ = [
     "END",
     "WAIT",
     "Answer",
+    "Asked",
     "Bridge",
     "Chain",
     "Delta",
@@ -16,6 +21,7 @@ __all__ = [
     "Message",
     "Prompt",
     "Reader",
+    "Ready",
     "Rows",
     "Sim",
     "ToolCall",
@@ -26,8 +32,11 @@ __all__ = [
     "batch",
     "chat",
     "choice",
-    "echo",
+    "chosen",
+    "cost",
+    "dynamic",
     "events",
+    "fake",
     "fstring",
     "invoke",
     "items",
@@ -35,15 +44,20 @@ __all__ = [
     "limits",
     "lines",
     "model",
+    "opaque",
     "parallel",
     "passthrough",
     "pick",
     "prompt",
+    "prompt_of",
     "regex",
     "router",
     "step",
     "stream",
+    "structured",
     "text",
+    "with_parameters",
+    "with_tools",
 ]
 
 WAIT: Final[object]
@@ -109,7 +123,15 @@ class Rows:
     def close(self) -> None: ...
 
 @final
+class Ready: ...
+
+@final
+class Asked:
+    def prompts(self) -> list[Prompt]: ...
+
+@disjoint_base
 class Message:
+    def __new__(cls, message: Message) -> Self: ...
     @staticmethod
     def user(text: str) -> Message: ...
     @staticmethod
@@ -140,8 +162,9 @@ class Message:
     def attempts(self) -> int: ...
     @property
     def cached(self) -> bool: ...
+    def read_tool(self, type: type[_T]) -> _T | None: ...
     def to_dict(self) -> dict[str, Any]: ...
-    def __reduce__(self) -> tuple[Callable[..., Message], tuple[dict[str, Any]]]: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -235,7 +258,24 @@ def regex(pattern: str) -> Chain: ...
 def passthrough() -> Chain: ...
 def model(name: str, settings: Mapping[str, Any], cache: str | None) -> Chain: ...
 def limits() -> list[dict[str, Any]]: ...
-def echo() -> Chain: ...
+def chosen(chain: Chain, input: object) -> Ready: ...
+def opaque(value: object) -> Ready: ...
+def cost(message: Message, models: list[str]) -> float | None: ...
+def dynamic(function: Callable[..., Any], name: str, on_loop: bool, values: bool) -> Chain: ...
+def fake(answers: Iterable[object] | None, records: bool) -> tuple[Chain, Asked]: ...
+def prompt_of(messages: object, parameters: Mapping[str, Any]) -> Prompt: ...
+def structured(
+    chain: Chain, name: str, schema: Mapping[str, Any], reader: Callable[[Any], Any], retries: int
+) -> Chain: ...
+def with_parameters(chain: Chain, parameters: Mapping[str, Any]) -> Chain: ...
+def with_tools(
+    chain: Chain,
+    tools: Sequence[tuple[str, str, Any, Any, bool]],
+    rounds: int | None,
+    raises: bool,
+    timeout: float | None,
+    concurrency: int,
+) -> Chain: ...
 def prompt(text: str, partial: Mapping[str, Any]) -> Chain: ...
 def fstring(text: str, partial: Mapping[str, Any]) -> Chain: ...
 def chat(messages: Sequence[tuple[str, str]], partial: Mapping[str, Any]) -> Chain: ...

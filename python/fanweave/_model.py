@@ -27,6 +27,38 @@ class Model(Chain):
         """The same model with other parameters, or another one with the same settings."""
         return Model(model or self.name, {**self._settings, **parameters}, self._cache)
 
+    def with_tools(
+        self,
+        *tools: Any,
+        run: int | None = None,
+        on_error: str = "tell",
+        timeout: float | None = None,
+        concurrency: int = 8,
+    ) -> Chain:
+        """The model with tools: functions, classes with a method ``call``, or what ``fanweave.tool`` makes.
+
+        Without ``run``, the answer contains the calls of tools that the model asks for, in ``tool_calls``. With it,
+        they are run, at most ``concurrency`` at once, and the model reads their results, in at most ``run`` rounds;
+        a model that still calls tools then raises ``RecursionLimitError``. ``timeout`` is that of one call of a tool in
+        seconds. A tool that fails is reported to the model, or with ``on_error="raise"`` ends the run with its
+        exception; invalid arguments are always reported to the model.
+        """
+        from ._tool import with_tools
+
+        return with_tools(self, tools, run, on_error, timeout, concurrency)
+
+    def structured(self, type: Any, *, retries: int = 1) -> Chain:
+        """The model with answers of a type: a dataclass, a TypedDict, a pydantic model, a list of these, or others.
+
+        The provider enforces the schema of the type, if it can. An answer that does not fit goes back to the model with
+        the reason, at most ``retries`` times, then raises ``ParseError``. A stream yields the JSON value so far.
+
+        Raises ``ConfigError`` for a type that JSON cannot express.
+        """
+        from ._tool import structured
+
+        return structured(self, type, retries)
+
     def cached(self, path: str | PathLike[str] | None = None) -> Model:
         """The same model, which answers a prompt that it has answered before from a cache, at no cost.
 

@@ -34,13 +34,15 @@ async def _wait(reader: Any) -> None:
 class Stream(Iterator):
     """The pieces of an answer as they arrive. Closing or dropping it ends the call and closes its socket."""
 
-    __slots__ = ("_reader",)
+    __slots__ = ("_finish", "_reader")
 
     def __class_getitem__(cls, _: Any) -> type[Stream]:
         return cls
 
     def __init__(self, reader: _core.Reader) -> None:
         self._reader = reader
+        # Makes the output of the caller's.
+        self._finish: Any = None
 
     def __iter__(self) -> Stream:
         return self
@@ -58,7 +60,8 @@ class Stream(Iterator):
         """Reads the rest and returns the whole output."""
         for _ in self:
             pass
-        return self._reader.output()
+        output = self._reader.output()
+        return output if self._finish is None else self._finish(output)
 
     def close(self) -> None:
         """Ends the call and closes its socket."""
@@ -79,13 +82,15 @@ class AsyncStream(AsyncIterator):
     The call starts with the first piece that is awaited.
     """
 
-    __slots__ = ("_pieces", "_reader", "_since", "_start")
+    __slots__ = ("_finish", "_pieces", "_reader", "_since", "_start")
 
     def __class_getitem__(cls, _: Any) -> type[AsyncStream]:
         return cls
 
     def __init__(self, start: Any) -> None:
         self._start = start
+        # Makes the output of the caller's.
+        self._finish: Any = None
         self._reader: _core.Reader | None = None
         self._pieces = 0
         self._since = 0.0
@@ -126,7 +131,8 @@ class AsyncStream(AsyncIterator):
         """Reads the rest and returns the whole output."""
         async for _ in self:
             pass
-        return self._started().output()
+        output = self._started().output()
+        return output if self._finish is None else self._finish(output)
 
     async def aclose(self) -> None:
         """Ends the call and closes its socket."""

@@ -1,9 +1,12 @@
 """Types of arguments, for annotations. Not loaded at run time."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from ._core import Message, Prompt
+
+if TYPE_CHECKING:
+    from ._model import Model
 
 PromptLike: TypeAlias = str | Message | Prompt | Sequence[Message | tuple[str, str] | Mapping[str, Any]]
 """The input of a model: a text of the user, messages, or pairs of a role and a text."""
@@ -27,7 +30,17 @@ class Parameters(TypedDict, total=False):
     max_tokens: int | None
     stop: str | list[str] | None
     seed: int | None
+    tool_choice: str | None
     extra: dict[str, Any] | None
+
+
+class Config(TypedDict, total=False):
+    """What a decorated function may return: its messages, and what holds for this call alone."""
+
+    messages: PromptLike
+    model: "str | Model"
+    tools: Sequence[Callable[..., Any]]
+    parameters: Parameters
 
 
 class Settings(Parameters, total=False):

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from . import _core
 from ._chain import Chain
+from ._errors import ConfigError
+from ._model import Model
 
 # `typing` takes longer to load than all of this package.
 TYPE_CHECKING = False
@@ -17,8 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-    from ._core import Delta, Message
-    from ._types import PromptLike
+    from ._core import Prompt
 
 
 class Sim:
@@ -74,6 +75,56 @@ def sim(**settings: Any) -> Sim:
     return Sim(**settings)
 
 
-def echo() -> Chain[PromptLike, Message, Delta]:
-    """A model that answers with the text of its prompt, word by word, and needs no server."""
-    return Chain(_core.echo())
+class Fake(Model):
+    """A model for tests, which needs no server."""
+
+    __slots__ = ("_asked",)
+
+    def __init__(self, name: str, engine: _core.Chain, asked: _core.Asked) -> None:
+        Chain.__init__(self, engine)
+        self.name = name
+        self._asked = asked
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """The prompts so far, in order, if the model records them."""
+        return self._asked.prompts()
+
+    def bind(self, *, model: str | None = None, **parameters: Any) -> Fake:
+        """The same model with other parameters, which its prompts have. It cannot be another ``model``."""
+        if model is not None:
+            raise ConfigError(f"a fake model cannot become `{model}`", kind="config")
+        return Fake(self.name, _core.with_parameters(self._engine, parameters), self._asked)
+
+    def cached(self, path: Any = None) -> Fake:
+        """A fake model has no cache."""
+        raise ConfigError("a fake model has no cache", kind="config")
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a fake model cannot be pickled")
+
+
+def echo(*, record: bool = False) -> Fake:
+    """A model that answers with the text of its prompt, word by word, and needs no server.
+
+    With ``record`` it keeps its ``prompts``.
+    """
+    return Fake("fake/echo", *_core.fake(None, record))
+
+
+def script(*answers: Any) -> Fake:
+    """A model that gives these answers, one for each call, then raises ``ConfigError``, and records its ``prompts``.
+
+    An answer is a text, an exception, a ``tool_call`` or a list of these.
+
+    >>> model = script("one", fw.ServerError("on strike"))
+    >>> model.invoke("x").text
+    'one'
+    """
+    scripted = [[each] if isinstance(each, tuple) else each for each in answers]
+    return Fake("fake/script", *_core.fake(scripted, True))
+
+
+def tool_call(tool: str, /, **arguments: Any) -> tuple[str, dict[str, Any]]:
+    """A call of a tool, as an answer of ``script``."""
+    return tool, arguments

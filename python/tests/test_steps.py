@@ -203,3 +203,66 @@ async def test_functions_are_released_with_their_chain():
     del function, chain
     gc.collect()
     assert released() is None
+
+
+@pytest.mark.parametrize("kind", ["step", "parallel", "tool", "structured", "call", "many"])
+async def test_a_function_that_refers_to_its_own_chain_is_released(kind):
+    import gc
+    import weakref
+
+    from fanweave.testing import script, tool_call
+
+    class Owner:
+        def step(self, x):
+            return x
+
+        def tool(self) -> str:
+            return "x"
+
+        async def ask(self):
+            return "x"
+
+    owner = Owner()
+    if kind == "step":
+        owner.chain = fw.step(owner.step) | fw.passthrough()
+        assert await owner.chain.ainvoke(1) == 1
+    elif kind == "parallel":
+        owner.chain = fw.parallel(a=owner.step, b=fw.passthrough()).retry(2).named("both")
+        assert await owner.chain.ainvoke(1) == {"a": 1, "b": 1}
+    elif kind == "tool":
+        owner.chain = script(tool_call("tool"), "done").with_tools(owner.tool, run=2)
+        assert (await owner.chain.ainvoke("?")).text == "done"
+    elif kind == "structured":
+        checked = type("Checked", (), {"__call__": lambda self, x: x, "owner": owner})()
+        owner.chain = script("[1]").structured(list[int]) | checked
+        assert await owner.chain.ainvoke("?") == [1]
+        del checked
+    elif kind == "call":
+        owner.chain = fw.call(model=echo())(owner.ask).chain()
+        assert (await owner.chain.ainvoke({})).text == "x"
+    else:
+        owner.chain = (fw.prompt("a") | echo()).lines().each(owner.step).collect()
+        assert await owner.chain.ainvoke({}) == ["a"]
+    released = weakref.ref(owner)
+    del owner
+    gc.collect()
+    assert released() is None
+
+
+async def test_a_run_keeps_the_functions_of_a_chain_that_is_dropped():
+    import gc
+
+    async def slow(x):
+        await asyncio.sleep(0.05)
+        return x
+
+    chain = fw.step(slow) | slow
+    task = asyncio.ensure_future(chain.ainvoke(1))
+    await asyncio.sleep(0)
+    stream = chain.astream(2)
+    first = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    del chain
+    gc.collect()
+    assert await task == 1
+    assert await first == 2

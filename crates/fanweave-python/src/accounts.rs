@@ -2,14 +2,33 @@
 
 use std::time::Duration;
 
-use fanweave::models::{AccountState, account_states};
+use fanweave::models::{AccountState, Prices, account_states};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+
+use crate::message::Message;
 
 /// The state of each account, as the arguments of `AccountState`.
 #[pyfunction]
 pub(crate) fn limits(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     account_states().iter().map(|account| fields(py, account)).collect()
+}
+
+/// The price of an answer of one of these models in US dollars, if it is known.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned values")]
+pub(crate) fn cost(message: &Message, models: Vec<String>) -> Option<f64> {
+    let prices = Prices::builtin();
+    let usage = message.inner().usage();
+    let reply = message.inner().reply.as_deref()?;
+    // With fallbacks, the name in the answer says which one it was.
+    let answered = reply.model.as_deref().unwrap_or_default();
+    let is_of = |model: &&String| {
+        let name = model.split_once('/').map_or(model.as_str(), |(_, name)| name);
+        answered.starts_with(name)
+    };
+    let model = models.iter().find(is_of).or(if models.len() == 1 { models.first() } else { None })?;
+    Some(prices.of(model)?.cost(&usage))
 }
 
 fn fields<'py>(py: Python<'py>, account: &AccountState) -> PyResult<Bound<'py, PyDict>> {

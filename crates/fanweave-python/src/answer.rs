@@ -10,6 +10,7 @@ use pyo3::sync::PyOnceLock;
 use tokio::sync::oneshot;
 
 use crate::errors::from_exception;
+use crate::function::Function;
 use crate::item::{from_python, to_python};
 use crate::mailbox::{Call, lock};
 
@@ -62,7 +63,10 @@ pub(crate) fn begin_call(
         let begin = BEGIN
             .get_or_try_init(py, || PyResult::Ok(py.import("fanweave._steps")?.getattr("begin")?.unbind()))?;
         let input = to_python(py, input)?;
-        let arguments = (event_loop, level, variables.bind(py), function.bind(py), on_loop, input, &answer);
+        // A weak reference: the run holds the owner.
+        let function = function.bind(py).call0()?;
+        let function = function.cast::<Function>()?.get().callable.bind(py);
+        let arguments = (event_loop, level, variables.bind(py), function, on_loop, input, &answer);
         begin.bind(py).call1(arguments)
     })();
     if let Err(e) = begun {

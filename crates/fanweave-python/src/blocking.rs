@@ -14,39 +14,37 @@ use crate::work::wait;
 
 /// The context of a blocking run. Steps in Python run on the loop of `bridge`.
 pub(crate) fn blocking_context(
-    py: Python<'_>,
-    chain: &Chain,
+    chain: &Bound<'_, Chain>,
     options: Option<&Bound<'_, PyDict>>,
     bridge: Option<&Bridge>,
 ) -> PyResult<Context> {
-    let bridge = bridge.filter(|_| chain.has_steps());
-    let caller = bridge.map(|bridge| Caller::here(py, bridge.mailbox().clone())).transpose()?;
+    let bridge = bridge.filter(|_| chain.get().has_steps());
+    let caller = bridge.map(|bridge| Caller::here(chain.as_any(), bridge.mailbox().clone())).transpose()?;
     context(options, caller)
 }
 
 /// The chain, the input and the context of a blocking run.
 pub(crate) fn blocking_run(
-    py: Python<'_>,
-    chain: &Chain,
+    chain: &Bound<'_, Chain>,
     input: &Bound<'_, PyAny>,
     options: Option<&Bound<'_, PyDict>>,
     bridge: Option<&Bridge>,
 ) -> PyResult<(EngineChain, Item, Context)> {
     let item = from_python(input)?;
-    let cx = blocking_context(py, chain, options, bridge)?;
-    Ok((chain.engine().clone(), item, cx))
+    let cx = blocking_context(chain, options, bridge)?;
+    Ok((chain.get().engine().clone(), item, cx))
 }
 
 /// Runs a chain once.
 #[pyfunction]
 pub(crate) fn invoke<'py>(
     py: Python<'py>,
-    chain: &Chain,
+    chain: &Bound<'py, Chain>,
     input: &Bound<'py, PyAny>,
     options: Option<&Bound<'py, PyDict>>,
     bridge: Option<&Bridge>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (engine, item, cx) = blocking_run(py, chain, input, options, bridge)?;
+    let (engine, item, cx) = blocking_run(chain, input, options, bridge)?;
     let output = wait(py, async move { engine.invoke_in(item, &cx).await })?;
     release_dropped(py);
     to_python(py, output)
@@ -56,7 +54,7 @@ pub(crate) fn invoke<'py>(
 #[pyfunction]
 pub(crate) fn batch<'py>(
     py: Python<'py>,
-    chain: &Chain,
+    chain: &Bound<'py, Chain>,
     inputs: &Bound<'py, PyAny>,
     concurrency: usize,
     options: Option<&Bound<'py, PyDict>>,
@@ -64,8 +62,8 @@ pub(crate) fn batch<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let items = inputs.try_iter()?.map(|input| from_python(&input?)).collect::<PyResult<Vec<_>>>()?;
     let concurrency = at_least_one(py, concurrency)?.get();
-    let cx = blocking_context(py, chain, options, bridge)?;
-    let batch = chain.engine().batch(items).concurrency(concurrency).within(cx);
+    let cx = blocking_context(chain, options, bridge)?;
+    let batch = chain.get().engine().batch(items).concurrency(concurrency).within(cx);
     let rows = wait(py, async move { Ok(batch.collect().await) })?;
     release_dropped(py);
     outputs_to_python(py, rows)

@@ -85,11 +85,11 @@ impl Bridge {
     /// The context of a run that this loop starts.
     pub(crate) fn context(
         &self,
-        py: Python<'_>,
-        chain: &Chain,
+        chain: &Bound<'_, Chain>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Context> {
-        let caller = chain.has_steps().then(|| Caller::here(py, self.mailbox.clone())).transpose()?;
+        let has_steps = chain.get().has_steps();
+        let caller = has_steps.then(|| Caller::here(chain.as_any(), self.mailbox.clone())).transpose()?;
         context(options, caller)
     }
 
@@ -170,13 +170,13 @@ impl Bridge {
     fn submit<'py>(
         &self,
         py: Python<'py>,
-        chain: &Chain,
+        chain: &Bound<'py, Chain>,
         input: &Bound<'py, PyAny>,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<(Bound<'py, PyAny>, u64)> {
         let item = from_python(input)?;
-        let cx = self.context(py, chain, options)?;
-        let chain = chain.engine().clone();
+        let cx = self.context(chain, options)?;
+        let chain = chain.get().engine().clone();
         let (future, id) = self.future(py)?;
         self.start(id, async move { chain.invoke_in(item, &cx).await.map(Outcome::Item) });
         Ok((future, id))
@@ -187,15 +187,15 @@ impl Bridge {
     fn submit_batch<'py>(
         &self,
         py: Python<'py>,
-        chain: &Chain,
+        chain: &Bound<'py, Chain>,
         inputs: &Bound<'py, PyAny>,
         concurrency: usize,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<(Bound<'py, PyAny>, u64)> {
         let items = inputs.try_iter()?.map(|input| from_python(&input?)).collect::<PyResult<Vec<_>>>()?;
         let concurrency = at_least_one(py, concurrency)?.get();
-        let cx = self.context(py, chain, options)?;
-        let batch = chain.engine().batch(items).concurrency(concurrency).within(cx);
+        let cx = self.context(chain, options)?;
+        let batch = chain.get().engine().batch(items).concurrency(concurrency).within(cx);
         let (future, id) = self.future(py)?;
         self.start(id, async move { Ok(Outcome::Rows(batch.collect().await)) });
         Ok((future, id))

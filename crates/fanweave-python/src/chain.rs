@@ -1,17 +1,17 @@
 //! Chains as Python values: composition, and verbs that block.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use fanweave::compose::{self, Node, RetryPolicy, Streaming};
 use fanweave::{Context, Error, Item, Result, Runnable};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::errors::config;
+use crate::function::Functions;
 use crate::item::plain;
-use crate::object::{Object, release_dropped};
+use crate::object::release_dropped;
 use crate::options::seconds;
-use crate::step::PythonStep;
 
 /// The chain of the engine.
 pub(crate) type EngineChain = fanweave::Chain<Item, Item>;
@@ -34,18 +34,22 @@ pub(crate) enum Pieces {
 pub(crate) struct Chain {
     engine: EngineChain,
     pieces: Pieces,
-    /// Set if steps are Python code, which needs a loop.
-    has_steps: bool,
+    /// The Python code of its steps, which needs a loop.
+    functions: Functions,
 }
 
 impl Chain {
     /// A chain of steps in Rust.
     pub(crate) fn new(engine: EngineChain, pieces: Pieces) -> Self {
-        Self { engine, pieces, has_steps: false }
+        Self { engine, pieces, functions: Functions::default() }
     }
 
     pub(crate) fn engine(&self) -> &EngineChain {
         &self.engine
+    }
+
+    pub(crate) fn functions(&self) -> &Functions {
+        &self.functions
     }
 
     pub(crate) fn pieces(&self) -> Pieces {
@@ -54,6 +58,7 @@ impl Chain {
 
     /// A chain of other chains, which streams as they do if they do all the same.
     pub(crate) fn of_parts<'a>(
+        py: Python<'_>,
         engine: EngineChain,
         parts: impl IntoIterator<Item = &'a Chain>,
         pieces: Option<Pieces>,
@@ -62,18 +67,19 @@ impl Chain {
         let first = parts.first().map_or(Pieces::Whole, |part| part.pieces);
         let is_uniform = parts.iter().all(|part| part.pieces == first);
         let pieces = pieces.unwrap_or(if is_uniform { first } else { Pieces::Delta });
-        Self { engine, pieces, has_steps: parts.iter().any(|part| part.has_steps) }
+        let functions = Functions::of(py, parts.iter().map(|part| &part.functions));
+        Self { engine, pieces, functions }
     }
 
-    /// The same chain, which needs a loop also if `has_steps`.
-    pub(crate) fn with_steps(mut self, has_steps: bool) -> Self {
-        self.has_steps |= has_steps;
+    /// The same chain with these functions.
+    pub(crate) fn with_functions(mut self, functions: Functions) -> Self {
+        self.functions = functions;
         self
     }
 
     /// The same chain with another engine.
-    fn with(&self, engine: EngineChain) -> Self {
-        Self { engine, pieces: self.pieces, has_steps: self.has_steps }
+    fn with(&self, py: Python<'_>, engine: EngineChain) -> Self {
+        Self { engine, pieces: self.pieces, functions: Functions::of(py, [&self.functions]) }
     }
 }
 
@@ -108,24 +114,24 @@ pub(crate) fn reads_json(engine: EngineChain) -> EngineChain {
 impl Chain {
     #[getter]
     pub(crate) fn has_steps(&self) -> bool {
-        self.has_steps
+        !self.functions.is_empty()
     }
 
     /// This chain, then `next`.
-    fn then(&self, next: &Self) -> Self {
+    fn then(&self, py: Python<'_>, next: &Self) -> Self {
         Self {
             engine: self.engine.clone().connect(next.engine.clone()),
             pieces: next.pieces,
-            has_steps: self.has_steps || next.has_steps,
+            functions: Functions::of(py, [&self.functions, &next.functions]),
         }
     }
 
-    fn named(&self, name: String) -> Self {
-        self.with(self.engine.clone().named(name))
+    fn named(&self, py: Python<'_>, name: String) -> Self {
+        self.with(py, self.engine.clone().named(name))
     }
 
     fn with_timeout(&self, limit: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Ok(self.with(self.engine.clone().timeout(seconds(limit, "timeout")?)))
+        Ok(self.with(limit.py(), self.engine.clone().timeout(seconds(limit, "timeout")?)))
     }
 
     /// Retries errors that `is_retryable`, or whose kind is in `on`.
@@ -135,17 +141,18 @@ impl Chain {
             NonZeroU32::new(attempts).ok_or_else(|| config(py, "attempts must be at least 1 (got 0)"))?;
         let policy = RetryPolicy::default().max_attempts(attempts);
         let engine = self.engine.clone();
-        Ok(self.with(match on {
+        let engine = match on {
             None => engine.retry(policy),
             Some(on) => engine
                 .retry_if(policy, move |error: &Error| on.iter().any(|kind| kind == error.kind().as_str())),
-        }))
+        };
+        Ok(self.with(py, engine))
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned values")]
-    fn fallback(&self, others: Vec<PyRef<'_, Self>>) -> Self {
+    fn fallback(&self, py: Python<'_>, others: Vec<PyRef<'_, Self>>) -> Self {
         let engine = self.engine.clone().fallback(others.iter().map(|other| other.engine.clone()));
-        Self::of_parts(engine, others.iter().map(|other| &**other).chain([self]), None)
+        Self::of_parts(py, engine, others.iter().map(|other| &**other).chain([self]), None)
     }
 
     fn mermaid(&self) -> String {
@@ -154,6 +161,10 @@ impl Chain {
 
     fn title(&self) -> String {
         self.engine.describe().title()
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.functions.traverse(&visit)
     }
 }
 
@@ -164,14 +175,6 @@ impl Drop for Chain {
         drop(engine);
         let _ = Python::try_attach(release_dropped);
     }
-}
-
-/// A Python function as a step. `on_loop`: on the thread of the loop, also if it is not async.
-#[pyfunction]
-pub(crate) fn step(function: &Bound<'_, PyAny>, name: String, on_loop: bool) -> Chain {
-    let step = PythonStep { function: Arc::new(Object::new(function)), on_loop };
-    let engine = fanweave::chain(step).named(name);
-    Chain { engine, pieces: Pieces::Whole, has_steps: true }
 }
 
 /// Returns its input.

@@ -7,6 +7,7 @@ use fanweave::{Context, Error, ErrorKind, Item, Result, Runnable};
 use pyo3::prelude::*;
 
 use crate::chain::{Chain, EngineChain, Pieces};
+use crate::function::Functions;
 use crate::item::Mapping;
 
 /// Outputs of branches as a dict in the order of the branches.
@@ -45,9 +46,9 @@ fn as_dict(branches: &[(String, PyRef<'_, Chain>)]) -> AsDict {
 /// Several chains with the same input; the output is a dict.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned values")]
-pub(crate) fn parallel(branches: Vec<(String, PyRef<'_, Chain>)>) -> Chain {
+pub(crate) fn parallel(py: Python<'_>, branches: Vec<(String, PyRef<'_, Chain>)>) -> Chain {
     let engine = fanweave::chain(as_dict(&branches));
-    Chain::of_parts(engine, branches.iter().map(|(_, chain)| &**chain), Some(Pieces::Delta))
+    Chain::of_parts(py, engine, branches.iter().map(|(_, chain)| &**chain), Some(Pieces::Delta))
 }
 
 /// Adds the outputs of chains to the dict that is their input.
@@ -84,9 +85,9 @@ impl Runnable for Assign {
 /// The input, with the outputs of chains as further entries.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned values")]
-pub(crate) fn assign(branches: Vec<(String, PyRef<'_, Chain>)>) -> Chain {
+pub(crate) fn assign(py: Python<'_>, branches: Vec<(String, PyRef<'_, Chain>)>) -> Chain {
     let engine = fanweave::chain(Assign { added: as_dict(&branches) });
-    Chain::of_parts(engine, branches.iter().map(|(_, chain)| &**chain), Some(Pieces::Delta))
+    Chain::of_parts(py, engine, branches.iter().map(|(_, chain)| &**chain), Some(Pieces::Delta))
 }
 
 /// Some of the entries of a dict.
@@ -173,11 +174,13 @@ impl Runnable for WithoutKey {
 /// The route that the output of `key` names.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned values")]
-pub(crate) fn router(key: &Chain, routes: Vec<(String, PyRef<'_, Chain>)>) -> Chain {
+pub(crate) fn router(py: Python<'_>, key: &Chain, routes: Vec<(String, PyRef<'_, Chain>)>) -> Chain {
     let chains = routes
         .iter()
         .map(|(name, route)| (name.clone(), fanweave::chain(WithoutKey { inner: route.engine().clone() })));
     let routed = compose::router(|(key, _): &(String, Item)| key.clone(), chains);
     let engine = fanweave::chain(Keyed { key: key.engine().clone() }).then(routed);
-    Chain::of_parts(engine, routes.iter().map(|(_, route)| &**route), None).with_steps(key.has_steps())
+    let routed = Chain::of_parts(py, engine, routes.iter().map(|(_, route)| &**route), None);
+    let functions = Functions::of(py, [key.functions(), routed.functions()]);
+    routed.with_functions(functions)
 }

@@ -75,6 +75,16 @@ pub(crate) fn plain(item: Item) -> Result<Item> {
     })
 }
 
+/// A value that has been converted.
+#[pyclass(frozen, module = "fanweave._core")]
+pub(crate) struct Ready(pub(crate) Item);
+
+/// An object that travels as it is, also if it has a JSON form.
+#[pyfunction]
+pub(crate) fn opaque(value: &Bound<'_, PyAny>) -> Ready {
+    Ready(Item::foreign(Object::new(value)))
+}
+
 /// The item of a Python value.
 pub(crate) fn from_python(value: &Bound<'_, PyAny>) -> PyResult<Item> {
     convert(value, 0)
@@ -105,8 +115,16 @@ fn convert(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Item> {
     }
     Ok(match scalar(value)? {
         Some(value) => Item::Value(value),
-        None => Item::foreign(Object::new(value)),
+        None => object(value),
     })
+}
+
+/// An object without a JSON form.
+fn object(value: &Bound<'_, PyAny>) -> Item {
+    if let Ok(ready) = value.cast_exact::<Ready>() {
+        return ready.get().0.clone();
+    }
+    Item::foreign(Object::new(value))
 }
 
 /// The JSON value of None, a boolean or a number. Numbers that JSON does not have stay objects.

@@ -34,6 +34,7 @@ pub(crate) enum Outcome {
 /// A call of a Python function that waits for its loop.
 pub(crate) struct Call {
     pub(crate) id: u64,
+    /// A weak reference to a `Function`.
     pub(crate) function: Arc<Object>,
     pub(crate) on_loop: bool,
     pub(crate) input: Item,

@@ -4,8 +4,8 @@ mod methods;
 
 use pyo3::prelude::*;
 
-/// A message of a conversation: of the system, the user, a model or a tool.
-#[pyclass(frozen, module = "fanweave")]
+/// A message of a conversation: of the system, the user, a model or a tool. `Message(other)` is a copy.
+#[pyclass(frozen, subclass, module = "fanweave")]
 pub(crate) struct Message(fanweave::Message);
 
 impl From<fanweave::Message> for Message {

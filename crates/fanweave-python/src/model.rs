@@ -7,14 +7,18 @@ use fanweave::compose::RetryPolicy;
 use fanweave::crates::serde_json::{Map, Value};
 use fanweave::models::{ModelBuilder, RateLimits};
 use fanweave::stores::{MemoryCache, SqliteCache};
-use fanweave::values::FromItem;
+use fanweave::testing::{Answer, Fake};
+use fanweave::tools::ToolChoice;
+use fanweave::values::{FromItem, IntoItem};
 use fanweave::{Context, Error, ErrorKind, Item, Parameters, Result, Runnable};
+use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::chain::{Chain, EngineChain, Pieces, reads_json};
-use crate::errors::{config, raise};
-use crate::item::json_from_python;
+use crate::errors::{config, from_exception, raise};
+use crate::function::Functions;
+use crate::item::{from_python, json_from_python};
 use crate::options::{explained, seconds};
 use crate::work::wait;
 
@@ -87,13 +91,113 @@ pub(crate) fn model(
 }
 
 fn chain_of(model: fanweave::Model) -> Chain {
-    Chain::new(fanweave::chain(Conversation(fanweave::chain(model).erased())), Pieces::Delta)
+    Chain::new(conversation(fanweave::chain(model)), Pieces::Delta)
 }
 
-/// A model for tests that answers with the text of its prompt, word by word.
+/// A step from a prompt, also for lists of messages.
+pub(crate) fn conversation<O: IntoItem + Send + 'static>(
+    engine: fanweave::Chain<fanweave::Prompt, O>,
+) -> EngineChain {
+    fanweave::chain(Conversation(engine.erased()))
+}
+
+/// A prompt: a text, a message, or a list of messages, with parameters of its call.
 #[pyfunction]
-pub(crate) fn echo() -> Chain {
-    chain_of(fanweave::testing::Fake::echo().model())
+pub(crate) fn prompt_of(
+    messages: &Bound<'_, PyAny>,
+    parameters: &Bound<'_, PyDict>,
+) -> PyResult<crate::message::Prompt> {
+    let py = messages.py();
+    let mut prompt = fanweave::Prompt::from_item(
+        as_prompt(from_python(messages)?).map_err(|e| raise(py, &e))?,
+    )
+    .map_err(|item| {
+        let message = format!("expected a text, messages or a prompt, got {}", item.kind());
+        raise(py, &Error::new(ErrorKind::Input, message))
+    })?;
+    prompt.parameters = parameters_of(parameters)?.or(&prompt.parameters);
+    Ok(prompt.into())
+}
+
+/// A model with parameters for all calls that have no others.
+struct WithParameters {
+    inner: EngineChain,
+    parameters: Parameters,
+}
+
+impl Runnable for WithParameters {
+    const DRIVES_CALLS: bool = true;
+
+    type Input = fanweave::Prompt;
+    type Output = Item;
+
+    async fn run(&self, mut prompt: fanweave::Prompt, cx: &Context) -> Result<Item> {
+        prompt.parameters = prompt.parameters.or(&self.parameters);
+        self.inner.run(Item::Prompt(Box::new(prompt)), cx).await
+    }
+
+    fn streaming(&self) -> fanweave::compose::Streaming {
+        self.inner.streaming()
+    }
+
+    fn describe(&self) -> fanweave::compose::Node {
+        self.inner.describe()
+    }
+}
+
+/// The same model with these parameters.
+#[pyfunction]
+pub(crate) fn with_parameters(
+    py: Python<'_>,
+    chain: &Chain,
+    parameters: &Bound<'_, PyDict>,
+) -> PyResult<Chain> {
+    let inner = chain.engine().clone();
+    let parameters = parameters_of(parameters)?;
+    let engine = conversation(fanweave::chain(WithParameters { inner, parameters }));
+    let functions = Functions::of(py, [chain.functions()]);
+    Ok(Chain::new(engine, chain.pieces()).with_functions(functions))
+}
+
+/// The prompts that a fake model was asked.
+#[pyclass(frozen, module = "fanweave._core")]
+pub(crate) struct Asked(fanweave::testing::Asked);
+
+#[pymethods]
+impl Asked {
+    fn prompts(&self) -> Vec<crate::message::Prompt> {
+        self.0.prompts().into_iter().map(Into::into).collect()
+    }
+}
+
+/// A model for tests that gives these answers, one for each call: texts, exceptions, or lists of pairs of
+/// the name and the arguments of a tool. Without answers, it answers with the text of its prompt.
+/// `records`: keeps the prompts.
+#[pyfunction]
+pub(crate) fn fake(answers: Option<&Bound<'_, PyAny>>, records: bool) -> PyResult<(Chain, Asked)> {
+    let asked = fanweave::testing::Asked::default();
+    let fake = match answers {
+        None => Fake::echo(),
+        Some(answers) => {
+            Fake::script(answers.try_iter()?.map(|answer| answer_of(&answer?)).collect::<PyResult<Vec<_>>>()?)
+        }
+    };
+    let fake = if records { fake.record_in(&asked) } else { fake };
+    Ok((chain_of(fake.model()), Asked(asked)))
+}
+
+fn answer_of(answer: &Bound<'_, PyAny>) -> PyResult<Answer> {
+    if answer.is_instance_of::<PyBaseException>() {
+        return Ok(Answer::error(from_exception(answer.py(), PyErr::from_value(answer.clone()))));
+    }
+    if let Ok(text) = answer.extract::<String>() {
+        return Ok(Answer::text(text));
+    }
+    let calls = answer.try_iter()?.map(|call| {
+        let (name, arguments): (String, Bound<'_, PyAny>) = call?.extract()?;
+        Ok((name, json_from_python(&arguments)?))
+    });
+    Ok(Answer::calls(calls.collect::<PyResult<Vec<_>>>()?))
 }
 
 /// The settings of a connection.
@@ -177,6 +281,18 @@ fn settings_of(settings: &Bound<'_, PyDict>) -> PyResult<(Settings, Parameters)>
     Ok((own, parameters))
 }
 
+/// Parameters of a call. Settings of connections are refused.
+fn parameters_of(values: &Bound<'_, PyDict>) -> PyResult<Parameters> {
+    let mut parameters = Parameters::new();
+    for (name, value) in values.iter() {
+        let name: String = name.extract()?;
+        if !value.is_none() {
+            set_parameter(&mut parameters, &name, &value).map_err(|e| explained(&name, &value, e))?;
+        }
+    }
+    Ok(parameters)
+}
+
 fn positive(value: &Bound<'_, PyAny>, name: &str) -> PyResult<NonZeroU32> {
     let n: u32 = value.extract()?;
     NonZeroU32::new(n).ok_or_else(|| config(value.py(), format!("{name} must be at least 1 (got 0)")))
@@ -193,6 +309,14 @@ fn set_parameter(parameters: &mut Parameters, name: &str, value: &Bound<'_, PyAn
                 Ok(one) => vec![one],
                 Err(_) => value.extract()?,
             }
+        }
+        "tool_choice" => {
+            parameters.tool_choice = Some(match value.extract::<String>()?.as_str() {
+                "auto" => ToolChoice::Auto,
+                "none" => ToolChoice::None,
+                "required" => ToolChoice::Required,
+                tool => ToolChoice::Tool(tool.to_owned()),
+            });
         }
         "extra" => match json_from_python(value)? {
             Value::Object(extra) => parameters.extra = extra,
@@ -213,6 +337,7 @@ fn set_parameter(parameters: &mut Parameters, name: &str, value: &Bound<'_, PyAn
                 "max_tokens",
                 "seed",
                 "stop",
+                "tool_choice",
                 "extra",
             ];
             let hint = match fanweave::errors::closest(name, known) {

@@ -21,15 +21,19 @@ pub(crate) struct Caller {
     pub(crate) mailbox: Arc<Mailbox>,
     /// A copy of the `contextvars.Context` of the code that started the run.
     pub(crate) variables: Arc<Object>,
+    /// Owns the functions of the run.
+    _chain: Object,
 }
 
 impl Caller {
-    pub(crate) fn here(py: Python<'_>, mailbox: Arc<Mailbox>) -> PyResult<Self> {
+    pub(crate) fn here(chain: &Bound<'_, PyAny>, mailbox: Arc<Mailbox>) -> PyResult<Self> {
+        let py = chain.py();
         static COPY_CONTEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let copy = COPY_CONTEXT.get_or_try_init(py, || {
             PyResult::Ok(py.import("contextvars")?.getattr("copy_context")?.unbind())
         })?;
-        Ok(Self { mailbox, variables: Arc::new(Object::new(&copy.bind(py).call0()?)) })
+        let variables = Arc::new(Object::new(&copy.bind(py).call0()?));
+        Ok(Self { mailbox, variables, _chain: Object::new(chain) })
     }
 }
 

@@ -255,26 +255,24 @@ impl Reader {
 /// Starts a run whose pieces are read. Steps in Python run on the loop of `bridge`.
 #[pyfunction]
 pub(crate) fn stream(
-    py: Python<'_>,
-    chain: &Chain,
+    chain: &Bound<'_, Chain>,
     input: &Bound<'_, PyAny>,
     options: Option<&Bound<'_, PyDict>>,
     bridge: Option<&Bridge>,
 ) -> PyResult<Reader> {
-    let (engine, input, cx) = blocking_run(py, chain, input, options, bridge)?;
-    let pieces = chain.pieces();
+    let (engine, input, cx) = blocking_run(chain, input, options, bridge)?;
+    let pieces = chain.get().pieces();
     Ok(Reader::start(|feed| feed_pieces(engine, input, cx, pieces, feed)))
 }
 
 /// Starts a run whose events are read.
 #[pyfunction]
 pub(crate) fn events(
-    py: Python<'_>,
-    chain: &Chain,
+    chain: &Bound<'_, Chain>,
     input: &Bound<'_, PyAny>,
     options: Option<&Bound<'_, PyDict>>,
     bridge: Option<&Bridge>,
 ) -> PyResult<Reader> {
-    let (engine, input, cx) = blocking_run(py, chain, input, options, bridge)?;
+    let (engine, input, cx) = blocking_run(chain, input, options, bridge)?;
     Ok(Reader::start(|feed| feed_events(engine, input, cx, feed)))
 }

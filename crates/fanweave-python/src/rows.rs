@@ -93,16 +93,16 @@ impl Rows {
     #[new]
     fn new(
         py: Python<'_>,
-        chain: &Chain,
+        chain: &Bound<'_, Chain>,
         concurrency: usize,
         is_ordered: bool,
         options: Option<&Bound<'_, PyDict>>,
         bridge: Option<&Bridge>,
     ) -> PyResult<Self> {
         let concurrency = at_least_one(py, concurrency)?;
-        let cx = blocking_context(py, chain, options, bridge)?.with_concurrency(concurrency).driven();
+        let cx = blocking_context(chain, options, bridge)?.with_concurrency(concurrency).driven();
         Ok(Self {
-            engine: chain.engine().clone(),
+            engine: chain.get().engine().clone(),
             cx,
             concurrency,
             is_ordered,

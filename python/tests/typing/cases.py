@@ -3,7 +3,7 @@
 A line with `type: ignore` is an error that mypy must find: an ignore without one is an error itself.
 """
 
-from typing import Any
+from typing import Any, TypedDict
 
 from typing_extensions import assert_type
 
@@ -59,3 +59,39 @@ def variables(topic: str) -> dict[str, str]:
 
 def models_are_chains(model: fw.Model) -> "fw.Chain[PromptLike, fw.Message, fw.Delta]":
     return model
+
+
+@fw.tool
+def add(a: int, b: int) -> int:
+    """Adds."""
+    return a + b
+
+
+class Book(TypedDict):
+    title: str
+
+
+@fw.call(model="sim/echo", temperature=0.2, tools=[add], run_tools=3)
+def ask(genre: str, *, n: int = 1) -> str:
+    return f"{n} {genre} books"
+
+
+@fw.call(model="sim/echo", response=Book)
+async def book(genre: str) -> fw.Config:
+    return {"messages": genre, "parameters": {"seed": 1}}
+
+
+async def functions() -> None:
+    assert_type(add(1, 2), int)
+    assert_type(ask("good", n=2), fw.Response)
+    assert_type(await book("good"), Book)
+    assert_type(ask.batch([("good",)]), list[fw.Response])
+    assert_type(await book.stream("good").output(), Book)
+    assert_type(ask.bind(seed=3)("good"), fw.Response)
+    assert_type(fw.model("sim/echo").structured(Book).invoke("?"), Book)
+    assert_type(fw.model("sim/echo").with_tools(add, len).invoke("?"), fw.Message)
+    ask(3)  # type: ignore[arg-type]
+    ask.bind(tempo=3)  # type: ignore[call-arg]
+    await book("good", 3)  # type: ignore[call-arg]
+    fw.call(model="sim/echo", response=3)  # type: ignore[call-overload]
+    fw.call(model="sim/echo")(len)  # type: ignore[arg-type]

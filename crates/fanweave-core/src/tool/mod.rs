@@ -92,7 +92,8 @@ pub trait Tool: Send + Sync + 'static {
     /// Runs the tool and returns the text for the model.
     ///
     /// The model reads the text of an error too, so it must not contain secrets. A panic is handled like an
-    /// error.
+    /// error. An error of [`ErrorKind::Input`](crate::ErrorKind::Input) that names no step says that the
+    /// arguments are invalid: the model reads it even with [`ToolErrors::Raise`].
     ///
     /// # Cancellation
     /// The future is dropped if the run ends or the call times out.

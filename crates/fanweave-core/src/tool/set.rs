@@ -99,6 +99,14 @@ enum Failure {
     Tool(Error),
 }
 
+/// A tool that checks its arguments itself reports invalid ones by its error.
+fn failure_of(error: Error) -> Failure {
+    match error.kind() == ErrorKind::Input && error.path().next().is_none() {
+        true => Failure::Call(error),
+        false => Failure::Tool(error),
+    }
+}
+
 /// Dyn-compatible counterpart of [`Tool`].
 trait DynTool: Send + Sync {
     /// Starts the call, if the arguments fit.
@@ -377,7 +385,7 @@ impl Tools {
             let work = async {
                 let limited = limit.map(|limit| cx.clone().with_timeout(limit));
                 let started = entry.tool.call(call, schema, limited.as_ref().unwrap_or(cx));
-                started.map_err(Failure::Call)?.await.map_err(Failure::Tool)
+                started.map_err(Failure::Call)?.await.map_err(failure_of)
             };
             let caught = AssertUnwindSafe(work).catch_unwind().await;
             caught.unwrap_or_else(|panic| Err(Failure::Tool(Error::from_panic(&*panic))))

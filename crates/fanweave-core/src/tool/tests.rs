@@ -320,8 +320,11 @@ async fn a_raised_tool_error_is_the_error_of_the_run_with_its_payload() {
             let parameters = json!({ "type": "object" });
             ToolSpec { name: "raises".into(), description: String::new(), parameters }
         }
-        async fn call(&self, _: Value, _: &Context) -> Result<String> {
-            Err(Error::foreign(Arc::new(7_u32), "out of range"))
+        async fn call(&self, arguments: Value, _: &Context) -> Result<String> {
+            Err(match arguments.get("year") {
+                Some(_) => Error::new(ErrorKind::Input, "the year must not be in the future"),
+                None => Error::foreign(Arc::new(7_u32), "out of range"),
+            })
         }
     }
     let run = async |calls: &[(&str, &str)], errors: ToolErrors| {
@@ -336,8 +339,8 @@ async fn a_raised_tool_error_is_the_error_of_the_run_with_its_payload() {
     assert_eq!(error.payload().unwrap().downcast_ref::<u32>(), Some(&7));
     assert_eq!(started.elapsed().as_secs(), 0, "the other calls are dropped");
     assert_eq!(run(&calls, ToolErrors::ToModel).await.unwrap().text(), "fine");
-    // Mistakes of the model are reported to the model.
-    for calls in [[("weather", "{}")], [("format_book", "{}")]] {
+    // Mistakes of the model are reported to the model, also those that the tool itself finds.
+    for calls in [[("weather", "{}")], [("format_book", "{}")], [("raises", r#"{"year": 3000}"#)]] {
         assert_eq!(run(&calls, ToolErrors::Raise).await.unwrap().text(), "fine");
     }
 }

@@ -19,6 +19,11 @@ impl Message {
 
 #[pymethods]
 impl Message {
+    #[new]
+    fn new(message: &Message) -> Self {
+        Self(message.0.clone())
+    }
+
     /// A message of the user.
     #[staticmethod]
     fn user(text: String) -> Self {
@@ -108,6 +113,13 @@ impl Message {
     #[getter]
     fn cached(&self) -> bool {
         self.reply().is_some_and(|reply| reply.cached)
+    }
+
+    /// The first call of a tool, a class or function, as ``Response.tool`` has it. None without one.
+    ///
+    /// Raises ``InputError`` if its arguments do not fit.
+    fn read_tool<'py>(slf: &Bound<'py, Self>, r#type: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("fanweave._tool")?.call_method1("read_tool", (slf, r#type))
     }
 
     /// The message as a dict, for ``from_dict``.
