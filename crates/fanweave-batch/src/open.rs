@@ -11,7 +11,7 @@ use crate::disk::Disk;
 use crate::fingerprint::Fingerprint;
 use crate::journal::{Journal, Manifest, PreviousRun};
 use crate::key::Key;
-use crate::output::{self, Output, OutputFormat, OwnKind, OwnOutput, Sink};
+use crate::output::{self, Layout, Output, OutputFormat, OwnKind, OwnOutput, Sink};
 use crate::progress::Progress;
 use crate::recorder::{Driver, Recording};
 use crate::records::{EarlierRows, RowSink, RunIdentity};
@@ -102,6 +102,7 @@ impl Open {
             _ => None,
         };
         let format = settings.output_format.unwrap_or_else(|| OutputFormat::detect(path, source.format()));
+        let layout = Layout { format, keeps_formulas: settings.csv_formulas };
         let Settings { fresh, changed_input, dedupe, .. } = *settings;
         let Self { output, progress, disk, .. } = self;
         let keeps_calls = matches!(output, Output::File(_) | Output::Own(OwnOutput(OwnKind::Sink { .. })));
@@ -125,7 +126,7 @@ impl Open {
             Output::File(path) => {
                 let journal = output::journal_path(&path);
                 let (journal, previous) = Journal::open(&disk, &journal, &manifest, fresh, changed_input)?;
-                let sink = Sink::file(&disk, path, format)?;
+                let sink = Sink::file(&disk, path, layout)?;
                 Opened::new(
                     RecordStore::Journal(journal),
                     Some(Box::new(sink)),
@@ -137,9 +138,9 @@ impl Open {
             Output::Own(OwnOutput(OwnKind::Rows(sink))) => {
                 Opened::temporary(&disk, sink, unordered, progress)?
             }
-            Output::Stdout => Opened::temporary(&disk, Box::new(Sink::stdout(format)?), unordered, progress)?,
+            Output::Stdout => Opened::temporary(&disk, Box::new(Sink::stdout(layout)?), unordered, progress)?,
             Output::Writer(writer) => {
-                Opened::temporary(&disk, Box::new(Sink::writer(writer, format)?), unordered, progress)?
+                Opened::temporary(&disk, Box::new(Sink::writer(writer, layout)?), unordered, progress)?
             }
         };
         if let Some(indices) = source.sample_indices() {

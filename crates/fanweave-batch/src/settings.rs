@@ -53,6 +53,10 @@ pub struct Settings {
     /// Output format. Default: inferred from the output's file extension (`.csv`, `.parquet`); otherwise
     /// OpenAI batch lines if the input is an OpenAI batch, and JSON objects if not.
     pub output_format: Option<OutputFormat>,
+    /// Writes texts to CSV unchanged, also those that a spreadsheet would compute as a formula. Default: a text
+    /// that begins with `=`, `+`, `-`, `@`, a tab or a line break, also after spaces, gets an apostrophe before
+    /// it, since answers and inputs may come from strangers. Numbers of the program are never changed.
+    pub csv_formulas: bool,
 }
 
 impl Default for Settings {
@@ -69,6 +73,7 @@ impl Default for Settings {
             hedge: true,
             keep_going: false,
             output_format: None,
+            csv_formulas: false,
         }
     }
 }
@@ -145,6 +150,12 @@ impl Settings {
     pub fn output_format(self, format: OutputFormat) -> Self {
         Self { output_format: Some(format), ..self }
     }
+
+    /// Sets whether texts that begin like a formula are written to CSV unchanged.
+    #[must_use]
+    pub fn csv_formulas(self, keep: bool) -> Self {
+        Self { csv_formulas: keep, ..self }
+    }
 }
 
 #[cfg(test)]
@@ -164,7 +175,8 @@ mod tests {
             .dedupe(true)
             .hedge(false)
             .keep_going(true)
-            .output_format(OutputFormat::Csv);
+            .output_format(OutputFormat::Csv)
+            .csv_formulas(true);
         // Without `..`: a new field fails to compile here.
         let expected = Settings {
             concurrency: Concurrency::new(1),
@@ -178,6 +190,7 @@ mod tests {
             hedge: false,
             keep_going: true,
             output_format: Some(OutputFormat::Csv),
+            csv_formulas: true,
         };
         assert_eq!(set, expected);
     }

@@ -219,17 +219,19 @@ enum Target {
 
 impl Sink {
     /// A file, which appears at `path` when it is complete.
-    pub(crate) fn file(disk: &Disk, path: PathBuf, format: OutputFormat) -> Result<Self> {
+    pub(crate) fn file(disk: &Disk, path: PathBuf, layout: impl Into<Layout>) -> Result<Self> {
+        let layout = layout.into();
         // Fail before anything is created.
-        let encoder = encoder(format)?;
+        let encoder = encoder(layout)?;
         let partial = partial_path(&path);
         let file = disk.create(&partial).map_err(|e| Error::io("create the file", &partial, e))?;
-        Self::begin(Target::file(disk, path, partial, file), encoder, format)
+        Self::begin(Target::file(disk, path, partial, file), encoder, layout)
     }
 
     /// Continues a file after the rows that were written before `mark`: see [`mark`](RowSink::mark).
-    pub(crate) fn resume(disk: &Disk, path: PathBuf, format: OutputFormat, mark: u64) -> Result<Self> {
-        let (encoder, partial) = (encoder(format)?, partial_path(&path));
+    pub(crate) fn resume(disk: &Disk, path: PathBuf, layout: impl Into<Layout>, mark: u64) -> Result<Self> {
+        let layout @ Layout { format, .. } = layout.into();
+        let (encoder, partial) = (encoder(layout)?, partial_path(&path));
         if !format.is_resumable() {
             return Err(Error::usage(format!("{}: {format} files cannot be continued", path.display())));
         }
@@ -250,17 +252,18 @@ impl Sink {
     }
 
     /// Standard output.
-    pub(crate) fn stdout(format: OutputFormat) -> Result<Self> {
-        Self::begin(Target::pipe("standard output", Box::new(io::stdout())), encoder(format)?, format)
+    pub(crate) fn stdout(layout: Layout) -> Result<Self> {
+        Self::begin(Target::pipe("standard output", Box::new(io::stdout())), encoder(layout)?, layout)
     }
 
     /// Any writer.
-    pub(crate) fn writer(writer: Box<dyn Write + Send>, format: OutputFormat) -> Result<Self> {
-        Self::begin(Target::pipe("the output", writer), encoder(format)?, format)
+    pub(crate) fn writer(writer: Box<dyn Write + Send>, layout: Layout) -> Result<Self> {
+        Self::begin(Target::pipe("the output", writer), encoder(layout)?, layout)
     }
 
-    fn begin(target: Target, encoder: Box<dyn OutputEncoder>, format: OutputFormat) -> Result<Self> {
-        let mut sink = Self { target, encoder, bytes: Vec::new(), is_resumable: format.is_resumable() };
+    fn begin(target: Target, encoder: Box<dyn OutputEncoder>, layout: Layout) -> Result<Self> {
+        let is_resumable = layout.format.is_resumable();
+        let mut sink = Self { target, encoder, bytes: Vec::new(), is_resumable };
         sink.encoder.begin(&mut sink.bytes);
         sink.put()?;
         Ok(sink)
@@ -328,11 +331,25 @@ impl RowSink for Sink {
     }
 }
 
-fn encoder(format: OutputFormat) -> Result<Box<dyn OutputEncoder>> {
-    Ok(match format {
+/// The format of an output, with its options.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    pub(crate) format: OutputFormat,
+    /// Set to write texts that begin like a formula unchanged to CSV.
+    pub(crate) keeps_formulas: bool,
+}
+
+impl From<OutputFormat> for Layout {
+    fn from(format: OutputFormat) -> Self {
+        Self { format, keeps_formulas: false }
+    }
+}
+
+fn encoder(layout: Layout) -> Result<Box<dyn OutputEncoder>> {
+    Ok(match layout.format {
         OutputFormat::OpenAi => Box::new(JsonLines(openai::write)),
         OutputFormat::Jsonl => Box::new(JsonLines(plain::write)),
-        OutputFormat::Csv => Box::new(csv::Table),
+        OutputFormat::Csv => Box::new(csv::Table { keeps_formulas: layout.keeps_formulas }),
         #[cfg(feature = "parquet")]
         OutputFormat::Parquet => Box::new(parquet::Columns::new()),
         #[cfg(not(feature = "parquet"))]

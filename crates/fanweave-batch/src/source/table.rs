@@ -1,5 +1,6 @@
 //! Comma-separated values: the first record names the columns, every other one is a row of variables.
 
+use std::collections::HashSet;
 use std::io::{self, BufRead, Read};
 
 use csv::{ByteRecord, StringRecord};
@@ -40,11 +41,12 @@ impl Table {
         let header = reader.headers().map_err(|e| format!("cannot read the header: {e}"))?;
         let header: StringRecord =
             header.iter().map(|name| name.strip_suffix('\r').unwrap_or(name)).collect();
-        let names: Vec<_> = header.iter().collect();
-        if let Some(i) = names.iter().position(|name| name.trim().is_empty()) {
+        if let Some(i) = header.iter().position(|name| name.trim().is_empty()) {
             return Err(format!("column {} of the header has no name", i + 1));
         }
-        if let Some((_, name)) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+        // A set: a hostile file may have 100,000 columns.
+        let mut seen = HashSet::with_capacity(header.len());
+        if let Some(name) = header.iter().find(|name| !seen.insert(*name)) {
             return Err(format!("the header names the column `{name}` twice"));
         }
         Ok(Self { reader, header, record: ByteRecord::new() })
