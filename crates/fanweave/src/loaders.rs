@@ -11,6 +11,7 @@
 //! metadata. Any other value becomes a document of its JSON. The metadata of every document contain its file
 //! as `source`; those of rows, lines and elements also contain their number, from 1, as `row`.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -25,7 +26,7 @@ const MAX_BYTES: u64 = 1 << 30;
 const EXTENSIONS: [&str; 9] = ["txt", "md", "markdown", "rst", "csv", "tsv", "json", "jsonl", "ndjson"];
 
 /// Loads the documents of a file, or of all text files in a folder and its subfolders, sorted by path. Hidden
-/// files and folders are skipped.
+/// files and folders are skipped, and so are links that lead out of the folder: see [`Loader`].
 ///
 /// ```
 /// # let folder = std::env::temp_dir().join(module_path!().replace("::", "-"));
@@ -43,40 +44,159 @@ const EXTENSIONS: [&str; 9] = ["txt", "md", "markdown", "rst", "csv", "tsv", "js
 /// # Errors
 /// [`ErrorKind::Input`] if a file cannot be read or parsed, with the file and the line.
 pub fn load(path: impl AsRef<Path>) -> Result<Vec<Document>> {
-    let path = path.as_ref();
-    if !path.is_dir() {
-        return load_file(path);
-    }
-    let mut files = Vec::new();
-    collect(path, &mut files)?;
-    files.sort();
-    let mut documents = Vec::new();
-    for file in files {
-        documents.extend(load_file(&file)?);
-    }
-    Ok(documents)
+    Ok(Loader::new().load(path)?.documents)
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in std::fs::read_dir(folder).map_err(|e| unreadable(folder, &e))? {
-        let entry = entry.map_err(|e| unreadable(folder, &e))?;
-        let path = entry.path();
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        // Links to folders are not followed, since they may form a cycle.
-        let kind = entry.file_type().map_err(|e| unreadable(&path, &e))?;
-        if kind.is_dir() {
-            collect(&path, files)?;
-        } else if EXTENSIONS.contains(&&*extension(&path)) {
-            files.push(path);
-        }
+/// Loads documents with settings.
+///
+/// A folder may come from someone else: a link in it could lead to any file of the user, whose text would then
+/// be sent to a model. By default, links that lead out of the folder are skipped. Links within the folder are
+/// always followed, and each file is read once.
+///
+/// ```
+/// use fanweave::loaders::Loader;
+///
+/// # let folder = std::env::temp_dir().join(module_path!().replace("::", "-") + "-loader");
+/// # std::fs::create_dir_all(&folder).unwrap();
+/// std::fs::write(folder.join("tides.md"), "# Tides").unwrap();
+/// let loaded = Loader::new().load(&folder)?;
+/// assert_eq!(loaded.documents.len(), 1);
+/// assert!(loaded.skipped.is_empty());
+/// # Ok::<_, fanweave::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Loader {
+    follows_links: bool,
+}
+
+/// The documents of a file or folder.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// The documents, sorted by the paths of their files.
+    pub documents: Vec<Document>,
+    /// Links that were skipped because they lead out of the folder.
+    pub skipped: Vec<PathBuf>,
+}
+
+impl Loader {
+    /// With the default settings.
+    pub fn new() -> Self {
+        Self::default()
     }
-    Ok(())
+
+    /// Follows links that lead out of the folder. Default: false.
+    #[must_use]
+    pub fn follow_links(mut self, follow: bool) -> Self {
+        self.follows_links = follow;
+        self
+    }
+
+    /// Loads the documents of a file, or of all text files in a folder and its subfolders. A link that is
+    /// itself `path` is followed.
+    ///
+    /// # Errors
+    /// Like [`load`].
+    pub fn load(&self, path: impl AsRef<Path>) -> Result<Loaded> {
+        let path = path.as_ref();
+        if !path.is_dir() {
+            return Ok(Loaded { documents: load_file(path)?, skipped: Vec::new() });
+        }
+        let root = path.canonicalize().map_err(|e| unreadable(path, &e))?;
+        let mut found = Found::new(&root, self.follows_links);
+        found.collect(path)?;
+        found.resolve_links()?;
+        let Found { mut files, mut skipped, .. } = found;
+        files.sort();
+        skipped.sort();
+        let mut documents = Vec::new();
+        for file in files {
+            documents.extend(load_file(&file)?);
+        }
+        Ok(Loaded { documents, skipped })
+    }
+}
+
+/// The files of a folder.
+struct Found<'a> {
+    /// The folder, without links.
+    root: &'a Path,
+    /// Set to follow links that lead out of the folder.
+    follows: bool,
+    files: Vec<PathBuf>,
+    /// Links that have not been followed.
+    links: Vec<PathBuf>,
+    /// Folders and files that were reached, without links, so that each is read once.
+    seen: HashSet<PathBuf>,
+    skipped: Vec<PathBuf>,
+}
+
+impl<'a> Found<'a> {
+    fn new(root: &'a Path, follows: bool) -> Self {
+        let (files, links, skipped) = (Vec::new(), Vec::new(), Vec::new());
+        Self { root, follows, files, links, seen: HashSet::new(), skipped }
+    }
+
+    fn collect(&mut self, folder: &Path) -> Result<()> {
+        let real = folder.canonicalize().map_err(|e| unreadable(folder, &e))?;
+        if !self.seen.insert(real.clone()) {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir(folder).map_err(|e| unreadable(folder, &e))? {
+            let entry = entry.map_err(|e| unreadable(folder, &e))?;
+            let path = entry.path();
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
+            let kind = entry.file_type().map_err(|e| unreadable(&path, &e))?;
+            if kind.is_symlink() {
+                self.links.push(path);
+            } else if kind.is_dir() {
+                self.collect(&path)?;
+            } else if kind.is_file() && has_text(&path) {
+                // Pipes and devices would block.
+                self.seen.insert(real.join(entry.file_name()));
+                self.files.push(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows links once all files are known, so that a file that is also linked keeps its own path.
+    fn resolve_links(&mut self) -> Result<()> {
+        while let Some(link) = self.links.pop() {
+            // A link without a target has no text.
+            let Ok(target) = link.canonicalize() else { continue };
+            if !target.starts_with(self.root) && !self.follows {
+                self.skipped.push(link);
+            } else if target.is_dir() {
+                self.collect(&link)?;
+            } else if target.is_file() && has_text(&link) && self.seen.insert(target) {
+                self.files.push(link);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn has_text(path: &Path) -> bool {
+    EXTENSIONS.contains(&&*extension(path))
+}
+
+/// Reads a file of settings as text. Does not block at a pipe or a device: these are errors.
+pub(crate) fn read_regular(path: &Path) -> std::io::Result<String> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    std::fs::read_to_string(path)
 }
 
 fn load_file(path: &Path) -> Result<Vec<Document>> {
-    let size = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?.len();
+    let metadata = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?;
+    let size = metadata.len();
+    if !metadata.is_file() {
+        return Err(wrong(path, "is not a regular file"));
+    }
     if size > MAX_BYTES {
         return Err(wrong(path, &format!("has {size} bytes, more than {MAX_BYTES}: split it")));
     }
@@ -190,6 +310,33 @@ mod tests {
         assert!(loaded("a.csv", "a,b\n1\n").unwrap_err().to_string().contains("is not a valid table"));
         assert!(loaded("a.txt", b"ok \xff").unwrap_err().to_string().ends_with("is not UTF-8 at byte 3"));
         assert!(load("/no/such/file").is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_out_of_a_folder_are_skipped_and_each_file_within_it_is_read_once() {
+        use std::os::unix::fs::symlink;
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (inside, outside) = (folder.path(), other.path());
+        std::fs::write(inside.join("a.md"), "own").unwrap();
+        std::fs::write(outside.join("secret.txt"), "secret").unwrap();
+        std::fs::create_dir(outside.join("more")).unwrap();
+        std::fs::write(outside.join("more/b.txt"), "more").unwrap();
+        symlink(inside.join("a.md"), inside.join("same.md")).unwrap();
+        symlink(inside, inside.join("cycle")).unwrap();
+        symlink(outside.join("secret.txt"), inside.join("link.txt")).unwrap();
+        symlink(outside.join("more"), inside.join("more")).unwrap();
+        symlink("/nowhere/at/all.txt", inside.join("none.txt")).unwrap();
+        let texts = |loaded: &Loaded| loaded.documents.iter().map(|d| d.text.clone()).collect::<Vec<_>>();
+        let loaded = Loader::new().load(inside).unwrap();
+        assert_eq!(texts(&loaded), ["own"]);
+        assert_eq!(loaded.skipped, [inside.join("link.txt"), inside.join("more")]);
+        let loaded = Loader::new().follow_links(true).load(inside).unwrap();
+        assert_eq!(texts(&loaded), ["own", "secret", "more"]);
+        assert!(loaded.skipped.is_empty());
+        // The user named the link itself.
+        assert_eq!(load(inside.join("link.txt")).unwrap()[0].text, "secret");
+        assert!(load("/dev/zero").unwrap_err().to_string().ends_with("is not a regular file"));
     }
 
     #[test]
