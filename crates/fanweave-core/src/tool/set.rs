@@ -21,6 +21,15 @@ use crate::{
 /// Default maximum number of concurrent calls of one message. 16: more than models request.
 pub const DEFAULT_CONCURRENCY: usize = 16;
 
+/// Default maximum bytes of the text of a result. 1 MiB: about a quarter of the largest context of a model.
+pub const DEFAULT_MAX_RESULT_BYTES: usize = 1 << 20;
+
+/// Maximum bytes of the arguments of one call. 4 MiB: as much as the largest answers of models.
+const MAX_ARGUMENT_BYTES: usize = 4 << 20;
+
+/// Maximum bytes of the error of a tool that the model reads. 4 KiB: more than a model needs.
+const MAX_ERROR_BYTES: usize = 4 << 10;
+
 /// Maximum length of a tool name. Source: OpenAI's and Anthropic's references.
 const MAX_NAME_LEN: usize = 64;
 
@@ -64,6 +73,7 @@ pub struct Tools {
     timeout: Option<Duration>,
     concurrency: Concurrency,
     errors: ToolErrors,
+    max_result_bytes: usize,
     /// The first error of the set.
     broken: Option<Error>,
 }
@@ -164,6 +174,7 @@ impl Default for Tools {
             timeout: None,
             concurrency: Concurrency::new(DEFAULT_CONCURRENCY),
             errors: ToolErrors::default(),
+            max_result_bytes: DEFAULT_MAX_RESULT_BYTES,
             broken: None,
         }
     }
@@ -223,6 +234,22 @@ impl Tools {
     #[must_use]
     pub fn concurrency(self, n: impl Into<Concurrency>) -> Self {
         Self { concurrency: n.into(), ..self }
+    }
+
+    /// Maximum bytes of the text of one result. Default [`DEFAULT_MAX_RESULT_BYTES`]. A longer result is an
+    /// error that the model reads, not a truncated text: half of a number or of an object would be wrong.
+    ///
+    /// The rounds of a [tool loop](super::WithTools::run_tools) send all results again, so that the memory of
+    /// a run is bounded by this, the rounds and the calls.
+    ///
+    /// ```
+    /// use fanweave::Tools;
+    ///
+    /// let tools = Tools::new().max_result_bytes(64 * 1024);
+    /// ```
+    #[must_use]
+    pub fn max_result_bytes(self, bytes: usize) -> Self {
+        Self { max_result_bytes: bytes, ..self }
     }
 
     /// Sets the effect of a tool that fails. Default: [`ToolErrors::ToModel`].
@@ -363,7 +390,7 @@ impl Tools {
             Err(Failure::Tool(error)) => (Err(error), true),
         };
         // The error is reported as an event, which adds the step to it, and to the model.
-        let text = result.as_ref().err().map(ToString::to_string);
+        let text = result.as_ref().err().map(|error| excerpt(&error.to_string(), MAX_ERROR_BYTES));
         let id = call.id.clone();
         match cx.end(&name, result, |_| None).await {
             Ok(parts) => (ToolResult { id, parts, is_error: false }, None),
@@ -379,6 +406,13 @@ impl Tools {
         let Some(entry) = self.get(&call.name) else {
             return Err(Failure::Call(self.unknown(&call.name)));
         };
+        let length = call.arguments.len();
+        if length > MAX_ARGUMENT_BYTES {
+            let message = format!(
+                "the arguments have {length} bytes; at most {MAX_ARGUMENT_BYTES} are allowed: send less"
+            );
+            return Err(Failure::Call(Error::new(ErrorKind::Input, message)));
+        }
         let limit = entry.timeout.or(self.timeout);
         let schema = &entry.spec.parameters;
         let work = async {
@@ -390,11 +424,20 @@ impl Tools {
             let caught = AssertUnwindSafe(work).catch_unwind().await;
             caught.unwrap_or_else(|panic| Err(Failure::Tool(Error::from_panic(&*panic))))
         };
-        let Some(limit) = limit else { return work.await };
-        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-            let message = format!("the tool `{}` timed out after {limit:?}", entry.name);
-            Err(Failure::Tool(Error::new(ErrorKind::Timeout, message)))
-        })
+        let parts = match limit {
+            None => work.await?,
+            Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+                let message = format!("the tool `{}` timed out after {limit:?}", entry.name);
+                Err(Failure::Tool(Error::new(ErrorKind::Timeout, message)))
+            })?,
+        };
+        let length: usize = parts.iter().filter_map(Part::as_text).map(str::len).sum();
+        if length > self.max_result_bytes {
+            let max = self.max_result_bytes;
+            let message = format!("the result has {length} bytes; at most {max} are allowed: return less");
+            return Err(Failure::Call(Error::new(ErrorKind::Input, message)));
+        }
+        Ok(parts)
     }
 
     fn unknown(&self, name: &str) -> Error {

@@ -815,3 +815,48 @@ async fn rounds_beyond_a_window_are_not_sent_and_stay_in_the_transcript() {
     assert_eq!(sent, [1, 3, 5, 5]);
     assert_eq!(asked.last().unwrap().messages[1], transcript.messages[3]);
 }
+
+/// A tool whose result never seems to end.
+struct Endless;
+
+impl Tool for Endless {
+    type Arguments = Value;
+
+    fn spec(&self) -> ToolSpec {
+        ToolSpec {
+            name: "endless".into(),
+            description: String::new(),
+            parameters: json!({ "type": "object" }),
+        }
+    }
+
+    async fn call(&self, arguments: Value, _: &Context) -> Result<String> {
+        let text = "x".repeat(usize::try_from(arguments["n"].as_u64().unwrap()).unwrap());
+        if arguments["fails"] == true { Err(Error::new(ErrorKind::Step, text)) } else { Ok(text) }
+    }
+}
+
+#[tokio::test]
+async fn results_arguments_and_errors_of_100_mb_are_short_errors_that_the_model_reads() {
+    let tools = Tools::new().tool(Endless);
+    let huge = format!("{{\"n\": 1, \"more\": \"{}\"}}", "x".repeat(100 << 20));
+    let calls = [
+        ("endless", "{\"n\": 104857600}"),
+        ("endless", "{\"n\": 104857600, \"fails\": true}"),
+        ("endless", &*huge),
+        ("endless", "{\"n\": 1048576}"),
+    ];
+    let results = results(&tools, &calls).await;
+    let wanted = "the result has 104857600 bytes; at most 1048576 are allowed: return less";
+    assert!(results[0].1 && results[0].0.contains(wanted), "{}", results[0].0);
+    assert!(results[1].1 && results[1].0.len() < 5_000);
+    assert!(
+        results[2].1 && results[2].0.contains("at most 4194304 are allowed: send less"),
+        "{}",
+        results[2].0
+    );
+    assert!(!results[3].1 && results[3].0.len() == 1 << 20, "as much as is allowed");
+    let tools = tools.max_result_bytes(9);
+    assert!(self::results(&tools, &[("endless", "{\"n\": 10}")]).await[0].1);
+    assert!(!self::results(&tools, &[("endless", "{\"n\": 9}")]).await[0].1);
+}
