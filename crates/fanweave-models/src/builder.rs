@@ -22,6 +22,7 @@ use crate::transport::client::{Client, header};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::keys::{KeyHeader, KeySource};
 use crate::transport::limits::{AccountKey, Accounts, RateLimits};
+use crate::transport::redact::register;
 use crate::transport::secret::Secret;
 use crate::vendor::{Vendor, set};
 
@@ -437,6 +438,7 @@ impl ModelBuilder {
             secrets.extend(Secret::of_header(&name, &value));
             headers.insert(name, value);
         }
+        secrets.iter().for_each(register);
         let mut timeouts = client.timeouts();
         timeouts.total = self.timeout.unwrap_or(timeouts.total);
         let http = HttpModel {

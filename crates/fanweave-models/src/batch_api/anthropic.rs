@@ -16,6 +16,7 @@ use super::wire::{Body, Repeat, beginning, lines, send};
 use super::{BatchStatus, Batches, checked, id_of, read, unreadable};
 use crate::protocol::HttpRequest;
 use crate::transport::call::HttpModel;
+use crate::transport::redact::Redactor;
 
 /// Start of a line, up to the name of its request.
 const OPENING: &str = r#"{"custom_id":""#;
@@ -226,6 +227,7 @@ fn answer(model: &HttpModel, body: &str) -> Result<Message> {
     if model.keep_raw {
         reply.raw = Some(ReplyBody::new(body));
     }
+    Redactor::new().message(&mut message);
     Ok(message)
 }
 

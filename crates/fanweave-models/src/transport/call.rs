@@ -23,6 +23,7 @@ use super::hints::{reported, retry_after, should_retry, time_of};
 use super::keys::{KeyInUse, KeySource};
 use super::limits::{Account, AccountKey, AccountPermit, Accounts, RateLimits, Refusal, Report, RequestSize};
 use super::reader::{AnswerReader, read_whole};
+use super::redact::{Redactor, known};
 use super::retry_loop::{Attempt, CallOptions, send_with_retries};
 use super::secret::Secret;
 use super::unsent::never_sent;
@@ -209,12 +210,13 @@ impl Attempt for Sending {
         }
         match (message, request_id) {
             (Ok(mut message), id) => {
+                Redactor::new().message(&mut message);
                 permit.succeeded(message.reply.as_ref().map(|reply| reply.usage));
                 reply(&mut message).request_id = id;
                 Ok(message)
             }
-            (Err(error), Some(id)) => Err(error.with_request_id(id)),
-            (Err(error), None) => Err(error),
+            (Err(error), Some(id)) => Err(without_keys(error).with_request_id(id)),
+            (Err(error), None) => Err(without_keys(error)),
         }
     }
 
@@ -228,6 +230,17 @@ impl Attempt for Sending {
 
     fn limited(&self) -> Option<&Limited> {
         self.limited.as_deref()
+    }
+}
+
+/// Redacts keys in the answer so far of a failed call.
+fn without_keys(error: Error) -> Error {
+    match error.partial().cloned() {
+        Some(mut partial) => {
+            Redactor::new().message(&mut partial);
+            error.with_partial(partial)
+        }
+        None => error,
     }
 }
 
@@ -327,7 +340,8 @@ impl HttpModel {
         cx: &Context,
     ) -> Result<Message> {
         let unreadable = |answer: &Exchange, error, event: &str| self.unreadable(answer, error, event);
-        let mut reader = AnswerReader::new(&*self.protocol, self.client.sse_limits());
+        let mut reader =
+            AnswerReader::new(&*self.protocol, self.client.sse_limits()).redacting(Redactor::new());
         let mut begun = false;
         let mut raw = self.keep_raw.then(Vec::new);
         let ended = loop {
@@ -484,7 +498,8 @@ impl HttpModel {
 
     pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let changing = self.keys.as_ref().map(KeySource::secrets).unwrap_or_default();
-        let secrets = self.secrets.iter().chain(&changing);
+        let others = known();
+        let secrets = self.secrets.iter().chain(&changing).chain(&others);
         secrets.fold(Cow::Borrowed(text), |text, secret| match secret.redact(&text) {
             Cow::Borrowed(_) => text,
             Cow::Owned(redacted) => Cow::Owned(redacted),

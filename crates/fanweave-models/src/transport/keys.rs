@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fanweave_core::{Error, ErrorKind, Result};
 use http::{HeaderName, HeaderValue};
 
+use super::redact::register;
 use super::secret::Secret;
 
 /// Number of recent keys to redact, in addition to those of requests in flight: a server may still quote
@@ -104,6 +105,7 @@ impl KeySource {
                 Some(known) => known.clone(),
                 None => {
                     let secret = Secret::new(key.to_owned());
+                    register(&secret);
                     let mut left = REMEMBERED_KEYS - 1;
                     recent.retain(|known| {
                         let stays = left > 0 || known.is_in_use();

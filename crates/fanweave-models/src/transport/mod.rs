@@ -39,6 +39,7 @@ mod pace;
 mod pool;
 mod proxy;
 pub(crate) mod reader;
+pub(crate) mod redact;
 pub(crate) mod retry;
 pub(crate) mod retry_loop;
 pub(crate) mod secret;

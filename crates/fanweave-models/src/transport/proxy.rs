@@ -10,13 +10,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::failure::broken;
+use super::redact::register;
+use super::secret::Secret;
 
 /// Maximum bytes of the response headers of a proxy to `CONNECT`.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
 /// The proxies of one client.
 #[derive(Debug, Clone)]
-pub(crate) struct Proxies(Option<Arc<Matcher>>);
+pub(crate) struct Proxies {
+    matcher: Option<Arc<Matcher>>,
+    /// Passwords, which a proxy may echo.
+    _passwords: Vec<Secret>,
+}
 
 /// A proxy for requests.
 #[derive(Clone)]
@@ -30,7 +36,7 @@ pub(crate) struct Proxy {
 impl Proxies {
     /// Sends every request directly to its host.
     pub(crate) fn none() -> Self {
-        Self(None)
+        Self { matcher: None, _passwords: Vec::new() }
     }
 
     /// Sends all requests through the proxy at `url`.
@@ -38,7 +44,8 @@ impl Proxies {
     /// # Errors
     /// [`ErrorKind::Config`] for an invalid URL. The message contains neither user name nor password.
     pub(crate) fn all(url: &str) -> Result<Self> {
-        Ok(Self(Some(Arc::new(Matcher::builder().all(checked("the proxy", url)?).build()))))
+        let url = checked("the proxy", url)?;
+        Ok(Self::new([&*url], Matcher::builder().all(&*url).build()))
     }
 
     /// Reads the variables of the environment that curl reads, in lower or upper case: `https_proxy`,
@@ -64,12 +71,19 @@ impl Proxies {
             return Ok(Self::none());
         }
         let no = set("no_proxy").map(|(hosts, _)| hosts).unwrap_or_default();
-        Ok(Self(Some(Arc::new(Matcher::builder().http(http).https(https).all(all).no(no).build()))))
+        let urls = [&*http, &*https, &*all];
+        Ok(Self::new(urls, Matcher::builder().http(&*http).https(&*https).all(&*all).no(no).build()))
+    }
+
+    fn new<'u>(urls: impl IntoIterator<Item = &'u str>, matcher: Matcher) -> Self {
+        let passwords: Vec<_> = urls.into_iter().filter_map(password).map(Secret::new).collect();
+        passwords.iter().for_each(register);
+        Self { matcher: Some(Arc::new(matcher)), _passwords: passwords }
     }
 
     /// Returns the proxy for requests to `uri`.
     pub(crate) fn of(&self, uri: &Uri) -> Option<Proxy> {
-        let proxy = self.0.as_ref()?.intercept(uri)?;
+        let proxy = self.matcher.as_ref()?.intercept(uri)?;
         Some(Proxy { uri: proxy.uri().clone(), auth: proxy.basic_auth().cloned() })
     }
 }
@@ -131,6 +145,13 @@ impl Proxy {
 fn checked(whose: &str, url: &str) -> Result<String> {
     let refused = |why| Err(Error::new(ErrorKind::Config, format!("{whose} cannot be used: {why}")));
     let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    // With such a character in the password, the part before it would be read, and shown, as the host.
+    let after_scheme = url.split_once("://").map_or(&*url, |(_, rest)| rest);
+    if let Some((user, _)) = after_scheme.rsplit_once('@')
+        && user.contains(['/', '?', '#', '@', '\\'])
+    {
+        return refused("percent-encode special characters in a password, such as %2F for / and %40 for @");
+    }
     let Ok(uri) = url.parse::<Uri>() else {
         return refused(
             "it is not a valid URL; percent-encode special characters in a password, such as %40 for @",
@@ -143,6 +164,13 @@ fn checked(whose: &str, url: &str) -> Result<String> {
         return refused("it has no host");
     }
     Ok(url)
+}
+
+/// The password in the URL of a proxy, decoded.
+fn password(url: &str) -> Option<String> {
+    let (user, _) = url.split_once("://")?.1.rsplit_once('@')?;
+    let (_, password) = user.split_once(':')?;
+    Some(percent_encoding::percent_decode_str(password).decode_utf8_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -193,6 +221,11 @@ mod tests {
             ("socks5://me:canary@p:1080", "only proxies at http://"),
             ("http://me:can ary@p", "is not a valid URL"),
             ("https://me:canary@p", "only proxies at http://"),
+            ("http://me:8080/canary@p:1", "percent-encode special characters"),
+            ("me:can/ary@p:1", "percent-encode special characters"),
+            ("http://me:canary?x@p:1", "percent-encode special characters"),
+            ("http://me:#canary@p:1", "percent-encode special characters"),
+            ("http://me:can@ary@p:1", "percent-encode special characters"),
         ] {
             let env = |name: &str| (name == "ALL_PROXY").then(|| url.to_owned());
             let error = Proxies::from_env(&env).unwrap_err();

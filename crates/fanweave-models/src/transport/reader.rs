@@ -4,6 +4,7 @@ use fanweave_core::{Delta, Error, ErrorKind, Fold, Message, Result};
 use memchr::memmem;
 
 use super::frames::Frames;
+use super::redact::Redactor;
 use super::sse::{SseLimits, without_mark};
 use crate::protocol::{Protocol, StreamDecoder, StreamEnd};
 use crate::providers::finish::broken_call;
@@ -20,6 +21,7 @@ pub(crate) struct AnswerReader<'a> {
     /// bare error, or send a whole answer.
     tail: Vec<u8>,
     fold: Fold,
+    redactor: Redactor,
     /// Deltas that have not been taken.
     waiting: Vec<Delta>,
     has_content: bool,
@@ -35,11 +37,17 @@ impl<'a> AnswerReader<'a> {
             frames: Frames::new(protocol.framing(), limits),
             tail: Vec::new(),
             fold: Fold::default(),
+            redactor: Redactor::default(),
             waiting: Vec::new(),
             has_content: false,
             is_finished: false,
             max_bytes: limits.bytes,
         }
+    }
+
+    /// Redacts keys in all deltas, before they are taken.
+    pub(crate) fn redacting(self, redactor: Redactor) -> Self {
+        Self { redactor, ..self }
     }
 
     /// Reads the next bytes. `unreadable` adds details to the error of an event, whose data it gets.
@@ -48,7 +56,7 @@ impl<'a> AnswerReader<'a> {
     /// The first error of an event. Pass it to [`failed`](Self::failed), unless the end marker
     /// [was read](Self::is_done).
     pub(crate) fn feed(&mut self, chunk: &[u8], unreadable: impl Fn(Error, &str) -> Error) -> Result<()> {
-        let events = self.events(chunk, unreadable)?;
+        let events = self.events(chunk, false, unreadable)?;
         if events > 0 && self.has_content {
             self.tail.clear();
         }
@@ -60,7 +68,12 @@ impl<'a> AnswerReader<'a> {
     }
 
     /// Returns the number of events in `chunk`.
-    fn events(&mut self, chunk: &[u8], unreadable: impl Fn(Error, &str) -> Error) -> Result<usize> {
+    fn events(
+        &mut self,
+        chunk: &[u8],
+        is_last: bool,
+        unreadable: impl Fn(Error, &str) -> Error,
+    ) -> Result<usize> {
         let Self { decoder, frames, waiting, .. } = self;
         let (before, mut events) = (waiting.len(), 0);
         let read = frames.feed(chunk, |event| {
@@ -71,6 +84,14 @@ impl<'a> AnswerReader<'a> {
             }
             decoder.event(&event, waiting).map_err(|error| unreadable(error, event.data))
         });
+        if !self.redactor.passes(&self.waiting[before..]) {
+            for delta in self.waiting.split_off(before) {
+                self.redactor.push(delta, &mut self.waiting);
+            }
+        }
+        if is_last || self.decoder.is_done() {
+            self.redactor.flush(&mut self.waiting);
+        }
         for delta in &self.waiting[before..] {
             use Delta::*;
             self.has_content |=
@@ -107,7 +128,7 @@ impl<'a> AnswerReader<'a> {
     /// # Errors
     /// The failure that the server reports in it.
     pub(crate) fn close(&mut self, unreadable: impl Fn(Error, &str) -> Error) -> Result<()> {
-        match self.events(b"\n\n", unreadable) {
+        match self.events(b"\n\n", true, unreadable) {
             Err(failure) if failure.kind() != ErrorKind::Decode => Err(failure),
             _ => Ok(()),
         }
@@ -145,7 +166,10 @@ impl<'a> AnswerReader<'a> {
         self.with_partial(error)
     }
 
-    fn with_partial(self, error: Error) -> Error {
+    fn with_partial(mut self, error: Error) -> Error {
+        let mut held = Vec::new();
+        self.redactor.flush(&mut held);
+        held.iter().for_each(|delta| self.fold.push(delta));
         match self.fold.into_message() {
             nothing if nothing.parts.is_empty() => error,
             partial => error.with_partial(partial),

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 /// Replacement for a redacted key.
-const REDACTED: &str = "[redacted]";
+pub(super) const REDACTED: &str = "[redacted]";
 
 /// Shorter texts are placeholders such as `test` or `x`, which occur in any sentence.
 const MIN_KEY_LEN: usize = 8;
@@ -22,9 +22,9 @@ const MIN_KEY_LEN: usize = 8;
 #[derive(Clone)]
 pub(crate) struct Secret(Arc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     key: SecretString,
-    /// Base64 fragments that may represent the key, longest first.
+    /// Base64 fragments and hexadecimal digits that may represent the key, longest first.
     forms: Vec<SecretString>,
 }
 
@@ -61,19 +61,43 @@ impl Secret {
         self.0.key.expose_secret() == key
     }
 
+    /// The key itself, to search for it.
+    pub(super) fn expose(&self) -> &str {
+        self.0.key.expose_secret()
+    }
+
+    /// Returns true if the key is long enough to be searched for in texts.
+    pub(super) fn is_long_enough(&self) -> bool {
+        self.expose().len() >= MIN_KEY_LEN
+    }
+
+    pub(super) fn downgrade(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.0)
+    }
+
+    pub(super) fn from_inner(inner: Arc<Inner>) -> Self {
+        Self(inner)
+    }
+
+    /// Returns true if this is the same handle.
+    pub(super) fn is_same(&self, other: &Arc<Inner>) -> bool {
+        Arc::ptr_eq(&self.0, other)
+    }
+
     /// Returns true if there is a handle on it apart from the list of recent keys.
     pub(crate) fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// Redacts the key in `text`, also in base64 and with URL, JSON or HTML escapes.
+    /// Redacts the key in `text`: also in base64 and hexadecimal, with URL, JSON or HTML escapes, broken over
+    /// lines, and each half of a long key.
     pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = match without_key(text, self.0.key.expose_secret()) {
             Some(redacted) => Cow::Owned(redacted),
             None => Cow::Borrowed(text),
         };
         for form in &self.0.forms {
-            if let Some(redacted) = without(&text, form.expose_secret()) {
+            if let Some(redacted) = without_form(&text, form.expose_secret()) {
                 text = Cow::Owned(redacted);
             }
         }
@@ -115,22 +139,47 @@ fn forms(key: &str) -> Vec<SecretString> {
         forms.push(STANDARD_NO_PAD.encode(&padded)[from..to].to_owned());
         forms.push(URL_SAFE_NO_PAD.encode(&padded)[from..to].to_owned());
     }
+    forms.push(key.bytes().map(|byte| format!("{byte:02x}")).collect());
     forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
     forms.dedup();
     forms.into_iter().map(SecretString::from).collect()
 }
 
-/// Returns `text` without `key` if it contains it, however its characters are escaped.
+/// Returns `text` without `key` if it contains it, however its characters are escaped, or one of its halves.
 fn without_key(text: &str, key: &str) -> Option<String> {
     if key.len() < MIN_KEY_LEN {
         return None;
     }
+    let (bytes, key) = (text.as_bytes(), key.as_bytes());
+    let half = key.len() / 2;
+    // A shorter half is a common word.
+    let second = (half >= MIN_KEY_LEN).then(|| &key[half..]);
+    let min = if second.is_some() { half } else { key.len() };
+    replaced(text, |at, rest| {
+        let (matched, length) = key_at(&bytes[at..], key);
+        if matched >= min {
+            return Some((at, length));
+        }
+        let (matched, length) = key_at(&bytes[at..], second?);
+        if matched < second?.len() {
+            return None;
+        }
+        // The part of the first half before it, too.
+        let before = key[..half].iter().rev().zip(bytes[rest..at].iter().rev());
+        Some((at - before.take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count(), length))
+    })
+}
+
+/// Returns `text` with all that `find` finds replaced, if there is any. `find` gets an offset and the end of
+/// the last match, and returns the start of the text to replace, not before that end, and the length after
+/// the offset.
+fn replaced(text: &str, find: impl Fn(usize, usize) -> Option<(usize, usize)>) -> Option<String> {
     let (mut rest, mut at) = (0, 0);
     let mut redacted = String::new();
     while at < text.len() {
-        match key_at(&text.as_bytes()[at..], key.as_bytes()) {
-            Some(length) if text.is_char_boundary(at) && text.is_char_boundary(at + length) => {
-                redacted.extend([&text[rest..at], REDACTED]);
+        match find(at, rest) {
+            Some((from, length)) if text.is_char_boundary(from) && text.is_char_boundary(at + length) => {
+                redacted.extend([&text[rest..from], REDACTED]);
                 at += length;
                 rest = at;
             }
@@ -140,9 +189,34 @@ fn without_key(text: &str, key: &str) -> Option<String> {
     (rest > 0).then(|| redacted + &text[rest..])
 }
 
-/// Returns the number of bytes that the key takes at the start of `text`, if it is there.
-fn key_at(text: &[u8], key: &[u8]) -> Option<usize> {
-    key.iter().try_fold(0, |at, byte| Some(at + byte_at(&text[at..], *byte)?))
+/// Returns how many bytes of `key` are at the start of `text`, and the number of bytes that they take. White
+/// space between them is ignored.
+fn key_at(text: &[u8], key: &[u8]) -> (usize, usize) {
+    let mut length = 0;
+    for (matched, byte) in key.iter().enumerate() {
+        // A key may contain an escape itself.
+        let gap =
+            if byte_at(&text[length..], *byte).is_none() { gap_at(&text[length..], matched) } else { 0 };
+        match byte_at(&text[length + gap..], *byte) {
+            Some(taken) => length += gap + taken,
+            None => return (matched, length),
+        }
+    }
+    (key.len(), length)
+}
+
+/// Returns the number of bytes of white space at the start of `text`, also escaped and as a soft line break.
+/// There is none before the first byte of a key.
+fn gap_at(text: &[u8], matched: usize) -> usize {
+    let mut length = 0;
+    while matched > 0 {
+        length += match &text[length..] {
+            [b' ' | b'\t' | b'\r' | b'\n', ..] => 1,
+            [b'\\', b'n' | b'r' | b't', ..] | [b'=', b'\r' | b'\n', ..] => 2,
+            _ => break,
+        };
+    }
+    length
 }
 
 /// Returns the number of bytes that one byte of a key takes at the start of `text`: verbatim, after a
@@ -161,7 +235,12 @@ fn escaped_at(text: &[u8], byte: u8) -> Option<usize> {
     match first {
         b'\\' if rest.first() == Some(&byte) => Some(2),
         b'\\' if rest.first() == Some(&b'u') => number(rest.get(1..5)?, 16).map(|_| 6),
-        b'%' => number(rest.get(..2)?, 16).map(|_| 3),
+        b'%' => {
+            // A percent sign that was encoded again, at most three times.
+            let again = rest.chunks(2).take_while(|digits| *digits == b"25").take(3).count() * 2;
+            let digits = |from: usize| number(rest.get(from..from + 2)?, 16).map(|_| from + 3);
+            digits(0).or_else(|| digits(again))
+        }
         b'&' => {
             let end = rest.iter().take(8).position(|byte| *byte == b';')?;
             let digits = rest[..end].strip_prefix(b"#")?;
@@ -175,17 +254,21 @@ fn escaped_at(text: &[u8], byte: u8) -> Option<usize> {
     }
 }
 
-/// Returns `text` without `form` if it contains it. Case is ignored.
-fn without(text: &str, form: &str) -> Option<String> {
-    // Lower-casing ASCII keeps the byte lengths.
-    let (lower, form) = (text.to_ascii_lowercase(), form.to_ascii_lowercase());
-    let mut rest = 0;
-    let mut redacted = String::new();
-    for (at, found) in lower.match_indices(&form) {
-        redacted.extend([&text[rest..at], REDACTED]);
-        rest = at + found.len();
-    }
-    (rest > 0).then(|| redacted + &text[rest..])
+/// Returns `text` without `form` if it contains it. Case and line breaks are ignored.
+fn without_form(text: &str, form: &str) -> Option<String> {
+    let (bytes, form) = (text.as_bytes(), form.as_bytes());
+    let at_start = |at: usize| {
+        let mut length = 0;
+        for (matched, byte) in form.iter().enumerate() {
+            length += gap_at(&bytes[at + length..], matched);
+            if !bytes.get(at + length)?.eq_ignore_ascii_case(byte) {
+                return None;
+            }
+            length += 1;
+        }
+        Some((at, length))
+    };
+    replaced(text, |at, _| at_start(at))
 }
 
 #[cfg(test)]
@@ -216,6 +299,21 @@ mod tests {
         texts.push(KEY.replace('+', "\\u002B").replace('~', "\\u007e"));
         texts.push(KEY.replace('/', "%2F"));
         texts.push(KEY.replace('/', "&#x2F;").replace('+', "&#43;"));
+        // Encoded twice and more often.
+        let twice = utf8_percent_encode(KEY, NON_ALPHANUMERIC).to_string().replace('%', "%25");
+        texts.extend([twice.replace('%', "%25"), twice]);
+        let hex: String = KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+        texts.extend([hex.to_uppercase(), hex]);
+        // Broken over lines, as mail and PEM do.
+        for gap in ["\n", "\r\n", "\\n", "=\r\n", " "] {
+            texts.push(format!("{}{gap}{}", &KEY[..7], &KEY[7..]));
+            let base64 = STANDARD.encode(format!("user:{KEY}"));
+            texts.push(format!("{}{gap}{}", &base64[..11], &base64[11..]));
+        }
+        texts.push(KEY.chars().map(|c| format!("{c}\n")).collect::<String>().trim_end().to_owned());
+        // Halves of a long key, and more than a half.
+        let half = KEY.len() / 2;
+        texts.extend([&KEY[..half], &KEY[half..], &KEY[..half + 2], &KEY[3..]].map(str::to_owned));
         for text in texts {
             let said = format!("no such key: {text}!");
             let redacted = secret.redact(&said);
@@ -226,6 +324,9 @@ mod tests {
 
     #[test]
     fn a_text_without_the_key_is_unchanged() {
+        for text in [&KEY[..7], "sk-cana sk-...9", "c2stY2FuYXJ5", "%2525", "%", "\\", "s\nk", "&#"] {
+            assert_eq!(Secret::new(KEY.into()).redact(text), text);
+        }
         assert!(matches!(Secret::new(KEY.into()).redact("nothing here"), Cow::Borrowed("nothing here")));
         assert_eq!(Secret::new("test".into()).redact("a test"), "a test");
     }

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::super::unreadable;
 use crate::transport::call::HttpModel;
+use crate::transport::redact::Redactor;
 
 #[derive(Deserialize)]
 struct Line<'a> {
@@ -58,6 +59,7 @@ fn answer(model: &HttpModel, response: &Response<'_>) -> Result<Message> {
     if model.keep_raw {
         reply.raw = Some(ReplyBody::new(response.body.get()));
     }
+    Redactor::new().message(&mut message);
     Ok(message)
 }
 
