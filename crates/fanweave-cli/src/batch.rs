@@ -7,6 +7,7 @@ use fanweave::batch::{BatchJob, InputFormat, Settings};
 use fanweave::context::Concurrency;
 
 use crate::args::{BatchArgs, Via};
+use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::program::Program;
 use crate::route::route;
@@ -68,7 +69,7 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
         .fingerprint(work.fingerprint());
     let api = match args.via {
         Via::Calls => None,
-        Via::BatchApi => Some(batch_api(&args, keep_raw)?),
+        Via::BatchApi => Some(batch_api(&args, &program.config, keep_raw)?),
     };
     let running = watch.over(&mut routed.notes, |progress, stop| {
         let job = job.progress(progress).stop(stop);
@@ -124,7 +125,7 @@ pub(crate) fn refuse_idle_flags(args: &BatchArgs) -> Result<(), Failure> {
 }
 
 /// The batch API of the model.
-fn batch_api(args: &BatchArgs, keep_raw: bool) -> Result<ProviderBatches, Failure> {
+fn batch_api(args: &BatchArgs, config: &Config, keep_raw: bool) -> Result<ProviderBatches, Failure> {
     let key = args.key_env.first().map(String::as_str);
-    Ok(ProviderBatches::new(connect::batch_api(&args.model, key, keep_raw)?))
+    Ok(ProviderBatches::new(connect::batch_api(&args.model, config, key, keep_raw)?))
 }

@@ -40,7 +40,11 @@ pub(crate) struct Terms<'a> {
 pub(crate) fn connect(args: &ModelArgs, config: &Config, terms: Terms<'_>) -> Result<Connected, Failure> {
     let Terms { key_env, keep_raw, dry, budget, history } = terms;
     // Resolved here as well: chain files may use the aliases of the configuration.
-    let name = &*config.named(args.model.as_deref().ok_or_else(no_model)?);
+    let given = args.model.as_deref().ok_or_else(no_model)?;
+    if !dry && key_env.is_none() {
+        config.check_key(given, args.base_url.as_deref())?;
+    }
+    let name = &*config.named(given);
     let simulated = name.starts_with("sim/") && args.base_url.is_none();
     if dry {
         // Validates everything about the model except its key.
@@ -111,6 +115,7 @@ fn serve() -> Result<Server, Failure> {
 /// Builds the batch API client for the model of the flags.
 pub(crate) fn batch_api(
     args: &ModelArgs,
+    config: &Config,
     key_env: Option<&str>,
     keep_raw: bool,
 ) -> Result<BatchClient, Failure> {
@@ -120,6 +125,9 @@ pub(crate) fn batch_api(
             "--via batch-api: {name} is simulated in this process, without a batch API"
         ))
         .with_hint("start `fanweave sim` and pass its URL as --base-url"));
+    }
+    if key_env.is_none() {
+        config.check_key(name, args.base_url.as_deref())?;
     }
     let name = with_vendor(name, args);
     let key = given_or_stored(&name, args.base_url.as_deref(), key_env.map(key_of).transpose()?)?;

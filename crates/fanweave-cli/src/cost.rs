@@ -9,12 +9,14 @@ use fanweave::{Prompt, Usage};
 
 use crate::args::{BatchArgs, Via};
 use crate::exit::Failure;
+use crate::trust::read_small;
 
 /// Prices from `file`, or the built-in ones.
 pub(crate) fn prices(file: Option<&Path>) -> Result<Prices, Failure> {
     let Some(path) = file else { return Ok(Prices::builtin()) };
     let shown = path.display();
-    let text = std::fs::read_to_string(path)
+    let text = read_small(path)
+        .map(|(text, _)| text)
         .map_err(|e| Failure::usage(format!("--prices: cannot read {shown}: {e}")))?;
     Prices::parse(&text).map_err(|e| Failure::usage(format!("{shown}: {}", e.message())))
 }

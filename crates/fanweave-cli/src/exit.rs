@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use fanweave::batch::{self, Advice};
 use fanweave::{Error, ErrorKind};
 
+use crate::misplaced::{ADVICE, Slips};
+
 /// Exit code of the program. The numbers are part of the interface.
 ///
 /// ```
@@ -74,6 +76,23 @@ impl Failure {
 
     pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Adds another way to the hint.
+    pub(crate) fn with_hint_also(self, hint: &str) -> Self {
+        let all = self.hint.as_ref().map_or_else(|| hint.to_owned(), |first| format!("{first}, or {hint}"));
+        self.with_hint(all)
+    }
+
+    /// Hides keys that were given as arguments.
+    pub(crate) fn without(self, slips: &Slips) -> Self {
+        let message = slips.hide(&self.message);
+        let hint = self.hint.as_deref().and_then(|hint| slips.hide(hint));
+        if message.is_none() && hint.is_none() {
+            return self;
+        }
+        let hint = hint.or(self.hint).map_or_else(|| ADVICE.to_owned(), |hint| format!("{hint}\n  {ADVICE}"));
+        Self { message: message.unwrap_or(self.message), hint: Some(hint), ..self }
     }
 
     pub(crate) fn hint(&self) -> Option<&str> {

@@ -6,7 +6,8 @@ use fanweave::retrieval::{Document, TextSplitter};
 use fanweave::splitters::{Markdown, Splitter};
 use fanweave::stores::{SqliteStore, VectorIndex};
 use fanweave::{
-    Context, Embedder, Error, ErrorKind, Runnable, Usage, loaders,
+    Context, Embedder, Error, ErrorKind, Runnable, Usage,
+    loaders::Loader,
     models::{Embedded, Embeddings},
 };
 use serde_json::json;
@@ -27,8 +28,17 @@ pub(crate) async fn run(args: IndexArgs, program: &Program) -> Result<Exit, Fail
 async fn index(args: &IndexArgs) -> Result<Exit, Failure> {
     let embedder = embedder(&args.embeddings, args.embeddings_url.as_deref())?;
     let mut documents = Vec::new();
+    let mut skipped = Vec::new();
+    let loader = Loader::new().follow_links(args.follow);
     for path in &args.docs {
-        documents.extend(loaders::load(path)?);
+        let loaded = loader.load(path)?;
+        documents.extend(loaded.documents);
+        skipped.extend(loaded.skipped);
+    }
+    if let Some(first) = skipped.first().filter(|_| !args.quiet) {
+        let (n, s) = (skipped.len(), if skipped.len() == 1 { "" } else { "s" });
+        let first = first.display();
+        tell!("note: skipped {n} link{s} out of the folder, such as {first} (--follow reads them)");
     }
     if documents.is_empty() {
         return Err(Failure::usage("no documents to index")

@@ -19,6 +19,7 @@ use crate::keyboard::Terminal;
 use crate::keyring;
 use crate::out::{print, tell};
 use crate::program::Program;
+use crate::trust::{check_private_file, read_small};
 
 /// Maximum length of a key. Source: the longest keys of providers are tokens of a few KiB.
 const MAX_KEY_BYTES: usize = 16 * 1024;
@@ -196,20 +197,12 @@ fn read_key(provider: &str, terminal: &Terminal) -> Result<String, Failure> {
 
 fn read(path: &Path) -> Result<Keys, Failure> {
     let shown = path.display();
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let (text, metadata) = match read_small(path) {
+        Ok(read) => read,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Keys::new()),
-        Err(e) => return Err(Failure::new(format!("{shown}: cannot read the keys: {e}"))),
+        Err(e) => return Err(Failure::usage(format!("{shown}: cannot read the keys: {e}"))),
     };
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(path).map(|file| file.permissions().mode()).unwrap_or_default();
-        if mode & 0o077 != 0 {
-            return Err(Failure::usage(format!("{shown}: the file can be read by other users"))
-                .with_hint(format!("restrict the permissions: chmod 600 {shown}")));
-        }
-    }
+    check_private_file(path, &metadata)?;
     // The message of serde is dropped: it may quote parts of a key.
     serde_json::from_str(&text)
         .map_err(|_| Failure::usage(format!("{shown}: must be a JSON object of providers and keys")))

@@ -40,6 +40,7 @@ mod stop;
 mod summary;
 mod telemetry;
 mod text_file;
+mod trust;
 mod why;
 mod work;
 
@@ -51,6 +52,8 @@ use args::{AskArgs, Cli, Color, Command, RunArgs};
 use clap::{CommandFactory, FromArgMatches};
 pub use exit::Exit;
 use exit::Failure;
+use misplaced::Slips;
+use out::tell;
 use program::Program;
 pub use stop::Stop;
 
@@ -137,11 +140,15 @@ pub fn main() -> ExitCode {
 }
 
 fn parse_and_run(args: Vec<OsString>, stop: &Stop) -> Exit {
+    let slips = Slips::find(&args);
     let cli = match parse(&args) {
         Ok(cli) => cli,
         Err(error) => {
             // A closed terminal is ignored, as for all output.
-            let _ = error.print();
+            match slips.hide(&error.render().to_string()).filter(|_| error.use_stderr()) {
+                Some(hidden) => tell!("{}\n{}", hidden.trim_end(), misplaced::ADVICE),
+                None => _ = error.print(),
+            }
             return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
         }
     };
@@ -169,7 +176,7 @@ fn parse_and_run(args: Vec<OsString>, stop: &Stop) -> Exit {
         runtime.shutdown_background();
         done
     });
-    done.unwrap_or_else(|failure| out::report(&failure, color))
+    done.unwrap_or_else(|failure| out::report(&failure.without(&slips), color))
 }
 
 /// Parses arguments without the name of the program.
@@ -187,11 +194,16 @@ async fn execute(mut command: Command, mut program: Program) -> Result<Exit, Fai
         Command::Batch(args) => {
             batch::refuse_idle_flags(args)?;
             program.config = config::load()?;
-            program.config.fill(&mut args.model, &mut args.fallback_model)?;
+            let note = program.config.fill(&mut args.model, &mut args.fallback_model)?;
+            out::note(note, args.quiet);
         }
-        Command::Ask(AskArgs { model, .. }) | Command::Run(RunArgs { model, .. }) => {
+        Command::Ask(AskArgs { model, .. }) => {
             program.config = config::load()?;
-            program.config.fill(model, &mut [])?;
+            out::note(program.config.fill(model, &mut [])?, false);
+        }
+        Command::Run(RunArgs { model, quiet, .. }) => {
+            program.config = config::load()?;
+            out::note(program.config.fill(model, &mut [])?, *quiet);
         }
         Command::Config(_) => program.config = config::load()?,
         _ => {}

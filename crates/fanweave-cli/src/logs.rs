@@ -18,6 +18,7 @@ use crate::exit::{Exit, Failure};
 use crate::out::{escape_controls, print, tell};
 use crate::progress::rounded;
 use crate::stop::Stop;
+use crate::trust::check_private;
 
 /// Maximum bytes of a prompt or an answer in a line of the list.
 const MAX_SHOWN: usize = 60;
@@ -32,6 +33,7 @@ impl History {
     pub(crate) fn begin(config: &Config, no_log: bool, command: &str) -> Result<Self, Failure> {
         let path = path().filter(|_| !no_log && config.logs());
         let open = path.map(|path| {
+            check(&path).map_err(|failure| failure.with_hint_also("disable the history with --no-log"))?;
             let sink = Sink(Arc::new(Inner { path, file: OnceCell::new(), failed: Mutex::default() }));
             let log = RequestLog::new(sink.clone())?.tags([command]);
             Ok::<_, Failure>((log, sink))
@@ -167,7 +169,18 @@ pub(crate) async fn run(args: LogsArgs) -> Result<Exit, Failure> {
 
 /// Opens the history if it exists. Does not create it.
 async fn open(path: &Path) -> Result<Option<SqliteLog>, Failure> {
+    check(path)?;
     if path.exists() { Ok(Some(SqliteLog::open(path).await?)) } else { Ok(None) }
+}
+
+/// Checks that only the user can read the history, with the files that SQLite keeps beside it.
+fn check(path: &Path) -> Result<(), Failure> {
+    let beside = |end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    [path.to_owned(), beside("-wal"), beside("-shm")].iter().try_for_each(|path| check_private(path))
 }
 
 fn as_json(call: &LoggedCall) -> String {
@@ -192,7 +205,7 @@ fn line(call: &LoggedCall, width: Option<usize>) -> String {
 /// The beginning of a text, without line breaks and control characters.
 fn one_line(text: &str) -> String {
     let words = text.split_whitespace().take(MAX_SHOWN).collect::<Vec<_>>().join(" ");
-    excerpt(&words.replace(|c: char| c.is_control(), ""), MAX_SHOWN)
+    excerpt(&escape_controls(&words), MAX_SHOWN)
 }
 
 /// All details of a call as text.

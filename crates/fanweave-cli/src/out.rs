@@ -24,11 +24,54 @@ pub(crate) fn written(result: std::io::Result<()>) -> Result<Option<Exit>, Failu
     }
 }
 
-/// Removes control characters except line breaks and tabs: text of a model or server must not move the
-/// cursor, rename the window or write to the clipboard.
+/// Removes control characters except line breaks and tabs, and characters that change the direction of text
+/// or are invisible: text of a model or server must not move the cursor, rename the window, write to the
+/// clipboard, or read differently from what it is.
+///
+/// Joiners between letters or emoji stay, since several scripts need them.
 pub(crate) fn escape_controls(text: &str) -> Cow<'_, str> {
-    let is_control = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if text.contains(is_control) { text.replace(is_control, "").into() } else { text.into() }
+    // Most text is ASCII.
+    if !text.contains(|c: char| is_removed(c) || is_separator(c) || is_joiner(c)) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len());
+    let mut before = None;
+    let mut all = text.chars().peekable();
+    while let Some(c) = all.next() {
+        let joins =
+            |c: Option<char>| c.is_some_and(|c| !c.is_ascii() && !is_removed(c) && !c.is_whitespace());
+        match c {
+            c if is_separator(c) => shown.push('\n'),
+            c if is_joiner(c) && !(joins(before) && joins(all.peek().copied())) => continue,
+            c if is_removed(c) => continue,
+            c => shown.push(c),
+        }
+        before = Some(c).filter(|c| !is_joiner(*c));
+    }
+    shown.into()
+}
+
+fn is_removed(c: char) -> bool {
+    match c {
+        '\n' | '\t' => false,
+        c if c.is_ascii() => c.is_control(),
+        // C1 controls, soft hyphen, Arabic letter mark, zero-width space, marks of direction, word joiner and
+        // invisible operators, isolates, byte order mark, interlinear annotations, tags.
+        '\u{80}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' => true,
+        '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => true,
+        '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => true,
+        _ => false,
+    }
+}
+
+/// Zero-width joiner and non-joiner.
+fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}')
+}
+
+/// Line and paragraph separators.
+fn is_separator(c: char) -> bool {
+    matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// Like [`escape_controls`] if stdout is a terminal; otherwise returns the text unchanged.
@@ -45,6 +88,13 @@ macro_rules! tell {
     }};
 }
 pub(crate) use tell;
+
+/// Prints a note, unless the command is quiet.
+pub(crate) fn note(note: Option<String>, is_quiet: bool) {
+    if let Some(note) = note.filter(|_| !is_quiet) {
+        tell!("{note}");
+    }
+}
 
 /// Prints the error on stderr and returns the exit code.
 pub(crate) fn report(failure: &Failure, color: Color) -> Exit {
@@ -69,6 +119,26 @@ mod tests {
     #[test]
     fn control_characters_are_removed_except_line_breaks_and_tabs() {
         assert_eq!(escape_controls("tides\tturn\n"), "tides\tturn\n");
+        let plain = "nothing to remove";
+        assert!(matches!(escape_controls(plain), Cow::Borrowed(text) if text == plain));
         assert_eq!(escape_controls("a\x1b]0;title\x07\x1b[31mred\u{9b}2J\r\x08"), "a]0;title[31mred2J");
+    }
+
+    #[test]
+    fn text_cannot_read_differently_from_what_it_is() {
+        for (text, shown) in [
+            ("access\u{202e}txt.exe\u{202c}", "accesstxt.exe"),
+            ("a\u{2066}b\u{2069}\u{200e}\u{200f}\u{61c}", "ab"),
+            ("pass\u{200b}word\u{2060}\u{feff}\u{ad}", "password"),
+            ("one\u{2028}two\u{2029}", "one\ntwo\n"),
+            ("hi\u{e0041}\u{e007f}\u{fff9}\u{85}", "hi"),
+            // Joiners only where they join.
+            ("pass\u{200d}word", "password"),
+            ("می\u{200c}خواهم", "می\u{200c}خواهم"),
+            ("👩\u{200d}👧", "👩\u{200d}👧"),
+            ("👩\u{200d}\u{202e}👧\u{200d}", "👩👧"),
+        ] {
+            assert_eq!(escape_controls(text), shown, "{text:?}");
+        }
     }
 }

@@ -9,8 +9,9 @@ use fanweave::batch::{Error, ErrorKind, InputFormat, Output, Progress, Settings,
 use fanweave::context::{CancellationToken, Concurrency};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::args::{RowArgs, ShowProgress};
+use crate::args::{CsvFormulas, RowArgs, ShowProgress};
 use crate::exit::{Exit, Failure, with_flags};
+use crate::misplaced::Slips;
 use crate::out::{print, tell};
 use crate::program::Program;
 use crate::progress::Display;
@@ -202,7 +203,8 @@ pub(crate) fn settings(args: &RowArgs, concurrency: Concurrency) -> Result<Setti
         .fresh(args.fresh)
         .changed_input(args.resume_changed)
         .hedge(!args.no_hedging)
-        .keep_going(args.keep_going);
+        .keep_going(args.keep_going)
+        .csv_formulas(args.csv_formulas == CsvFormulas::Keep);
     settings.output_format = output_format;
     settings.limit = args.limit.map(NonZeroU64::get);
     Ok(settings)
@@ -214,7 +216,8 @@ fn name(path: &Path) -> String {
 
 /// The command that resumes this run: the current one without `--fresh`.
 fn resume_command(args: &[OsString]) -> String {
-    command(args.iter())
+    let command = command(args.iter());
+    Slips::find(args).hide(&command).unwrap_or(command)
 }
 
 /// Like [`resume_command`], with a placeholder instead of the budget.

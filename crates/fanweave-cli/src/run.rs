@@ -4,6 +4,7 @@ use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanweave::batch::{BatchJob, Costs, Input, Settings};
 use fanweave::context::Concurrency;
@@ -27,11 +28,15 @@ use crate::text_file::text_or_file;
 use crate::work::ChainWork;
 use crate::{cost, dry_run};
 
+/// Maximum time of `--check`. Its models answer at once.
+const MAX_CHECK: Duration = Duration::from_secs(10);
+
 pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failure> {
     let file = ChainFile::load(&args.file)?;
     let inputs = inputs(&file, &args.set)?;
     if args.check {
         let missing = missing(&file, &inputs);
+        check_templates(&file, inputs.clone()).await?;
         if !args.quiet {
             tell!(
                 "{} is valid{}",
@@ -139,6 +144,36 @@ async fn dry_run(
         }
     };
     dry_run::chain::for_rows(dry_run_chain, source.take(args.row.max_rows()), inputs).await
+}
+
+/// Runs the chain with simulated models and sample inputs, to find templates that exceed their limits. Other
+/// errors may come from the samples and are ignored.
+async fn check_templates(file: &ChainFile, mut inputs: Vars) -> Result<(), Failure> {
+    const SAMPLES: [&str; 4] = ["text", "1", "[\"a\", \"b\", \"c\"]", "{}"];
+    for name in missing(file, &inputs).unwrap_or_default() {
+        if let Some(value) = SAMPLES.iter().find_map(|sample| file.input(name, sample).ok()) {
+            inputs.insert(name, value);
+        }
+    }
+    let chain = file.chain(|name| Ok(dry_run::stand_in(name.unwrap_or("sim/check"))))?;
+    let done = tokio::time::timeout(MAX_CHECK, chain.invoke_in(inputs, &Context::new())).await;
+    match done {
+        Ok(Err(error)) if exceeds_limits(&error) => {
+            Err(Failure::usage(format!("with sample inputs, {error}")).with_hint("--set sets other inputs"))
+        }
+        Err(_) => Err(Failure::usage(format!(
+            "with sample inputs, the chain does not end within {} s",
+            MAX_CHECK.as_secs()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Returns true for the error of a template that takes too much work or writes too much.
+fn exceeds_limits(error: &Error) -> bool {
+    let message = error.message();
+    message.contains("the template cannot be rendered")
+        && (message.contains("work than its limit of") || message.contains("are allowed"))
 }
 
 /// Connects a model of the chain. The flags take precedence over the limits of the file.

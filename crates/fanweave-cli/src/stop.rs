@@ -114,30 +114,45 @@ impl Drop for Listening {
     }
 }
 
-/// Turns signals into requests until the runtime ends. The handlers are in place when it returns.
+/// Turns signals into requests until the process ends. The handlers are in place when it returns.
+///
+/// On a thread of its own: a second signal must end the program also while every worker of the runtime
+/// computes.
 fn handle_signals(stop: &Stop) {
+    let stop = stop.clone();
+    let (ready, in_place) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        // Without handlers, a signal ends the process as usual.
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+        runtime.block_on(requests(&stop, ready));
+    });
+    if thread.is_ok() {
+        // An error means that the thread has ended without handlers.
+        let _ = in_place.recv();
+    }
+}
+
+/// Requests a stop at each signal. Sends `ready` once the handlers are in place.
+async fn requests(stop: &Stop, ready: std::sync::mpsc::Sender<()>) {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-            let stop = stop.clone();
-            // Without handlers, a signal ends the process as usual.
-            let Ok(mut signals) = signal(kind) else { continue };
-            tokio::spawn(async move {
-                while signals.recv().await.is_some() {
-                    stop.request();
-                }
-            });
-        }
+        let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+        let _ = ready.send(());
+        let each = async |signals: std::io::Result<tokio::signal::unix::Signal>| {
+            let Ok(mut signals) = signals else { return };
+            while signals.recv().await.is_some() {
+                stop.request();
+            }
+        };
+        tokio::join!(each(interrupt), each(terminate));
     }
     #[cfg(not(unix))]
     {
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            while tokio::signal::ctrl_c().await.is_ok() {
-                stop.request();
-            }
-        });
+        let _ = ready.send(());
+        while tokio::signal::ctrl_c().await.is_ok() {
+            stop.request();
+        }
     }
 }
 
@@ -167,5 +182,32 @@ mod tests {
         assert_eq!(stop.requested().now_or_never(), None);
         stop.request();
         assert_eq!(stop.ended().now_or_never(), Some(Exit::Interrupted));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn signals_arrive_while_every_worker_computes() {
+        use nix::sys::signal::{Signal, raise};
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let stop = Stop::on_signals();
+        let (computed, compute) = std::sync::mpsc::channel::<()>();
+        let (started, start) = std::sync::mpsc::channel();
+        runtime.spawn(async move {
+            started.send(()).unwrap();
+            // As a computation that no await interrupts.
+            let _ = compute.recv();
+        });
+        start.recv().unwrap();
+        let patience = std::time::Duration::from_secs(30);
+        runtime.block_on(async {
+            let listening = stop.listen();
+            raise(Signal::SIGINT).unwrap();
+            tokio::time::timeout(patience, listening.token().cancelled()).await.unwrap();
+            raise(Signal::SIGTERM).unwrap();
+            assert_eq!(tokio::time::timeout(patience, stop.ended()).await.unwrap(), Exit::Interrupted);
+        });
+        drop(computed);
+        runtime.shutdown_background();
     }
 }

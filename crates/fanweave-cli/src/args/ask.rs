@@ -81,6 +81,10 @@ pub(crate) struct IndexArgs {
     #[arg(long, value_name = "N", default_value = "200", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true)]
     pub(crate) tokens: NonZeroUsize,
 
+    /// Follow links that lead out of a folder; by default, they are skipped
+    #[arg(long)]
+    pub(crate) follow: bool,
+
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,

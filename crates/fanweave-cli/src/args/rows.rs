@@ -19,6 +19,10 @@ pub(crate) struct RowArgs {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) output_format: Option<String>,
 
+    /// Texts in CSV output that begin with = + - @ or a tab, which a spreadsheet would compute as a formula
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    pub(crate) csv_formulas: CsvFormulas,
+
     /// Run only the first N rows. The same command without it continues with the rest
     #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroU64>, allow_negative_numbers = true)]
     pub(crate) limit: Option<NonZeroU64>,
@@ -61,6 +65,15 @@ pub(crate) struct RowArgs {
     /// Exit with code 4 if all rows already have a result
     #[arg(long)]
     pub(crate) fail_if_done: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CsvFormulas {
+    /// Put an apostrophe before the text
+    #[default]
+    Quote,
+    /// Write the text unchanged
+    Keep,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

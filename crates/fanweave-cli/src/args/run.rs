@@ -35,7 +35,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "NAME=VALUE|NAME=@FILE")]
     pub(crate) set: Vec<String>,
 
-    /// Check the chain file without making calls
+    /// Check the chain file without making calls: also renders its prompts with sample inputs, to find those
+    /// that take too much work
     #[arg(long, conflicts_with_all = ["graph", "rows", "json"])]
     pub(crate) check: bool,
 

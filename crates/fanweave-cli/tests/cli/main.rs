@@ -7,6 +7,7 @@ mod batch;
 mod config;
 mod documents;
 mod earlier_journals;
+mod echoes;
 mod faults;
 mod help;
 #[cfg(feature = "keyring")]
@@ -15,6 +16,8 @@ mod keys;
 mod kills;
 mod library;
 mod logs;
+#[cfg(unix)]
+mod planted;
 mod report;
 mod requests;
 mod run;
