@@ -233,6 +233,11 @@ impl Attempt for Sending {
     }
 }
 
+/// The part of a text from a server that is searched for keys: more than an error keeps.
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_ERROR_BODY_BYTES)]
+}
+
 /// Redacts keys in the answer so far of a failed call.
 fn without_keys(error: Error) -> Error {
     match error.partial().cloned() {
@@ -374,6 +379,8 @@ impl HttpModel {
             return Err(reader.failed(error));
         }
         emit_all(&mut reader, permit, emitted, cx).await;
+        // A key may be split over several events of the body.
+        let raw = raw.filter(|_| !reader.has_redacted());
         let mut message = reader.end(|error, event| unreadable(answer, error, event))?;
         if let Some(raw) = raw {
             reply(&mut message).raw = Some(ReplyBody::new(raw));
@@ -456,7 +463,8 @@ impl HttpModel {
     /// Returns the error for an unreadable body, with the details that the user needs.
     fn unreadable(&self, answer: &Exchange, error: Error, body: &str) -> Error {
         let error = self.scrub(error);
-        let error = error.with_status(answer.head.status.as_u16()).with_body(&self.redact(body));
+        let beginning = self.redact(beginning(body));
+        let error = error.with_status(answer.head.status.as_u16()).with_body(&beginning);
         if error.kind() != ErrorKind::Decode {
             return error;
         }
@@ -486,7 +494,7 @@ impl HttpModel {
     /// Redacts secrets in the texts that came from a server and shortens them: an error message may be as
     /// long as a response and is stored for every row.
     pub(crate) fn scrub(&self, error: Error) -> Error {
-        let scrubbed = |text: &str| excerpt(&self.redact(text), EXCERPT_BYTES);
+        let scrubbed = |text: &str| excerpt(&self.redact(beginning(text)), EXCERPT_BYTES);
         let message = scrubbed(error.message());
         let code = error.code().map(scrubbed);
         let error = error.with_message(message);

@@ -102,6 +102,11 @@ impl<'a> AnswerReader<'a> {
         read.map(|()| events)
     }
 
+    /// Returns true if a delta contained a key.
+    pub(crate) fn has_redacted(&self) -> bool {
+        self.redactor.found()
+    }
+
     /// Deltas read since the last call.
     pub(crate) fn take_deltas(&mut self) -> impl Iterator<Item = Delta> {
         self.waiting.drain(..)

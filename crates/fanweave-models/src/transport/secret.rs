@@ -80,7 +80,7 @@ impl Secret {
     }
 
     /// Returns true if this is the same handle.
-    pub(super) fn is_same(&self, other: &Arc<Inner>) -> bool {
+    pub(super) fn is_handle_of(&self, other: &Arc<Inner>) -> bool {
         Arc::ptr_eq(&self.0, other)
     }
 
@@ -155,7 +155,14 @@ fn without_key(text: &str, key: &str) -> Option<String> {
     // A shorter half is a common word.
     let second = (half >= MIN_KEY_LEN).then(|| &key[half..]);
     let min = if second.is_some() { half } else { key.len() };
+    let firsts = [Some(key[0]), second.map(|second| second[0])];
     replaced(text, |at, rest| {
+        // Nearly all positions end here.
+        let byte = bytes[at];
+        let may_begin = |first: &Option<u8>| first.is_some_and(|first| first.eq_ignore_ascii_case(&byte));
+        if !matches!(byte, b'\\' | b'%' | b'&') && !firsts.iter().any(may_begin) {
+            return None;
+        }
         let (matched, length) = key_at(&bytes[at..], key);
         if matched >= min {
             return Some((at, length));
@@ -205,14 +212,23 @@ fn key_at(text: &[u8], key: &[u8]) -> (usize, usize) {
     (key.len(), length)
 }
 
+/// Returns the number of backslashes at the start of `text`, at most 8.
+fn backslashes(text: &[u8]) -> usize {
+    text.iter().take(8).take_while(|byte| **byte == b'\\').count()
+}
+
 /// Returns the number of bytes of white space at the start of `text`, also escaped and as a soft line break.
-/// There is none before the first byte of a key.
+/// White space before the first byte of a key does not count.
 fn gap_at(text: &[u8], matched: usize) -> usize {
     let mut length = 0;
     while matched > 0 {
         length += match &text[length..] {
             [b' ' | b'\t' | b'\r' | b'\n', ..] => 1,
-            [b'\\', b'n' | b'r' | b't', ..] | [b'=', b'\r' | b'\n', ..] => 2,
+            [b'=', b'\r' | b'\n', ..] => 2,
+            text @ [b'\\', ..] => match text.get(backslashes(text)) {
+                Some(b'n' | b'r' | b't') => backslashes(text) + 1,
+                _ => break,
+            },
             _ => break,
         };
     }
@@ -233,13 +249,20 @@ fn escaped_at(text: &[u8], byte: u8) -> Option<usize> {
         u8::from_str_radix(digits, radix).ok().filter(|number| *number == byte)
     };
     match first {
-        b'\\' if rest.first() == Some(&byte) => Some(2),
-        b'\\' if rest.first() == Some(&b'u') => number(rest.get(1..5)?, 16).map(|_| 6),
+        b'\\' if byte == b'\\' && rest.first() == Some(&byte) => Some(2),
+        b'\\' => {
+            // Several, if it was escaped again.
+            let slashes = backslashes(text);
+            match text.get(slashes)? {
+                b'u' if byte != b'u' => number(text.get(slashes + 1..slashes + 5)?, 16).map(|_| slashes + 5),
+                next => (*next == byte).then_some(slashes + 1),
+            }
+        }
         b'%' => {
             // A percent sign that was encoded again, at most three times.
-            let again = rest.chunks(2).take_while(|digits| *digits == b"25").take(3).count() * 2;
+            let encoded = rest.chunks(2).take_while(|digits| *digits == b"25").take(3).count() * 2;
             let digits = |from: usize| number(rest.get(from..from + 2)?, 16).map(|_| from + 3);
-            digits(0).or_else(|| digits(again))
+            digits(0).or_else(|| digits(encoded))
         }
         b'&' => {
             let end = rest.iter().take(8).position(|byte| *byte == b';')?;
@@ -297,6 +320,7 @@ mod tests {
         // As encoders of JSON and HTML write it, each with its own escapes.
         texts.push(KEY.replace('/', "\\/"));
         texts.push(KEY.replace('+', "\\u002B").replace('~', "\\u007e"));
+        texts.push(KEY.replace('/', "\\\\/").replace('+', "\\\\u002b"));
         texts.push(KEY.replace('/', "%2F"));
         texts.push(KEY.replace('/', "&#x2F;").replace('+', "&#43;"));
         // Encoded twice and more often.
