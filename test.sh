@@ -99,6 +99,9 @@ tests/math/run.sh target/debug/examples/calculator 10000
 step 'a batch against a failing provider'
 tests/outage/run.sh target/debug/fanweave
 
+step 'a slice of the attacks'
+tests/attack/run.sh target/debug/fanweave --fast
+
 # Last, because it replaces the program by one with fewer features.
 step 'fewer features'
 tests/features/run.sh
