@@ -53,9 +53,9 @@ pub struct Settings {
     /// Output format. Default: inferred from the output's file extension (`.csv`, `.parquet`); otherwise
     /// OpenAI batch lines if the input is an OpenAI batch, and JSON objects if not.
     pub output_format: Option<OutputFormat>,
-    /// Writes texts to CSV unchanged, also those that a spreadsheet would compute as a formula. Default: a text
-    /// that begins with `=`, `+`, `-`, `@`, a tab or a line break, also after spaces, gets an apostrophe before
-    /// it, since answers and inputs may come from strangers. Numbers of the program are never changed.
+    /// Writes texts to CSV unchanged, also those that a spreadsheet would compute as a formula. Default: a
+    /// text that begins with `=`, `+`, `-`, `@`, a tab or a line break, also after spaces, gets an apostrophe
+    /// before it, since answers and inputs may come from strangers. Numbers of the program are never changed.
     pub csv_formulas: bool,
 }
 

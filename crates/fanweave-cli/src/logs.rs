@@ -175,12 +175,14 @@ async fn open(path: &Path) -> Result<Option<SqliteLog>, Failure> {
 
 /// Checks that only the user can read the history, with the files that SQLite keeps beside it.
 fn check(path: &Path) -> Result<(), Failure> {
-    let beside = |end: &str| {
+    let with_suffix = |end: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(end);
         PathBuf::from(name)
     };
-    [path.to_owned(), beside("-wal"), beside("-shm")].iter().try_for_each(|path| check_private(path))
+    [path.to_owned(), with_suffix("-wal"), with_suffix("-shm")]
+        .iter()
+        .try_for_each(|path| check_private(path))
 }
 
 fn as_json(call: &LoggedCall) -> String {

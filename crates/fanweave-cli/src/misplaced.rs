@@ -68,7 +68,7 @@ impl Slips {
         for (text, names_server) in texts {
             let words = text.split(|c: char| c.is_whitespace() || "=,:/@?&\"'".contains(c));
             let is_key = |word: &&str| is_key_like(word) || (names_server && is_plain_key(word));
-            found.extend(words.filter(is_key).map(str::to_owned));
+            found.extend(words.map(|word| word.trim_start_matches('-')).filter(is_key).map(str::to_owned));
         }
         found.sort_unstable_by_key(|slip| std::cmp::Reverse(slip.len()));
         found.dedup();

@@ -30,7 +30,7 @@ pub(crate) fn written(result: std::io::Result<()>) -> Result<Option<Exit>, Failu
 ///
 /// Joiners between letters or emoji stay, since several scripts need them.
 pub(crate) fn escape_controls(text: &str) -> Cow<'_, str> {
-    // Most text is ASCII.
+    // Fast path: nearly all texts.
     if !text.contains(|c: char| is_removed(c) || is_separator(c) || is_joiner(c)) {
         return text.into();
     }

@@ -49,9 +49,9 @@ pub fn load(path: impl AsRef<Path>) -> Result<Vec<Document>> {
 
 /// Loads documents with settings.
 ///
-/// A folder may come from someone else: a link in it could lead to any file of the user, whose text would then
-/// be sent to a model. By default, links that lead out of the folder are skipped. Links within the folder are
-/// always followed, and each file is read once.
+/// A folder may come from someone else: a link in it could lead to any file of the user, whose text would
+/// then be sent to a model. By default, links that lead out of the folder are skipped. Links within the
+/// folder are always followed, and each file is read once.
 ///
 /// ```
 /// use fanweave::loaders::Loader;

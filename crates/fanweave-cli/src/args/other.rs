@@ -85,8 +85,11 @@ pub(crate) enum KeysCommand {
 /// folder or its nearest parent, and your user config.toml.
 ///
 /// Both files accept model, rpm, tpm, max-in-flight, timeout, retries, outage-timeout, cache, temperature,
-/// max-tokens, log and an aliases table; base-url is only accepted in the user file. The path of a cache is
-/// relative to the file that sets it.
+/// max-tokens, log and an aliases table; base-url and trusted-projects are only accepted in the user file.
+/// The path of a cache is relative to the file that sets it, and that of a project is inside its folder.
+///
+/// A fanweave.toml that another user owns or can change is refused, unless trusted-projects or
+/// FANWEAVE_TRUSTED_PROJECTS lists its folder. The user's aliases take precedence over those of a project.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
     fanweave config show\n  \

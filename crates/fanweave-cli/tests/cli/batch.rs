@@ -445,6 +445,7 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_rejected() {
         &["--system", "Be brief."],
         &["--input-format", "jsonl"],
         &["--output-format", "jsonl"],
+        &["--csv-formulas", "keep"],
         &["--unordered"],
         &["--sample", "3"],
         &["--strict"],

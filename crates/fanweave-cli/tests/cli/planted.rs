@@ -41,7 +41,7 @@ fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// What a stranger's `fanweave.toml` contains, how it is planted, and what the refusal says.
+/// A stranger's `fanweave.toml`: its text, the way it is planted, and a part of the refusal.
 struct Plant {
     text: &'static str,
     how: fn(&Folder),

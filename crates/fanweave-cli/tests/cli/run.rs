@@ -425,10 +425,9 @@ fn calls_of_a_chain_are_journalled_from_the_first_row_on() {
 fn check_finds_a_template_that_takes_too_much_work_and_no_other_fault_of_its_samples() {
     let folder = Folder::new();
     let chain = |prompt: &str| {
-        folder.write(
-            "c.yaml",
-            format!("version: 1\nmodel: sim/echo\nsteps:\n  a: {{ prompt: \"{prompt}\" }}\n"),
-        );
+        let inputs = "inputs: { topic: null, items: null, n: null }";
+        folder
+            .write("c.yaml", format!("{inputs}\nmodel: sim/echo\nsteps:\n  a: {{ prompt: \"{prompt}\" }}\n"));
         folder.run(&["run", "c.yaml", "--check"])
     };
     let bomb = "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}";
@@ -438,9 +437,10 @@ fn check_finds_a_template_that_takes_too_much_work_and_no_other_fault_of_its_sam
         "{}",
         ran.stderr
     );
-    let ran = folder.run(&["run", "c.yaml", "-m", "sim/echo"]);
+    let set = ["run", "c.yaml", "--set", "topic=a", "--set", "items=b", "--set", "n=1"];
+    let ran = folder.run(&set);
     assert!(ran.code != 0 && ran.stderr.contains("more work than its limit"), "{}", ran.stderr);
-    let ran = folder.run(&["run", "c.yaml", "-m", "sim/echo", "--dry-run"]).expect_code(0);
+    let ran = folder.run(&[&set[..], &["--dry-run"]].concat()).expect_code(0);
     assert!(ran.stdout.contains("more work than its limit"), "{}", ran.stdout);
     chain("{{ topic }} of {{ items | join(', ') }} {{ n + 1 }}").expect_code(0);
 }
