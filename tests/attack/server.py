@@ -44,6 +44,8 @@ class Server:
 
         def run():
             asyncio.set_event_loop(self.loop)
+            # Tasks that are pending at the end are dropped.
+            self.loop.set_exception_handler(lambda *_: None)
             self.loop.run_until_complete(start())
             self.loop.run_forever()
 
@@ -83,4 +85,5 @@ class Server:
         except (asyncio.IncompleteReadError, ConnectionError, OSError):
             pass
         finally:
-            writer.close()
+            if not self.loop.is_closed() and self.loop.is_running():
+                writer.close()
