@@ -1,5 +1,7 @@
 //! Servers that echo keys: in errors in every form, in answers and in streams; and keys given as arguments.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 

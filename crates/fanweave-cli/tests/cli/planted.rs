@@ -1,5 +1,7 @@
 //! Files that someone else planted: settings of projects, keys, histories, pipes and links.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -221,18 +221,20 @@ fn backslashes(text: &[u8]) -> usize {
 /// White space before the first byte of a key does not count.
 fn gap_at(text: &[u8], matched: usize) -> usize {
     let mut length = 0;
-    while matched > 0 {
+    if matched == 0 {
+        return length;
+    }
+    loop {
         length += match &text[length..] {
             [b' ' | b'\t' | b'\r' | b'\n', ..] => 1,
             [b'=', b'\r' | b'\n', ..] => 2,
             text @ [b'\\', ..] => match text.get(backslashes(text)) {
                 Some(b'n' | b'r' | b't') => backslashes(text) + 1,
-                _ => break,
+                _ => return length,
             },
-            _ => break,
+            _ => return length,
         };
     }
-    length
 }
 
 /// Returns the number of bytes that one byte of a key takes at the start of `text`: verbatim, after a
