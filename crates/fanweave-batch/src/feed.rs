@@ -4,6 +4,7 @@
 //! outlives it, and the recorder's thread can be joined when a run is dropped.
 
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -26,9 +27,13 @@ use crate::source::{InputFormat, Source, refuse};
 use crate::tally::Calls;
 use crate::{Error, ErrorKind, Result};
 
-/// A row to run.
+/// A row to run. Boxed, because it passes from hand to hand.
 #[derive(Clone)]
-pub struct Job {
+pub struct Job(pub(crate) Box<JobFields>);
+
+/// The fields of a [`Job`].
+#[derive(Clone)]
+pub struct JobFields {
     pub(crate) origin: Origin,
     pub(crate) key: Key,
     pub(crate) index: u64,
@@ -112,7 +117,23 @@ impl KeyedRows {
 impl Job {
     /// A row to run, with its key in the records.
     pub fn new(origin: Origin, key: RowKey, row: InputRow) -> Self {
-        Self { origin, ..job(key.0, row) }
+        let mut job = job(key.0, row);
+        job.origin = origin;
+        job
+    }
+}
+
+impl Deref for Job {
+    type Target = JobFields;
+
+    fn deref(&self) -> &JobFields {
+        &self.0
+    }
+}
+
+impl DerefMut for Job {
+    fn deref_mut(&mut self) -> &mut JobFields {
+        &mut self.0
     }
 }
 
@@ -238,13 +259,29 @@ fn panicked(source: &str, panic: &(dyn std::any::Any + Send)) -> Error {
 }
 
 /// Rejects a row whose input is invalid.
-fn strict(job: Job) -> Result<Job> {
-    Ok(Job { input: Ok(refuse(job.input)?), ..job })
+fn strict(mut job: Job) -> Result<Job> {
+    match std::mem::replace(&mut job.input, Ok(Input::Text(String::new()))) {
+        Ok(input) => job.input = Ok(input),
+        refused => drop(refuse(refused)?),
+    }
+    Ok(job)
 }
 
 fn job(key: Key, row: InputRow) -> Job {
     let InputRow { index, line, id, input, .. } = row;
     let (earlier, paid_before) = (Calls::default(), Calls::default());
     let origin = Origin::default();
-    Job { origin, key, index, line, id, input, requeues: 0, earlier, paid_before, answers: Vec::new() }
+    let answers = Vec::new();
+    Job(Box::new(JobFields {
+        origin,
+        key,
+        index,
+        line,
+        id,
+        input,
+        requeues: 0,
+        earlier,
+        paid_before,
+        answers,
+    }))
 }

@@ -141,7 +141,7 @@ mod tests {
 
     fn job(index: u64) -> Job {
         let error = fanweave_core::Error::new(fanweave_core::ErrorKind::Input, "no");
-        Job {
+        Job(Box::new(crate::feed::JobFields {
             origin: crate::origin::Origin::default(),
             key: Key::of(&[b"row"]),
             index,
@@ -152,7 +152,7 @@ mod tests {
             earlier: Default::default(),
             paid_before: Default::default(),
             answers: Vec::new(),
-        }
+        }))
     }
 
     #[tokio::test(start_paused = true)]

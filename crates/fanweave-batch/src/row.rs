@@ -1,6 +1,7 @@
 //! One row: preparation, run and result.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 
 use fanweave_core::{Chain, Context, Error, ErrorKind, Event, EventKind, Observer};
@@ -12,7 +13,7 @@ use crate::Costs;
 use crate::answer::IntoAnswer;
 use crate::answers::CallJournal;
 use crate::dedupe::{Dedupe, Follower, Role};
-use crate::feed::Job;
+use crate::feed::{Job, JobFields};
 use crate::finished::FinishedRow;
 use crate::input::Input;
 use crate::journal::{Outcome, Record};
@@ -46,21 +47,6 @@ pub(crate) struct RowRun<I, O> {
     pub(crate) journal: Option<CallJournal>,
 }
 
-impl<I, O> Clone for RowRun<I, O> {
-    fn clone(&self) -> Self {
-        let Self { prepare, chain, cx, progress, costs, dedupe, journal } = self;
-        Self {
-            prepare: prepare.clone(),
-            chain: chain.clone(),
-            cx: cx.clone(),
-            progress: progress.clone(),
-            costs: costs.clone(),
-            dedupe: dedupe.clone(),
-            journal: journal.clone(),
-        }
-    }
-}
-
 /// A row that may start.
 pub(crate) struct Start<I> {
     pub(crate) job: Job,
@@ -78,7 +64,7 @@ pub(crate) enum RowEnd {
     /// No result yet: the row waits for the answer of another row.
     Waits,
     /// An answer. Includes the row, if it may be rerun.
-    Answered(Finished, Option<Box<Job>>),
+    Answered(Finished, Option<Job>),
     /// The answer of another row that had the same request.
     Duplicate(Follower, RowLocation),
     /// An error.
@@ -101,11 +87,11 @@ pub(crate) struct Failed {
 
 impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
     /// Runs a row to its end. A row that is not affordable makes no call.
-    pub(crate) async fn run(self, start: Start<I>) -> RowEnd {
+    pub(crate) async fn run(self: Arc<Self>, start: Start<I>) -> RowEnd {
         let Start { job, prepared, mut permit, is_affordable, leads } = start;
         let requeue = (job.input.is_ok() && job.requeues < MAX_REQUEUES).then(|| job.clone());
         let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone(), job.earlier));
-        let Job { origin, key, index, line, id, input, paid_before, answers, .. } = job;
+        let JobFields { origin, key, index, line, id, input, paid_before, answers, .. } = *job.0;
         let cx = self.cx.clone().with_observer(tally.clone()).driven();
         let (cx, answers) = match &self.journal {
             Some(journal) => journal.begin(key, answers, &self.costs, cx),
@@ -131,12 +117,12 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
             self.leave_unfinished(index, request.as_ref());
             return RowEnd::Unaffordable;
         }
-        let work = async {
+        let work = pin!(async {
             let input = input?;
             let mut answer = self.chain.invoke_in(input, &cx).await?.into_answer();
             tally.add_to(&mut answer);
             Ok(answer)
-        };
+        });
         let began = Instant::now();
         let result = origin.unless_fenced(AssertUnwindSafe(work).catch_unwind()).await;
         let latency = began.elapsed();
@@ -166,10 +152,13 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let row =
             Finished { origin, row, began, latency, permit, request, is_paid, new_cost_usd, recorded: None };
         match error {
-            None => RowEnd::Answered(row, requeue.map(Box::new)),
+            None => RowEnd::Answered(row, requeue),
             Some(error) => {
                 let answers = answers.map(|answers| answers.all()).unwrap_or_default();
-                let job = requeue.map(|job| Job { earlier: tally.calls(), answers, ..job });
+                let job = requeue.map(|mut job| {
+                    (job.earlier, job.answers) = (tally.calls(), answers);
+                    job
+                });
                 RowEnd::Failed(Box::new(Failed { row, error, job }))
             }
         }
@@ -179,13 +168,14 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
 impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
     /// Reruns an answered row to check whether the provider answers any row, and drops the answer. Ends at
     /// the first failed request.
-    pub(crate) async fn rerun(self, job: Job) -> Rerun {
+    pub(crate) async fn rerun(self: Arc<Self>, mut job: Job) -> Rerun {
         let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone(), Calls::default()));
         let failed = Arc::new(FirstFailure::default());
         let cx = self.cx.clone().with_observer(tally.clone()).with_observer(failed.clone());
         let cx = cx.with_fresh_answers().without_call_hook().driven();
         let work = async {
-            let input = (self.prepare)(job.input?).finish().await?;
+            let input = std::mem::replace(&mut job.input, Ok(Input::Text(String::new())));
+            let input = (self.prepare)(input?).finish().await?;
             self.chain.invoke_in(input, &cx).await
         };
         let work = AssertUnwindSafe(work).catch_unwind();

@@ -43,7 +43,7 @@ const RERUN_PAUSE: Duration = Duration::from_secs(2);
 
 /// Rows in flight.
 pub struct Window<I, O, R> {
-    pub(crate) row: RowRun<I, O>,
+    pub(crate) row: Arc<RowRun<I, O>>,
     pub(crate) recorder: R,
     queue: Queue,
     flights: Flights<u64, RowEnd>,
@@ -60,7 +60,7 @@ pub struct Window<I, O, R> {
     /// Number of rows started ahead since the last answer.
     looked_ahead: u32,
     /// The answered row that used the fewest tokens, and their number.
-    sample: Option<(Box<Job>, u64)>,
+    sample: Option<(Job, u64)>,
     /// A row that a previous run answered.
     answered_before: Arc<OnceLock<Job>>,
     /// The rerun in progress, if any.
@@ -162,7 +162,7 @@ impl<I: Send + 'static, O: IntoAnswer, R: RowRecorder> Window<I, O, R> {
         let Terms { concurrency, budget, drain, keeps_going, is_answered, answered, is_last } = terms;
         let concurrency = concurrency.min(Semaphore::MAX_PERMITS);
         Self {
-            row,
+            row: Arc::new(row),
             recorder,
             queue: Queue::new(jobs, concurrency),
             flights: Flights::new(),
@@ -401,12 +401,12 @@ impl<I: Send + 'static, O: IntoAnswer, R: RowRecorder> Window<I, O, R> {
 
     /// An answered row that can be rerun within the budget.
     fn sample(&self) -> Option<&Job> {
-        let sample = self.sample.as_ref().map(|(job, _)| &**job).or_else(|| self.answered_before.get());
+        let sample = self.sample.as_ref().map(|(job, _)| job).or_else(|| self.answered_before.get());
         sample.filter(|_| self.allowance() == Allowance::Now)
     }
 
     /// Keeps an answered row as the sample if it used the fewest tokens.
-    fn keep_sample(&mut self, row: &Finished, job: Option<Box<Job>>) {
+    fn keep_sample(&mut self, row: &Finished, job: Option<Job>) {
         let Some(job) = job else { return };
         let Some(answer) = row.row.answer() else { return };
         let tokens = answer.usage.total_tokens();

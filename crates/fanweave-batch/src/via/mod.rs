@@ -29,7 +29,7 @@ use tokio::time::Instant;
 pub use api::{BatchApi, BatchLimits, BatchState};
 
 use crate::answer::IntoAnswer;
-use crate::feed::{Feed, Job, KeyedRows};
+use crate::feed::{Feed, Job, JobFields, KeyedRows};
 use crate::finished::FinishedRow;
 use crate::journal::{Failure, Outcome, Part, PartState, PreviousRun, Record};
 use crate::key::Key;
@@ -284,7 +284,7 @@ impl<A: BatchApi, O: IntoAnswer> Run<'_, A, O> {
                 other => other,
             };
             let prepared = prepared.and_then(|prompt| self.api.line(&job.key.to_string(), prompt));
-            let Job { key, index, line, id, .. } = job;
+            let JobFields { key, index, line, id, .. } = *job.0;
             let waiting = Waiting { index, line, id };
             match prepared {
                 _ if submitted => {}

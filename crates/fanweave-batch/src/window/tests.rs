@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::dedupe::Follower;
+use crate::feed::JobFields;
 use crate::key::Key;
 use crate::leases::Leases;
 use crate::location::RowLocation;
@@ -92,7 +93,7 @@ fn window<F: Future<Output = Answer> + Send + 'static>(
 }
 
 fn job(origin: &Origin, index: u64, text: &str) -> Job {
-    Job {
+    Job(Box::new(JobFields {
         origin: origin.clone(),
         key: Key::of(&[text.as_bytes()]),
         index,
@@ -103,7 +104,7 @@ fn job(origin: &Origin, index: u64, text: &str) -> Job {
         earlier: Calls::default(),
         paid_before: Calls::default(),
         answers: Vec::new(),
-    }
+    }))
 }
 
 async fn run<R: RowRecorder>(window: &mut Window<String, String, R>) {

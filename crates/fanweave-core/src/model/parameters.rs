@@ -119,7 +119,16 @@ impl Parameters {
 
     /// Returns true if nothing is set.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        let Self { model, temperature, top_p, max_tokens, stop, seed, tools, tool_choice, format, extra } =
+            self;
+        let is_unset = model.is_none() && temperature.is_none() && top_p.is_none() && max_tokens.is_none();
+        is_unset
+            && seed.is_none()
+            && tool_choice.is_none()
+            && format.is_none()
+            && stop.is_empty()
+            && tools.is_empty()
+            && extra.is_empty()
     }
 
     /// These parameters, with those of `base` for everything unset.

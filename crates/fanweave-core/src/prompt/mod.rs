@@ -50,6 +50,7 @@ pub struct Prompt {
 
 impl Prompt {
     /// A prompt of these messages.
+    #[inline]
     pub fn new(messages: impl Into<Vec<Message>>) -> Self {
         Self { messages: messages.into(), ..Self::default() }
     }
