@@ -163,28 +163,32 @@ impl Model {
     ///
     /// # Errors
     /// Like [`invoke`](Self::invoke).
-    pub async fn generate_in(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        self.inner.generate(self.filled(prompt, cx), cx).await
+    pub async fn generate_in(&self, mut prompt: Prompt, cx: &Context) -> Result<Message> {
+        self.fill(&mut prompt, cx);
+        self.inner.generate(prompt, cx).await
     }
 
     /// Returns true if the [hook](Context::with_call_hook) of the run [knows](CallHook::knows) the answer of
     /// this model to `prompt`: a call would not be paid for. For steps that choose between models.
     pub fn is_known(&self, prompt: &Prompt, cx: &Context) -> bool {
-        cx.call_hook().is_some()
-            && hook::is_known(&self.name, &*self.inner, &self.filled(prompt.clone(), cx), cx)
+        if cx.call_hook().is_none() {
+            return false;
+        }
+        let mut prompt = prompt.clone();
+        self.fill(&mut prompt, cx);
+        hook::is_known(&self.name, &*self.inner, &prompt, cx)
     }
 
-    /// The prompt with all parameters of its call.
-    fn filled(&self, mut prompt: Prompt, cx: &Context) -> Prompt {
+    /// Adds the parameters of the model to those of the prompt.
+    fn fill(&self, prompt: &mut Prompt, cx: &Context) {
         if !self.parameters.is_empty() {
-            prompt.parameters = std::mem::take(&mut prompt.parameters).or(&self.parameters);
+            prompt.parameters.fill(&self.parameters);
         }
         if let Some(ToolChoice::Required | ToolChoice::Tool(_)) = prompt.parameters.tool_choice
             && cx.extension::<ToolRound>().is_some_and(|round| round.frees(&prompt.parameters))
         {
             prompt.parameters.tool_choice = Some(ToolChoice::Auto);
         }
-        prompt
     }
 }
 
@@ -194,9 +198,10 @@ impl Runnable for Model {
     type Input = Prompt;
     type Output = Message;
 
-    async fn run(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+    async fn run(&self, mut prompt: Prompt, cx: &Context) -> Result<Message> {
         let cx = cx.begin(&self.name).await.track_emitted();
-        let prompt = cx.emit_value(self.filled(prompt, &cx), EventKind::PromptSent).await;
+        self.fill(&mut prompt, &cx);
+        let prompt = cx.emit_value(prompt, EventKind::PromptSent).await;
         let mut result = match cx.call_hook() {
             None => self.inner.generate(prompt, &cx).await,
             // Boxed, to keep the futures of calls without a hook small.

@@ -134,6 +134,12 @@ impl Parameters {
     /// These parameters, with those of `base` for everything unset.
     #[must_use]
     pub fn or(mut self, base: &Parameters) -> Self {
+        self.fill(base);
+        self
+    }
+
+    /// Takes those of `base` for everything unset.
+    pub(crate) fn fill(&mut self, base: &Parameters) {
         fn or<T: Clone>(own: &mut Option<T>, base: &Option<T>) {
             if own.is_none() {
                 own.clone_from(base);
@@ -155,7 +161,6 @@ impl Parameters {
         for (name, value) in &base.extra {
             self.extra.entry(name).or_insert_with(|| value.clone());
         }
-        self
     }
 }
 

@@ -52,7 +52,7 @@ impl Prompt {
     /// A prompt of these messages.
     #[inline]
     pub fn new(messages: impl Into<Vec<Message>>) -> Self {
-        Self { messages: messages.into(), ..Self::default() }
+        Self { messages: messages.into(), parameters: Parameters::default(), body: None }
     }
 
     /// Prepends a system message.

@@ -257,7 +257,7 @@ impl Qa {
     }
 
     /// Maximum concurrent calls of one question, in addition to the concurrency limit of the run. Default:
-    /// 256. With 0, every question fails with [`ErrorKind::Config`](crate::ErrorKind::Config).
+    /// 256. With 0, every question fails with [`ErrorKind::Config`].
     #[must_use]
     pub fn concurrency(mut self, calls: impl Into<Concurrency>) -> Self {
         self.parts.concurrency = calls.into();
