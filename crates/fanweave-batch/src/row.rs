@@ -50,8 +50,8 @@ pub(crate) struct RowRun<I, O> {
 /// A row that may start.
 pub(crate) struct Start<I> {
     pub(crate) job: Job,
-    /// Input of the chain, if it is prepared already.
-    pub(crate) prepared: Option<fanweave_core::Result<I>>,
+    /// Input of the chain, if it is prepared already. Boxed, because it rarely is.
+    pub(crate) prepared: Option<Box<fanweave_core::Result<I>>>,
     pub(crate) permit: RowPermit,
     /// Set when the budget allows its calls.
     pub(crate) is_affordable: bool,
@@ -99,7 +99,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         };
         self.progress.row_started(index, line, id.clone());
         let input = match prepared {
-            Some(input) => input,
+            Some(input) => *input,
             None => self.prepare(input).finish().await,
         };
         let mut request = leads;

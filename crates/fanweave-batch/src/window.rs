@@ -356,7 +356,7 @@ impl<I: Send + 'static, O: IntoAnswer, R: RowRecorder> Window<I, O, R> {
     /// Starts a row with the free permit.
     fn start_next(&mut self, job: Job, prepared: Option<fanweave_core::Result<I>>, is_affordable: bool) {
         let permit = RowPermit(self.free.take());
-        self.start(Start { job, prepared, permit, is_affordable, leads: None });
+        self.start(Start { job, prepared: prepared.map(Box::new), permit, is_affordable, leads: None });
     }
 
     fn stop_over_budget(&mut self) {
