@@ -38,11 +38,17 @@ pub(crate) fn escape_controls(text: &str) -> Cow<'_, str> {
     let mut before = None;
     let mut all = text.chars().peekable();
     while let Some(c) = all.next() {
-        let joins =
-            |c: Option<char>| c.is_some_and(|c| !c.is_ascii() && !is_removed(c) && !c.is_whitespace());
+        let joins = |c: char| !c.is_ascii() && !is_removed(c) && !is_joiner(c) && !c.is_whitespace();
+        // A part of a stream may begin or end with a joiner.
+        let is_joined = match (before, all.peek()) {
+            (Some(before), Some(after)) => joins(before) && joins(*after),
+            (Some(before), None) => joins(before),
+            (None, Some(after)) => joins(*after),
+            (None, None) => false,
+        };
         match c {
             c if is_separator(c) => shown.push('\n'),
-            c if is_joiner(c) && !(joins(before) && joins(all.peek().copied())) => continue,
+            c if is_joiner(c) && !is_joined => continue,
             c if is_removed(c) => continue,
             c => shown.push(c),
         }
@@ -136,7 +142,10 @@ mod tests {
             ("pass\u{200d}word", "password"),
             ("می\u{200c}خواهم", "می\u{200c}خواهم"),
             ("👩\u{200d}👧", "👩\u{200d}👧"),
-            ("👩\u{200d}\u{202e}👧\u{200d}", "👩👧"),
+            ("👩\u{200d}\u{202e}👧\u{200d}", "👩👧\u{200d}"),
+            ("\u{200d}👧", "\u{200d}👧"),
+            ("word\u{200d}", "word"),
+            ("👩\u{200d}\u{200d}\u{200d}👧", "👩\u{200d}👧"),
         ] {
             assert_eq!(escape_controls(text), shown, "{text:?}");
         }
