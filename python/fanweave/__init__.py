@@ -65,15 +65,21 @@ _LAZY = {
     "CallOf": "_call",
     "Config": "_types",
     "Response": "_call",
+    "Snapshot": "_progress",
+    "Summary": "_batch",
     "Tool": "_tool",
     "ToolUse": "_tool",
+    "abatch": "_batch",
+    "batch": "_batch",
     "call": "_call",
     "tool": "_tool",
 }
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._batch import Summary, abatch, batch
     from ._call import AsyncCall, Call, CallOf, Response, call
+    from ._progress import Snapshot
     from ._tool import Tool, ToolUse, tool
     from ._types import Config
 
@@ -130,16 +136,20 @@ __all__ = [
     "Response",
     "Row",
     "ServerError",
+    "Snapshot",
     "Stream",
     "StreamIncompleteError",
+    "Summary",
     "TimeoutError",
     "Tool",
     "ToolCall",
     "ToolUse",
     "UnavailableError",
     "Usage",
+    "abatch",
     "as_list",
     "assign",
+    "batch",
     "branch",
     "call",
     "chat",

@@ -14,6 +14,7 @@ _T = TypeVar("_T")
 class Model(Chain[PromptLike, Message, Delta]):
     name: str
     _engine: _core.Chain
+    _settings: dict[str, Any]
     def __init__(self, name: str, settings: dict[str, Any], cache: str | None = None) -> None: ...
     def bind(self, *, model: str | None = None, **parameters: Unpack[Parameters]) -> Model: ...
     def with_tools(

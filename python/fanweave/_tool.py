@@ -200,6 +200,19 @@ def structured(chain: Chain, type: Any, retries: int) -> Chain:
     return Chain(_core.structured(chain._engine, reader.name, reader.schema, read, retries))
 
 
+def structured_json(chain: Chain, reader: Reader) -> Chain:
+    """Answers that the reader accepts, as JSON values."""
+
+    def read(value: Any) -> Any:
+        try:
+            reader.read(value)
+        except Invalid as error:
+            return [False, str(error)]
+        return [True, value]
+
+    return Chain(_core.structured(chain._engine, reader.name, reader.schema, read, 1))
+
+
 def read_tool(message: _core.Message, type: Any) -> Any:
     """The first call of a tool in a message, by its class or function, or None."""
     tool = type if isinstance(type, Tool) else Tool(type)

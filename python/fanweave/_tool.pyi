@@ -5,6 +5,7 @@ from typing_extensions import ParamSpec
 
 from . import _core
 from ._chain import Chain
+from ._schema import Reader
 
 _A = ParamSpec("_A")
 _R = TypeVar("_R")
@@ -46,4 +47,5 @@ def with_tools(
     concurrency: int = 8,
 ) -> Chain[Any, Any, Any]: ...
 def structured(chain: Chain[Any, Any, Any], type: type[_T], retries: int) -> Chain[Any, _T, Any]: ...
+def structured_json(chain: Chain[Any, Any, Any], reader: Reader) -> Chain[Any, Any, Any]: ...
 def read_tool(message: _core.Message, type: type[_T] | Callable[..., Any]) -> Any: ...

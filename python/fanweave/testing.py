@@ -80,9 +80,12 @@ class Fake(Model):
 
     __slots__ = ("_asked",)
 
-    def __init__(self, name: str, engine: _core.Chain, asked: _core.Asked) -> None:
+    def __init__(
+        self, name: str, engine: _core.Chain, asked: _core.Asked, settings: dict[str, Any] | None = None
+    ) -> None:
         Chain.__init__(self, engine)
         self.name = name
+        self._settings = settings or {}
         self._asked = asked
 
     @property
@@ -94,7 +97,8 @@ class Fake(Model):
         """The same model with other parameters, which its prompts have. It cannot be another ``model``."""
         if model is not None:
             raise ConfigError(f"a fake model cannot become `{model}`", kind="config")
-        return Fake(self.name, _core.with_parameters(self._engine, parameters), self._asked)
+        engine = _core.with_parameters(self._engine, parameters)
+        return Fake(self.name, engine, self._asked, {**self._settings, **parameters})
 
     def cached(self, path: Any = None) -> Fake:
         """A fake model has no cache."""

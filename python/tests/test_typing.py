@@ -26,4 +26,5 @@ def test_types_are_inferred_and_wrong_programs_are_refused():
 
 @pytest.mark.timeout(120)
 def test_the_stubs_say_what_the_modules_have():
-    check("mypy.stubtest", "fanweave", "--allowlist", "python/tests/typing/allowed.txt")
+    allowed = "python/tests/typing/allowed.txt"
+    check("mypy.stubtest", "fanweave", "--allowlist", allowed, "--mypy-config-file", "pyproject.toml")

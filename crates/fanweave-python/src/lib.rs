@@ -16,6 +16,7 @@ mod errors;
 mod event;
 mod function;
 mod item;
+mod job;
 mod mailbox;
 mod many;
 mod message;
@@ -60,6 +61,9 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<sim::Sim>()?;
     m.add_class::<answer::Answer>()?;
     m.add_class::<item::Ready>()?;
+    m.add_class::<job::Job>()?;
+    m.add_function(wrap_pyfunction!(job::job, m)?)?;
+    m.add_function(wrap_pyfunction!(job::variables, m)?)?;
     m.add_function(wrap_pyfunction!(item::opaque, m)?)?;
     m.add_function(wrap_pyfunction!(step::chosen, m)?)?;
     m.add_class::<model::Asked>()?;

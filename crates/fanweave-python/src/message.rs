@@ -29,6 +29,12 @@ pub(crate) struct ToolCall(fanweave::messages::ToolCall);
 #[derive(PartialEq)]
 pub(crate) struct Usage(fanweave::Usage);
 
+impl From<fanweave::Usage> for Usage {
+    fn from(usage: fanweave::Usage) -> Self {
+        Self(usage)
+    }
+}
+
 /// The input of a model: messages and parameters.
 #[pyclass(frozen, module = "fanweave")]
 pub(crate) struct Prompt(fanweave::Prompt);

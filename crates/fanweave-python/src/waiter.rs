@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Instant;
 
 use pyo3::prelude::*;
 
@@ -40,5 +41,16 @@ pub(crate) fn wait<'py>(
 pub(crate) fn wait_blocking(py: Python<'_>, register: impl FnOnce(Waiter)) -> PyResult<()> {
     let (sender, receiver) = sync_channel(1);
     register(Waiter::Thread(sender));
-    receive(py, receiver).map(drop)
+    receive(py, receiver, None).map(drop)
+}
+
+/// Like [`wait_blocking`], at most until then.
+pub(crate) fn wait_blocking_until(
+    py: Python<'_>,
+    until: Instant,
+    register: impl FnOnce(Waiter),
+) -> PyResult<()> {
+    let (sender, receiver) = sync_channel(1);
+    register(Waiter::Thread(sender));
+    receive(py, receiver, Some(until)).map(drop)
 }

@@ -67,17 +67,21 @@ pub(crate) fn wait<T: Send + 'static>(
         // Without a receiver, the waiting thread was interrupted.
         let _ = sender.send(caught(work).await);
     });
-    match receive(py, receiver)? {
+    match receive(py, receiver, None)? {
         Some(result) => result.map_err(|error| raise(py, &error)),
         None => Err(raise(py, &ended())),
     }
 }
 
-/// Blocks this thread until a value arrives, or `None` if none ever will.
+/// Blocks this thread until a value arrives, or `None` if none ever will, or none has until then.
 ///
 /// # Errors
 /// The exception of a signal handler.
-pub(crate) fn receive<T: Send>(py: Python<'_>, receiver: Receiver<T>) -> PyResult<Option<T>> {
+pub(crate) fn receive<T: Send>(
+    py: Python<'_>,
+    receiver: Receiver<T>,
+    until: Option<Instant>,
+) -> PyResult<Option<T>> {
     struct Waiting;
     impl Drop for Waiting {
         fn drop(&mut self) {
@@ -90,10 +94,16 @@ pub(crate) fn receive<T: Send>(py: Python<'_>, receiver: Receiver<T>) -> PyResul
     loop {
         // A receiver cannot be shared with the closure, which must be safe to run on another thread.
         let Some(own) = receiver.take() else { return Ok(None) };
-        let (received, own) = py.detach(move || (own.recv_timeout(SIGNALS), own));
+        let left = until.map_or(SIGNALS, |until| until.saturating_duration_since(Instant::now()));
+        let (received, own) = py.detach(move || (own.recv_timeout(left.min(SIGNALS)), own));
         match received {
             Ok(value) => return Ok(Some(value)),
-            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Timeout) => {
+                py.check_signals()?;
+                if left.is_zero() {
+                    return Ok(None);
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => return Ok(None),
         }
         receiver = Some(own);

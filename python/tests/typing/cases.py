@@ -3,7 +3,7 @@
 A line with `type: ignore` is an error that mypy must find: an ignore without one is an error itself.
 """
 
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 from typing_extensions import assert_type
 
@@ -95,3 +95,25 @@ async def functions() -> None:
     await book("good", 3)  # type: ignore[call-arg]
     fw.call(model="sim/echo", response=3)  # type: ignore[call-overload]
     fw.call(model="sim/echo")(len)  # type: ignore[arg-type]
+
+
+class Frame(Protocol):
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def columns(self) -> list[str]: ...
+
+
+class Lazy(Protocol):
+    def collect(self) -> Frame: ...
+
+
+async def tables(frame: Frame, lazy: Lazy) -> None:
+    assert_type(fw.batch(frame, model="sim/echo", prompt="{{ a }}", max_tokens=3), Frame)
+    assert_type(fw.batch(lazy, model="sim/echo", prompt="{{ a }}"), Frame)
+    assert_type(fw.batch("a.csv", model="sim/echo", output="b.csv"), fw.Summary)
+    assert_type(fw.batch(["a"], model="sim/echo", response=Book), list[fw.Row[Book]])
+    assert_type(fw.batch([{"a": 1}], model="sim/echo", prompt="{{ a }}"), list[fw.Row[Any]])
+    assert_type(await fw.abatch(frame, model="sim/echo", progress=print), Frame)
+    fw.batch(frame, model="sim/echo", errors="ignore")  # type: ignore[call-overload]
+    fw.batch(frame, model="sim/echo", tempo=1)  # type: ignore[call-overload]
