@@ -5,7 +5,9 @@ mod cancellation;
 mod concurrency;
 mod extensions;
 mod limit;
+mod meter;
 mod permit;
+mod session;
 mod sink;
 mod trace;
 mod work;
@@ -30,7 +32,13 @@ pub use concurrency::Concurrency;
 pub use extensions::Extensions;
 use extensions::{Choices, Fresh, PartParameters, RecursionLimit};
 use limit::Limit;
+pub(crate) use limit::PartLimits;
 pub use limit::RunPermit;
+use limit::is_equal;
+use meter::Meter;
+pub use meter::RunUsage;
+#[doc(hidden)]
+pub use session::Recording;
 use sink::Sent;
 pub(crate) use sink::{DeltaSink, Reader};
 use work::{Item, Work};
@@ -84,7 +92,10 @@ struct Shared {
     draining: Option<CancellationToken>,
     deadline: Option<(Instant, Duration)>,
     limit: Option<Arc<Limit>>,
-    labels: Arc<Labels>,
+    /// `None` without tags and metadata.
+    labels: Option<Arc<Labels>>,
+    /// Usage of the calls so far.
+    meter: Arc<Meter>,
     /// Settings of few runs, which others do not pay for, and values of authors of steps.
     extensions: Extensions,
     priority: Priority,
@@ -158,7 +169,8 @@ impl Context {
             draining: None,
             deadline: None,
             limit: None,
-            labels: Arc::default(),
+            labels: None,
+            meter: Arc::default(),
             extensions: Extensions::new(),
             priority: Priority::default(),
             hedges: false,
@@ -305,17 +317,26 @@ impl Context {
         self.with(|s| s.limit = Some(Arc::new(Limit::new(n, s.limit.take()))))
     }
 
+    /// The same context, with the limits of a part in place of those that were added to `outer` for one run.
+    pub(crate) fn sharing_limits(self, part: &PartLimits, outer: &Self) -> Self {
+        let outer = outer.shared.limit.as_ref();
+        if is_equal(self.shared.limit.as_ref(), outer) {
+            return self;
+        }
+        self.with(|s| s.limit = part.shared(s.limit.take(), outer))
+    }
+
     /// Adds a tag for the run and everything below it. Events carry it.
     #[must_use]
     pub fn with_tag(self, tag: impl Into<Arc<str>>) -> Self {
-        self.with(|s| Arc::make_mut(&mut s.labels).tags.push(tag.into()))
+        self.with(|s| s.labels_mut().tags.push(tag.into()))
     }
 
     /// Sets one metadata entry for the run and everything below it. Events carry it.
     #[must_use]
     pub fn with_metadata(self, name: impl Into<Arc<str>>, value: impl Into<Value>) -> Self {
         let (name, value) = (name.into(), value.into());
-        self.with(|s| set(&mut Arc::make_mut(&mut s.labels).metadata, name, value))
+        self.with(|s| set(&mut s.labels_mut().metadata, name, value))
     }
 
     /// Chooses the alternative of a [`configurable`](crate::configurable) part.
@@ -396,12 +417,12 @@ impl Context {
 
     /// The tags of the run, outermost first.
     pub fn tags(&self) -> impl Iterator<Item = &str> {
-        self.shared.labels.tags()
+        self.shared.labels.iter().flat_map(|labels| labels.tags())
     }
 
     /// The metadata value of that name.
     pub fn metadata(&self, name: &str) -> Option<&Value> {
-        self.shared.labels.metadata(name)
+        self.shared.labels.as_ref()?.metadata(name)
     }
 
     /// The chosen alternative of a part.
@@ -461,7 +482,7 @@ impl Context {
             parent: self.position.parent,
             path: self.position.path.clone(),
             at: self.shared.started.elapsed(),
-            labels: self.shared.labels.clone(),
+            labels: self.shared.labels.clone().unwrap_or_else(Labels::none),
             kind,
         };
         for observer in &self.shared.observers {
@@ -666,6 +687,12 @@ impl Context {
             done = until(deadline.map(|(at, _)| at), late, work) => done,
             () = cancelled => Err(Error::new(ErrorKind::Cancelled, "the run was cancelled")),
         }
+    }
+}
+
+impl Shared {
+    fn labels_mut(&mut self) -> &mut Labels {
+        Arc::make_mut(self.labels.get_or_insert_default())
     }
 }
 

@@ -126,7 +126,7 @@ impl Runnable for Embedder {
             Ok(Embedded::default())
         } else {
             cx.emit(EventKind::EmbeddingRequested(texts.len())).await;
-            self.inner.embed(texts, &cx).await
+            self.inner.embed(texts, &cx).await.inspect(|answer| cx.count_embedding(answer.usage))
         };
         let reply = |answer: &Embedded| Some(Arc::new(Reply { usage: answer.usage, ..Reply::default() }));
         cx.end(&self.name, result, reply).await

@@ -1,8 +1,8 @@
 //! Events that a run reports while it is in progress.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde::de::Error as _;
@@ -91,6 +91,12 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
+    /// No tags and no metadata. Allocated once.
+    pub(crate) fn none() -> Arc<Self> {
+        static NONE: LazyLock<Arc<Labels>> = LazyLock::new(Arc::default);
+        NONE.clone()
+    }
+
     pub(crate) fn tags(&self) -> impl Iterator<Item = &str> {
         self.tags.iter().map(AsRef::as_ref)
     }

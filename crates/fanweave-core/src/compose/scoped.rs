@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use crate::chain::{Chain, chain};
+use crate::context::PartLimits;
 use crate::{Context, Node, Result, Runnable, Streaming};
 
 /// Runs a chain in its own context. Made by [`Chain::scoped`].
 pub struct Scoped<I, O> {
     inner: Chain<I, O>,
     change: Arc<dyn Fn(Context) -> Context + Send + Sync>,
+    limits: PartLimits,
 }
 
 impl<I: Send + 'static, O: Send + 'static> Runnable for Scoped<I, O> {
@@ -19,7 +21,7 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Scoped<I, O> {
 
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
         let is_driven = cx.is_driven();
-        let cx = (self.change)(cx.clone().undriven());
+        let cx = (self.change)(cx.clone().undriven()).sharing_limits(&self.limits, cx);
         let cx = if is_driven { cx.driven() } else { cx };
         cx.guard(self.inner.run(input, &cx)).await
     }
@@ -38,6 +40,9 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     ///
     /// The settings apply to this chain and everything within it, never to other chains, the thread or the
     /// process. The innermost setting wins, tags add up, and outer limits stay in force.
+    ///
+    /// A limit of concurrency is one for the part: all its runs within the same enclosing limit share it,
+    /// such as all rows of a batch.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
@@ -58,7 +63,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// ```
     #[must_use]
     pub fn scoped(self, change: impl Fn(Context) -> Context + Send + Sync + 'static) -> Self {
-        chain(Scoped { inner: self, change: Arc::new(change) })
+        chain(Scoped { inner: self, change: Arc::new(change), limits: PartLimits::default() })
     }
 }
 
@@ -116,7 +121,7 @@ mod tests {
         let narrow = call.scoped(|cx| cx.with_concurrency(1));
         let fan = parallel((narrow.clone(), narrow)).scoped(|cx| cx.with_concurrency(9));
         fan.invoke(1u32).await.unwrap();
-        // Each of the two has its own limit.
-        assert_eq!(peak.load(Ordering::SeqCst), 2);
+        // Both are the same part, which has one limit.
+        assert_eq!(peak.load(Ordering::SeqCst), 1);
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use tokio::sync::Notify;
@@ -23,6 +23,47 @@ pub(super) struct Limit {
     node: usize,
     permits: Concurrency,
     around: Option<Arc<Limit>>,
+}
+
+/// The limits of one part of a chain, which all its runs share.
+///
+/// Only live limits are found: one without a handle has no call in flight.
+#[derive(Default)]
+pub(crate) struct PartLimits(Mutex<Vec<Weak<Limit>>>);
+
+impl PartLimits {
+    /// The limit of the part that is equal to `limit`, which was made for one run. Limits up to `outer`,
+    /// which are those of the enclosing run, stay the same.
+    pub(super) fn shared(&self, limit: Option<Arc<Limit>>, outer: Option<&Arc<Limit>>) -> Option<Arc<Limit>> {
+        let limit = limit?;
+        if outer.is_some_and(|outer| Arc::ptr_eq(outer, &limit)) {
+            return Some(limit);
+        }
+        let around = self.shared(limit.around.clone(), outer);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = None;
+        all.retain(|part| {
+            let Some(part) = part.upgrade() else { return false };
+            if part.permits == limit.permits && is_equal(part.around.as_ref(), around.as_ref()) {
+                found = Some(part);
+            }
+            true
+        });
+        Some(found.unwrap_or_else(|| {
+            let new = Arc::new(Limit::new(limit.permits, around));
+            all.push(Arc::downgrade(&new));
+            new
+        }))
+    }
+}
+
+/// Returns true if both are the same limit.
+pub(super) fn is_equal(a: Option<&Arc<Limit>>, b: Option<&Arc<Limit>>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 /// Nested limits within one outermost limit.

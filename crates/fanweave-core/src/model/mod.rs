@@ -208,6 +208,8 @@ impl Runnable for Model {
             Some(hook) => Box::pin(hook::generate(&**hook, &self.name, &*self.inner, prompt, &cx)).await,
         };
         if let Ok(message) = result {
+            cx.count_reply(message.reply.as_deref());
+            cx.record(|| vec![message.clone()]);
             result = Ok(cx.emit_value(message, EventKind::Answered).await);
         }
         if let Ok(message) = &result

@@ -166,6 +166,14 @@ impl RunTools {
         chain(WithTranscript(self))
     }
 
+    /// Runs the loop, and records its messages for the history of a session.
+    async fn recorded(&self, prompt: Prompt, cx: &Context) -> Result<Transcript> {
+        let before = prompt.messages.len();
+        let transcript = self.rounds(prompt, cx).await?;
+        cx.record(|| transcript.messages[before..].to_vec());
+        Ok(transcript)
+    }
+
     async fn rounds(&self, mut prompt: Prompt, cx: &Context) -> Result<Transcript> {
         self.with.tools.ready()?;
         if self.max_rounds == 0 {
@@ -261,7 +269,8 @@ impl Runnable for RunTools {
     type Output = Message;
 
     async fn run(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        Ok(self.rounds(prompt, cx).await?.into_answer())
+        let transcript = self.recorded(prompt, cx).await?;
+        Ok(transcript.into_answer())
     }
 
     fn streaming(&self) -> Streaming {
@@ -285,7 +294,7 @@ impl Runnable for WithTranscript {
     type Output = Transcript;
 
     async fn run(&self, prompt: Prompt, cx: &Context) -> Result<Transcript> {
-        self.0.rounds(prompt, cx).await
+        self.0.recorded(prompt, cx).await
     }
 
     fn describe(&self) -> Node {
