@@ -15,8 +15,8 @@ use super::value_stream::ValueStream;
 use super::{MAX_EXCERPT_BYTES, nulls};
 use crate::chain::{Chain, chain};
 use crate::{
-    Context, Delta, Error, ErrorKind, FinishReason, IntoChain, Message, Node, Prompt, ResponseFormat, Result,
-    Runnable, Streaming, excerpt,
+    Context, Delta, Error, ErrorKind, FinishReason, IntoChain, Message, Node, Parameters, Part, Prompt,
+    ResponseFormat, Result, Role, Runnable, Streaming, ToolCall, ToolChoice, ToolResult, ToolSpec, excerpt,
 };
 
 /// Default maximum of retries. 2: a model that fails three times rarely succeeds at the fourth attempt.
@@ -57,6 +57,7 @@ pub struct Structured<T> {
     is_wrapped: bool,
     max_retries: u32,
     is_strict: bool,
+    by_tool: bool,
     checks: Vec<Check<T>>,
     async_checks: Vec<AsyncCheck<T>>,
 }
@@ -107,6 +108,7 @@ where
         is_wrapped: !is_object,
         max_retries: DEFAULT_MAX_RETRIES,
         is_strict: false,
+        by_tool: false,
         checks: Vec::new(),
         async_checks: Vec::new(),
     }
@@ -212,6 +214,29 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
         Self { is_strict: true, ..self }
     }
 
+    /// Asks for the answer as the arguments of a tool call, for models and servers that support tools and no
+    /// response format. The model is offered one tool, which has the name of the schema, and must call it;
+    /// tools and choices of the prompt are replaced. An answer without a call is read as text. After an
+    /// answer that does not fit, the model receives the error as the result of its call. Default: a response
+    /// format.
+    ///
+    /// ```
+    /// use fanweave::{chain, parsers::structured_value, testing::{Answer, Fake}};
+    /// use fanweave::crates::serde_json::json;
+    ///
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+    /// let schema = json!({ "type": "object", "properties": { "title": { "type": "string" } } });
+    /// let model = Fake::script([Answer::calls([("book", json!({ "title": "Emma" }))])]).model();
+    /// let book = structured_value(model, "book", schema).by_tool();
+    /// assert_eq!(chain(book).invoke("Recommend a book.").await?, json!({ "title": "Emma" }));
+    /// # Ok(())
+    /// # }) }
+    /// ```
+    #[must_use]
+    pub fn by_tool(self) -> Self {
+        Self { by_tool: true, ..self }
+    }
+
     /// Rejects values that fit the type but are invalid: `check` returns the reason, which the model
     /// receives.
     #[must_use]
@@ -251,7 +276,10 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
     }
 
     async fn read(&self, message: &Message) -> Result<T> {
-        let text = message.text();
+        let text = match self.call(message) {
+            Some(call) => call.arguments.clone(),
+            None => message.text(),
+        };
         let wrong = |reason: String| {
             let shown = excerpt(text.trim(), MAX_EXCERPT_BYTES);
             Error::new(ErrorKind::Parse, format!("{reason}, in {shown:?}")).with_body(&text)
@@ -303,10 +331,77 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
         nulls::read(value, of_answer, &self.schema, &self.name).map_err(wrong)
     }
 
+    /// The call whose arguments are the answer.
+    fn call<'m>(&self, message: &'m Message) -> Option<&'m ToolCall> {
+        message.tool_calls().find(|call| self.by_tool && *call.name == *self.name)
+    }
+
+    /// Asks for an answer that fits the schema.
+    fn request(&self, parameters: &mut Parameters) {
+        let (name, schema) = (self.name.to_string(), Value::clone(&self.schema));
+        if self.by_tool {
+            parameters.format = None;
+            parameters.tool_choice = Some(ToolChoice::Tool(name.clone()));
+            let description = "Gives the answer.".to_owned();
+            parameters.tools = vec![ToolSpec { name, description, parameters: schema }];
+        } else {
+            parameters.format = Some(ResponseFormat::JsonSchema { name, schema, strict: true });
+        }
+    }
+
+    /// The messages that follow an answer that does not fit.
+    fn retry(&self, mut message: Message, error: &Error) -> Vec<Message> {
+        if self.call(&message).is_none() {
+            return retry_messages(message.text(), error).collect();
+        }
+        // Providers want a result for each call.
+        let results = message.tool_calls().map(|call| {
+            let text = match *call.name == *self.name {
+                true => format!("{error}. Call the tool with the corrected arguments."),
+                false => format!("unknown tool `{}`: call `{}`", call.name, self.name),
+            };
+            Part::ToolResult(ToolResult::error(&*call.id, text))
+        });
+        let results = Message::from_parts(Role::Tool, results.collect());
+        message.reply = None;
+        vec![message, results]
+    }
+
     /// Returns true if another answer may be better than this one.
     fn may_improve(message: &Message) -> bool {
         let reason = message.reply.as_deref().and_then(|reply| reply.finish_reason.as_ref());
         !matches!(reason, Some(FinishReason::Length | FinishReason::Refusal | FinishReason::ContentFilter))
+    }
+}
+
+/// Turns the deltas of the first call of a tool into those of a text.
+struct Arguments {
+    tool: Arc<str>,
+    /// The index of the call.
+    part: Option<u32>,
+    /// Set if a part of the text before the call has been shown, which cannot be taken back.
+    has_shown_text: bool,
+}
+
+impl Arguments {
+    fn of(tool: Arc<str>) -> Self {
+        Self { tool, part: None, has_shown_text: false }
+    }
+
+    /// The delta as text. Text before the call is not part of the value.
+    fn text_of(&mut self, delta: Delta, values: &mut ValueStream) -> Option<Delta> {
+        match delta {
+            Delta::ToolCall { part, name, arguments, .. } => {
+                if self.part.is_none() && name.as_deref() == Some(&*self.tool) {
+                    self.part = Some(part);
+                    self.has_shown_text = values.is_shown();
+                    *values = ValueStream::holding_complete();
+                }
+                (self.part == Some(part) && !self.has_shown_text).then(|| Delta::text(arguments))
+            }
+            Delta::Text { .. } if self.part.is_none() => Some(delta),
+            _ => None,
+        }
     }
 }
 
@@ -317,14 +412,17 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
     type Output = T;
 
     async fn run(&self, mut prompt: Prompt, cx: &Context) -> Result<T> {
-        let schema = Value::clone(&self.schema);
-        let name = self.name.to_string();
-        prompt.parameters.format = Some(ResponseFormat::JsonSchema { name, schema, strict: true });
+        self.request(&mut prompt.parameters);
         let (mut values, is_wrapped) = (ValueStream::holding_complete(), self.is_wrapped);
+        let mut arguments = self.by_tool.then(|| Arguments::of(self.name.clone()));
         // The complete value is emitted once it has been checked.
         let complete = Arc::new(Mutex::new(None));
         let held = complete.clone();
         let first = cx.mapped(Box::new(move |delta: Delta| {
+            let delta = match &mut arguments {
+                Some(arguments) => arguments.text_of(delta, &mut values)?,
+                None => delta,
+            };
             let mut value = values.push(&delta)?;
             if is_wrapped {
                 value = value.get_mut(ANSWER)?.take();
@@ -348,6 +446,10 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
                     if let Some(complete) = complete {
                         reader.delta(Delta::Value(complete)).await;
                     }
+                    if let Some(call) = self.call(&message) {
+                        // A call without a result is not valid in the history of a session.
+                        reader.record(|| vec![Message::assistant(&*call.arguments)]);
+                    }
                     return Ok(value);
                 }
                 (Err(error), Some(max_retries)) if Self::may_improve(&message) => {
@@ -356,7 +458,7 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
                 }
                 (Err(error), _) => return Err(error.with_partial(message)),
             };
-            prompt.messages.extend(retry_messages(message.text(), &error));
+            prompt.messages.extend(self.retry(message, &error));
             *complete.lock().unwrap_or_else(PoisonError::into_inner) = None;
             left -= 1;
             cx = &without_deltas;
@@ -381,6 +483,7 @@ impl<T> Clone for Structured<T> {
             is_wrapped: self.is_wrapped,
             max_retries: self.max_retries,
             is_strict: self.is_strict,
+            by_tool: self.by_tool,
             checks: self.checks.clone(),
             async_checks: self.async_checks.clone(),
         }
@@ -402,7 +505,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::fake::Fake;
+    use crate::model::fake::{Answer, Asked, Fake};
 
     fn schema() -> Value {
         json!({ "type": "object", "properties": { "n": { "type": "integer" } }, "required": ["n"] })
@@ -745,6 +848,63 @@ mod tests {
         assert_eq!(*asked.lock().unwrap(), [json!({ "n": 1 }), json!({ "n": 4 })]);
         let error = chain(number(answers).check_async(is_even).max_retries(0)).invoke("?").await.unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Parse, r#"odd, in "{\"n\": 1}""#));
+    }
+
+    #[tokio::test]
+    async fn a_value_by_a_tool_call_is_streamed_checked_and_corrected() {
+        let call = |n: u16| Answer::calls([("number", json!({ "n": n }))]);
+        let asked = Asked::default();
+        let model = Fake::script([call(300), Answer::text(r#"{"n": 4}"#), call(1), call(2)]);
+        let model = model.record_in(&asked).model();
+        let number = chain(structured_as::<Number>(model, "number", schema()).by_tool());
+        // The error is the result of the call, and an answer without a call is read.
+        assert_eq!(number.invoke("?").await.unwrap(), Number { n: 4 });
+        let last = asked.last().unwrap();
+        assert_eq!(last.parameters.tool_choice, Some(ToolChoice::Tool("number".into())));
+        assert_eq!((last.parameters.tools.len(), &last.parameters.format), (1, &None));
+        let [_, called, result] = &last.messages[..] else { panic!("{last:?}") };
+        let Part::ToolResult(result) = &result.parts[0] else { panic!("{last:?}") };
+        assert_eq!(Some(&result.id), called.tool_calls().next().map(|call| &call.id));
+        assert!(result.is_error && result.text().contains("n: invalid value: integer `300`"), "{result:?}");
+
+        let even = number_that_is_even(Fake::script([call(1), call(2)]).model());
+        assert_eq!(chain(even).invoke("?").await.unwrap(), Number { n: 2 });
+        let run = number.stream("?");
+        let deltas: Vec<_> = run.map(Result::unwrap).collect().await;
+        assert_eq!(deltas.last(), Some(&Delta::Value(json!({ "n": 1 }))));
+    }
+
+    fn number_that_is_even(model: crate::Model) -> Structured<Number> {
+        let even = |n: &Number| if n.n.is_multiple_of(2) { Ok(()) } else { Err("n must be even".to_owned()) };
+        structured_as::<Number>(model, "number", schema()).by_tool().check(even)
+    }
+
+    #[tokio::test]
+    async fn text_beside_a_tool_call_is_not_part_of_its_value() {
+        let call = |part, name: Option<&str>, arguments: &str| Delta::ToolCall {
+            part,
+            id: name.map(|name| format!("id-{name}-{part}")),
+            name: name.map(str::to_owned),
+            arguments: arguments.to_owned(),
+        };
+        let deltas = vec![
+            Delta::text("I look [here]: "),
+            call(0, Some("other"), r#"{"n": 7}"#),
+            call(1, Some("words"), r#"{"answer": ["a"#),
+            call(1, None, r#"b", "c"]}"#),
+            Delta::text(r#"{"answer": ["x"]}"#),
+        ];
+        let list = json!({ "type": "array", "items": { "type": "string" } });
+        let model = crate::Model::new(Deltas(deltas));
+        let words = structured_as::<Vec<String>>(model, "words", list).by_tool();
+        let mut run = chain(words).stream("?");
+        let mut shown = Vec::new();
+        while let Some(delta) = run.next().await {
+            shown.push(delta.unwrap());
+        }
+        assert_eq!(run.output().await.unwrap(), ["ab", "c"]);
+        assert_eq!(shown.last(), Some(&Delta::Value(json!(["ab", "c"]))));
+        assert_eq!(shown.first(), Some(&Delta::Value(json!(["a"]))));
     }
 
     struct Deltas(Vec<Delta>);

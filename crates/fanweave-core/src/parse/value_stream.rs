@@ -54,6 +54,11 @@ impl ValueStream {
         self.partial.items_ended()
     }
 
+    /// Returns true if a value has been returned that the reader did not hold back.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.is_shown
+    }
+
     /// Returns true if the value is complete.
     pub(crate) fn has_ended(&self) -> bool {
         self.partial.has_ended()

@@ -76,6 +76,28 @@ async fn the_result_of_a_direct_tool_is_the_answer_of_one_request() {
     assert_eq!(provider.stats().requests, 1);
 }
 
+/// The weather that a question is about.
+#[fanweave::schema]
+#[derive(Debug, PartialEq)]
+struct Weather {
+    city: String,
+}
+
+#[tokio::test]
+async fn a_structured_answer_by_a_tool_call_takes_one_request_and_streams() {
+    let provider = Provider::start(Settings::default());
+    let model = provider.model("writer").build().unwrap();
+    let weather = chain(fanweave::structured::<Weather>(model).by_tool());
+    let mut run = weather.stream("Look up the weather in Paris.");
+    let mut last = None;
+    while let Some(delta) = run.next().await {
+        last = Some(delta.unwrap());
+    }
+    assert_eq!(run.output().await.unwrap(), Weather { city: "Paris".to_owned() });
+    assert_eq!(last, Some(Delta::Value(json!({ "city": "Paris" }))));
+    assert_eq!(provider.stats().requests, 1);
+}
+
 #[tokio::test]
 async fn two_calls_that_arrive_interleaved_in_one_stream_are_both_run() {
     let ask = "Look up the weather in both cities: Paris and London.";
