@@ -1,6 +1,7 @@
 //! One run of a chain, read while it is in progress: its deltas ([`Run`]) or its events ([`EventRun`]).
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,11 +11,12 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use futures::future::BoxFuture;
 use futures::task::AtomicWaker;
 use futures::{Stream, StreamExt};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::context::{DeltaSink, Reader};
 use crate::runnable::{Runnable, Streaming, run_within};
-use crate::{Context, Delta, Event, Item, Message, Result};
+use crate::{Context, Delta, Event, Item, Message, Result, Vars};
 
 /// Maximum deltas or events that wait for their reader. A slow reader then slows the socket down.
 const CHANNEL: usize = 64;
@@ -81,8 +83,9 @@ impl<T, O> RunDriver<T, O> {
 
 /// One run of a chain: a stream of the deltas of its answer, then the whole.
 ///
-/// A step that cannot stream yields its answer as one delta. After a failure the stream yields the error and
-/// ends.
+/// A step that cannot stream yields its answer as one delta: texts and messages as text, and variables,
+/// lists, maps, numbers and JSON as a [`Delta::Value`]. Chains with other outputs yield it by
+/// [`Chain::values`](crate::Chain::values). After a failure the stream yields the error and ends.
 ///
 /// ```
 /// use fanweave::{prompt, testing::Fake, text, vars};
@@ -231,8 +234,41 @@ pub(crate) fn as_single_delta<O: 'static>(output: &O) -> Option<Delta> {
         .or_else(|| output.downcast_ref::<Message>().map(Message::text));
     match text {
         Some(text) => Some(Delta::text(text)),
-        None => output.downcast_ref::<serde_json::Value>().cloned().map(Delta::Value),
+        None => value_of(output).map(Delta::Value),
     }
+}
+
+/// An answer of a type that is data, as JSON. For other types there is
+/// [`Chain::values`](crate::Chain::values).
+fn value_of(output: &dyn Any) -> Option<Value> {
+    macro_rules! as_json {
+        ($($type:ty),+ $(,)?) => {
+            $(if let Some(output) = output.downcast_ref::<$type>() {
+                return serde_json::to_value(output).ok();
+            })+
+        };
+    }
+    as_json!(
+        Value,
+        Vars,
+        Vec<String>,
+        Vec<Value>,
+        serde_json::Map<String, Value>,
+        BTreeMap<String, String>,
+        BTreeMap<String, Value>,
+        (String, String),
+        bool,
+        i32,
+        i64,
+        u8,
+        u16,
+        u32,
+        u64,
+        usize,
+        f32,
+        f64,
+    );
+    None
 }
 
 /// One run of a chain: a stream of its events. A failure is an event too.

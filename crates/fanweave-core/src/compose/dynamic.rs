@@ -4,7 +4,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 
 use crate::chain::{Chain, chain};
-use crate::run::run_streamed;
+use crate::run::{as_single_delta, run_streamed};
 use crate::runnable::Runnable;
 use crate::{Context, Error, ErrorKind, Node, Result, Streaming};
 
@@ -20,6 +20,8 @@ pub enum Next<I, O> {
 
 /// A step whose function decides what runs next: nothing more, the step itself again, or a chain.
 /// [`Next::Repeat`] is an async loop, not a recursion.
+///
+/// In a stream, the deltas are those of the chosen chain, or a [`Next::Done`] as one delta.
 ///
 /// Decisions are counted through the whole run, across nested chains, up to 25, so that the cost of a model
 /// that never finishes is bounded. [`Context::with_recursion_limit`] changes the limit.
@@ -76,7 +78,14 @@ where
                 Error::new(ErrorKind::RecursionLimit, message)
             })?;
             match (self.decide)(input, cx.without_deltas().undriven()).await? {
-                Next::Done(output) => return Ok(output),
+                Next::Done(output) => {
+                    if cx.has_delta_reader()
+                        && let Some(whole) = as_single_delta(&output)
+                    {
+                        cx.delta(whole).await;
+                    }
+                    return Ok(output);
+                }
                 Next::Repeat(next) => input = next,
                 Next::Run(chain, input) => return run_streamed(&chain, input, &cx).await,
             }
@@ -84,7 +93,7 @@ where
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Whole
+        Streaming::Deltas
     }
 
     fn describe(&self) -> Node {
@@ -117,6 +126,27 @@ mod tests {
         assert!(rows.iter().all(Result::is_ok));
         // On one thread: if a row blocked, they would run sequentially.
         assert_eq!(started.elapsed().as_millis(), 100);
+    }
+
+    #[tokio::test]
+    async fn the_chosen_chain_streams_and_so_does_a_value() {
+        let echo = chain(crate::model::fake::Fake::echo()) | crate::text();
+        let chosen = dynamic(move |question: crate::Prompt, _| {
+            let echo = echo.clone();
+            async move {
+                Ok(match question.last_user_text().as_str() {
+                    "short" => Next::Done("done".to_owned()),
+                    _ => Next::Run(echo, question),
+                })
+            }
+        });
+        let deltas = async |text: &str| {
+            let run = chosen.stream(text);
+            futures::StreamExt::map(run, |delta| delta.unwrap().to_string())
+        };
+        let all = async |text: &str| futures::StreamExt::collect::<Vec<_>>(deltas(text).await).await;
+        assert_eq!(all("two words").await, ["two ", "words"]);
+        assert_eq!(all("short").await, ["done"]);
     }
 
     /// Chooses itself, nested one level deeper each time.

@@ -22,3 +22,4 @@ pub mod scoped;
 pub mod step;
 pub mod then;
 pub mod timeout;
+mod values;
