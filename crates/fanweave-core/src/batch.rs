@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use futures::{Stream, StreamExt};
@@ -48,7 +49,11 @@ pub struct Batch<I, O> {
     inputs: Box<dyn Iterator<Item = I> + Send>,
     concurrency: Concurrency,
     cx: Context,
+    row_context: Option<RowContext<I>>,
 }
+
+/// Changes the context of one row.
+type RowContext<I> = Arc<dyn Fn(&I, Context) -> Context + Send + Sync>;
 
 impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
     pub(crate) fn new(chain: Chain<I, O>, inputs: impl Iterator<Item = I> + Send + 'static) -> Self {
@@ -57,6 +62,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
             inputs: Box::new(inputs),
             concurrency: Concurrency::new(DEFAULT_CONCURRENCY),
             cx: Context::new(),
+            row_context: None,
         }
     }
 
@@ -86,7 +92,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
 
     /// Starts the rows and yields their results as they finish.
     pub fn as_completed(self) -> Completed<O> {
-        let Self { chain, inputs, concurrency, mut cx } = self;
+        let Self { chain, inputs, concurrency, mut cx, row_context } = self;
         cx = cx.with_concurrency(concurrency);
         // Each row is a task, which polls its chain even if its results are not read.
         let cx = cx.driven();
@@ -99,12 +105,42 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
             if tokio::runtime::Handle::try_current().is_err() {
                 return Started::Failed(Row { index, result: Err(no_runtime()) });
             }
-            let (chain, cx) = (chain.clone(), cx.fork(index as u64));
-            rows.start(index, async move { cx.guard(chain.run(input, &cx)).await });
+            let (chain, cx, change) = (chain.clone(), cx.fork(index as u64), row_context.clone());
+            rows.start(index, async move {
+                let cx = match change {
+                    Some(change) => change(&input, cx.undriven()).driven(),
+                    None => cx,
+                };
+                cx.guard(chain.run(input, &cx)).await
+            });
             Started::Running
         };
         let max = concurrency.get().max(1);
         Completed { rows: Flights::new(), start: Some(Box::new(start)), max, started: 0 }
+    }
+
+    /// Changes the context of each row, by its input: its session, choice, tags, parameters or deadline.
+    /// Default: the context of the batch.
+    ///
+    /// ```
+    /// use fanweave::{Context, chain, compose::configurable, testing::Fake, text};
+    ///
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+    /// let model = |name| (name, chain(Fake::answer_with(move |_| name.into())));
+    /// let answer = configurable("model", [model("small"), model("large")]) | text();
+    /// let questions = ["Hi", "Explain the tides to me."].map(fanweave::Prompt::from);
+    /// let rows = answer.batch(questions).context(|question, cx| match question.last_user_text().len() {
+    ///     ..10 => cx,
+    ///     _ => cx.with_choice("model", "large"),
+    /// });
+    /// assert_eq!(rows.fail_fast().await?, ["small", "large"]);
+    /// # Ok(())
+    /// # }) }
+    /// ```
+    #[must_use]
+    pub fn context(mut self, change: impl Fn(&I, Context) -> Context + Send + Sync + 'static) -> Self {
+        self.row_context = Some(Arc::new(change));
+        self
     }
 
     /// Runs all rows and returns their outputs in input order, or the first error as soon as it happens: the
@@ -316,7 +352,6 @@ impl<O> fmt::Debug for Rows<O> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
@@ -326,6 +361,21 @@ mod tests {
 
     async fn nap(ms: u64) {
         tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+
+    #[tokio::test]
+    async fn each_row_has_its_own_context_and_a_panic_there_fails_only_its_row() {
+        let session = step(|_: u32, cx: Context| async move { Ok(cx.session().map(str::to_owned)) });
+        let rows =
+            session.batch([1u32, 2, 3]).within(Context::new().with_session("all")).context(|n, cx| match n {
+                1 => cx,
+                2 => cx.with_session("own"),
+                _ => panic!("boom"),
+            });
+        let rows = rows.collect().await;
+        assert_eq!(rows[0].as_ref().unwrap().as_deref(), Some("all"));
+        assert_eq!(rows[1].as_ref().unwrap().as_deref(), Some("own"));
+        assert!(rows[2].as_ref().unwrap_err().to_string().contains("boom"));
     }
 
     #[tokio::test(start_paused = true)]

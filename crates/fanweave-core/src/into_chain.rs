@@ -32,7 +32,8 @@ use crate::{Context, Result, Runnable};
 /// `M` only tells the implementations apart; it is always inferred.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a step of a chain from `{I}` to `{O}`",
-    note = "use a model, prompt, parser or chain, or an async closure of its input and a `Context` that returns a `Result`"
+    note = "use a model, prompt, parser or chain, or an async closure of its input and a `Context` that returns a `Result`",
+    note = "end a `Result`, such as that of `model(..)`, with `?`, and a `Branch` with `.otherwise(..)`"
 )]
 pub trait IntoChain<I, O, M = ByRunnable>: Sized {
     /// The step.

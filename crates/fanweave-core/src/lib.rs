@@ -52,7 +52,7 @@ pub use compose::parallel_map::parallel_map;
 pub use compose::passthrough::passthrough;
 pub use compose::pick::pick;
 pub use compose::retry::RetryPolicy;
-pub use compose::router::router;
+pub use compose::router::{route_by, router};
 pub use compose::step::step;
 pub use context::{Concurrency, Context, Priority, RunPermit};
 pub use delta::{Delta, Fold};

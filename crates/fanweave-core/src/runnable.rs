@@ -35,6 +35,8 @@ use crate::{Context, Node, Result};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a step of a chain",
     note = "wrap a closure with `step(|input, cx| async move {{ .. }})`",
+    note = "end a `Result`, such as that of `model(..)`, with `?`, and a `Branch` with `.otherwise(..)`",
+    note = "use `parallel_map` for more than six branches of `parallel`",
     note = "or implement `Runnable` for the type"
 )]
 pub trait Runnable: Send + Sync + 'static {

@@ -102,19 +102,33 @@ impl<K: Into<String>, V: Into<Value>> FromIterator<(K, V)> for Vars {
     }
 }
 
-/// Makes [`Vars`] from names and values that `serde_json::json!` accepts.
+/// Makes [`Vars`] from names and all values that `serde_json::json!` accepts. A name that is not an
+/// identifier is written as a text.
 ///
 /// ```
-/// let vars = fanweave::vars! { topic: "bears", tags: ["a", "b"] };
-/// assert_eq!(vars.names().collect::<Vec<_>>(), ["topic", "tags"]);
+/// let vars = fanweave::vars! { topic: "bears", tags: ["a", "b"], "by-year": { "1815": null } };
+/// assert_eq!(vars.names().collect::<Vec<_>>(), ["topic", "tags", "by-year"]);
 /// ```
 #[macro_export]
 macro_rules! vars {
-    ($($name:ident : $value:expr),* $(,)?) => {
-        <$crate::Vars as ::std::iter::FromIterator<(&'static str, $crate::__private::Value)>>::from_iter([
-            $( (stringify!($name).trim_start_matches("r#"), $crate::__private::json!($value)) ),*
-        ])
+    (@of [$($done:tt)*]) => {
+        <$crate::Vars as ::std::iter::FromIterator<(&'static str, $crate::__private::Value)>>::from_iter([$($done)*])
     };
+    (@of [$($done:tt)*] $name:tt : null $(, $($rest:tt)*)?) => {
+        $crate::vars!(@of [$($done)* ($crate::vars!(@name $name), $crate::__private::Value::Null),] $($($rest)*)?)
+    };
+    (@of [$($done:tt)*] $name:tt : [$($list:tt)*] $(, $($rest:tt)*)?) => {
+        $crate::vars!(@of [$($done)* ($crate::vars!(@name $name), $crate::__private::json!([$($list)*])),] $($($rest)*)?)
+    };
+    (@of [$($done:tt)*] $name:tt : {$($object:tt)*} $(, $($rest:tt)*)?) => {
+        $crate::vars!(@of [$($done)* ($crate::vars!(@name $name), $crate::__private::json!({$($object)*})),] $($($rest)*)?)
+    };
+    (@of [$($done:tt)*] $name:tt : $value:expr $(, $($rest:tt)*)?) => {
+        $crate::vars!(@of [$($done)* ($crate::vars!(@name $name), $crate::__private::json!($value)),] $($($rest)*)?)
+    };
+    (@name $name:ident) => { stringify!($name).trim_start_matches("r#") };
+    (@name $name:literal) => { $name };
+    ($($entries:tt)*) => { $crate::vars!(@of [] $($entries)*) };
 }
 
 #[cfg(test)]
@@ -124,6 +138,20 @@ mod tests {
     #[test]
     fn a_name_that_is_a_keyword_is_written_with_and_without_its_prefix() {
         assert_eq!(crate::vars! { r#type: "song", move: 4 }.names().collect::<Vec<_>>(), ["type", "move"]);
+    }
+
+    #[test]
+    fn values_are_all_that_json_accepts() {
+        let n = 2;
+        let vars = crate::vars! {
+            a: { "b": null, "c-d": [1, { "e": n + 1 }] }, "x y": null,
+            list: [[], {}, null, n], length: [1, 2].len(), sum: n + Vec::<(u8, u8)>::new().len(),
+        };
+        let json = serde_json::json!({
+            "a": { "b": null, "c-d": [1, { "e": 3 }] }, "x y": null,
+            "list": [[], {}, null, 2], "length": 2, "sum": 2,
+        });
+        assert_eq!(Value::Object(vars.into_map()), json);
     }
 
     #[test]

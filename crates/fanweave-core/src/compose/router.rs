@@ -34,11 +34,51 @@ where
     K: AsRef<str>,
     N: Into<String>,
 {
-    let key = Arc::new(move |input: &I| key(input).as_ref().to_owned());
-    chain(Router {
-        key,
-        routes: routes.into_iter().map(|(name, route)| (name.into(), route.into_chain())).collect(),
-    })
+    routed(Arc::new(move |input: &I| key(input).as_ref().to_owned()), routes)
+}
+
+/// Like [`router`], with a key that is borrowed from the input.
+///
+/// ```
+/// use fanweave::{Vars, compose::route_by, prompt, testing::Fake, text, vars};
+///
+/// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+/// let answer = |template: &str| prompt(template) | Fake::echo() | text();
+/// let routed = route_by(
+///     |vars: &Vars| vars.get("kind").and_then(|kind| kind.as_str()).unwrap_or("talk"),
+///     [("math", answer("Calculate.")), ("talk", answer("Chat."))],
+/// );
+/// assert_eq!(routed.invoke(vars! { kind: "math" }).await?, "Calculate.");
+/// assert_eq!(routed.invoke(vars! {}).await?, "Chat.");
+/// # Ok(())
+/// # }) }
+/// ```
+///
+/// # Errors
+/// A run fails with [`ErrorKind::Input`] if no chain has the key.
+pub fn route_by<I, O, N, M>(
+    key: impl Fn(&I) -> &str + Send + Sync + 'static,
+    routes: impl IntoIterator<Item = (N, impl IntoChain<I, O, M>)>,
+) -> Chain<I, O>
+where
+    I: Send + 'static,
+    O: Send + 'static,
+    N: Into<String>,
+{
+    routed(Arc::new(move |input: &I| key(input).to_owned()), routes)
+}
+
+fn routed<I, O, N, M>(
+    key: Arc<dyn Fn(&I) -> String + Send + Sync>,
+    routes: impl IntoIterator<Item = (N, impl IntoChain<I, O, M>)>,
+) -> Chain<I, O>
+where
+    I: Send + 'static,
+    O: Send + 'static,
+    N: Into<String>,
+{
+    let routes = routes.into_iter().map(|(name, route)| (name.into(), route.into_chain())).collect();
+    chain(Router { key, routes })
 }
 
 struct Router<I, O> {

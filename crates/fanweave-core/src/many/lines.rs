@@ -209,7 +209,8 @@ fn label(line: &str) -> Option<&str> {
             None => (false, rest),
         };
         let rest = (spaced(rest) || is_cjk).then(|| rest.trim_start()).filter(|rest| !rest.is_empty())?;
-        return Some(if bold && !closed { rest.strip_suffix("**").unwrap_or(rest) } else { rest });
+        let rest = if bold && !closed { rest.strip_suffix("**").unwrap_or(rest) } else { rest };
+        return Some(rest).filter(|rest| !rest.is_empty());
     }
     if bold {
         return None;
@@ -231,7 +232,8 @@ fn label(line: &str) -> Option<&str> {
 /// Returns whether a line that begins with `partial` has a label, as soon as that is certain.
 fn begins_with_label(partial: &str) -> Option<bool> {
     let partial = partial.trim_start();
-    if label(partial).is_some() {
+    // Asterisks may be the end of a bold label alone.
+    if label(partial).is_some_and(|rest| !rest.trim_start_matches('*').is_empty()) {
         return Some(true);
     }
     let endings = ["x", " x", ". x", ") x", "、x", "1. x", "* x", "** x", "*1. x", ".** x", "1) x"];

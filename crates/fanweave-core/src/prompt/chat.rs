@@ -59,6 +59,8 @@ enum Entry {
         optional: bool,
         window: Option<Window>,
     },
+    /// Media of a variable, for the message before it.
+    Media(Arc<str>),
     Examples(Arc<FewShot>),
 }
 
@@ -92,6 +94,43 @@ impl Chat {
     #[must_use]
     pub fn assistant(self, text: impl Into<String>) -> Self {
         self.message(Role::Assistant, text)
+    }
+
+    /// Adds a message from a parsed template, such as one in the style of Python's f-strings.
+    ///
+    /// ```
+    /// use fanweave::prompts::{Template, chat};
+    /// use fanweave::{messages::Role, vars};
+    ///
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+    /// let question = chat().system("Be kind.").template(Role::User, Template::fstring("About {topic}?")?);
+    /// let prompt = question.render(&vars! { topic: "tides" }).await?;
+    /// assert_eq!(prompt.messages[1].text(), "About tides?");
+    /// # Ok(())
+    /// # }) }
+    /// ```
+    #[must_use]
+    pub fn template(self, role: Role, template: Template) -> Self {
+        self.entry(Ok(Entry::Message(role, template)))
+    }
+
+    /// Adds the image of a variable to the message before it, or several if the variable is a list. An image
+    /// is an `http`, `https` or `data:` URL, a [`Media`](crate::Media), or a part in any form that
+    /// [`Message::read_all`] reads; it may also be audio or a document. A variable never names a file.
+    ///
+    /// ```
+    /// use fanweave::{prompts::chat, vars};
+    ///
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+    /// let question = chat().user("Which {{ animal }} is this?").image("photo");
+    /// let prompt = question.render(&vars! { animal: "bird", photo: "https://x.test/bird.png" }).await?;
+    /// assert_eq!(prompt.messages[0].parts.len(), 2);
+    /// # Ok(())
+    /// # }) }
+    /// ```
+    #[must_use]
+    pub fn image(self, name: impl Into<Arc<str>>) -> Self {
+        self.entry(Ok(Entry::Media(name.into())))
     }
 
     /// Adds the result of a tool. Both the id of the call and the result are templates.
@@ -187,7 +226,9 @@ impl Chat {
                     names.extend(call.variables());
                     names.extend(content.variables());
                 }
-                Entry::Messages { name, optional: false, .. } => names.push(name.to_string()),
+                Entry::Messages { name, optional: false, .. } | Entry::Media(name) => {
+                    names.push(name.to_string());
+                }
                 Entry::Messages { .. } | Entry::Examples(_) => {}
             }
         }
@@ -204,6 +245,7 @@ impl Chat {
             match entry {
                 Entry::Message(_, template) => paths.extend(template.paths()),
                 Entry::ToolResult { call, content } => paths.extend([call.paths(), content.paths()].concat()),
+                Entry::Media(name) => paths.push(name.to_string()),
                 Entry::Messages { .. } | Entry::Examples(_) => return None,
             }
         }
@@ -246,6 +288,13 @@ impl Chat {
                         None => given,
                     });
                 }
+                Entry::Media(name) => {
+                    let media = media(name, vars.get(name).unwrap_or(&Value::Null))?;
+                    match messages.last_mut() {
+                        Some(message) if message.role != Role::System => message.parts.extend(media),
+                        _ => messages.push(Message::from_parts(Role::User, media)),
+                    }
+                }
                 Entry::Examples(examples) => messages.extend(examples.messages(vars).await?),
             }
         }
@@ -272,6 +321,37 @@ impl Runnable for Chat {
             Some(paths) => node.with_reads(paths),
             None => node,
         }
+    }
+}
+
+/// Reads the images, recordings and documents of a variable.
+fn media(name: &str, value: &Value) -> Result<Vec<Part>> {
+    let invalid = || {
+        let message =
+            format!("the image `{name}` must be a URL (http, https or data:), or a part with an image");
+        Error::new(ErrorKind::Input, message)
+    };
+    match value {
+        Value::Array(all) => {
+            let parts = all.iter().map(|one| media(name, one)).collect::<Result<Vec<_>>>()?;
+            Ok(parts.concat())
+        }
+        Value::String(url) => {
+            let is_url = ["http://", "https://", "data:"].iter().any(|scheme| {
+                url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+            });
+            if is_url { Ok(vec![Part::image_url(url)]) } else { Err(invalid()) }
+        }
+        Value::Object(_) => {
+            if let Ok(media) = serde_json::from_value(value.clone()) {
+                return Ok(vec![Part::Image(media)]);
+            }
+            let parts = conversation(name, &json!([{ "role": "user", "content": [value] }]))?;
+            let parts: Vec<_> = parts.into_iter().flat_map(|message| message.parts).collect();
+            let is_media = |part: &Part| matches!(part, Part::Image(_) | Part::Audio(_) | Part::File(_));
+            if parts.iter().all(is_media) { Ok(parts) } else { Err(invalid()) }
+        }
+        _ => Err(invalid()),
     }
 }
 
@@ -304,6 +384,38 @@ mod tests {
         assert_eq!(texts(&question, vars! { q: "3" }).await, ["System: s", "User: 3"]);
         let plain = vars! { past: [json!({ "role": "user", "content": "x" })], q: "y" };
         assert_eq!(texts(&question, plain).await, ["System: s", "User: x", "User: y"]);
+    }
+
+    #[tokio::test]
+    async fn images_come_from_variables_in_every_form_and_never_from_files() {
+        let question = chat().system("s").user("{{ q }}").image("photo").assistant("ok");
+        assert_eq!(question.variables(), ["photo", "q"]);
+        let parts = async |photo: Value| {
+            let prompt = question.render(&vars! { q: "x", photo: photo }).await?;
+            assert_eq!(prompt.messages.len(), 3);
+            Ok::<_, Error>(prompt.messages[1].parts[1..].to_vec())
+        };
+        let image = Part::image_url("https://x.test/a.png");
+        for photo in [
+            json!("https://x.test/a.png"),
+            json!(["https://x.test/a.png"]),
+            json!({ "url": "https://x.test/a.png" }),
+            json!({ "image": { "url": "https://x.test/a.png" } }),
+            json!({ "type": "image_url", "image_url": { "url": "https://x.test/a.png" } }),
+        ] {
+            assert_eq!(parts(photo.clone()).await.unwrap(), std::slice::from_ref(&image), "{photo}");
+        }
+        let two = parts(json!(["data:image/png;base64,AA==", "HTTP://x.test/b.png"])).await.unwrap();
+        assert_eq!(two.len(), 2);
+        for photo in [
+            json!("/etc/passwd"),
+            json!("file:///etc/passwd"),
+            json!(3),
+            json!({ "type": "text", "text": "x" }),
+        ] {
+            assert_eq!(parts(photo.clone()).await.unwrap_err().kind(), ErrorKind::Input, "{photo}");
+        }
+        assert!(parts(Value::Null).await.unwrap_err().message().contains("`photo`"));
     }
 
     #[tokio::test]
