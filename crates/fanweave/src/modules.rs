@@ -136,7 +136,7 @@ pub mod compose {
     //! | [`step`], [`generator`] | an async closure; a closure that returns a stream |
     //! | [`parallel`], [`parallel_map`] | several chains with the same input, as a tuple or by name |
     //! | [`assign`], [`pick`], [`passthrough`] | more variables, fewer, the input itself |
-    //! | [`branch`], [`router`] | one of several chains, by conditions or by name |
+    //! | [`branch`], [`router`], [`route_by`] | one of several chains, by conditions or by name |
     //! | [`dynamic`] | a loop: decides after each turn whether to repeat |
     //! | [`dag`] | steps by name that read each other's outputs |
     //! | [`configurable`] | alternatives that the caller's context selects |

@@ -1,12 +1,12 @@
 //! Conversations with memory: earlier messages are loaded before each call, and new ones are saved after it.
 
-use futures::TryFutureExt;
-
+use super::SessionHistory;
 use super::retrieval::written;
 use crate::prompt::Window;
 use crate::session::{Session, Sessions};
 use crate::{
-    Chain, Context, Message, Model, Node, Prompt, Result, Runnable, Streaming, Vars, chain, prompt, vars,
+    Chain, Context, IntoChain, Message, Model, Node, Prompt, Result, Runnable, Streaming, Vars, chain,
+    prompt, vars,
 };
 
 /// The default prompt for summaries. Its variables are `summary`, the previous summary, and `lines`, the
@@ -82,7 +82,7 @@ impl ConversationMemory {
     }
 
     /// The remembered messages of a session.
-    fn recall(&self, session: Session) -> Vec<Message> {
+    pub(super) fn recall(&self, session: Session) -> Vec<Message> {
         let Session { summary, messages } = session;
         let messages = match &self.0 {
             Kind::Window(window) => window.apply(messages),
@@ -92,8 +92,16 @@ impl ConversationMemory {
         summary.into_iter().chain(messages).collect()
     }
 
+    /// The part of a diagram that summarises.
+    pub(super) fn summary_node(&self) -> Option<Node> {
+        match &self.0 {
+            Kind::Summary { model, .. } => Some(Node::around("summary", [model.describe()])),
+            Kind::Buffer | Kind::Window(_) => None,
+        }
+    }
+
     /// Summarises older messages if there are too many.
-    async fn tidy(&self, sessions: &Sessions, id: &str, cx: &Context) -> Result<()> {
+    pub(super) async fn tidy(&self, sessions: &Sessions, id: &str, cx: &Context) -> Result<()> {
         let Kind::Summary { model, keep, prompt } = &self.0 else { return Ok(()) };
         let mut old = sessions.load(id).await?;
         // Nothing is summarised before twice as many turns as are kept have accumulated.
@@ -157,16 +165,22 @@ impl ConversationInput {
 /// call retries the summary.
 #[derive(Debug, Clone)]
 pub struct Conversation {
-    model: Model,
-    sessions: Sessions,
-    memory: ConversationMemory,
+    model: Chain<Prompt, Message>,
+    history: SessionHistory,
     system: Option<String>,
 }
 
 impl Conversation {
     /// A conversation with `model`, stored in `sessions`, with the memory policy `memory`.
-    pub fn new(model: Model, sessions: Sessions, memory: ConversationMemory) -> Self {
-        Self { model, sessions, memory, system: None }
+    ///
+    /// The model may be any chain from [`Prompt`] to [`Message`], such as a tool loop, whose calls and
+    /// results are then part of the session. For other chains, use [`SessionHistory`].
+    pub fn new<M>(
+        model: impl IntoChain<Prompt, Message, M>,
+        sessions: Sessions,
+        memory: ConversationMemory,
+    ) -> Self {
+        Self { model: model.into_chain(), history: SessionHistory::new(sessions, memory), system: None }
     }
 
     /// System message before all others. Default: none.
@@ -187,19 +201,12 @@ impl Runnable for Conversation {
 
     async fn run(&self, input: ConversationInput, cx: &Context) -> Result<String> {
         let ConversationInput { session, text } = input;
-        let remembered = self.memory.recall(self.sessions.load(&session).await?);
+        let remembered = self.history.load(&session).await?;
         let system = self.system.iter().map(Message::system);
         let question = Message::user(text);
         let messages: Vec<_> = system.chain(remembered).chain([question.clone()]).collect();
-        let answer = self.model.run(Prompt::new(messages), cx).await?.into_text();
-        if answer.trim().is_empty() {
-            return Ok(answer);
-        }
-        self.sessions
-            .append(&session, vec![question, Message::assistant(&*answer)])
-            .and_then(|()| async { self.memory.tidy(&self.sessions, &session, &cx.without_deltas()).await })
-            .await?;
-        Ok(answer)
+        let prompt = Prompt::new(messages);
+        Ok(self.history.save((&self.model, prompt), &session, vec![question], cx).await?.into_text())
     }
 
     fn streaming(&self) -> Streaming {
@@ -207,11 +214,7 @@ impl Runnable for Conversation {
     }
 
     fn describe(&self) -> Node {
-        let summary = match &self.memory.0 {
-            Kind::Summary { model, .. } => Some(Node::around("summary", [model.describe()])),
-            Kind::Buffer | Kind::Window(_) => None,
-        };
-        Node::sequence([self.model.describe()].into_iter().chain(summary))
+        Node::sequence([self.model.describe()].into_iter().chain(self.history.summary()))
     }
 }
 
