@@ -63,6 +63,18 @@ static FUNCTIONS: &[Function] = &[
     Function { name: "atan2", takes: 2..=2, call: arc_tangent },
     Function { name: "arctan2", takes: 2..=2, call: arc_tangent },
     Function { name: "round", takes: 1..=2, call: round },
+    one("factorial", |values| number::factorial(&values[0])),
+    Function {
+        name: "gcd",
+        takes: 1..=256,
+        call: |values| number::fold_whole(values, number::greatest_divisor),
+    },
+    Function {
+        name: "lcm",
+        takes: 1..=256,
+        call: |values| number::fold_whole(values, number::least_multiple),
+    },
+    Function { name: "mod", takes: 2..=2, call: |values| number::rest(&values[0], &values[1]) },
     Function { name: "min", takes: 1..=256, call: |values| best(values, std::cmp::Ordering::Less) },
     Function { name: "max", takes: 1..=256, call: |values| best(values, std::cmp::Ordering::Greater) },
 ];

@@ -66,10 +66,11 @@ const MAX_EXCERPT_BYTES: usize = 120;
 /// Evaluates an expression.
 ///
 /// Supports numbers, `+ - * / // %`, powers as `**` or `^`, comparisons, parentheses, `pi`, `e`, and `abs
-/// acos asin atan atan2 ceil cos cosh exp floor log log10 log2 max min round sin sinh sqrt tan tanh`, with
-/// the numpy names such as `arcsin` as aliases. `log` is the natural logarithm, powers are right-associative
-/// and bind more tightly than a sign, `//` and `%` round down, `round` rounds half to even. Integers are
-/// exact up to 4,900 digits.
+/// acos asin atan atan2 ceil cos cosh exp factorial floor gcd lcm log log10 log2 max min mod round sin sinh
+/// sqrt tan tanh`, with the numpy names such as `arcsin` as aliases. `x`, `×` and `·` multiply, `÷` divides,
+/// `−` is a minus, and numbers outside of calls may be written as `1,234`. `log` is the natural logarithm,
+/// powers are right-associative and bind more tightly than a sign, `//` and `%` round down, `round` rounds
+/// half to even. Integers are exact up to 4,900 digits.
 ///
 /// ```
 /// use fanweave::chains::math::evaluate;

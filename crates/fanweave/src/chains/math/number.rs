@@ -71,6 +71,9 @@ impl Number {
     }
 }
 
+/// Maximum argument of a factorial. The factorial of 1,700 has about as many bits as a number may have.
+const MAX_FACTORIAL: u32 = 2000;
+
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -299,6 +302,36 @@ pub(super) fn round_to(a: &Number, digits: &Number) -> Outcome {
             float(format!("{:.digits$}", a.float()?).parse().map_err(|_| "this is not a number".to_owned())?)
         }
     }
+}
+
+/// The product of the integers from 1 to `a`.
+pub(super) fn factorial(a: &Number) -> Outcome {
+    let n = match a {
+        Whole(n) if n.is_negative() => return Err("factorials need an integer of at least 0".to_owned()),
+        Whole(n) => n.to_u32().filter(|n| *n <= MAX_FACTORIAL).ok_or("the result is too large")?,
+        _ => return Err("factorials need an integer of at least 0".to_owned()),
+    };
+    whole((2..=n).fold(BigInt::one(), |product, factor| product * factor))
+}
+
+/// Combines integers.
+pub(super) fn fold_whole(values: &[Number], combine: fn(&BigInt, &BigInt) -> BigInt) -> Outcome {
+    let mut all: Option<BigInt> = None;
+    for value in values {
+        let Whole(value) = value else { return Err("it needs integers".to_owned()) };
+        let next = all.map_or_else(|| value.abs(), |all| combine(&all, value));
+        let Whole(next) = whole(next)? else { return Err("it needs integers".to_owned()) };
+        all = Some(next);
+    }
+    Ok(Whole(all.unwrap_or_default()))
+}
+
+pub(super) fn greatest_divisor(a: &BigInt, b: &BigInt) -> BigInt {
+    a.gcd(b)
+}
+
+pub(super) fn least_multiple(a: &BigInt, b: &BigInt) -> BigInt {
+    a.lcm(b)
 }
 
 /// A function of floats.

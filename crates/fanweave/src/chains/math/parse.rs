@@ -30,7 +30,7 @@ pub(super) enum Op {
 }
 
 /// Operator symbols, longest first.
-const OPERATORS: [(&str, Op); 14] = [
+const OPERATORS: [(&str, Op); 20] = [
     ("**", Op::Power),
     ("//", Op::DivideDown),
     ("<=", Op::LessEqual),
@@ -45,7 +45,17 @@ const OPERATORS: [(&str, Op); 14] = [
     ("/", Op::Divide),
     ("%", Op::Rest),
     ("^", Op::Power),
+    ("\u{d7}", Op::Multiply),
+    ("\u{b7}", Op::Multiply),
+    ("\u{22c5}", Op::Multiply),
+    ("\u{f7}", Op::Divide),
+    (MINUS, Op::Subtract),
+    // Only as a word: see `is_times`.
+    ("x", Op::Multiply),
 ];
+
+/// The mathematical minus sign.
+const MINUS: &str = "\u{2212}";
 
 /// Binding power of a sign: less than a power, more than a product. `-2**2` is -4.
 const SIGN: u8 = 6;
@@ -73,7 +83,7 @@ pub(super) fn parse(text: &str) -> Result<Expr, MathError> {
         let message = format!("it has {} bytes, the maximum is {MAX_INPUT_BYTES}", text.len());
         return Err(MathError::new(0, message));
     }
-    let mut parser = Parser { text, at: 0, nodes: 0, depth: 0 };
+    let mut parser = Parser { text, at: 0, nodes: 0, depth: 0, calls: 0 };
     let expr = parser.expression(0)?;
     parser.skip_space();
     if parser.at < text.len() {
@@ -87,6 +97,8 @@ struct Parser<'a> {
     at: usize,
     nodes: usize,
     depth: usize,
+    /// Number of the enclosing calls.
+    calls: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -120,6 +132,11 @@ impl<'a> Parser<'a> {
     /// A number, a name, a call, an expression in parentheses, or one of these with a sign.
     fn operand(&mut self) -> Result<Expr, MathError> {
         self.skip_space();
+        if self.rest().starts_with(MINUS) {
+            self.at += MINUS.len();
+            let operand = self.expression(SIGN)?;
+            return self.node(Expr::Negate(Box::new(operand)));
+        }
         match self.rest().bytes().next() {
             Some(b'-') => {
                 self.at += 1;
@@ -146,6 +163,12 @@ impl<'a> Parser<'a> {
         let rest = self.rest().as_bytes();
         let digits = |from: usize| rest[from..].iter().take_while(|b| b.is_ascii_digit()).count();
         let mut length = digits(0);
+        // Within a call, a comma separates arguments, not thousands.
+        if self.calls == 0 && (1..=3).contains(&length) && rest[0] != b'0' {
+            while rest.get(length) == Some(&b',') && digits(length + 1) == 3 {
+                length += 4;
+            }
+        }
         if rest.get(length) == Some(&b'.') {
             length += 1 + digits(length + 1);
         }
@@ -159,8 +182,13 @@ impl<'a> Parser<'a> {
                 length += 1 + sign + exponent;
             }
         }
-        let number = number::literal(&self.rest()[..length]).map_err(|why| self.error(why))?;
+        let text = self.rest()[..length].replace(',', "");
+        let number = number::literal(&text).map_err(|why| self.error(why))?;
         self.at += length;
+        // `0x10` is not a product.
+        if text != "0" && is_times(self.rest()) {
+            return self.node(Expr::Number(number));
+        }
         if let Some(b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'.') = self.rest().bytes().next() {
             return Err(self.unexpected());
         }
@@ -184,6 +212,7 @@ impl<'a> Parser<'a> {
         }
         let function = super::functions::named(name).ok_or_else(|| unknown(start, name))?;
         self.at += 1;
+        self.calls += 1;
         let mut arguments = vec![self.expression(0)?];
         loop {
             self.skip_space();
@@ -194,6 +223,7 @@ impl<'a> Parser<'a> {
             arguments.push(self.expression(0)?);
         }
         self.close()?;
+        self.calls -= 1;
         if !function.takes.contains(&arguments.len()) {
             let message = format!("{} does not take {} arguments", function.name, arguments.len());
             return Err(MathError::new(start, message));
@@ -218,7 +248,8 @@ impl<'a> Parser<'a> {
     fn operator(&mut self) -> Option<(usize, Op)> {
         self.skip_space();
         let rest = self.rest();
-        OPERATORS.iter().find(|(sign, _)| rest.starts_with(sign)).map(|(sign, op)| (sign.len(), *op))
+        let found = OPERATORS.iter().find(|(sign, _)| rest.starts_with(sign));
+        found.filter(|(sign, _)| *sign != "x" || is_times(rest)).map(|(sign, op)| (sign.len(), *op))
     }
 
     fn node(&mut self, expr: Expr) -> Result<Expr, MathError> {
@@ -234,7 +265,9 @@ impl<'a> Parser<'a> {
     }
 
     fn skip_space(&mut self) {
-        self.at = self.text.len() - self.rest().trim_ascii_start().len();
+        // Also the spaces of other widths that models write between digits and signs.
+        let space = |c: char| c.is_ascii_whitespace() || matches!(c, '\u{a0}' | '\u{2009}' | '\u{202f}');
+        self.at = self.text.len() - self.rest().trim_start_matches(space).len();
     }
 
     fn unexpected(&self) -> MathError {
@@ -248,6 +281,12 @@ impl<'a> Parser<'a> {
     fn error(&self, message: String) -> MathError {
         MathError::new(self.at, message)
     }
+}
+
+/// Returns true if `text` begins with an `x` that is a sign of multiplication, not the beginning of a name.
+fn is_times(text: &str) -> bool {
+    text.strip_prefix('x')
+        .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
 }
 
 fn unknown(at: usize, name: &str) -> MathError {

@@ -69,15 +69,28 @@ impl MapRerank {
     }
 }
 
-/// An answer and its score: the number after the last `Score:`, from 0 to 100.
+/// An answer and its score: the number after the last `Score:`, from 0 to 100. A number out of another is
+/// scaled: `9/10`, `0.9 out of 1`.
 fn scored(text: &str) -> Option<(&str, f32)> {
     let lower = text.to_ascii_lowercase();
     let at = lower.rfind("score:")?;
-    let number = text[at + "score:".len()..].trim_start_matches([' ', '*', '`']);
-    let end = number.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(number.len());
-    let score: f32 = number[..end].trim_end_matches('.').parse().ok()?;
+    let (score, rest) = number(&lower[at + "score:".len()..])?;
+    let of =
+        rest.strip_prefix('/').or_else(|| rest.strip_prefix("out of ")).or_else(|| rest.strip_prefix("of "));
+    let score = match of.and_then(number) {
+        Some((max, _)) if max > 0.0 => score / max * 100.0,
+        Some(_) => return None,
+        None => score,
+    };
     let answer = text[..at].trim_end_matches(|c: char| c.is_whitespace() || "*`(".contains(c));
     (0.0..=100.0).contains(&score).then_some((answer, score))
+}
+
+/// The number at the start of `text`, and the text after it.
+fn number(text: &str) -> Option<(f32, &str)> {
+    let text = text.trim_start_matches([' ', '*', '`', '[', '(']);
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    Some((text[..end].trim_end_matches('.').parse().ok()?, text[end..].trim_start_matches([' ', '*', '`'])))
 }
 
 #[cfg(test)]
@@ -92,6 +105,13 @@ mod tests {
             ("In 1966. score:7.5.", Some(("In 1966.", 7.5))),
             ("The score: 3 to 1.\nScore: 80", Some(("The score: 3 to 1.", 80.0))),
             ("In 1966.", None),
+            ("In 1966.\nScore: 9/10", Some(("In 1966.", 90.0))),
+            ("In 1966.\nScore: **8.5** / 10.", Some(("In 1966.", 85.0))),
+            ("In 1966.\nScore: 0.5 out of 1", Some(("In 1966.", 50.0))),
+            ("In 1966.\nScore: 90 %", Some(("In 1966.", 90.0))),
+            ("In 1966.\nScore: [4 of 5]", Some(("In 1966.", 80.0))),
+            ("Score: 11/10", None),
+            ("Score: 1/0", None),
             ("Score: high", None),
             ("Score: 101", None),
             ("Score: 1.2.3", None),
