@@ -60,9 +60,10 @@ impl Splitter {
     }
 
     /// Chunks of at most `length` characters, cut between paragraphs if that suffices, or else between lines,
-    /// sentences, words, characters.
+    /// sentences, words, characters. Sentences may end with Chinese and Japanese punctuation.
     pub fn recursive(length: usize) -> Self {
-        let separators = ["\n\n", "\n", ". ", "? ", "! ", "; ", ", ", " "];
+        let separators =
+            ["\n\n", "\n", ". ", "? ", "! ", "。", "！", "？", "; ", "；", ", ", "，", "、", " ", "\u{3000}"];
         Self { separators: separators.map(str::to_owned).to_vec(), ..Self::characters(length, "") }
     }
 
@@ -181,6 +182,13 @@ mod tests {
             let chunks = splitter.split(&text);
             assert!(chunks.iter().flat_map(|chunk| chunk.graphemes(true)).eq(text.graphemes(true)));
         }
+    }
+
+    #[test]
+    fn sentences_of_chinese_and_japanese_stay_whole() {
+        let chunks = Splitter::recursive(10).split("潮汐每天两次。熊在睡觉！为什么？因为冬天，很冷。");
+        assert_eq!(chunks, ["潮汐每天两次。", "熊在睡觉！为什么？", "因为冬天，很冷。"]);
+        assert_eq!(Splitter::recursive(6).split("因为冬天，非常寒冷。"), ["因为冬天，", "非常寒冷。"]);
     }
 
     #[test]
