@@ -1,5 +1,5 @@
-//! The usage of a whole run, whatever its chain returns: a structured value by a tool call, a tool whose result
-//! is the answer, and the results of a fan-out as they complete.
+//! The usage of a whole run, whatever its chain returns: a structured value by a tool call, a tool whose
+//! result is the answer, and the results of a fan-out as they complete.
 //!
 //!     cargo run --release -p fanweave --example run_usage
 
@@ -24,7 +24,8 @@ fn price(title: String) -> String {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    // Scripts instead of models, so that the example needs no key. The first answer is retried: it has no year.
+    // Scripts instead of models, so that the example needs no key. The first answer is retried, because it
+    // has no year.
     let model = Fake::script([
         Answer::calls([("Book", json!({ "title": "Emma" }))]).usage(20, 5),
         Answer::calls([("Book", json!({ "title": "Emma", "year": 1815 }))]).usage(40, 8),

@@ -126,7 +126,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
     /// use fanweave::{Context, chain, compose::configurable, testing::Fake, text};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
-    /// let model = |name| (name, chain(Fake::answer_with(move |_| name.into())));
+    /// let model = |name: &'static str| (name, chain(Fake::answer_with(move |_| name.into())));
     /// let answer = configurable("model", [model("small"), model("large")]) | text();
     /// let questions = ["Hi", "Explain the tides to me."].map(fanweave::Prompt::from);
     /// let rows = answer.batch(questions).context(|question, cx| match question.last_user_text().len() {

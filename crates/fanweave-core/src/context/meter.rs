@@ -53,13 +53,17 @@ impl Context {
     /// [`generate_in`](crate::Model::generate_in), or its calls count twice.
     ///
     /// ```
-    /// use fanweave::{Context, prompt, testing::{Answer, Fake}, text, vars};
+    /// use fanweave::{Context, Vars, prompt, testing::{Answer, Fake}, text, vars};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
-    /// let model = Fake::script([Answer::text("Bears.").usage(7, 2), Answer::text("Ursi.").usage(9,
-    /// 3)]).model(); let chain = prompt("An animal?") | &model | text() | prompt("Latin: {{ input }}") |
-    /// &model | text(); let cx = Context::new(); chain.invoke_in(vars! {}, &cx).await?; let used =
-    /// cx.usage(); assert_eq!((used.calls, used.usage.input_tokens, used.usage.output_tokens), (2, 16, 5));
+    /// let answers = [Answer::text("Bears.").usage(7, 2), Answer::text("Ursi.").usage(9, 3)];
+    /// let model = Fake::script(answers).model();
+    /// let animal = prompt("An animal?") | &model | text();
+    /// let chain = animal.map(Vars::from) | prompt("Latin: {{ input }}") | &model | text();
+    /// let cx = Context::new();
+    /// chain.invoke_in(vars! {}, &cx).await?;
+    /// let used = cx.usage();
+    /// assert_eq!((used.calls, used.usage.input_tokens, used.usage.output_tokens), (2, 16, 5));
     /// # Ok(())
     /// # }) }
     /// ```
