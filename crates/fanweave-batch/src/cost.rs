@@ -42,8 +42,10 @@ impl Costs {
     ///
     /// The total covers all runs in the journal. A row in flight counts as much as the most expensive row so
     /// far, but at least `row`, the expected maximum cost of a row in US dollars. A row whose cost is unknown
-    /// counts the same. With a budget, no hedged requests are sent. A request whose response was incomplete
-    /// counts with the price of its input, because the provider may bill it.
+    /// counts the same: a `row` that is too low lets the first rows in flight exceed the budget together, one
+    /// that is too high lets fewer run at once near its end. With a budget, no hedged requests are sent. A
+    /// request whose response was incomplete counts with the price of its input, because the provider may
+    /// bill it.
     #[must_use]
     pub fn cap(mut self, usd: f64, row: f64) -> Self {
         self.cap = Some(usd);

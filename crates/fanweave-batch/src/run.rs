@@ -114,6 +114,24 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
     /// Sets everything that changes the answers to rows, by name: model, template, parameters. A journal with
     /// a different fingerprint is rejected with the differences. Never pass an API key: the values are stored
     /// in the journal.
+    ///
+    /// Default: none, so a changed prompt, model or parameter is not noticed, and rows that were answered
+    /// keep their answers.
+    ///
+    /// ```
+    /// use fanweave::batch::{BatchJob, Output, Render, Source};
+    /// use fanweave::{chain, prompts::Template, testing::Fake};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let template = "Describe {{ product }}.";
+    /// let render = Render::new().template(Template::parse(template)?);
+    /// let source = Source::rows("products", ["a lamp"]);
+    /// let job = BatchJob::new(source, render, chain(Fake::echo()), Output::File("answers.jsonl".into()))
+    ///     .fingerprint([("prompt".to_owned(), template.to_owned())]);
+    /// # drop(job);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn fingerprint(mut self, fingerprint: impl Into<Fingerprint>) -> Self {
         self.fingerprint = fingerprint.into();

@@ -283,8 +283,8 @@ impl Context {
         self.shared.has_alternatives
     }
 
-    /// Ends the run with [`ErrorKind::Timeout`] once `limit` has passed, counted from now. A shorter existing
-    /// limit stays in force.
+    /// Ends the run with [`ErrorKind::Timeout`] once `limit` has passed, counted from now: each run needs a
+    /// context of its own. A shorter existing limit stays in force.
     #[must_use]
     pub fn with_timeout(self, limit: Duration) -> Self {
         // A deadline beyond the range of the clock never passes.

@@ -79,7 +79,8 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Returns true if the same request may succeed when it is retried.
+    /// Returns true if the same request may succeed when it is retried: `RateLimited`, `Overloaded`,
+    /// `Server`, `Timeout`, `Connection`, `StreamIncomplete` and `Decode`.
     pub fn is_retryable(self) -> bool {
         use ErrorKind::*;
         matches!(self, RateLimited | Overloaded | Server | Timeout | Connection | StreamIncomplete | Decode)

@@ -58,7 +58,7 @@ pub struct Event {
     pub run: RunId,
     /// The run of the enclosing step. `None` at the top.
     pub parent: Option<RunId>,
-    /// Names of the enclosing steps, outermost first.
+    /// Names of the enclosing steps, outermost first, and of the step itself.
     pub path: Path,
     /// Time since the whole run began, on the monotonic clock.
     #[serde(rename = "at_us", with = "microseconds")]
@@ -120,7 +120,9 @@ pub enum EventKind {
     EmbeddingRequested(usize),
     /// A model sent a delta of its answer.
     Delta(Delta),
-    /// A call waits before its request is sent.
+    /// A call waits before its request is sent. The wait ends with the next
+    /// [`RequestStarted`](Self::RequestStarted) of the same run. A rate limit that a provider reports is a
+    /// [`Retrying`](Self::Retrying) with its wait.
     Waiting(WaitReason),
     /// A request is about to be sent.
     RequestStarted,
@@ -135,7 +137,8 @@ pub enum EventKind {
     FirstChunk,
     /// An attempt failed and will be retried.
     Retrying {
-        /// The number of the failed attempt, from 1.
+        /// The number of the failed attempt, from 1. Rejections for rate limits are counted here, although
+        /// they use up no attempts of a model's policy.
         attempt: u32,
         /// Time until the next attempt.
         #[serde(rename = "wait_ms", with = "milliseconds")]

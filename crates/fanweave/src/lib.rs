@@ -45,7 +45,8 @@
 //! | to | use | module |
 //! |---|---|---|
 //! | call a model, embed texts | [`model`](fn@model), [`embedder`] | [`models`] |
-//! | set keys, URLs, rate limits, budgets | [`ModelBuilder`](models::ModelBuilder) | [`models`] |
+//! | set keys, URLs, rate limits | [`ModelBuilder`](models::ModelBuilder) | [`models`] |
+//! | stop at a budget | `models::Budget` for calls, `batch::Costs` for files | [`models`], `batch` |
 //! | write prompts | [`prompt`](fn@prompt), [`chat`] | [`prompts`] |
 //! | read answers | [`text`], [`lines`], [`json`] | [`parsers`] |
 //! | read answers as Rust types | [`structured`](fn@structured) | [`parsers`] |
@@ -59,7 +60,8 @@
 //! | load, split, store documents | [`loaders`], [`splitters`] | [`stores`] |
 //! | hold conversations | [`Conversation`](chains::Conversation) | [`chains`], [`stores`] |
 //! | write chains in YAML or TOML | [`ChainFile`] | [`chain_file`] |
-//! | see steps, waits and retries | [`Chain::events`] | [`events`], [`telemetry`] |
+//! | see steps, waits, retries | [`Chain::events`], [`Context::with_observer`] | [`events`], [`telemetry`] |
+//! | see rate limits and outages of accounts | [`account_states`](models::account_states) | [`models`] |
 //! | record all calls | [`RequestLog`](models::log::RequestLog) | [`models::log`] |
 //! | set deadlines, limits and tags; cancel | [`Context`] | [`context`] |
 //! | call from code that is not async | [`Chain::blocking`] | [`blocking`], [`runtime`] |

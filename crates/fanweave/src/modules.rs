@@ -296,6 +296,10 @@ pub mod testing {
     //! [`Fake`] answers from a script or echoes its prompt, and counts what is in flight. `Sim` writes
     //! plausible text with realistic latency, as `sim/writer`. `HashEmbedder` makes vectors from words.
     //!
+    //! Nothing below a fake retries: its errors are those of the step, and only
+    //! [`Chain::retry`](crate::Chain::retry) repeats it. The retries of real models, such as after a 429, are
+    //! tested with a transport in memory: see [`HttpTransport`](crate::models::HttpTransport).
+    //!
     //! ```
     //! use fanweave::{Error, ErrorKind, chain, testing::Fake, text};
     //!

@@ -37,6 +37,9 @@ const MAX_NAME_LEN: usize = 64;
 /// # }) }
 /// ```
 ///
+/// `T` may be any type with a schema, also a list (`Vec<Book>`): what is not an object is wrapped in one for
+/// the provider.
+///
 /// See [`Structured`] for answers that do not match. The schema is adapted to each provider: constraints that
 /// it does not support are moved to the description, and types that its strict mode cannot express, such as
 /// maps, are sent without strict mode or in words. The answer is always validated here.

@@ -31,7 +31,8 @@ pub struct RetryPolicy {
     /// Maximum wait that a server may ask for. A call that is rejected with 429 and asked to wait longer
     /// fails immediately. If the server fails (5xx), a longer wait is ignored. Default 120 s.
     pub max_retry_after: Duration,
-    /// Maximum total time that one model call waits for rate limits. A rate limit (429) is not a failure of
+    /// For models only; [`Chain::retry`] counts a rate limit as any other failure. Maximum total time that
+    /// one model call waits for rate limits. A rate limit (429) is not a failure of
     /// the request and uses up none of the `max_attempts`. A wait counts as at least 250 ms, even if the
     /// server asks for less. Default 10 minutes.
     ///
@@ -181,16 +182,33 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// Retries the chain if it fails with an error that [may pass](Error::is_retryable). A wait that the
     /// provider asks for overrides the policy's own backoff. The waits hold no permit of the run.
     ///
-    /// Models retry failed requests themselves; this is for custom steps, and for chains that have to start
-    /// from the beginning. A stream is retried until its first delta has been emitted, not after.
+    /// Models retry failed requests themselves, up to six attempts: around a model, the attempts multiply,
+    /// unless the model is built with [`RetryPolicy::never`]. This is for custom steps, and for chains that
+    /// have to start from the beginning. Of the policy, the attempts, the backoffs and `max_retry_after`
+    /// apply. A stream is retried until its first delta has been emitted, not after.
+    ///
+    /// The [kinds](crate::ErrorKind::is_retryable) `Step` and `Parse` are not
+    /// retried: a step that may succeed later says so by [`Error::with_retryable`], or the chain is retried
+    /// by [`retry_if`](Self::retry_if).
     ///
     /// ```
+    /// use std::num::NonZeroU32;
+    /// use std::time::Duration;
     /// use fanweave::{Error, ErrorKind, chain, compose::RetryPolicy, testing::Fake, text};
     ///
     /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
     /// let shaky = Fake::script([Err(Error::new(ErrorKind::Overloaded, "too busy")), Ok("hello")]);
     /// let answer = chain(shaky).retry(RetryPolicy::default()) | text();
     /// assert_eq!(answer.invoke("hi").await?, "hello");
+    ///
+    /// // Four attempts, then another model.
+    /// let error = || Error::new(ErrorKind::Overloaded, "too busy");
+    /// let busy = Fake::answer_with(move |_| Err::<String, _>(error()).into());
+    /// let policy = RetryPolicy::new().max_attempts(NonZeroU32::new(4).unwrap());
+    /// let policy = policy.initial_backoff(Duration::from_millis(1));
+    /// let other = chain(Fake::script(["hello, too"]));
+    /// let answer = chain(busy).retry(policy).fallback(other) | text();
+    /// assert_eq!(answer.invoke("hi").await?, "hello, too");
     /// # Ok(())
     /// # }) }
     /// ```

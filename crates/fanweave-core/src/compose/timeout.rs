@@ -59,7 +59,8 @@ impl<R: Runnable> Runnable for Timeout<R> {
 
 impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// Ends a run that takes longer than `limit` with [`ErrorKind::Timeout`]. Its work is dropped and its
-    /// sockets are closed; the provider may still bill the call.
+    /// sockets are closed; the provider may still bill the call. Applies to every run of the chain; for one
+    /// run, see [`Context::with_timeout`](crate::Context::with_timeout).
     #[must_use]
     pub fn timeout(self, limit: Duration) -> Self {
         let name = self.describe().title();

@@ -97,12 +97,13 @@ pub struct AccountState {
     pub status: AccountStatus,
     /// Limits set by the caller.
     pub limits: RateLimits,
-    /// Current maximum requests per minute. `None` if no limit is known.
+    /// Current maximum requests per minute: a limit that was set or reported, or a rate learnt from
+    /// rejections. `None` if no limit is known.
     pub requests_per_minute: Option<f64>,
     /// Limit of requests per minute, set by the caller or named by the server. The current rate is lower
     /// after a 429.
     pub request_limit: Option<f64>,
-    /// Current maximum tokens per minute. `None` if no limit is known.
+    /// Current maximum tokens per minute, known in the same ways. `None` if no limit is known.
     pub tokens_per_minute: Option<f64>,
     /// Limit of tokens per minute, set by the caller or named by the server.
     pub token_limit: Option<f64>,
