@@ -173,6 +173,11 @@ fn builder(
     keep_raw: bool,
 ) -> Result<ModelBuilder, Failure> {
     let mut builder = ModelBuilder::new(name).keep_raw(keep_raw);
+    if args.adapt {
+        builder = builder.adapt(true);
+    } else if args.strict_request {
+        builder = builder.strict_request(true);
+    }
     for Header { name, value } in headers(&args.header, name)? {
         builder = builder.header(name, value);
     }

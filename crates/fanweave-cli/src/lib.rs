@@ -52,6 +52,7 @@ use args::{AskArgs, Cli, Color, Command, RunArgs};
 use clap::{CommandFactory, FromArgMatches};
 pub use exit::Exit;
 use exit::Failure;
+use fanweave::models::adaptations;
 use misplaced::Slips;
 use out::tell;
 use program::Program;
@@ -155,6 +156,7 @@ fn parse_and_run(args: Vec<OsString>, stop: &Stop) -> Exit {
     let color = cli.color;
     let program = Program::new(args, stop.clone());
     let terminal = program.terminal.clone();
+    let adapted_before = adaptations();
     let done = runtime().and_then(|runtime| {
         // On a worker of the runtime: tasks that it spawns and wakes need not move between threads.
         let done = runtime.block_on(async {
@@ -176,6 +178,9 @@ fn parse_and_run(args: Vec<OsString>, stop: &Stop) -> Exit {
         runtime.shutdown_background();
         done
     });
+    for change in adaptations().iter().filter(|change| !adapted_before.contains(change)) {
+        tell!("note: the server refused requests as written: {change}");
+    }
     done.unwrap_or_else(|failure| out::report(&failure.without(&slips), color))
 }
 

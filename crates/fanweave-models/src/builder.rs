@@ -17,6 +17,7 @@ use crate::protocol::Protocol;
 use crate::providers::dialect::Dialect;
 use crate::providers::think::ThinkTags;
 use crate::raw::RawModel;
+use crate::transport::adapt::Adapt;
 use crate::transport::call::{HttpModel, SharedModel};
 use crate::transport::client::{Client, header};
 use crate::transport::endpoint::Endpoint;
@@ -90,6 +91,7 @@ pub struct ModelBuilder {
     headers: Vec<(String, String)>,
     keep_raw: bool,
     think_tags: Option<bool>,
+    adapt: Adapt,
 }
 
 impl ModelBuilder {
@@ -115,6 +117,7 @@ impl ModelBuilder {
             headers: Vec::new(),
             keep_raw: false,
             think_tags: None,
+            adapt: Adapt::default(),
         }
     }
 
@@ -142,6 +145,9 @@ impl ModelBuilder {
 
     /// Base URL of the API, such as `http://localhost:8000/v1`. Default: from the environment, or the
     /// vendor's.
+    ///
+    /// The URL may end in a path of the API, such as `/v1/chat/completions`, which is cut off. A query such as
+    /// `?api-version=2024-10-21` is sent with every request and is never shown, since it may hold a key.
     ///
     /// With an explicit URL the key may be missing.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
@@ -274,6 +280,43 @@ impl ModelBuilder {
         self
     }
 
+    /// Sends requests exactly as they are written, even if the server refuses a field that this crate has
+    /// added. Default false: `stream_options`, the spelling of `max_tokens`, streaming itself and a default
+    /// maximum of output tokens change if the server refuses them. [`adaptations`](crate::adaptations) lists
+    /// what has changed.
+    ///
+    /// The refused request does not count as an attempt, and later requests to the same server and model have
+    /// the new shape from the start. Requests of rows are only ever changed in what streaming adds.
+    ///
+    /// ```
+    /// use fanweave::models::ModelBuilder;
+    ///
+    /// let model = ModelBuilder::new("openai/m").base_url("http://localhost:8000/v1").strict_request(true).build()?;
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    pub fn strict_request(mut self, strict: bool) -> Self {
+        self.adapt = if strict { Adapt::Never } else { Adapt::Added };
+        self
+    }
+
+    /// Drops parameters of the caller too if the server refuses them, such as `temperature`, and replaces a
+    /// JSON schema by `json_object` with the schema in the prompt. Default false: the error names the
+    /// parameter.
+    ///
+    /// The schema of a model is not replaced after an answer has followed it. Replaces
+    /// [`strict_request`](Self::strict_request).
+    ///
+    /// ```
+    /// use fanweave::models::ModelBuilder;
+    ///
+    /// let model = ModelBuilder::new("openai/o4-mini").api_key("sk-..").adapt(true).build()?;
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    pub fn adapt(mut self, adapt: bool) -> Self {
+        self.adapt = if adapt { Adapt::Parameters } else { Adapt::Added };
+        self
+    }
+
     /// Builds the model without sending a request.
     ///
     /// # Errors
@@ -395,7 +438,7 @@ impl ModelBuilder {
             Some(url) => url,
             None => vendor.url(env)?,
         };
-        let endpoint = Endpoint::parse(vendor.base(&url))?;
+        let endpoint = Endpoint::parse_with(&url, |bare| vendor.base(bare))?;
         let mut protocol = vendor.versioned_protocol(self.api_version.as_deref())?;
         // Servers of open models are often reached as `openai`.
         let is_foreign = || {
@@ -424,12 +467,16 @@ impl ModelBuilder {
             }
         }
         headers.extend(client.headers().clone());
-        let account = AccountKey {
-            base_url: endpoint.to_string(),
-            key: key.as_ref().map(Secret::fingerprint).or(keys.as_ref().map(|keys| keys.id)),
-            model: model.clone(),
-        };
+        let account =
+            AccountKey {
+                base_url: endpoint.to_string(),
+                key: key.as_ref().map(Secret::fingerprint).or(keys.as_ref().map(|keys| keys.id)).or_else(
+                    || endpoint.secrets().next().map(|key| Secret::new(key.to_owned()).fingerprint()),
+                ),
+                model: model.clone(),
+            };
         let mut secrets: Vec<_> = key.into_iter().collect();
+        secrets.extend(endpoint.secrets().map(|value| Secret::new(value.to_owned())));
         for (name, value) in client.headers() {
             secrets.extend(Secret::of_header(name, value));
         }
@@ -459,6 +506,7 @@ impl ModelBuilder {
             limiter: self.limiter,
             in_use: Arc::default(),
             keep_raw: self.keep_raw,
+            adapt: self.adapt,
         };
         // The account exists from now on, with its limits.
         http.in_use();

@@ -63,6 +63,7 @@ pub use providers::dialect::Dialect;
 pub use providers::openai::Quirks;
 pub use raw::{RawBody, RawModel, RawRequest, RawResponse};
 pub use spread::{Lane, Spread, SpreadChange};
+pub use transport::adapt::adaptations;
 pub use transport::body::Body;
 pub use transport::client::{Client, ClientBuilder, connection_notice};
 pub use transport::keys::KeyHeader;

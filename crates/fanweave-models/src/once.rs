@@ -7,6 +7,7 @@ use fanweave_core::{ChatModel, Context, Delta, Error, ErrorKind, Message, Prompt
 use http::{HeaderMap, StatusCode};
 
 use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder};
+use crate::transport::adapt::Adapt;
 use crate::transport::call::{HttpModel, SharedModel};
 
 /// Decoder for the answer. No I/O.
@@ -35,7 +36,8 @@ pub(crate) async fn send<R: Reader>(
     cx: &Context,
 ) -> Result<(R::Answer, Reply)> {
     let once = Arc::new(OneShot { request: Mutex::new(Some(request)), reader, answer: Mutex::new(None) });
-    let http = SharedModel(Arc::new(HttpModel { protocol: once.clone(), ..http.clone() }));
+    let http =
+        SharedModel(Arc::new(HttpModel { protocol: once.clone(), adapt: Adapt::Never, ..http.clone() }));
     let message = http.generate(Prompt::default(), cx).await?;
     let answer = take(&once.answer).expect("a call that succeeds has read its answer");
     Ok((answer, message.reply.map(|reply| *reply).unwrap_or_default()))

@@ -261,7 +261,7 @@ impl Vendor {
         }
     }
 
-    /// Base URL without the start of the dialect's paths, which some users include.
+    /// Base URL without the paths of the API, which some users include.
     pub(crate) fn base<'a>(&self, url: &'a str) -> &'a str {
         match self.known_dialect() {
             Some(dialect) => dialect.base(url),

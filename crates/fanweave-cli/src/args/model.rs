@@ -70,6 +70,16 @@ pub(crate) struct ModelArgs {
     /// file, one per line, which keeps secrets out of the list of processes. Can be repeated
     #[arg(long, value_name = "NAME: VALUE|@FILE")]
     pub(crate) header: Vec<HeaderFlag>,
+
+    /// Drop parameters that the server refuses, such as temperature, and send the request again. A refused
+    /// JSON schema goes into the prompt
+    #[arg(long, conflicts_with = "strict_request")]
+    pub(crate) adapt: bool,
+
+    /// Send requests exactly as written, even if the server refuses a field that fanweave adds, such as
+    /// stream_options
+    #[arg(long)]
+    pub(crate) strict_request: bool,
 }
 
 /// Splits `a/b=3` into a model and its weight, if it has one. The name of a model may contain `=`.

@@ -81,19 +81,53 @@ impl Dialect {
         }
     }
 
-    /// Strips the start of the dialect's paths from a base URL: some users include it.
+    /// Strips the API's paths from a base URL without a query: some users include them.
     pub(crate) fn base(self, url: &str) -> &str {
-        let url = url.trim().trim_end_matches('/');
-        let prefixes: &[&str] = match self {
+        let mut url = url.trim().trim_end_matches('/');
+        // A model of Gemini: `/v1beta/models/g:generateContent`.
+        if let (Self::Gemini, Some((base, _))) = (self, url.rsplit_once("/models/")) {
+            url = base;
+        }
+        let own: &[&str] = match self {
             Self::OpenAiChat | Self::OpenAiResponses | Self::OpenAiCompletions => &[],
             Self::Anthropic => &["/v1"],
-            Self::Gemini => &["/v1beta"],
-            // The second is the prefix of its OpenAI-compatible API.
+            // The first is the prefix of its OpenAI-compatible API.
+            Self::Gemini => &["/openai", "/models", "/v1beta", "/v1"],
             Self::Ollama => &["/api", "/v1"],
         };
-        prefixes.iter().find_map(|prefix| url.strip_suffix(prefix)).unwrap_or(url)
+        while let Some(base) = ENDPOINTS.iter().find_map(|path| url.strip_suffix(path)) {
+            url = base.trim_end_matches('/');
+        }
+        // Lists of resources, whose names may also be part of a base URL: `/v1/models`.
+        if let Some((base, name)) = url.rsplit_once('/')
+            && RESOURCES.contains(&name)
+            && ["/v1", "/v1beta"].iter().any(|version| base.ends_with(version))
+        {
+            url = base;
+        }
+        for prefix in own {
+            url = url.strip_suffix(prefix).unwrap_or(url).trim_end_matches('/');
+        }
+        url
     }
 }
+
+/// Paths of single endpoints of all dialects.
+const ENDPOINTS: [&str; 10] = [
+    "/chat/completions",
+    "/completions",
+    "/responses",
+    "/messages",
+    "/embeddings",
+    "/images/generations",
+    "/api/chat",
+    "/api/generate",
+    "/api/tags",
+    "/api/embed",
+];
+
+/// Names of the lists of an API.
+const RESOURCES: [&str; 3] = ["models", "batches", "files"];
 
 #[cfg(test)]
 mod tests {
@@ -105,5 +139,36 @@ mod tests {
             assert_eq!(Dialect::Anthropic.base(url), "https://api.anthropic.com");
         }
         assert_eq!(Dialect::OpenAiChat.base("http://localhost:8000/v1/"), "http://localhost:8000/v1");
+    }
+
+    #[test]
+    fn a_base_url_may_end_in_any_path_of_the_api() {
+        for (dialect, base, ends) in [
+            (
+                Dialect::OpenAiChat,
+                "http://h/x/v1",
+                &["/chat/completions", "/completions", "/responses/", "/models", "/files", "/embeddings"][..],
+            ),
+            (Dialect::OpenAiResponses, "http://h/v1", &["/responses", "/chat/completions"]),
+            (Dialect::Anthropic, "http://h/anthropic", &["/v1", "/v1/messages", "/v1/models", "/messages"]),
+            (
+                Dialect::Gemini,
+                "http://h",
+                &["/v1beta", "/v1", "/v1beta/models", "/v1beta/models/g:generateContent", "/v1beta/openai"],
+            ),
+            (
+                Dialect::Ollama,
+                "http://h",
+                &["/api", "/api/chat", "/api/generate", "/api/embeddings", "/v1", "/v1/chat/completions"],
+            ),
+        ] {
+            for end in ends {
+                assert_eq!(dialect.base(&format!("{base}{end}")), base, "{dialect:?} {end}");
+            }
+        }
+        // A base URL of Azure, and hosts that are called like a path.
+        for url in ["https://r.services.ai.azure.com/models", "https://messages", "https://h/chat-v1"] {
+            assert_eq!(Dialect::OpenAiChat.base(url), url);
+        }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod responses;
 mod schema;
-mod splice;
+pub(crate) mod splice;
 #[cfg(test)]
 mod testing;
 pub(crate) mod think;

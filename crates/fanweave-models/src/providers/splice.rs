@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// A JSON object whose fields are replaced, added and removed. All others keep their text.
-pub(super) struct Splice<'a> {
+pub(crate) struct Splice<'a> {
     json: &'a str,
     fields: Fields<'a>,
     is_changed: bool,
@@ -21,19 +21,19 @@ struct Fields<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 impl<'a> Splice<'a> {
     /// # Errors
     /// [`ErrorKind::Input`] if `json` is not an object.
-    pub(super) fn new(json: &'a str) -> Result<Self> {
+    pub(crate) fn new(json: &'a str) -> Result<Self> {
         let fields = serde_json::from_str(json)
             .map_err(|e| Error::new(ErrorKind::Input, format!("the request is not a JSON object: {e}")))?;
         Ok(Self { json, fields, is_changed: false })
     }
 
     /// The JSON text of a field. Of a repeated field, the last one.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.fields.0.iter().rev().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
 
     /// Sets a field in its place, or at the end. `None` removes it.
-    pub(super) fn set(&mut self, name: &str, value: Option<impl Serialize>) -> Result<()> {
+    pub(crate) fn set(&mut self, name: &str, value: Option<impl Serialize>) -> Result<()> {
         let Some(value) = value else {
             let before = self.fields.0.len();
             self.fields.0.retain(|(known, _)| known != name);
@@ -61,8 +61,19 @@ impl<'a> Splice<'a> {
         Ok(())
     }
 
+    /// Gives a field another name in its place, unless the object has a field of that name.
+    pub(crate) fn rename(&mut self, name: &str, to: &str) {
+        if self.get(to).is_some() {
+            return;
+        }
+        for (known, _) in self.fields.0.iter_mut().filter(|(known, _)| known == name) {
+            *known = Cow::Owned(to.to_owned());
+            self.is_changed = true;
+        }
+    }
+
     /// Adds values before and after those of a list, which keep their texts.
-    pub(super) fn extend(
+    pub(crate) fn extend(
         &mut self,
         name: &str,
         before: &[impl Serialize],
@@ -78,7 +89,7 @@ impl<'a> Splice<'a> {
     }
 
     /// The object. Its own text if nothing has changed.
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         if !self.is_changed {
             return self.json.into();
         }

@@ -16,6 +16,7 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 
 use super::IDEMPOTENCY_KEY;
+use super::adapt::{Adapt, Adapter, Shape};
 use super::client::{Client, Connections};
 use super::endpoint::Endpoint;
 use super::exchange::Exchange;
@@ -65,12 +66,15 @@ pub(crate) struct HttpModel {
     pub(crate) limiter: Option<Arc<dyn Limiter>>,
     pub(crate) in_use: Arc<PerProcess<InUse>>,
     pub(crate) keep_raw: bool,
+    /// Changes to requests that the server refuses.
+    pub(crate) adapt: Adapt,
 }
 
 /// The part of a model that belongs to this process. A forked child has its own.
 pub(crate) struct InUse {
     pub(crate) account: Arc<Account>,
     pub(crate) connections: Connections,
+    shape: Arc<Shape>,
     idempotency_keys: IdempotencyKeys,
 }
 
@@ -85,6 +89,7 @@ impl HttpModel {
             InUse {
                 account,
                 connections: self.client.connections(),
+                shape: Shape::of(&self.account.base_url, &self.account.model),
                 idempotency_keys: IdempotencyKeys::new(),
             }
         })
@@ -111,7 +116,11 @@ impl ChatModel for SharedModel {
     }
 
     fn identity(&self) -> String {
-        format!("{} at {}", self.name, self.endpoint)
+        let shape = match self.adapt {
+            Adapt::Parameters => self.in_use().shape.identity(),
+            Adapt::Never | Adapt::Added => String::new(),
+        };
+        format!("{} at {}{shape}", self.name, self.endpoint)
     }
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
@@ -147,7 +156,12 @@ impl SharedModel {
         let hedge = cx.hedges() && !request.streams && self.retry.max_attempts.get() > 1;
         let options = CallOptions { retry: self.retry, ask, hedge };
         let limited = self.limited(ask, cx);
-        Ok((Sending { model: self.clone(), in_use, uri, request, limited }, options))
+        let shape = match prompt.parameters.model.as_deref().filter(|model| **model != *self.model) {
+            Some(other) => Shape::of(&self.account.base_url, other),
+            None => in_use.shape.clone(),
+        };
+        let adapter = Adapter::new(shape, self.adapt, prompt);
+        Ok((Sending { model: self.clone(), in_use, uri, request, adapter, limited }, options))
     }
 }
 
@@ -158,6 +172,7 @@ struct Sending {
     in_use: Arc<Made<InUse>>,
     uri: Uri,
     request: HttpRequest,
+    adapter: Adapter,
     /// Boxed: few models have an additional limit.
     limited: Option<Box<Limited>>,
 }
@@ -177,12 +192,14 @@ impl Attempt for Sending {
         emitted: &mut bool,
         cx: &Context,
     ) -> Result<Message> {
-        let Self { model, in_use, uri, request, .. } = self;
+        let Self { model, in_use, uri, adapter, .. } = self;
+        let facts = adapter.facts();
+        let adapted = adapter.apply(facts, &self.request)?;
+        let request = adapted.as_ref().unwrap_or(&self.request);
         let stream = request.streams;
-        let request = model.http_request(uri, request, key.as_ref());
         let mut answer = Exchange::begin(
             &in_use.connections,
-            request,
+            model.http_request(uri, request, key.as_ref()),
             model.timeouts,
             cx.deadline().map(tokio::time::Instant::from_std),
         )
@@ -191,7 +208,8 @@ impl Attempt for Sending {
 
         let request_id = model.request_id(&answer.head.headers);
         let message = if !answer.head.status.is_success() {
-            Err(model.refusal(&mut answer, Some(permit)).await)
+            let error = model.refusal(&mut answer, Some(permit)).await;
+            Err(model.with_url_advice(error, &request.path))
         } else {
             let headers = &answer.head.headers;
             if let Some(report) = Report::find(headers, || time_of(headers, SystemTime::now())) {
@@ -211,13 +229,24 @@ impl Attempt for Sending {
         match (message, request_id) {
             (Ok(mut message), id) => {
                 Redactor::new().message(&mut message);
+                adapter.answered(facts);
                 permit.succeeded(message.reply.as_ref().map(|reply| reply.usage));
                 reply(&mut message).request_id = id;
                 Ok(message)
             }
-            (Err(error), Some(id)) => Err(without_keys(error).with_request_id(id)),
-            (Err(error), None) => Err(without_keys(error)),
+            (Err(error), id) => {
+                let error = without_keys(error);
+                let error = if *emitted { error } else { adapter.failed(error, facts, request) };
+                Err(match id {
+                    Some(id) => error.with_request_id(id),
+                    None => error,
+                })
+            }
         }
+    }
+
+    fn adapts(&self, error: &Error) -> bool {
+        Adapter::is_adapted(error)
     }
 
     fn named(&self, error: Error) -> Error {
@@ -446,6 +475,20 @@ impl HttpModel {
         }
         match hint.filter(|_| refusal.hint().is_some()) {
             Some(wait) => error.with_retry_after(wait),
+            None => error,
+        }
+    }
+
+    /// Adds advice to the error of a server that does not know the path of the request.
+    fn with_url_advice(&self, error: Error, path: &str) -> Error {
+        if !matches!(error.status(), Some(404 | 405)) || error.message().contains("model") {
+            return error;
+        }
+        match self.endpoint.advice(path) {
+            Some(advice) => {
+                let message = format!("{}: {advice}", error.message().trim_end_matches('.'));
+                error.with_message(message)
+            }
             None => error,
         }
     }

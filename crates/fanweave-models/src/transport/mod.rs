@@ -19,6 +19,7 @@
 //!  └ secret       keys and their redaction; `keys` that change
 //! ```
 
+pub(crate) mod adapt;
 pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod client;

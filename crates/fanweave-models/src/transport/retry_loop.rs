@@ -42,6 +42,12 @@ pub(crate) trait Attempt: Sync {
         false
     }
 
+    /// Returns true if the server refused the request in a shape that has changed since: it is sent again
+    /// without being charged to the call.
+    fn adapts(&self, _: &Error) -> bool {
+        false
+    }
+
     /// The request as an additional limiter sees it, if there is one.
     fn limited(&self) -> Option<&Limited> {
         None
@@ -147,6 +153,9 @@ async fn retry<A: Attempt>(
     if emitted {
         // Emitted deltas cannot be taken back.
         return Err(error.with_attempts(attempt));
+    }
+    if call.adapts(&error) {
+        return Ok(());
     }
     let left = cx.deadline().map(|at| Instant::from_std(at).saturating_duration_since(Instant::now()));
     let wait = attempts.after(error.clone(), failed, left).map_err(|error| call.named(error))?;

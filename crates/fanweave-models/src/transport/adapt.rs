@@ -1,0 +1,340 @@
+//! Requests that adapt to what a server refuses: learned once per base URL and model, and kept for the
+//! process. What is refused is recognised in [`refusal`]; requests are changed just before they are sent, so
+//! that calls in flight profit as well.
+
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fanweave_core::__private::PerProcess;
+use fanweave_core::{Error, Parameters, Prompt, ResponseFormat, Result};
+use serde_json::{Value, json};
+
+use self::refusal::Refused;
+use crate::protocol::HttpRequest;
+use crate::providers::splice::Splice;
+
+/// Changes that a model may make to requests that a server refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Adapt {
+    /// None.
+    Never,
+    /// To fields that this crate adds by itself.
+    #[default]
+    Added,
+    /// Also to parameters of the caller.
+    Parameters,
+}
+
+/// Maximum (server, model) pairs remembered. Above it, those that no model uses are forgotten.
+const MAX_SHAPES: usize = 4096;
+
+/// One learned fact, or several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Facts(u32);
+
+impl Facts {
+    const NONE: Self = Self(0);
+    const NO_STREAM_OPTIONS: Self = Self(1);
+    /// `max_completion_tokens` was refused. With the next one, both spellings are refused: neither applies.
+    const MAX_TOKENS: Self = Self(1 << 1);
+    /// `max_tokens` was refused.
+    const MAX_COMPLETION_TOKENS: Self = Self(1 << 2);
+    const STREAMED: Self = Self(1 << 3);
+    const NOT_STREAMED: Self = Self(1 << 4);
+    /// The default maximum of output tokens was above the model's.
+    const MAX_OUTPUT: Self = Self(1 << 5);
+    const JSON_OBJECT: Self = Self(1 << 6);
+    /// The first of [`SAMPLING`].
+    const FIRST_SAMPLING: u32 = 8;
+    /// An answer followed a schema: the schema is never loosened after that.
+    const SCHEMA_ANSWERED: Self = Self(1 << 31);
+
+    const STREAMING: Self = Self(Self::NO_STREAM_OPTIONS.0 | Self::STREAMED.0 | Self::NOT_STREAMED.0);
+
+    const fn has(self, fact: Self) -> bool {
+        self.0 & fact.0 != 0
+    }
+
+    const fn and(self, fact: Self) -> Self {
+        Self(self.0 | fact.0)
+    }
+
+    const fn without(self, facts: Self) -> Self {
+        Self(self.0 & !facts.0)
+    }
+
+    fn sampling(at: usize) -> Self {
+        Self(1 << (Self::FIRST_SAMPLING + at as u32))
+    }
+
+    /// The facts that change what a model answers.
+    fn answer_changing(self) -> Self {
+        let sampling = (0..SAMPLING.len()).fold(Self::NONE, |all, at| all.and(Self::sampling(at)));
+        Self(self.0 & sampling.and(Self::JSON_OBJECT).0)
+    }
+
+    /// The facts as a person reads them: `without stream_options`.
+    fn texts(self) -> Vec<String> {
+        let fixed = [
+            (Self::NO_STREAM_OPTIONS, "sent without `stream_options`"),
+            (Self::MAX_TOKENS, "`max_completion_tokens` sent as `max_tokens`"),
+            (Self::MAX_COMPLETION_TOKENS, "`max_tokens` sent as `max_completion_tokens`"),
+            (Self::STREAMED, "answers are streamed"),
+            (Self::NOT_STREAMED, "answers are not streamed"),
+            (Self::MAX_OUTPUT, "default maximum of output tokens lowered to the model's"),
+            (Self::JSON_OBJECT, "`json_schema` sent as `json_object` with the schema in the prompt"),
+        ];
+        let fixed = fixed.into_iter().filter(|(fact, _)| self.has(*fact)).map(|(_, text)| text.to_owned());
+        let sampling = SAMPLING.iter().enumerate().filter(|(at, _)| self.has(Self::sampling(*at)));
+        fixed.chain(sampling.map(|(_, name)| format!("sent without `{name}`"))).collect()
+    }
+}
+
+/// Parameters that are dropped if a server refuses them and the caller allows it.
+const SAMPLING: [&str; 8] = [
+    "temperature",
+    "top_p",
+    "seed",
+    "stop",
+    "frequency_penalty",
+    "presence_penalty",
+    "parallel_tool_calls",
+    "reasoning_effort",
+];
+
+/// What is known about the requests that one server takes for one model.
+#[derive(Debug, Default)]
+pub(crate) struct Shape {
+    facts: AtomicU32,
+    /// Maximum output tokens of the model, once learned.
+    max_output: AtomicU32,
+}
+
+/// The base URL and the model of each shape.
+type Shapes = Mutex<HashMap<(String, String), Arc<Shape>>>;
+
+static SHAPES: PerProcess<Shapes> = PerProcess::new();
+
+impl Shape {
+    /// The shape of a model at a server, shared by all handles of the process.
+    pub(crate) fn of(base_url: &str, model: &str) -> Arc<Self> {
+        let shapes = SHAPES.get(Mutex::default);
+        let mut shapes = shapes.lock().unwrap_or_else(PoisonError::into_inner);
+        if shapes.len() >= MAX_SHAPES {
+            shapes.retain(|_, shape| Arc::strong_count(shape) > 1);
+        }
+        shapes.entry((base_url.to_owned(), model.to_owned())).or_default().clone()
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
+        Facts(self.facts.load(Ordering::Relaxed))
+    }
+
+    fn learn(&self, facts: Facts) {
+        self.facts.fetch_or(facts.0, Ordering::Relaxed);
+    }
+
+    /// Text that distinguishes answers to changed requests from others. Empty without such changes.
+    pub(crate) fn identity(&self) -> String {
+        let texts = self.facts().answer_changing().texts();
+        texts.into_iter().map(|text| format!(", {text}")).collect()
+    }
+}
+
+/// Changes that fanweave has made to requests because servers refused the original ones, in this process.
+///
+/// A server that refuses a field which this crate adds by itself, such as `stream_options` or the spelling of
+/// `max_tokens`, gets the request again without it, and so do all later calls of the same base URL and model.
+/// [`ModelBuilder::strict_request`](crate::ModelBuilder::strict_request) turns this off,
+/// [`ModelBuilder::adapt`](crate::ModelBuilder::adapt) extends it to parameters of the caller.
+///
+/// One line each, in order of the base URLs: `m at http://localhost:8000/v1: sent without stream_options`.
+///
+/// ```
+/// assert!(fanweave::models::adaptations().is_empty());
+/// ```
+pub fn adaptations() -> Vec<String> {
+    let shapes = SHAPES.get(Mutex::default);
+    let shapes = shapes.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut lines: Vec<_> = shapes
+        .iter()
+        .map(|((url, model), shape)| (format!("{model} at {url}"), effective(shape.facts()).texts()))
+        .filter(|(_, texts)| !texts.is_empty())
+        .map(|(name, texts)| format!("{name}: {}", texts.join(", ")))
+        .collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// The facts that change requests.
+fn effective(facts: Facts) -> Facts {
+    let spellings = Facts::MAX_TOKENS.and(Facts::MAX_COMPLETION_TOKENS);
+    let both = facts.has(Facts::MAX_TOKENS) && facts.has(Facts::MAX_COMPLETION_TOKENS);
+    facts.without(if both { spellings } else { Facts::NONE }).without(Facts::SCHEMA_ANSWERED)
+}
+
+/// What may be changed in the requests of one call.
+#[derive(Debug, Clone)]
+pub(crate) struct Adapter {
+    shape: Arc<Shape>,
+    adapt: Adapt,
+    /// Facts that do not apply to the call, because the caller has written these fields.
+    fixed: Facts,
+    has_schema: bool,
+}
+
+/// Source of the error of a request that is sent again in another shape.
+#[derive(Debug)]
+struct Adapted;
+
+impl fmt::Display for Adapted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the server refuses a field of the request")
+    }
+}
+
+impl std::error::Error for Adapted {}
+
+impl Adapter {
+    pub(crate) fn new(shape: Arc<Shape>, adapt: Adapt, prompt: &Prompt) -> Self {
+        let parameters = &prompt.parameters;
+        let fixed = match adapt {
+            Adapt::Never => Facts(u32::MAX),
+            // The request of a row is its own: only what is added for streaming can change.
+            _ if prompt.body.is_some() => Facts(!Facts::STREAMING.0),
+            Adapt::Added => written(parameters),
+            Adapt::Parameters => Facts::NONE,
+        };
+        let fixed = if parameters.max_tokens.is_some() { fixed.and(Facts::MAX_OUTPUT) } else { fixed };
+        let has_schema = matches!(parameters.format, Some(ResponseFormat::JsonSchema { .. }));
+        Self { shape, adapt, fixed, has_schema }
+    }
+
+    /// The facts that apply to a request that is sent now.
+    pub(crate) fn facts(&self) -> Facts {
+        effective(self.shape.facts()).without(self.fixed)
+    }
+
+    /// The request in the shape that its server takes. `None` if it is sent as it is.
+    ///
+    /// # Errors
+    /// Those of [`Splice`].
+    pub(crate) fn apply(&self, facts: Facts, request: &HttpRequest) -> Result<Option<HttpRequest>> {
+        if facts == Facts::NONE {
+            return Ok(None);
+        }
+        let Ok(json) = std::str::from_utf8(&request.body) else { return Ok(None) };
+        let mut body = Splice::new(json)?;
+        let mut request = request.clone();
+        if facts.has(Facts::STREAMED) && !request.streams && body.get("model").is_some() {
+            body.set("stream", Some(true))?;
+            request.streams = true;
+            if request.path.ends_with("/completions") {
+                body.set("stream_options", Some(json!({"include_usage": true})))?;
+            }
+        }
+        if facts.has(Facts::NOT_STREAMED) && request.streams && body.get("stream").is_some() {
+            body.set("stream", None::<()>)?;
+            body.set("stream_options", None::<()>)?;
+            request.streams = false;
+        }
+        if facts.has(Facts::NO_STREAM_OPTIONS) {
+            body.set("stream_options", None::<()>)?;
+        }
+        if facts.has(Facts::MAX_TOKENS) {
+            body.rename("max_completion_tokens", "max_tokens");
+        }
+        if facts.has(Facts::MAX_COMPLETION_TOKENS) {
+            body.rename("max_tokens", "max_completion_tokens");
+        }
+        let max_output = self.shape.max_output.load(Ordering::Relaxed);
+        if facts.has(Facts::MAX_OUTPUT) && max_output > 0 {
+            body.set("max_tokens", Some(max_output))?;
+        }
+        for (at, name) in SAMPLING.iter().enumerate() {
+            if facts.has(Facts::sampling(at)) {
+                body.set(name, None::<()>)?;
+            }
+        }
+        if facts.has(Facts::JSON_OBJECT) {
+            loosen(&mut body)?;
+        }
+        request.body = body.finish().into();
+        Ok(Some(request))
+    }
+
+    /// Learns from the failure of a request that was sent with `facts`. The error tells
+    /// [`is_adapted`](Self::is_adapted) if the request is sent again, or has advice if only the caller can
+    /// change it.
+    pub(crate) fn failed(&self, error: Error, facts: Facts, request: &HttpRequest) -> Error {
+        let Some(refused) = Refused::by(&error, request) else { return error };
+        let fact = refused.fact;
+        // Another call may have learned it in the meantime.
+        if !self.fixed.has(fact) && self.facts() != facts {
+            return error.with_source(Adapted);
+        }
+        let known = self.shape.facts();
+        let is_own = fact.answer_changing() == Facts::NONE;
+        let may = is_own
+            || (self.adapt == Adapt::Parameters
+                && !(fact == Facts::JSON_OBJECT && known.has(Facts::SCHEMA_ANSWERED)));
+        if may && !self.fixed.has(fact) && !known.has(fact) {
+            if fact == Facts::MAX_OUTPUT {
+                self.shape.max_output.store(refused.max_output, Ordering::Relaxed);
+            }
+            self.shape.learn(fact);
+            // Both spellings are refused: the server's own sentence says more.
+            return if self.facts().0 & facts.0 == facts.0 { error.with_source(Adapted) } else { error };
+        }
+        if is_own || self.adapt != Adapt::Added || self.fixed.has(fact) {
+            return error;
+        }
+        let message = format!(
+            "{}: remove `{}`, or drop it automatically with --adapt (`adapt` in code)",
+            error.message().trim_end_matches('.'),
+            refused.field
+        );
+        error.with_message(message)
+    }
+
+    /// Records that a request sent with `facts` was answered.
+    pub(crate) fn answered(&self, facts: Facts) {
+        if self.has_schema && self.adapt == Adapt::Parameters && !facts.has(Facts::JSON_OBJECT) {
+            self.shape.learn(Facts::SCHEMA_ANSWERED);
+        }
+    }
+
+    /// Returns true if the request of this error is sent again in another shape.
+    pub(crate) fn is_adapted(error: &Error) -> bool {
+        std::error::Error::source(error).is_some_and(|source| source.is::<Adapted>())
+    }
+}
+
+/// The facts about fields that the caller has written by their names on the wire.
+fn written(parameters: &Parameters) -> Facts {
+    let fields = [
+        ("stream_options", Facts::NO_STREAM_OPTIONS),
+        ("max_tokens", Facts::MAX_COMPLETION_TOKENS.and(Facts::MAX_OUTPUT)),
+        ("max_completion_tokens", Facts::MAX_TOKENS),
+        ("stream", Facts::STREAMED.and(Facts::NOT_STREAMED)),
+    ];
+    let written = fields.into_iter().filter(|(name, _)| parameters.extra.contains_key(*name));
+    written.fold(Facts::NONE, |all, (_, fact)| all.and(fact))
+}
+
+/// Replaces a JSON schema by any JSON object, and puts the schema into the prompt.
+fn loosen(body: &mut Splice<'_>) -> Result<()> {
+    let format = body.get("response_format").and_then(|format| serde_json::from_str::<Value>(format).ok());
+    let Some(schema) = format.as_ref().and_then(|format| format.pointer("/json_schema/schema")) else {
+        return Ok(());
+    };
+    let text = format!("Answer only with a JSON object that matches this JSON schema:\n{schema}");
+    body.extend("messages", &[json!({"role": "system", "content": text})], &[] as &[Value])?;
+    body.set("response_format", Some(json!({"type": "json_object"})))
+}

@@ -1,0 +1,166 @@
+//! Recognises which field of a request a server refuses. The sentences are data.
+
+use fanweave_core::{Error, ErrorKind};
+use serde_json::Value;
+
+use super::{Facts, SAMPLING};
+use crate::protocol::HttpRequest;
+use crate::providers::splice::Splice;
+
+/// A field that the server refuses, and the fact that follows.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) field: &'static str,
+    pub(super) fact: Facts,
+    /// Maximum output tokens that the server names. 0 if it names none.
+    pub(super) max_output: u32,
+}
+
+/// Statuses of a refused field. 501: llama.cpp; 405: gateways without streams.
+const STATUSES: [u16; 6] = [400, 404, 405, 415, 422, 501];
+
+/// Parts of sentences that refuse a field, whatever its value. In lower case.
+const REFUSALS: [&str; 24] = [
+    // OpenAI, Azure: "Unsupported parameter: 'max_tokens' is not supported with this model."
+    "unsupported parameter",
+    "unsupported value",
+    "not supported",
+    "unsupported_parameter",
+    "unrecognized request argument",
+    "unknown parameter",
+    "unknown field",
+    "unrecognized field",
+    "unexpected field",
+    "unknown argument",
+    // Gemini: "Unknown name \"max_completion_tokens\": Cannot find field."
+    "unknown name",
+    "cannot find field",
+    // FastAPI servers: vLLM, Mistral, SGLang.
+    "extra inputs are not permitted",
+    "extra fields not permitted",
+    "extra_forbidden",
+    "unexpected keyword",
+    // LiteLLM: "openai does not support parameters: ['temperature']"
+    "does not support",
+    "doesn't support",
+    "not permitted",
+    "not allowed",
+    "is deprecated",
+    "is unavailable",
+    // Groq: "property 'x' is unsupported"
+    "is unsupported",
+    "additional properties",
+];
+
+/// Sentences of models that only stream. Source: DashScope (QwQ, QVQ), vLLM audio models.
+const STREAM_ONLY: [&str; 11] = [
+    "only support stream",
+    "only supports stream",
+    "only streaming",
+    "streaming is required",
+    "requires streaming",
+    "requires stream",
+    "must be streamed",
+    "enable the stream parameter",
+    "non-streaming is not supported",
+    "non-streaming requests are not supported",
+    "does not support non-stream",
+];
+
+/// Sentences of models that do not stream. Source: OpenAI (o1, unverified organisations), LiteLLM.
+const NOT_STREAMED: [&str; 7] = [
+    "does not support stream",
+    "doesn't support stream",
+    "streaming is not supported",
+    "streaming not supported",
+    "stream is not supported",
+    "streaming responses are not supported",
+    "must be verified to stream",
+];
+
+/// Names that are words as well: a sentence must quote them.
+const WORDS: [&str; 3] = ["stop", "seed", "stream"];
+
+impl Refused {
+    /// The field of `request` that the error refuses. `None` for any other error.
+    pub(super) fn by(error: &Error, request: &HttpRequest) -> Option<Self> {
+        let is_refusal =
+            matches!(error.kind(), ErrorKind::BadRequest | ErrorKind::NotFound | ErrorKind::Server)
+                && error.status().is_none_or(|status| STATUSES.contains(&status) || status == 200);
+        if !is_refusal {
+            return None;
+        }
+        let text = error.message().to_lowercase();
+        let body = Splice::new(std::str::from_utf8(&request.body).ok()?).ok()?;
+        let refused = |field, fact| Some(Self { field, fact, max_output: 0 });
+        let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
+
+        let has_stream = body.get("stream") == Some("true");
+        if !request.streams && !has_stream && body.get("model").is_some() && says(&STREAM_ONLY) {
+            return refused("stream", Facts::STREAMED);
+        }
+        if request.streams && has_stream && says(&NOT_STREAMED) && !text.contains("stream_options") {
+            return refused("stream", Facts::NOT_STREAMED);
+        }
+        if let Some(max_output) = above_maximum(&text).filter(|_| body.get("max_tokens").is_some()) {
+            return Some(Self { field: "max_tokens", fact: Facts::MAX_OUTPUT, max_output });
+        }
+        let param = param(error);
+        let names = |field: &str| body.get(field).is_some() && is_named(&text, param.as_deref(), field);
+        if has_stream && names("stream") && text.contains("unsupported value") {
+            return refused("stream", Facts::NOT_STREAMED);
+        }
+        if !says(&REFUSALS) {
+            return None;
+        }
+        let own = [
+            ("stream_options", Facts::NO_STREAM_OPTIONS),
+            ("max_completion_tokens", Facts::MAX_TOKENS),
+            ("max_tokens", Facts::MAX_COMPLETION_TOKENS),
+        ];
+        if let Some((field, fact)) = own.into_iter().find(|(field, _)| names(field)) {
+            return refused(field, fact);
+        }
+        if let Some((at, field)) = SAMPLING.iter().enumerate().find(|(_, field)| names(field)) {
+            return refused(field, Facts::sampling(at));
+        }
+        let has_schema = body.get("response_format").is_some_and(|format| format.contains("json_schema"));
+        let is_schema = ["response_format", "json_schema", "structured output"];
+        if has_schema && (says(&is_schema) || param.as_deref() == Some("response_format")) {
+            return refused("response_format", Facts::JSON_OBJECT);
+        }
+        None
+    }
+}
+
+/// The field that a body names as `param`.
+fn param(error: &Error) -> Option<String> {
+    let body: Value = serde_json::from_str(error.body()?).ok()?;
+    let param = body.pointer("/error/param").or(body.get("param"))?;
+    param.as_str().map(str::to_lowercase)
+}
+
+/// Returns true if the body names the field, or the sentence does so with a word of its own.
+fn is_named(text: &str, param: Option<&str>, field: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let is_quote = |c: char| matches!(c, '\'' | '"' | '`' | '’' | '“' | '”');
+    let needs_quotes = WORDS.contains(&field);
+    param == Some(field)
+        || text.match_indices(field).any(|(at, _)| {
+            let before = text[..at].chars().next_back();
+            let after = text[at + field.len()..].chars().next();
+            match needs_quotes {
+                true => before.is_some_and(is_quote) && after.is_some_and(is_quote),
+                false => !before.is_some_and(is_part) && !after.is_some_and(is_part),
+            }
+        })
+}
+
+/// The maximum in Anthropic's sentence "max_tokens: 8192 > 4096, which is the maximum allowed number of output
+/// tokens for m".
+fn above_maximum(text: &str) -> Option<u32> {
+    let (_, rest) = text.split_once("max_tokens: ")?;
+    let (_, maximum) = rest.split_once(" > ")?;
+    let digits = maximum.find(|c: char| !c.is_ascii_digit()).unwrap_or(maximum.len());
+    maximum[..digits].parse().ok().filter(|maximum| *maximum > 0)
+}
