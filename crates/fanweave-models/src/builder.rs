@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +83,7 @@ pub struct ModelBuilder {
     key_header: Option<KeyHeader>,
     api_version: Option<String>,
     dimensions: Option<u32>,
+    max_inputs: Option<NonZeroUsize>,
     client: Option<Client>,
     timeout: Option<Duration>,
     retry: RetryPolicy,
@@ -108,6 +110,7 @@ impl ModelBuilder {
             key_header: None,
             api_version: None,
             dimensions: None,
+            max_inputs: None,
             client: None,
             timeout: None,
             retry: RetryPolicy::default(),
@@ -203,6 +206,22 @@ impl ModelBuilder {
     /// [`embedder`](Self::build_embedder). Default: the model's.
     pub fn dimensions(mut self, dimensions: u32) -> Self {
         self.dimensions = Some(dimensions);
+        self
+    }
+
+    /// Maximum texts per request of an [`embedder`](Self::build_embedder). Default: the provider's documented
+    /// maximum, or the number that the server names when it refuses a request.
+    ///
+    /// ```no_run
+    /// use std::num::NonZeroUsize;
+    /// use fanweave::models::ModelBuilder;
+    ///
+    /// let texts = NonZeroUsize::new(10).unwrap();
+    /// let embedder = ModelBuilder::new("openai/text-embedding-v4").max_inputs(texts).build_embedder()?;
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    pub fn max_inputs(mut self, texts: NonZeroUsize) -> Self {
+        self.max_inputs = Some(texts);
         self
     }
 
@@ -342,13 +361,13 @@ impl ModelBuilder {
     /// # Errors
     /// Those of [`build`](Self::build), and [`ErrorKind::Config`] for a vendor without embeddings.
     pub fn build_embedder(self) -> Result<Embedder> {
-        let dimensions = self.dimensions;
+        let (dimensions, max_inputs) = (self.dimensions, self.max_inputs);
         let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
         let Some(dialect) = vendor.known_dialect().and_then(Dialect::embeddings) else {
             let message = format!("{} has no embeddings: choose another provider for them", vendor.name());
             return Err(Error::new(ErrorKind::Config, message));
         };
-        Ok(Embedder::new(HttpEmbedder { http, dialect, dimensions }))
+        Ok(Embedder::new(HttpEmbedder { http, dialect, dimensions, max_inputs }))
     }
 
     /// Builds a completion model that takes several prompts per request, without sending a request. For

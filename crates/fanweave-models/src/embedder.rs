@@ -1,10 +1,13 @@
 //! Embeddings of texts, split into requests of the size that the provider accepts.
 
+use std::num::NonZeroUsize;
+
 use fanweave_core::{Context, Embedded, Embeddings, Result, Usage};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::once;
-use crate::providers::embeddings::{Dialect, Vectors};
+use crate::providers::embeddings::{Dialect, Vectors, max_inputs};
+use crate::transport::adapt::{Adapt, Shape};
 use crate::transport::call::HttpModel;
 
 /// Concurrent requests of one call. The account's limits apply as well.
@@ -15,6 +18,8 @@ pub(crate) struct HttpEmbedder {
     pub(crate) http: HttpModel,
     pub(crate) dialect: Dialect,
     pub(crate) dimensions: Option<u32>,
+    /// Maximum texts per request, set by the caller.
+    pub(crate) max_inputs: Option<NonZeroUsize>,
 }
 
 impl Embeddings for HttpEmbedder {
@@ -24,8 +29,11 @@ impl Embeddings for HttpEmbedder {
 
     async fn embed(&self, texts: Vec<String>, cx: &Context) -> Result<Embedded> {
         let all = texts.len();
-        let answers = stream::iter(requests(texts, self.dialect))
-            .map(|texts| self.embed_at_once(texts, cx))
+        let shape = Shape::of(&self.http.account.base_url, &self.http.account.model);
+        let (most, max_bytes) = self.dialect.limits();
+        let most = self.max_inputs.map_or(most, NonZeroUsize::get).min(shape.max_inputs());
+        let answers = stream::iter(requests(texts, most, max_bytes))
+            .map(|texts| self.embed_all(texts, &shape, cx))
             .buffered(CONCURRENCY);
         let whole = Embedded::new(Vec::with_capacity(all), Usage::default());
         answers
@@ -39,7 +47,37 @@ impl Embeddings for HttpEmbedder {
 }
 
 impl HttpEmbedder {
-    async fn embed_at_once(&self, texts: Vec<String>, cx: &Context) -> Result<Embedded> {
+    /// Embeds the texts of one request, or of several if the server takes fewer at once.
+    async fn embed_all(&self, texts: Vec<String>, shape: &Shape, cx: &Context) -> Result<Embedded> {
+        let mut whole = Embedded { vectors: Vec::new(), usage: Usage::default() };
+        let (mut done, mut most) = (0, texts.len());
+        while done < texts.len() {
+            // Other requests may have learned a smaller number.
+            most = most.min(shape.max_inputs());
+            let part = &texts[done..texts.len().min(done + most)];
+            match self.embed_at_once(part, cx).await {
+                Ok(answer) => {
+                    whole.vectors.extend(answer.vectors);
+                    whole.usage += answer.usage;
+                    done += part.len();
+                }
+                Err(error) => {
+                    let is_strict = self.http.adapt == Adapt::Never;
+                    let Some(fewer) = max_inputs(&error, part.len()).filter(|_| !is_strict) else {
+                        return Err(error);
+                    };
+                    most = fewer;
+                    // A limit of tokens depends on the texts.
+                    if !error.message().to_lowercase().contains("token") {
+                        shape.learn_max_inputs(fewer);
+                    }
+                }
+            }
+        }
+        Ok(whole)
+    }
+
+    async fn embed_at_once(&self, texts: &[String], cx: &Context) -> Result<Embedded> {
         let reader = Vectors { dialect: self.dialect, texts: texts.len() };
         let request = self.dialect.request(&self.http.model, texts, self.dimensions)?;
         let (answer, _) = once::send(&self.http, request, reader, cx).await?;
@@ -48,8 +86,7 @@ impl HttpEmbedder {
 }
 
 /// The texts of each request, in order.
-fn requests(texts: Vec<String>, dialect: Dialect) -> impl Iterator<Item = Vec<String>> {
-    let (max_texts, max_bytes) = dialect.limits();
+fn requests(texts: Vec<String>, max_texts: usize, max_bytes: usize) -> impl Iterator<Item = Vec<String>> {
     let mut texts = texts.into_iter().peekable();
     std::iter::from_fn(move || {
         let mut bytes = texts.peek()?.len();
@@ -67,6 +104,11 @@ fn requests(texts: Vec<String>, dialect: Dialect) -> impl Iterator<Item = Vec<St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn requests(texts: Vec<String>, dialect: Dialect) -> impl Iterator<Item = Vec<String>> {
+        let (max_texts, max_bytes) = dialect.limits();
+        super::requests(texts, max_texts, max_bytes)
+    }
 
     #[test]
     fn texts_are_cut_into_requests_by_number_and_by_size() {

@@ -114,6 +114,8 @@ pub(crate) struct Shape {
     facts: AtomicU32,
     /// Maximum output tokens of the model, once learned.
     max_output: AtomicU32,
+    /// Maximum texts of an embeddings request, once learned.
+    max_inputs: AtomicU32,
 }
 
 /// The base URL and the model of each shape.
@@ -134,6 +136,19 @@ impl Shape {
 
     pub(crate) fn facts(&self) -> Facts {
         Facts(self.facts.load(Ordering::Relaxed))
+    }
+
+    /// Maximum texts of an embeddings request.
+    pub(crate) fn max_inputs(&self) -> usize {
+        match self.max_inputs.load(Ordering::Relaxed) {
+            0 => usize::MAX,
+            texts => texts as usize,
+        }
+    }
+
+    pub(crate) fn learn_max_inputs(&self, texts: usize) {
+        let texts = u32::try_from(texts).unwrap_or(u32::MAX).max(1);
+        self.max_inputs.store(texts, Ordering::Relaxed);
     }
 
     fn learn(&self, facts: Facts) {
@@ -164,7 +179,14 @@ pub fn adaptations() -> Vec<String> {
     let shapes = shapes.lock().unwrap_or_else(PoisonError::into_inner);
     let mut lines: Vec<_> = shapes
         .iter()
-        .map(|((url, model), shape)| (format!("{model} at {url}"), effective(shape.facts()).texts()))
+        .map(|((url, model), shape)| {
+            let mut texts = effective(shape.facts()).texts();
+            let max_inputs = shape.max_inputs();
+            if max_inputs < usize::MAX {
+                texts.push(format!("at most {max_inputs} texts per request"));
+            }
+            (format!("{model} at {url}"), texts)
+        })
         .filter(|(_, texts)| !texts.is_empty())
         .map(|(name, texts)| format!("{name}: {}", texts.join(", ")))
         .collect();

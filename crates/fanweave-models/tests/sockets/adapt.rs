@@ -171,6 +171,29 @@ async fn a_schema_that_the_server_refuses_goes_into_the_prompt_if_allowed() {
 }
 
 #[tokio::test]
+async fn a_server_that_takes_fewer_texts_gets_fewer() {
+    let server = Server::start(|seen| {
+        let texts = seen.body["input"].as_array().unwrap();
+        if texts.len() > 10 {
+            return refusal("batch size is invalid, it should not be larger than 10.: input.contents");
+        }
+        let length = |text: &Value| json!({"embedding": [text.as_str().unwrap().len()]});
+        let vectors: Vec<_> = texts.iter().map(length).collect();
+        answer(200, "", &json!({"data": vectors, "usage": {"prompt_tokens": 1}}).to_string())
+    })
+    .await;
+    let texts: Vec<_> = (1..=25).map(|length| "x".repeat(length)).collect();
+    for (requests, tokens) in [(4, 3), (7, 3)] {
+        let embedder = server.model().retry(RetryPolicy::never()).build_embedder().unwrap();
+        let answer = embedder.embed(texts.clone()).await.unwrap();
+        assert_eq!(answer.vectors, (1..=25).map(|length| vec![length as f32]).collect::<Vec<_>>());
+        assert_eq!((server.requests().len(), answer.usage.input_tokens), (requests, tokens));
+    }
+    let strict = server.model().strict_request(true).max_inputs(25.try_into().unwrap());
+    assert!(strict.build_embedder().unwrap().embed(texts[..3].to_vec()).await.is_ok());
+}
+
+#[tokio::test]
 async fn nothing_is_adapted_in_strict_requests() {
     let server = refusing(&["stream_options"]).await;
     let model = built(server.model().strict_request(true));

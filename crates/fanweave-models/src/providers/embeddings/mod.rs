@@ -6,7 +6,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use fanweave_core::{Embedded, Error, Result};
+use fanweave_core::{Embedded, Error, ErrorKind, Result};
 use http::{HeaderMap, StatusCode};
 
 use super::failure::classify;
@@ -51,7 +51,7 @@ impl Dialect {
     pub(crate) fn request(
         self,
         model: &str,
-        texts: Vec<String>,
+        texts: &[String],
         dimensions: Option<u32>,
     ) -> Result<HttpRequest> {
         let path = match self {
@@ -60,6 +60,47 @@ impl Dialect {
             Self::Ollama => "/api/embed".into(),
         };
         Ok(HttpRequest::post(path, write::request(self, model, texts, dimensions)?))
+    }
+}
+
+/// Sentences that refuse the number of texts, or their tokens together. In lower case. Sources: DashScope, Text
+/// Embeddings Inference, Gemini, OpenAI, Cohere, Voyage, LiteLLM.
+const TOO_MANY: [&str; 13] = [
+    "should not be larger than",
+    "batch size",
+    "batch_size",
+    "requests can be in one batch",
+    "array too long",
+    "too many inputs",
+    "too many texts",
+    "maximum number of inputs",
+    "maximum number of texts",
+    "max_batch_size",
+    "tokens per request",
+    "max allowed tokens per submitted batch",
+    "total number of texts",
+];
+
+/// The number of texts per request to use after this refusal of a request with `sent` texts: the number that
+/// the server names, or else half as many. `None` for any other error.
+pub(crate) fn max_inputs(error: &Error, sent: usize) -> Option<usize> {
+    let is_refusal = matches!(error.kind(), ErrorKind::BadRequest | ErrorKind::ContextLength)
+        || matches!(error.status(), Some(413));
+    let text = error.message().to_lowercase();
+    if !is_refusal || sent < 2 || !TOO_MANY.iter().any(|phrase| text.contains(phrase)) {
+        return None;
+    }
+    if text.contains("token") {
+        return Some(sent.div_ceil(2));
+    }
+    let numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse::<usize>().ok());
+    // A sentence may also name the number that was sent.
+    let named = numbers.filter(|number| *number > 0 && *number != sent).min();
+    match named {
+        Some(named) if named < sent => Some(named),
+        // The request had fewer texts than that: something else is wrong.
+        Some(_) => None,
+        None => Some(sent.div_ceil(2)),
     }
 }
 

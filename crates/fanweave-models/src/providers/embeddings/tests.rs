@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn written(dialect: Dialect, dimensions: Option<u32>) -> (String, Value) {
-    let request = dialect.request("m", vec!["a".into(), "b".into()], dimensions).unwrap();
+    let request = dialect.request("m", &["a".into(), "b".into()], dimensions).unwrap();
     (request.path.into_owned(), serde_json::from_slice(&request.body).unwrap())
 }
 
@@ -58,6 +58,70 @@ fn near_answers_are_read_all_the_same() {
     assert_eq!(read(Dialect::OpenAi, 1, &base64).unwrap().vectors, [[1.0, 2.0]]);
     let unordered = json!({ "data": [{ "embedding": [1] }, { "embedding": [2] }] });
     assert_eq!(read(Dialect::OpenAi, 2, &unordered).unwrap().vectors, [[1.0], [2.0]]);
+}
+
+#[test]
+fn vectors_are_found_in_the_shapes_of_other_servers() {
+    for body in [
+        // Text Embeddings Inference.
+        json!([[1, 2], [3, 4]]),
+        json!([{ "embedding": [1, 2], "index": 0 }, { "embedding": [3, 4], "index": 1 }]),
+        // Cohere, with one list for each type.
+        json!({ "embeddings": { "float": [[1, 2], [3, 4]] }, "usage": null }),
+        // llama.cpp, with one vector for each sequence.
+        json!({ "data": [{ "embedding": [[1, 2]] }, { "embedding": [[3, 4]] }] }),
+        json!({ "data": [{ "embedding": ["1", "2.0"] }, { "embedding": ["3", "4"] }] }),
+        json!({ "data": [{ "embedding": [3, 4], "index": "1" }, { "embedding": [1, 2], "index": "0" }] }),
+        json!({ "data": [{ "embedding": { "float": [1, 2] } }, { "embedding": { "values": [3, 4] } }] }),
+    ] {
+        let answer = read(Dialect::OpenAi, 2, &body).unwrap_or_else(|error| panic!("{body}: {error}"));
+        assert_eq!(answer.vectors, [[1.0, 2.0], [3.0, 4.0]], "{body}");
+    }
+    let old = json!({ "embedding": [1, 2] });
+    assert_eq!(read(Dialect::Ollama, 1, &old).unwrap().vectors, [[1.0, 2.0]]);
+    let wrapped = br#"{"data":[{"embedding":[1,2],"embedding":null}]}"#;
+    let vectors = Vectors { dialect: Dialect::OpenAi, texts: 1 };
+    assert_eq!(vectors.response(wrapped).unwrap().vectors, [[1.0, 2.0]], "the last that is not null");
+}
+
+#[test]
+fn a_vector_that_cannot_be_used_is_named() {
+    for (body, says) in [
+        (r#"{"data":[{"embedding":[1]},{"embedding":null},{"embedding":[1]}]}"#, "embedding 2 of 3 is null"),
+        (
+            r#"{"data":[{"embedding":[1]},{"embedding":[1]},{"embedding":[NaN]}]}"#,
+            "embedding 3 of 3 has a value that is not a number",
+        ),
+        (r#"[[1],["x"],[1]]"#, "embedding 2 of 3 has a value that is not a number"),
+        (r#"[[1,2],[1],[1,2]]"#, "embedding 2 of 3 has 1 numbers, and the first one 2"),
+        (r#"[[1,2],[],[1,2]]"#, "embedding 2 of 3 has no numbers"),
+        (r#"[[1,2],[1,1]]"#, "expected 3 embeddings, got 2"),
+    ] {
+        let error = Vectors { dialect: Dialect::OpenAi, texts: 3 }.response(body.as_bytes()).unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Decode, says), "{body}");
+        assert!(!error.is_retryable(), "the same request would be billed again: {body}");
+    }
+}
+
+#[test]
+fn the_maximum_number_of_texts_is_read_from_refusals() {
+    for (message, at_most) in [
+        ("batch size is invalid, it should not be larger than 10.: input.contents", Some(10)),
+        ("batch size 64 > maximum allowed batch size 32", Some(32)),
+        ("at most 100 requests can be in one batch", Some(100)),
+        ("'$.input' is invalid: array too long. Expected an array with maximum length 96", Some(96)),
+        ("Too many inputs: maximum 50", Some(50)),
+        ("too many inputs", Some(100)),
+        ("Requested 400000 tokens, max 300000 tokens per request", Some(100)),
+        ("the model does not exist", None),
+        ("input 3 must not be empty", None),
+    ] {
+        let error = fanweave_core::Error::new(ErrorKind::BadRequest, message).with_status(400);
+        assert_eq!(max_inputs(&error, 200), at_most, "{message}");
+        assert_eq!(max_inputs(&error, 1), None, "a single text: {message}");
+    }
+    let error = fanweave_core::Error::new(ErrorKind::BadRequest, "should not be larger than 10");
+    assert_eq!(max_inputs(&error, 3), None, "the limit was kept");
 }
 
 #[test]

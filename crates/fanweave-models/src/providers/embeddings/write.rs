@@ -9,7 +9,7 @@ use crate::providers::json;
 pub(super) fn request(
     dialect: Dialect,
     model: &str,
-    texts: Vec<String>,
+    texts: &[String],
     dimensions: Option<u32>,
 ) -> Result<Vec<u8>> {
     let mut body = match dialect {
@@ -18,14 +18,14 @@ pub(super) fn request(
         Dialect::Ollama => json!({ "model": model, "input": texts, "truncate": false }),
         Dialect::Gemini => {
             let name = if model.contains('/') { model.to_owned() } else { format!("models/{model}") };
-            let request = |text: String| {
+            let request = |text: &String| {
                 let mut request = json!({ "model": name, "content": { "parts": [{ "text": text }] } });
                 if let Some(dimensions) = dimensions {
                     request["outputDimensionality"] = dimensions.into();
                 }
                 request
             };
-            return json::write(&json!({ "requests": texts.into_iter().map(request).collect::<Value>() }));
+            return json::write(&json!({ "requests": texts.iter().map(request).collect::<Value>() }));
         }
     };
     if let Some(dimensions) = dimensions {
