@@ -95,7 +95,10 @@ impl Dialect {
             Self::Gemini => &["/openai", "/models", "/v1beta", "/v1"],
             Self::Ollama => &["/api", "/v1"],
         };
-        while let Some(base) = ENDPOINTS.iter().find_map(|path| url.strip_suffix(path)) {
+        // Never a host that is called like a path.
+        let host = url.find("://").map_or(0, |at| at + "://".len());
+        let strip = |url: &'_ str, path: &str| url.strip_suffix(path).map(str::len).filter(|end| *end > host);
+        while let Some(base) = ENDPOINTS.iter().find_map(|path| strip(url, path)).map(|end| &url[..end]) {
             url = base.trim_end_matches('/');
         }
         // Lists of resources, whose names may also be part of a base URL: `/v1/models`.
@@ -106,7 +109,7 @@ impl Dialect {
             url = base;
         }
         for prefix in own {
-            url = url.strip_suffix(prefix).unwrap_or(url).trim_end_matches('/');
+            url = url[..strip(url, prefix).unwrap_or(url.len())].trim_end_matches('/');
         }
         url
     }
