@@ -458,13 +458,14 @@ impl ModelBuilder {
             None => vendor.url(env)?,
         };
         let endpoint = Endpoint::parse_with(&url, |bare| vendor.base(bare))?;
-        let mut protocol = vendor.versioned_protocol(self.api_version.as_deref())?;
         // Servers of open models are often reached as `openai`.
-        let is_foreign = || {
+        let is_foreign = {
             let host = endpoint.host();
             vendor.is_openai() && host != "openai.com" && !host.ends_with(".openai.com")
         };
-        if self.think_tags.unwrap_or_else(|| vendor.known_quirks().think_tags || is_foreign()) {
+        let vendor = if is_foreign { vendor.at_another_host() } else { vendor };
+        let mut protocol = vendor.versioned_protocol(self.api_version.as_deref())?;
+        if self.think_tags.unwrap_or_else(|| vendor.known_quirks().think_tags || is_foreign) {
             protocol = Arc::new(ThinkTags(protocol));
         }
         let client = self.client.unwrap_or_default();

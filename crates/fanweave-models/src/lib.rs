@@ -60,7 +60,7 @@ pub use limiter::{LimitedRequest, Limiter, LimiterPermit, RequestOutcome};
 #[cfg(feature = "prices")]
 pub use prices::{Price, Prices};
 pub use providers::dialect::Dialect;
-pub use providers::openai::Quirks;
+pub use providers::openai::{Quirks, SendBack};
 pub use raw::{RawBody, RawModel, RawRequest, RawResponse};
 pub use spread::{Lane, Spread, SpreadChange};
 pub use transport::adapt::adaptations;

@@ -11,7 +11,7 @@ use fanweave_core::{Error, ErrorKind, Result};
 use crate::protocol::Protocol;
 use crate::providers::compatible::{AZURE_ENDPOINT, BaseUrl, OLLAMA_HOST, Row};
 use crate::providers::dialect::Dialect;
-use crate::providers::openai::Quirks;
+use crate::providers::openai::{Quirks, SendBack};
 use crate::transport::keys::KeyHeader;
 
 pub use self::registry::{key_variables, register, vendors};
@@ -198,6 +198,14 @@ impl Vendor {
 
     pub(crate) fn known_quirks(&self) -> Quirks {
         self.quirks
+    }
+
+    /// OpenAI's name at another host, whose server may want reasoning back.
+    pub(crate) fn at_another_host(mut self) -> Self {
+        if self.quirks.send_back == SendBack::Nothing {
+            self.quirks.send_back = SendBack::Signed;
+        }
+        self
     }
 
     /// Returns true if requests carry the organisation and project of OpenAI.

@@ -3,7 +3,7 @@
 use http::HeaderName;
 
 use super::dialect::Dialect;
-use super::openai::Quirks;
+use super::openai::{Quirks, SendBack};
 use crate::transport::keys::KeyHeader;
 
 /// A vendor of the table: its URL, the variables of its keys, and its deviations from the dialect. Its name
@@ -58,6 +58,9 @@ impl Header {
 /// Behaviour common to compatible servers.
 const COMMON: Quirks = Quirks::new();
 
+/// Servers that refuse reasoning in messages.
+const STRICT: Quirks = Quirks { max_completion_tokens: true, send_back: SendBack::Nothing, ..COMMON };
+
 const fn hosted(name: &'static str, base_url: &'static str, key: &'static [&'static str]) -> Row {
     Row {
         name,
@@ -74,12 +77,13 @@ const fn hosted(name: &'static str, base_url: &'static str, key: &'static [&'sta
 
 /// A self-hosted server of open models at its default port, with a key only if its operator has set one.
 const fn local(name: &'static str, base_url: &'static str, key: &'static [&'static str]) -> Row {
-    Row { needs_key: false, quirks: COMMON.think_tags(true), ..hosted(name, base_url, key) }
+    let quirks = COMMON.think_tags(true).send_back(SendBack::ReasoningContent);
+    Row { needs_key: false, quirks, ..hosted(name, base_url, key) }
 }
 
 const OPENAI: Row = Row {
     url_variable: Some("OPENAI_BASE_URL"),
-    quirks: Quirks { max_completion_tokens: true, ..COMMON },
+    quirks: STRICT,
     ..hosted("openai", "https://api.openai.com/v1", &["OPENAI_API_KEY"])
 };
 
@@ -105,7 +109,7 @@ pub(crate) static ROWS: &[Row] = &[
         key_header: Header::Named("api-key"),
         token_variable: Some("AZURE_OPENAI_AD_TOKEN"),
         url_variable: Some(AZURE_ENDPOINT),
-        quirks: Quirks { max_completion_tokens: true, ..COMMON },
+        quirks: STRICT,
         ..hosted("azure", "", &["AZURE_OPENAI_API_KEY"])
     },
     Row {
@@ -113,14 +117,25 @@ pub(crate) static ROWS: &[Row] = &[
             url: "https://bedrock-runtime.{}.amazonaws.com/openai/v1",
             variables: &["AWS_REGION", "AWS_DEFAULT_REGION"],
         },
-        quirks: Quirks { max_completion_tokens: true, ..COMMON },
+        quirks: STRICT,
         ..hosted("bedrock", "", &["AWS_BEARER_TOKEN_BEDROCK"])
     },
-    hosted("openrouter", "https://openrouter.ai/api/v1", &["OPENROUTER_API_KEY"]),
-    hosted("groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"]),
-    hosted("deepseek", "https://api.deepseek.com/v1", &["DEEPSEEK_API_KEY"]),
     Row {
-        quirks: Quirks { random_seed: true, no_stream_options: true, ..COMMON },
+        quirks: COMMON.send_back(SendBack::Reasoning),
+        ..hosted("openrouter", "https://openrouter.ai/api/v1", &["OPENROUTER_API_KEY"])
+    },
+    hosted("groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"]),
+    Row {
+        quirks: COMMON.send_back(SendBack::ReasoningContent),
+        ..hosted("deepseek", "https://api.deepseek.com/v1", &["DEEPSEEK_API_KEY"])
+    },
+    Row {
+        quirks: Quirks {
+            random_seed: true,
+            no_stream_options: true,
+            send_back: SendBack::ThinkingPart,
+            ..COMMON
+        },
         ..hosted("mistral", "https://api.mistral.ai/v1", &["MISTRAL_API_KEY"])
     },
     Row {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::protocol::Call;
 use crate::providers::foreign::{self, Target};
+use crate::providers::openai::signed;
 use crate::providers::schema::Subset;
 use crate::providers::{json, media, schema};
 
@@ -141,7 +142,7 @@ fn messages(messages: &[Message]) -> Result<Value> {
 fn is_empty(part: &Part) -> bool {
     match part {
         Part::Text(text) => text.is_empty(),
-        Part::Reasoning { signature, .. } => signature.is_none(),
+        Part::Reasoning { signature, .. } => signature.as_deref().is_none_or(signed::is_foreign_object),
         _ => false,
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::GENERATED;
 use crate::protocol::Call;
 use crate::providers::foreign::{self, Target};
+use crate::providers::openai::signed;
 use crate::providers::schema::{self, Subset};
 use crate::providers::{json, media};
 
@@ -133,7 +134,8 @@ fn parts(message: &Message, before: &[Message]) -> Result<Vec<Value>> {
         let mut written = match part {
             // Reasoning text is not sent back.
             Part::Reasoning { signature: signed, .. } => {
-                signature = signed.as_deref().or(signature);
+                let own = signed.as_deref().filter(|signed| !signed::is_foreign_object(signed));
+                signature = own.or(signature);
                 continue;
             }
             Part::Text(text) => json!({ "text": text }),

@@ -1,6 +1,7 @@
 //! OpenAI's chat completions: the dialect of most servers.
 
 mod read;
+pub(crate) mod signed;
 mod write;
 
 #[cfg(test)]
@@ -10,6 +11,7 @@ use fanweave_core::{Delta, Error, FinishReason, Message, Part, Reply, Result, Ro
 use http::{HeaderMap, StatusCode};
 
 use self::read::{Completion, Content, Function, Said, Text, WireToolCall};
+use self::signed::Signed;
 use self::write::Request;
 use super::assemble::{Calls, Fragment};
 use super::failure::{self, classify};
@@ -34,6 +36,34 @@ pub struct Quirks {
     pub(crate) no_stream_options: bool,
     pub(crate) no_finish_reason: bool,
     pub(crate) think_tags: bool,
+    pub(crate) send_back: SendBack,
+}
+
+/// Reasoning that is sent back to a server of chat completions with the messages of a conversation.
+///
+/// Fields that came with a signature, such as `reasoning_details`, are sent back as they came in every case
+/// but [`Nothing`](Self::Nothing).
+///
+/// ```
+/// use fanweave::models::{Quirks, SendBack, Vendor};
+///
+/// let quirks = Quirks::new().send_back(SendBack::ReasoningContent);
+/// let vendor = Vendor::new("acme", "https://api.acme.example/v1").quirks(quirks);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SendBack {
+    /// No reasoning: the server refuses it.
+    Nothing,
+    /// Only what has a signature.
+    #[default]
+    Signed,
+    /// Also its text, as `reasoning_content`.
+    ReasoningContent,
+    /// Also its text, as `reasoning`.
+    Reasoning,
+    /// Also its text, as a part of the content with the type `thinking`.
+    ThinkingPart,
 }
 
 impl Quirks {
@@ -46,6 +76,7 @@ impl Quirks {
             no_stream_options: false,
             no_finish_reason: false,
             think_tags: false,
+            send_back: SendBack::Signed,
         }
     }
 
@@ -74,6 +105,11 @@ impl Quirks {
     /// For servers that do not separate it, in any dialect. Default false.
     pub const fn think_tags(self, are_reasoning: bool) -> Self {
         Self { think_tags: are_reasoning, ..self }
+    }
+
+    /// Reasoning that is sent back with the messages of a conversation. Default [`SendBack::Signed`].
+    pub const fn send_back(self, send_back: SendBack) -> Self {
+        Self { send_back, ..self }
     }
 }
 
@@ -141,9 +177,15 @@ impl Protocol for ChatCompletions {
 fn parts(mut said: Said<'_>) -> Result<Vec<Part>> {
     let wire_calls = said.take_calls();
     let mut parts = Vec::new();
-    let reasoning = said.reasoning().into_string();
-    if !reasoning.is_empty() {
-        parts.push(Part::Reasoning { text: reasoning, signature: None });
+    let mut signed = Signed::default();
+    said.sign(&mut signed);
+    let mut reasoning = said.reasoning().into_string();
+    if reasoning.is_empty() {
+        reasoning = signed.text();
+    }
+    let signature = signed.signature();
+    if !reasoning.is_empty() || signature.is_some() {
+        parts.push(Part::Reasoning { text: reasoning, signature });
     }
     match said.content {
         Content::Text(text) if text.is_empty() => {}
@@ -154,7 +196,10 @@ fn parts(mut said: Said<'_>) -> Result<Vec<Part>> {
         parts.push(Part::Text(said.refusal.into_string()));
     }
     let mut calls = Calls::default();
-    for WireToolCall { id, function, .. } in wire_calls {
+    for wire in wire_calls {
+        let signature = wire.signature().map(Some);
+        parts.extend(signature.map(|signature| Part::Reasoning { text: String::new(), signature }));
+        let WireToolCall { id, function, .. } = wire;
         let function = function.0.unwrap_or_default();
         parts.extend(calls.part(fragment(None, &id, &function))?);
     }
@@ -189,6 +234,10 @@ struct Decoder {
     has_deltas: bool,
     has_text: bool,
     has_reasoning: bool,
+    /// What the server wants back with the message. Complete when the answer is finished.
+    signed: Signed,
+    /// Number of calls with signatures.
+    signed_calls: u32,
 }
 
 impl StreamDecoder for Decoder {
@@ -224,6 +273,9 @@ impl StreamDecoder for Decoder {
                 return Err(error);
             }
             if let Some(reason) = finish_reason(&choice.finish_reason) {
+                if let signature @ Some(_) = std::mem::take(&mut self.signed).signature() {
+                    deltas.push(Delta::Reasoning { part: 0, text: String::new(), signature });
+                }
                 deltas.extend(self.calls.finish());
                 let reason = if self.refused { FinishReason::Refusal } else { reason };
                 deltas.push(Delta::Finished(reason));
@@ -250,10 +302,16 @@ impl Decoder {
             said.without_reasoning();
         }
         let calls = said.take_calls();
-        let reasoning = said.reasoning();
+        said.sign(&mut self.signed);
+        let mut reasoning = said.reasoning().into_string();
+        if reasoning.is_empty() {
+            let mut signed = Signed::default();
+            said.sign(&mut signed);
+            reasoning = signed.text();
+        }
         if !reasoning.is_empty() {
             self.has_reasoning = true;
-            deltas.push(Delta::Reasoning { part: 0, text: reasoning.as_str().to_owned(), signature: None });
+            deltas.push(Delta::Reasoning { part: 0, text: reasoning, signature: None });
         }
         match said.content {
             Content::Text(text) if text.is_empty() => {}
@@ -271,7 +329,12 @@ impl Decoder {
             self.has_text = true;
             deltas.push(Delta::text(said.refusal.into_string()));
         }
-        for WireToolCall { index, id, function } in calls {
+        for wire in calls {
+            if let signature @ Some(_) = wire.signature().filter(|_| !is_restated) {
+                self.signed_calls += 1;
+                deltas.push(Delta::Reasoning { part: self.signed_calls, text: String::new(), signature });
+            }
+            let WireToolCall { index, id, function, .. } = wire;
             let function = function.0.unwrap_or_default();
             let fragment = fragment(index.0, &id, &function);
             deltas.extend(match is_restated {

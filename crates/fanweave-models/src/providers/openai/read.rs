@@ -15,6 +15,7 @@ use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::signed::{self, Signed};
 use crate::providers::failure;
 use crate::providers::json::{self, Kept};
 use crate::providers::triage::largest;
@@ -143,6 +144,12 @@ pub(super) struct Said<'a> {
     pub(super) refusal: Text<'a>,
     #[serde(borrow, default)]
     pub(super) tool_calls: Many<WireToolCall<'a>>,
+    /// OpenRouter: reasoning of all vendors, with their signatures.
+    #[serde(borrow, default)]
+    reasoning_details: Option<&'a RawValue>,
+    /// LiteLLM: Anthropic's blocks, with their signatures.
+    #[serde(borrow, default)]
+    thinking_blocks: Option<&'a RawValue>,
     /// The only call, in the form that preceded `tool_calls`.
     #[serde(borrow, default)]
     pub(super) function_call: Maybe<Function<'a>>,
@@ -156,6 +163,8 @@ impl<'a> Said<'a> {
             && self.reasoning_content.is_empty()
             && self.reasoning.is_empty()
             && self.refusal.is_empty()
+            && self.reasoning_details.is_none()
+            && self.thinking_blocks.is_none()
             && self.tool_calls.0.as_deref().is_none_or(is_empty)
             && self.function_call.0.as_ref().is_none_or(Function::is_empty)
     }
@@ -164,6 +173,14 @@ impl<'a> Said<'a> {
     pub(super) fn without_reasoning(&mut self) {
         self.reasoning_content = Text::default();
         self.reasoning = Text::default();
+        self.reasoning_details = None;
+        self.thinking_blocks = None;
+    }
+
+    /// Adds what the server wants back to `signed`.
+    pub(super) fn sign(&self, signed: &mut Signed) {
+        signed.add(signed::DETAILS, self.reasoning_details);
+        signed.add(signed::BLOCKS, self.thinking_blocks);
     }
 
     /// The reasoning, under either name. Servers in transition send both.
@@ -203,11 +220,23 @@ pub(super) struct WireToolCall<'a> {
     pub(super) id: Text<'a>,
     #[serde(borrow, default)]
     pub(super) function: Maybe<Function<'a>>,
+    /// Gemini's compatible API: the signature of its thinking.
+    #[serde(borrow, default)]
+    extra_content: Option<&'a RawValue>,
+    /// The same from LiteLLM.
+    #[serde(borrow, default)]
+    provider_specific_fields: Option<&'a RawValue>,
 }
 
 impl WireToolCall<'_> {
+    /// What the server wants back with the call.
+    pub(super) fn signature(&self) -> Option<String> {
+        signed::of_call(self.id.as_str(), self.extra_content, self.provider_specific_fields)
+    }
+
     fn is_empty(&self) -> bool {
-        self.id.is_empty() && self.function.0.as_ref().is_none_or(Function::is_empty)
+        let is_signed = self.extra_content.is_some() || self.provider_specific_fields.is_some();
+        self.id.is_empty() && !is_signed && self.function.0.as_ref().is_none_or(Function::is_empty)
     }
 }
 

@@ -598,3 +598,126 @@ fn a_tool_result_with_an_image_goes_back_as_the_dialect_wants_it() {
     ]);
     assert_eq!(body.as_array().unwrap()[1..], *expected.as_array().unwrap());
 }
+
+/// The assistant's message as it is sent back to a server after it was received.
+fn sent_back(message: &Message, quirks: Quirks) -> Value {
+    // Stored as JSON in between, as sessions do.
+    let stored = serde_json::to_string(message).unwrap();
+    let messages = [Message::user("q"), serde_json::from_str(&stored).unwrap()];
+    let parameters = Parameters::default();
+    let request = ChatCompletions { quirks }.request(&Call::new("m", &messages, &parameters)).unwrap();
+    let body: Value = serde_json::from_slice(&request.body).unwrap();
+    body["messages"][1].clone()
+}
+
+/// A message from a whole answer, and the same from a stream.
+fn both(message: Value, deltas: &[Value]) -> [Message; 2] {
+    let protocol = ChatCompletions { quirks: Quirks::new() };
+    let whole = json!({ "choices": [{ "message": message, "finish_reason": "stop" }] });
+    let whole = protocol.response(whole.to_string().as_bytes()).unwrap();
+    let mut decoder = protocol.decoder();
+    let mut all = Vec::new();
+    let finish = [json!({ "choices": [{ "delta": {}, "finish_reason": "stop" }] })];
+    let chunks = deltas.iter().map(|delta| json!({ "choices": [{ "delta": delta }] })).chain(finish);
+    for chunk in chunks {
+        let data = chunk.to_string();
+        decoder.event(&SseEvent { name: "", data: &data }, &mut all).unwrap();
+    }
+    let mut fold = Fold::default();
+    all.iter().for_each(|delta| fold.push(delta));
+    [whole, fold.into_message()]
+}
+
+#[test]
+fn reasoning_and_its_details_are_sent_back_as_they_came() {
+    let text = |text: &str| json!({ "type": "reasoning.text", "text": text, "index": 0 });
+    let encrypted = json!({ "type": "reasoning.encrypted", "data": "ENC", "id": "e", "index": 1 });
+    let mut signed = text("Hmm");
+    signed["signature"] = "SIG".into();
+    let details = json!([signed, encrypted]);
+    let whole = json!({ "content": "a", "reasoning": "Hmm", "reasoning_details": details });
+    let mut end = text("");
+    end["signature"] = "SIG".into();
+    let deltas = [
+        json!({ "reasoning": "H", "reasoning_details": [text("H")] }),
+        json!({ "reasoning": "mm", "reasoning_details": [text("mm")] }),
+        json!({ "reasoning_details": [end] }),
+        json!({ "reasoning_details": [encrypted], "content": "a" }),
+    ];
+    for message in both(whole, &deltas) {
+        let back = sent_back(&message, Quirks::new().send_back(SendBack::Reasoning));
+        assert_eq!((&back["reasoning"], &back["content"]), (&json!("Hmm"), &json!("a")));
+        assert_eq!(back["reasoning_details"], details);
+        let back = sent_back(&message, Quirks::new());
+        assert_eq!((&back["reasoning"], &back["reasoning_details"]), (&Value::Null, &details));
+        let back = sent_back(&message, Quirks::new().send_back(SendBack::Nothing));
+        assert_eq!(back, json!({ "role": "assistant", "content": "a" }), "a server that refuses it");
+    }
+}
+
+#[test]
+fn the_signature_of_a_call_goes_back_with_the_call() {
+    let extra = json!({ "google": { "thought_signature": "SIG" } });
+    let call = |index: u32, id: &str, signed: bool| {
+        let mut call = json!({ "index": index, "id": id, "function": { "name": "f", "arguments": "{}" } });
+        if signed {
+            call["extra_content"] = extra.clone();
+        }
+        call
+    };
+    let calls = [call(0, "a", true), call(1, "b", false)];
+    for message in
+        both(json!({ "tool_calls": calls }), &calls.clone().map(|call| json!({ "tool_calls": [call] })))
+    {
+        let back = sent_back(&message, Quirks::new());
+        assert_eq!(back["tool_calls"][0]["extra_content"], extra);
+        assert_eq!(back["tool_calls"][1].get("extra_content"), None);
+        let back = sent_back(&message, Quirks::new().send_back(SendBack::Nothing));
+        assert_eq!(back["tool_calls"][0].get("extra_content"), None);
+    }
+}
+
+#[test]
+fn each_vendor_gets_reasoning_in_its_own_field() {
+    let [message, _] = both(json!({ "content": "a", "reasoning_content": "R1" }), &[]);
+    let back = |send_back| sent_back(&message, Quirks::new().send_back(send_back));
+    assert_eq!(back(SendBack::ReasoningContent)["reasoning_content"], "R1");
+    assert_eq!(back(SendBack::Reasoning)["reasoning"], "R1");
+    assert_eq!(back(SendBack::Signed), json!({ "role": "assistant", "content": "a" }));
+    assert_eq!(
+        back(SendBack::ThinkingPart)["content"],
+        json!([
+            { "type": "thinking", "thinking": [{ "type": "text", "text": "R1" }] },
+            { "type": "text", "text": "a" },
+        ])
+    );
+    // The last answer had no text: its reasoning is all there is.
+    let [message, _] =
+        both(json!({ "thinking_blocks": [{ "type": "thinking", "thinking": "T", "signature": "S" }] }), &[]);
+    let Part::Reasoning { text, signature: Some(signature) } = &message.parts[0] else {
+        panic!("{message:?}")
+    };
+    let signature: Value = serde_json::from_str(signature).unwrap();
+    let blocks = json!([{ "type": "thinking", "thinking": "T", "signature": "S" }]);
+    assert_eq!((&**text, &signature["thinking_blocks"]), ("T", &blocks));
+}
+
+#[test]
+fn signatures_of_this_dialect_reach_no_other() {
+    let [message, _] = both(
+        json!({ "content": "a", "reasoning": "R", "reasoning_details": [{ "type": "reasoning.encrypted", "data": "CANARY" }] }),
+        &[],
+    );
+    let (messages, parameters) = ([Message::user("q"), message], Parameters::default());
+    for dialect in [
+        crate::Dialect::Anthropic,
+        crate::Dialect::Gemini,
+        crate::Dialect::OpenAiResponses,
+        crate::Dialect::Ollama,
+    ] {
+        let request =
+            dialect.protocol(Quirks::new()).request(&Call::new("m", &messages, &parameters)).unwrap();
+        let body = String::from_utf8(request.body.to_vec()).unwrap();
+        assert!(!body.contains("CANARY"), "{dialect:?}: {body}");
+    }
+}

@@ -10,7 +10,8 @@ use fanweave_core::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::Quirks;
+use super::signed::{self, Written};
+use super::{Quirks, SendBack};
 use crate::protocol::Call;
 use crate::providers::splice::Splice;
 use crate::providers::{foreign, media, schema};
@@ -61,7 +62,7 @@ impl<'a> Request<'a> {
         let with_usage = call.stream && !quirks.no_stream_options;
         Ok(Self {
             model: call.model,
-            messages: messages(call.messages)?,
+            messages: messages(call.messages, quirks.send_back)?,
             temperature: p.temperature,
             top_p: p.top_p,
             max_tokens,
@@ -112,22 +113,28 @@ pub(super) fn own(call: &Call<'_>, body: &RequestBody, quirks: Quirks) -> Result
         request.set("stream", None::<()>)?;
         request.set("stream_options", None::<()>)?;
     }
-    own_messages(call, body, &mut request)?;
+    own_messages(call, body, &mut request, quirks.send_back)?;
     own_parameters(call.parameters, body.parameters(), &mut request, quirks)?;
     Ok(request.finish())
 }
 
-fn own_messages(call: &Call<'_>, body: &RequestBody, request: &mut Splice<'_>) -> Result<()> {
+fn own_messages(
+    call: &Call<'_>,
+    body: &RequestBody,
+    request: &mut Splice<'_>,
+    send_back: SendBack,
+) -> Result<()> {
     let all = call.messages;
     if let Some(own) = body.messages_in(all) {
-        let (before, after) = (messages(&all[..own.start])?, messages(&all[own.end..])?);
+        let (before, after) =
+            (messages(&all[..own.start], send_back)?, messages(&all[own.end..], send_back)?);
         if before.is_empty() && after.is_empty() {
             return Ok(());
         }
         return request.extend("messages", &before, &after);
     }
     match body.unmapped().iter().find(|field| field.starts_with("messages[")) {
-        None => request.set("messages", Some(messages(all)?)),
+        None => request.set("messages", Some(messages(all, send_back)?)),
         Some(lost) => {
             let message = format!("the messages of the row were changed, and `{lost}` would be lost");
             Err(Error::new(ErrorKind::Input, message))
@@ -198,6 +205,54 @@ struct WireMessage<'a> {
     tool_calls: Vec<WireToolCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_call_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_details: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking_blocks: Option<Value>,
+}
+
+impl<'a> WireMessage<'a> {
+    fn new(role: &'static str, content: Option<WireContent<'a>>) -> Self {
+        Self {
+            role,
+            content,
+            name: None,
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+            reasoning_content: None,
+            reasoning: None,
+            reasoning_details: None,
+            thinking_blocks: None,
+        }
+    }
+
+    /// Adds the reasoning of a message, in the fields that its server wants.
+    fn with_reasoning(mut self, message: &'a Message, send_back: SendBack) -> Self {
+        let mut text = Cow::Borrowed("");
+        for part in &message.parts {
+            let Part::Reasoning { text: piece, signature } = part else { continue };
+            text += &**piece;
+            if let Some(Written::Message { details, blocks }) = signature.as_deref().and_then(signed::written)
+            {
+                self.reasoning_details = details.or(self.reasoning_details);
+                self.thinking_blocks = blocks.or(self.thinking_blocks);
+            }
+        }
+        let text = Some(text).filter(|text| !text.is_empty());
+        match send_back {
+            SendBack::Nothing | SendBack::ThinkingPart => {
+                (self.reasoning_details, self.thinking_blocks) = (None, None);
+            }
+            SendBack::Signed => {}
+            SendBack::ReasoningContent => self.reasoning_content = text,
+            SendBack::Reasoning => self.reasoning = text,
+        }
+        self
+    }
 }
 
 #[derive(Serialize)]
@@ -212,6 +267,7 @@ enum WireContent<'a> {
 enum WirePart<'a> {
     Known(Known<'a>),
     Other(&'a Value),
+    Made(Value),
 }
 
 #[derive(Serialize)]
@@ -245,6 +301,10 @@ struct WireToolCall<'a> {
     id: &'a str,
     r#type: &'static str,
     function: Function<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_specific_fields: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -270,11 +330,17 @@ impl<'a> From<&'a ToolCall> for WireToolCall<'a> {
         // Models omit the arguments of a tool without parameters; servers that parse them reject an empty
         // string.
         let arguments = if arguments.is_empty() { "{}" } else { arguments };
-        WireToolCall { id, r#type: "function", function: Function { name, arguments } }
+        WireToolCall {
+            id,
+            r#type: "function",
+            function: Function { name, arguments },
+            extra_content: None,
+            provider_specific_fields: None,
+        }
     }
 }
 
-fn messages(messages: &[Message]) -> Result<Vec<WireMessage<'_>>> {
+fn messages(messages: &[Message], send_back: SendBack) -> Result<Vec<WireMessage<'_>>> {
     let mut wire = Vec::with_capacity(messages.len());
     // Messages with the media of results, which follow the last result of a round.
     let mut media = Vec::new();
@@ -286,11 +352,8 @@ fn messages(messages: &[Message]) -> Result<Vec<WireMessage<'_>>> {
         // Each result is a separate message in this dialect.
         let before = wire.len();
         wire.extend(results.clone().map(|result| WireMessage {
-            role: "tool",
-            content: Some(WireContent::Text(result.text())),
-            name: None,
-            tool_calls: Vec::new(),
             tool_call_id: Some(&result.id),
+            ..WireMessage::new("tool", Some(WireContent::Text(result.text())))
         }));
         for result in results.filter(|result| !result.is_text()) {
             media.push(media_of(result)?);
@@ -298,13 +361,12 @@ fn messages(messages: &[Message]) -> Result<Vec<WireMessage<'_>>> {
         let only_results = wire.len() - before == message.parts.len() && !message.parts.is_empty();
         if !only_results {
             wire.append(&mut media);
-            wire.push(WireMessage {
-                role: role(message.role)?,
-                content: content(message)?,
+            let written = WireMessage {
                 name: message.name.as_deref(),
-                tool_calls: message.tool_calls().map(Into::into).collect(),
-                tool_call_id: None,
-            });
+                tool_calls: tool_calls(message, send_back),
+                ..WireMessage::new(role(message.role)?, content(message, send_back)?)
+            };
+            wire.push(written.with_reasoning(message, send_back));
         }
     }
     wire.append(&mut media);
@@ -318,13 +380,7 @@ fn media_of(result: &ToolResult) -> Result<WireMessage<'_>> {
     for media in result.parts.iter().filter(|part| part.as_text().is_none()) {
         content.push(part(media)?);
     }
-    Ok(WireMessage {
-        role: "user",
-        content: Some(WireContent::Parts(content)),
-        name: None,
-        tool_calls: Vec::new(),
-        tool_call_id: None,
-    })
+    Ok(WireMessage::new("user", Some(WireContent::Parts(content))))
 }
 
 fn role(role: Role) -> Result<&'static str> {
@@ -337,11 +393,52 @@ fn role(role: Role) -> Result<&'static str> {
     })
 }
 
-fn content(message: &Message) -> Result<Option<WireContent<'_>>> {
+/// The tool calls, each with the signature that came with it.
+fn tool_calls(message: &Message, send_back: SendBack) -> Vec<WireToolCall<'_>> {
+    let mut calls: Vec<WireToolCall<'_>> = message.tool_calls().map(Into::into).collect();
+    if calls.is_empty() || send_back == SendBack::Nothing {
+        return calls;
+    }
+    let mut next = 0;
+    for part in &message.parts {
+        match part {
+            Part::ToolCall(_) => next += 1,
+            Part::Reasoning { signature: Some(signature), .. } => {
+                let Some(Written::Call { id, extra, specific }) = signed::written(signature) else {
+                    continue;
+                };
+                let named = id.and_then(|id| calls.iter().position(|call| call.id == id));
+                if let Some(call) = calls.get_mut(named.unwrap_or(next)) {
+                    call.extra_content = extra;
+                    call.provider_specific_fields = specific;
+                }
+            }
+            _ => {}
+        }
+    }
+    calls
+}
+
+/// Reasoning as a part of the content.
+fn thinking(part: &Part) -> Option<WirePart<'static>> {
+    let Part::Reasoning { text, .. } = part else { return None };
+    let thinking = json!([{ "type": "text", "text": text }]);
+    (!text.is_empty()).then(|| WirePart::Made(json!({ "type": "thinking", "thinking": thinking })))
+}
+
+fn content(message: &Message, send_back: SendBack) -> Result<Option<WireContent<'_>>> {
     if let [Part::Text(text)] = message.parts.as_slice() {
         return Ok(Some(WireContent::Text(Cow::Borrowed(text))));
     }
-    // Reasoning is not sent back: the dialect has no field for it, and some servers reject it.
+    if send_back == SendBack::ThinkingPart && message.parts.iter().any(|part| thinking(part).is_some()) {
+        let is_content = |part: &&Part| !matches!(part, Part::ToolCall(_) | Part::ToolResult(_));
+        let parts = message.parts.iter().filter(is_content).filter_map(|content| match content {
+            Part::Reasoning { .. } => thinking(content).map(Ok),
+            _ => Some(part(content)),
+        });
+        return parts.collect::<Result<_>>().map(|parts| Some(WireContent::Parts(parts)));
+    }
+    // Any other reasoning has fields of its own.
     let parts = || {
         message
             .parts

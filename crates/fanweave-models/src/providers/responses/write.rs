@@ -104,6 +104,8 @@ fn assistant_items(message: &Message, items: &mut Vec<Value>) -> Result<()> {
 /// The reasoning as it was received. Reasoning of other providers cannot be sent.
 fn reasoning(text: &str, signature: Option<&str>) -> Option<Value> {
     let mut item: Map<String, Value> = serde_json::from_str(signature?).ok()?;
+    // Other servers sign with objects as well.
+    item.get("id").or(item.get("encrypted_content"))?;
     item.insert("type".to_owned(), "reasoning".into());
     let summary = if text.is_empty() { json!([]) } else { json!([{ "type": "summary_text", "text": text }]) };
     item.insert("summary".to_owned(), summary);
