@@ -30,9 +30,9 @@ impl Embeddings for HttpEmbedder {
     async fn embed(&self, texts: Vec<String>, cx: &Context) -> Result<Embedded> {
         let all = texts.len();
         let shape = Shape::of(&self.http.account.base_url, &self.http.account.model);
-        let (most, max_bytes) = self.dialect.limits();
-        let most = self.max_inputs.map_or(most, NonZeroUsize::get).min(shape.max_inputs());
-        let answers = stream::iter(requests(texts, most, max_bytes))
+        let (max_texts, max_bytes) = self.dialect.limits();
+        let max_texts = self.max_inputs.map_or(max_texts, NonZeroUsize::get).min(shape.max_inputs());
+        let answers = stream::iter(requests(texts, max_texts, max_bytes))
             .map(|texts| self.embed_all(texts, &shape, cx))
             .buffered(CONCURRENCY);
         let whole = Embedded::new(Vec::with_capacity(all), Usage::default());
@@ -50,11 +50,11 @@ impl HttpEmbedder {
     /// Embeds the texts of one request, or of several if the server takes fewer at once.
     async fn embed_all(&self, texts: Vec<String>, shape: &Shape, cx: &Context) -> Result<Embedded> {
         let mut whole = Embedded { vectors: Vec::new(), usage: Usage::default() };
-        let (mut done, mut most) = (0, texts.len());
+        let (mut done, mut max_texts) = (0, texts.len());
         while done < texts.len() {
             // Other requests may have learned a smaller number.
-            most = most.min(shape.max_inputs());
-            let part = &texts[done..texts.len().min(done + most)];
+            max_texts = max_texts.min(shape.max_inputs());
+            let part = &texts[done..texts.len().min(done + max_texts)];
             match self.embed_at_once(part, cx).await {
                 Ok(answer) => {
                     whole.vectors.extend(answer.vectors);
@@ -66,7 +66,7 @@ impl HttpEmbedder {
                     let Some(fewer) = max_inputs(&error, part.len()).filter(|_| !is_strict) else {
                         return Err(error);
                     };
-                    most = fewer;
+                    max_texts = fewer;
                     // A limit of tokens depends on the texts.
                     if !error.message().to_lowercase().contains("token") {
                         shape.learn_max_inputs(fewer);

@@ -108,7 +108,7 @@ const SAMPLING: [&str; 8] = [
     "reasoning_effort",
 ];
 
-/// What is known about the requests that one server takes for one model.
+/// Known facts about the requests that one server takes for one model.
 #[derive(Debug, Default)]
 pub(crate) struct Shape {
     facts: AtomicU32,
@@ -201,7 +201,7 @@ fn effective(facts: Facts) -> Facts {
     facts.without(if both { spellings } else { Facts::NONE }).without(Facts::SCHEMA_ANSWERED)
 }
 
-/// What may be changed in the requests of one call.
+/// Changes that are possible in the requests of one call.
 #[derive(Debug, Clone)]
 pub(crate) struct Adapter {
     shape: Arc<Shape>,
@@ -211,7 +211,7 @@ pub(crate) struct Adapter {
     has_schema: bool,
 }
 
-/// Source of the error of a request that is sent again in another shape.
+/// Source of the error of a request that is retried in another shape.
 #[derive(Debug)]
 struct Adapted;
 
@@ -292,7 +292,7 @@ impl Adapter {
     }
 
     /// Learns from the failure of a request that was sent with `facts`. The error tells
-    /// [`is_adapted`](Self::is_adapted) if the request is sent again, or has advice if only the caller can
+    /// [`is_adapted`](Self::is_adapted) if the request is retried, or has advice if only the caller can
     /// change it.
     pub(crate) fn failed(&self, error: Error, facts: Facts, request: &HttpRequest) -> Error {
         let Some(refused) = Refused::by(&error, request) else { return error };
@@ -332,7 +332,7 @@ impl Adapter {
         }
     }
 
-    /// Returns true if the request of this error is sent again in another shape.
+    /// Returns true if the request of this error is retried in another shape.
     pub(crate) fn is_adapted(error: &Error) -> bool {
         std::error::Error::source(error).is_some_and(|source| source.is::<Adapted>())
     }

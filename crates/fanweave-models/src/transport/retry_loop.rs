@@ -42,7 +42,7 @@ pub(crate) trait Attempt: Sync {
         false
     }
 
-    /// Returns true if the server refused the request in a shape that has changed since: it is sent again
+    /// Returns true if the server refused the request in a shape that has changed since: it is retried
     /// without being charged to the call.
     fn adapts(&self, _: &Error) -> bool {
         false

@@ -40,7 +40,7 @@ async fn streamed(model: &Model) -> fanweave_core::Result<Message> {
 }
 
 #[tokio::test]
-async fn a_refused_field_of_ours_is_left_out_once_and_remembered() {
+async fn a_refused_field_of_ours_is_omitted_once_and_remembered() {
     let server = refusing(&["stream_options"]).await;
     let model = built(server.model());
     for _ in 0..2 {
@@ -88,7 +88,7 @@ async fn both_spellings_refused_is_the_error_of_the_server() {
 }
 
 #[tokio::test]
-async fn calls_in_flight_with_the_old_shape_are_sent_again_uncharged() {
+async fn calls_in_flight_with_the_old_shape_are_retried_uncharged() {
     let server = Server::start(|seen| match seen.body["stream_options"].is_null() {
         true => answered(seen),
         false => {

@@ -63,8 +63,8 @@ impl Dialect {
     }
 }
 
-/// Sentences that refuse the number of texts, or their tokens together. In lower case. Sources: DashScope, Text
-/// Embeddings Inference, Gemini, OpenAI, Cohere, Voyage, LiteLLM.
+/// Sentences that refuse the number of texts, or their tokens together. In lower case. Sources: DashScope,
+/// Text Embeddings Inference, Gemini, OpenAI, Cohere, Voyage, LiteLLM.
 const TOO_MANY: [&str; 13] = [
     "should not be larger than",
     "batch size",

@@ -83,7 +83,7 @@ mod tolerant {
 
     use crate::providers::json::count;
 
-    /// The vectors anywhere in a body. `None` if it has none.
+    /// The vectors anywhere in a body. `None` for a body without vectors.
     pub(super) fn vectors(body: &Value, texts: usize) -> Option<Result<Vec<Vec<f32>>>> {
         let list = match body {
             Value::Array(list) => list,

@@ -234,7 +234,7 @@ struct Decoder {
     has_deltas: bool,
     has_text: bool,
     has_reasoning: bool,
-    /// What the server wants back with the message. Complete when the answer is finished.
+    /// The fields that the server wants back with the message. Complete when the answer is finished.
     signed: Signed,
     /// Number of calls with signatures.
     signed_calls: u32,

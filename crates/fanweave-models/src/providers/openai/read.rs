@@ -229,7 +229,7 @@ pub(super) struct WireToolCall<'a> {
 }
 
 impl WireToolCall<'_> {
-    /// What the server wants back with the call.
+    /// The fields that the server wants back with the call.
     pub(super) fn signature(&self) -> Option<String> {
         signed::of_call(self.id.as_str(), self.extra_content, self.provider_specific_fields)
     }

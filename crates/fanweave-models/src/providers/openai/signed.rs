@@ -1,5 +1,5 @@
-//! What servers of this dialect want back with a message or a call: reasoning with signatures, in fields of
-//! their own.
+//! Fields that servers of this dialect want back with a message or a call: reasoning with
+//! signatures.
 //!
 //! It is kept as the signature of a reasoning part, as JSON: `{"reasoning_details":[..]}` for a message, and
 //! `{"tool_call_id":"..","extra_content":{..}}` for a call. Signatures of other dialects are not objects, or
@@ -57,11 +57,11 @@ impl Signed {
 
 /// Returns true if `next` is the next piece of `element`.
 fn continues(element: &Value, next: &Value) -> bool {
-    let is_same = |field: &str| element.get(field) == next.get(field);
+    let is_equal = |field: &str| element.get(field) == next.get(field);
     let is_text = next.get("text").or(next.get("summary")).or(next.get("thinking")).is_some();
-    let has_place = next.get("index").is_some_and(|index| !index.is_null());
+    let has_index = next.get("index").is_some_and(|index| !index.is_null());
     let is_ended = element.get("signature").is_some_and(Value::is_string);
-    is_same("type") && is_same("index") && (has_place || (is_text && !is_ended))
+    is_equal("type") && is_equal("index") && (has_index || (is_text && !is_ended))
 }
 
 /// Appends the texts of a piece. Its other fields replace those before, unless they are null.

@@ -156,8 +156,8 @@ fn is_named(text: &str, param: Option<&str>, field: &str) -> bool {
         })
 }
 
-/// The maximum in Anthropic's sentence "max_tokens: 8192 > 4096, which is the maximum allowed number of output
-/// tokens for m".
+/// The maximum in Anthropic's sentence "max_tokens: 8192 > 4096, which is the maximum allowed number of
+/// output tokens for m".
 fn above_maximum(text: &str) -> Option<u32> {
     let (_, rest) = text.split_once("max_tokens: ")?;
     let (_, maximum) = rest.split_once(" > ")?;
