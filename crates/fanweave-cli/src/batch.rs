@@ -107,6 +107,8 @@ pub(crate) fn refuse_idle_flags(args: &BatchArgs) -> Result<(), Failure> {
         ("--max-in-flight", args.model.max_in_flight.is_some()),
         ("--tpm", args.model.tpm.is_some()),
         ("--cache", args.model.cache.is_some()),
+        ("--adapt", args.model.adapt),
+        ("--strict-request", args.model.strict_request),
         ("--dedupe", args.dedupe),
         ("--keep-going", args.rows.keep_going),
         ("--no-hedging", args.rows.no_hedging),

@@ -149,8 +149,8 @@ impl ModelBuilder {
     /// Base URL of the API, such as `http://localhost:8000/v1`. Default: from the environment, or the
     /// vendor's.
     ///
-    /// The URL may end in a path of the API, such as `/v1/chat/completions`, which is removed. A query
-    /// such as `?api-version=2024-10-21` is sent with every request and is never shown, since it may hold a key.
+    /// The URL may end in a path of the API, such as `/v1/chat/completions`, which is removed. Its query,
+    /// such as `?api-version=2024-10-21`, is sent with every request and is never shown: it may hold a key.
     ///
     /// With an explicit URL the key may be missing.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {

@@ -49,7 +49,7 @@ impl Embeddings for HttpEmbedder {
 impl HttpEmbedder {
     /// Embeds the texts of one request, or of several if the server takes fewer at once.
     async fn embed_all(&self, texts: Vec<String>, shape: &Shape, cx: &Context) -> Result<Embedded> {
-        let mut whole = Embedded { vectors: Vec::new(), usage: Usage::default() };
+        let mut whole = Embedded::new(Vec::new(), Usage::default());
         let (mut done, mut max_texts) = (0, texts.len());
         while done < texts.len() {
             // Other requests may have learned a smaller number.

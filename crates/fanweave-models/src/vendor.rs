@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fanweave_core::{Error, ErrorKind, Result};
 
 use crate::protocol::Protocol;
-use crate::providers::compatible::{AZURE_ENDPOINT, BaseUrl, OLLAMA_HOST, Row};
+use crate::providers::compatible::{AZURE_ENDPOINT, BaseUrl, DATABRICKS_HOST, OLLAMA_HOST, Row};
 use crate::providers::dialect::Dialect;
 use crate::providers::openai::{Quirks, SendBack};
 use crate::transport::keys::KeyHeader;
@@ -255,6 +255,7 @@ impl Vendor {
         let base_url = match (given, &self.address) {
             (Some((OLLAMA_HOST, host)), _) => return Ok(ollama_url(&host)),
             (Some((AZURE_ENDPOINT, resource)), _) => return Ok(azure_url(&resource)),
+            (Some((DATABRICKS_HOST, workspace)), _) => return Ok(databricks_url(&workspace)),
             (Some((_, url)), _) => return Ok(url),
             (None, Address::Url(url)) => return Ok(url.clone()),
             (None, Address::OfTable(base_url)) => *base_url,
@@ -310,6 +311,13 @@ fn ollama_url(host: &str) -> String {
     let name = if matches!(name, "" | "0.0.0.0" | "[::]") { "localhost" } else { name };
     let slash = if path.is_empty() { "" } else { "/" };
     format!("{scheme}://{name}{port}{slash}{path}")
+}
+
+/// The API of a workspace, whose host is written with or without its scheme.
+fn databricks_url(workspace: &str) -> String {
+    let scheme = if workspace.contains("://") { "" } else { "https://" };
+    let workspace = workspace.trim_end_matches('/').trim_end_matches("/serving-endpoints");
+    format!("{scheme}{workspace}/serving-endpoints")
 }
 
 /// The API of a resource, which has no version in its path.

@@ -433,6 +433,8 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_rejected() {
         &["--no-fallback-on-outage"],
         &["--budget-usd", "1"],
         &["--fallback-model", "openai/writer"],
+        &["--adapt"],
+        &["--strict-request"],
     ];
     let held: &[&[&str]] = &[
         &["--rpm", "600"],

@@ -32,7 +32,7 @@ pub(crate) enum BaseUrl {
     At(&'static str),
     /// Set by the caller: each customer has a separate URL.
     Own,
-    /// One per region, which replaces `{}`.
+    /// One per region or account, which replaces `{}`.
     Region {
         url: &'static str,
         variables: &'static [&'static str],
@@ -149,6 +149,66 @@ pub(crate) static ROWS: &[Row] = &[
     },
     hosted("xai", "https://api.x.ai/v1", &["XAI_API_KEY"]),
     hosted("cerebras", "https://api.cerebras.ai/v1", &["CEREBRAS_API_KEY"]),
+    // Source: docs.cohere.com, Compatibility API; strandsagents.com, Cohere: it refuses `stream_options`.
+    Row {
+        quirks: COMMON.no_stream_options(true),
+        ..hosted("cohere", "https://api.cohere.ai/compatibility/v1", &["COHERE_API_KEY", "CO_API_KEY"])
+    },
+    // Source: docs.perplexity.ai, OpenAI compatibility. Its reasoning models write `<think>`.
+    Row {
+        quirks: COMMON.think_tags(true),
+        ..hosted("perplexity", "https://api.perplexity.ai", &["PERPLEXITY_API_KEY"])
+    },
+    // Source: platform.moonshot.ai: thinking models want `reasoning_content` back. China: set the base URL.
+    Row {
+        quirks: COMMON.send_back(SendBack::ReasoningContent),
+        ..hosted("moonshot", "https://api.moonshot.ai/v1", &["MOONSHOT_API_KEY"])
+    },
+    // Source: docs.bigmodel.cn, compatibility with OpenAI.
+    Row {
+        quirks: COMMON.send_back(SendBack::ReasoningContent),
+        ..hosted("zhipu", "https://open.bigmodel.cn/api/paas/v4", &["ZHIPUAI_API_KEY", "ZAI_API_KEY"])
+    },
+    // Source: alibabacloud.com, Model Studio, OpenAI compatible mode. China: set the base URL.
+    hosted("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", &["DASHSCOPE_API_KEY"]),
+    // Source: platform.minimax.io, OpenAI compatible API: thinking is `<think>` in the text.
+    Row {
+        quirks: COMMON.think_tags(true),
+        ..hosted("minimax", "https://api.minimax.io/v1", &["MINIMAX_API_KEY"])
+    },
+    // Source: huggingface.co, Inference Providers.
+    Row {
+        quirks: COMMON.think_tags(true),
+        ..hosted("huggingface", "https://router.huggingface.co/v1", &["HF_TOKEN"])
+    },
+    // Source: docs.databricks.com, foundation model APIs. The host is that of the workspace.
+    Row {
+        base_url: BaseUrl::Own,
+        url_variable: Some(DATABRICKS_HOST),
+        quirks: COMMON.think_tags(true),
+        ..hosted("databricks", "", &["DATABRICKS_TOKEN"])
+    },
+    // Source: docs.api.nvidia.com, NIM.
+    Row {
+        quirks: COMMON.think_tags(true),
+        ..hosted("nvidia", "https://integrate.api.nvidia.com/v1", &["NVIDIA_API_KEY"])
+    },
+    // Source: docs.sambanova.ai, OpenAI compatible API.
+    Row {
+        quirks: COMMON.think_tags(true),
+        ..hosted("sambanova", "https://api.sambanova.ai/v1", &["SAMBANOVA_API_KEY"])
+    },
+    // Source: docs.github.com, GitHub Models.
+    hosted("github", "https://models.github.ai/inference", &["GITHUB_TOKEN"]),
+    // Source: developers.cloudflare.com, Workers AI, OpenAI compatible endpoints.
+    Row {
+        base_url: BaseUrl::Region {
+            url: "https://api.cloudflare.com/client/v4/accounts/{}/ai/v1",
+            variables: &["CLOUDFLARE_ACCOUNT_ID"],
+        },
+        quirks: COMMON.think_tags(true),
+        ..hosted("cloudflare", "", &["CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_KEY"])
+    },
     Row {
         dialect: Dialect::Ollama,
         url_variable: Some(OLLAMA_HOST),
@@ -162,6 +222,9 @@ pub(crate) static ROWS: &[Row] = &[
 
 /// Endpoint of a resource, to which the API's path is appended.
 pub(crate) const AZURE_ENDPOINT: &str = "AZURE_OPENAI_ENDPOINT";
+
+/// A workspace, to which the API's path is appended.
+pub(crate) const DATABRICKS_HOST: &str = "DATABRICKS_HOST";
 
 /// A host instead of a URL.
 pub(crate) const OLLAMA_HOST: &str = "OLLAMA_HOST";

@@ -318,7 +318,7 @@ impl Adapter {
             return error;
         }
         let message = format!(
-            "{}: remove `{}`, or drop it automatically with --adapt (`adapt` in code)",
+            "{}: remove `{}`, or let requests adapt (`adapt`)",
             error.message().trim_end_matches('.'),
             refused.field
         );
@@ -334,7 +334,7 @@ impl Adapter {
 
     /// Returns true if the request of this error is retried in another shape.
     pub(crate) fn is_adapted(error: &Error) -> bool {
-        std::error::Error::source(error).is_some_and(|source| source.is::<Adapted>())
+        std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<Adapted>)
     }
 }
 

@@ -236,6 +236,9 @@ impl Attempt for Sending {
             }
             (Err(error), id) => {
                 let error = without_keys(error);
+                if answer.head.status.is_success() {
+                    model.limited_inside(&error, &answer.head.headers, permit);
+                }
                 let error = if *emitted { error } else { adapter.failed(error, facts, request) };
                 Err(match id {
                     Some(id) => error.with_request_id(id),
@@ -476,6 +479,15 @@ impl HttpModel {
         match hint.filter(|_| refusal.hint().is_some()) {
             Some(wait) => error.with_retry_after(wait),
             None => error,
+        }
+    }
+
+    /// Reports a rate limit in the body of a success or in a stream to the account, like one with a status.
+    fn limited_inside(&self, error: &Error, headers: &HeaderMap, permit: &mut AccountPermit) {
+        if error.kind() == ErrorKind::RateLimited && error.is_retryable() {
+            let wait = error.retry_after().map(|wait| wait.min(self.retry.max_retry_after));
+            let report = Report::read(headers, time_of(headers, SystemTime::now()));
+            permit.refused(&Refusal::new(report, wait, true));
         }
     }
 

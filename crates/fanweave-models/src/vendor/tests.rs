@@ -71,6 +71,24 @@ fn a_missing_environment_variable_is_named() {
 }
 
 #[test]
+fn a_workspace_and_an_account_are_part_of_the_url() {
+    let (databricks, _) = Vendor::of("databricks/databricks-claude").unwrap();
+    for host in [
+        "dbc-1.cloud.databricks.com",
+        "https://dbc-1.cloud.databricks.com/",
+        "https://dbc-1.cloud.databricks.com/serving-endpoints",
+    ] {
+        let url = databricks.url(&|_| Some(host.to_owned())).unwrap();
+        assert_eq!(url, "https://dbc-1.cloud.databricks.com/serving-endpoints");
+    }
+    let (cloudflare, model) = Vendor::of("cloudflare/@cf/meta/llama").unwrap();
+    assert_eq!(model, "@cf/meta/llama");
+    assert!(cloudflare.url(&|_| None).unwrap_err().message().starts_with("CLOUDFLARE_ACCOUNT_ID is not set"));
+    let url = cloudflare.url(&|name| (name == "CLOUDFLARE_ACCOUNT_ID").then(|| "acc".to_owned())).unwrap();
+    assert_eq!(url, "https://api.cloudflare.com/client/v4/accounts/acc/ai/v1");
+}
+
+#[test]
 fn a_key_and_a_token_go_into_their_own_headers() {
     let (anthropic, _) = Vendor::of("anthropic/claude").unwrap();
     let named = KeyHeader::Named(HeaderName::from_static("x-api-key"));
@@ -83,7 +101,9 @@ fn a_key_and_a_token_go_into_their_own_headers() {
 fn every_row_is_well_formed() {
     for row in ROWS {
         let vendor = Vendor::from(row);
-        let url = vendor.url(&|variable| variable.contains("REGION").then(|| "eu-west-1".to_owned()));
+        let url = vendor.url(&|variable| {
+            ["REGION", "ACCOUNT"].iter().any(|part| variable.contains(part)).then(|| "eu-west-1".to_owned())
+        });
         let own = matches!(row.base_url, BaseUrl::Own);
         let url = url.map(|url| crate::transport::endpoint::Endpoint::parse(&url).expect("a URL"));
         assert_eq!(url.is_err(), own, "{row:?}");

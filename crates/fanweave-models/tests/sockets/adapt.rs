@@ -114,12 +114,7 @@ async fn a_parameter_of_the_caller_is_named_or_dropped() {
     let parameters = Parameters::new().temperature(0.2);
     let model = built(server.model()).with(parameters.clone());
     let error = model.invoke("x").await.unwrap_err();
-    assert!(
-        error
-            .message()
-            .ends_with("remove `temperature`, or drop it automatically with --adapt (`adapt` in code)"),
-        "{error}"
-    );
+    assert!(error.message().ends_with("remove `temperature`, or let requests adapt (`adapt`)"), "{error}");
     assert_eq!(server.requests().len(), 1);
 
     let model = built(server.model().adapt(true)).with(parameters);

@@ -425,18 +425,23 @@ async fn permits_are_held_until_a_stream_ends() {
 
 #[tokio::test]
 async fn a_429_closes_the_gate_for_all_calls_of_the_account() {
-    let server = Server::start(|seen| match seen.number {
-        0 => refusal(429, "retry-after-ms: 300\r\n", "rate_limit_exceeded", "slow down"),
-        _ => completion("hi"),
-    })
-    .await;
-    let model = server.model().build().unwrap();
-    let mut first = chain(model).events("x");
-    while !matches!(first.next().await.unwrap().kind, EventKind::Retrying { .. }) {}
-    let began = Instant::now();
-    server.model().build().unwrap().invoke("y").await.unwrap();
-    assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
-    first.output().await.unwrap();
+    const ERROR: &str = r#"{"error":{"message":"Rate limit reached. Please try again in 0.3s.","code":429}}"#;
+    for form in ["a status", "a body", "an event"] {
+        let server = Server::start(move |seen| match (seen.number, form) {
+            (0, "a status") => refusal(429, "retry-after-ms: 300\r\n", "rate_limit_exceeded", "slow down"),
+            (0, "a body") => answer(200, "", ERROR),
+            (0, _) => answer(200, "content-type: text/event-stream\r\n", &format!("data: {ERROR}\n\n")),
+            _ => completion("hi"),
+        })
+        .await;
+        let model = server.model().build().unwrap();
+        let mut first = chain(model).events("x");
+        while !matches!(first.next().await.unwrap().kind, EventKind::Retrying { .. }) {}
+        let began = Instant::now();
+        server.model().build().unwrap().invoke("y").await.unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(200), "{form}: {:?}", began.elapsed());
+        first.output().await.unwrap();
+    }
 }
 
 trait Repeat {

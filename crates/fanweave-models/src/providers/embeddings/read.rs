@@ -168,8 +168,7 @@ pub(super) fn vectors(dialect: Dialect, body: &[u8], texts: usize) -> Result<Emb
         let usage = json::count(&value["usage"]["prompt_tokens"])
             .max(json::count(&value["usage"]["total_tokens"]))
             .max(json::count(&value["prompt_eval_count"]));
-        let usage = Usage { input_tokens: usage, ..Usage::default() };
-        return Ok(Embedded { vectors: checked(vectors, texts)?, usage });
+        return Ok(Embedded::new(checked(vectors, texts)?, Usage::new(usage, 0)));
     };
     let vectors: Vec<_> = match (answer.data, answer.embeddings) {
         (Some(mut data), _) => {

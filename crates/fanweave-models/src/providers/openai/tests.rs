@@ -611,7 +611,7 @@ fn sent_back(message: &Message, quirks: Quirks) -> Value {
 }
 
 /// A message from a whole answer, and the same from a stream.
-fn both(message: Value, deltas: &[Value]) -> [Message; 2] {
+fn both(message: &Value, deltas: &[Value]) -> [Message; 2] {
     let protocol = ChatCompletions { quirks: Quirks::new() };
     let whole = json!({ "choices": [{ "message": message, "finish_reason": "stop" }] });
     let whole = protocol.response(whole.to_string().as_bytes()).unwrap();
@@ -644,7 +644,7 @@ fn reasoning_and_its_details_are_sent_back_as_they_came() {
         json!({ "reasoning_details": [end] }),
         json!({ "reasoning_details": [encrypted], "content": "a" }),
     ];
-    for message in both(whole, &deltas) {
+    for message in both(&whole, &deltas) {
         let back = sent_back(&message, Quirks::new().send_back(SendBack::Reasoning));
         assert_eq!((&back["reasoning"], &back["content"]), (&json!("Hmm"), &json!("a")));
         assert_eq!(back["reasoning_details"], details);
@@ -667,7 +667,7 @@ fn the_signature_of_a_call_goes_back_with_the_call() {
     };
     let calls = [call(0, "a", true), call(1, "b", false)];
     for message in
-        both(json!({ "tool_calls": calls }), &calls.clone().map(|call| json!({ "tool_calls": [call] })))
+        both(&json!({ "tool_calls": calls }), &calls.clone().map(|call| json!({ "tool_calls": [call] })))
     {
         let back = sent_back(&message, Quirks::new());
         assert_eq!(back["tool_calls"][0]["extra_content"], extra);
@@ -679,7 +679,7 @@ fn the_signature_of_a_call_goes_back_with_the_call() {
 
 #[test]
 fn each_vendor_gets_reasoning_in_its_own_field() {
-    let [message, _] = both(json!({ "content": "a", "reasoning_content": "R1" }), &[]);
+    let [message, _] = both(&json!({ "content": "a", "reasoning_content": "R1" }), &[]);
     let back = |send_back| sent_back(&message, Quirks::new().send_back(send_back));
     assert_eq!(back(SendBack::ReasoningContent)["reasoning_content"], "R1");
     assert_eq!(back(SendBack::Reasoning)["reasoning"], "R1");
@@ -693,7 +693,7 @@ fn each_vendor_gets_reasoning_in_its_own_field() {
     );
     // The last answer had no text: its reasoning is all there is.
     let [message, _] =
-        both(json!({ "thinking_blocks": [{ "type": "thinking", "thinking": "T", "signature": "S" }] }), &[]);
+        both(&json!({ "thinking_blocks": [{ "type": "thinking", "thinking": "T", "signature": "S" }] }), &[]);
     let Part::Reasoning { text, signature: Some(signature) } = &message.parts[0] else {
         panic!("{message:?}")
     };
@@ -705,7 +705,7 @@ fn each_vendor_gets_reasoning_in_its_own_field() {
 #[test]
 fn signatures_of_this_dialect_reach_no_other() {
     let [message, _] = both(
-        json!({ "content": "a", "reasoning": "R", "reasoning_details": [{ "type": "reasoning.encrypted", "data": "CANARY" }] }),
+        &json!({ "content": "a", "reasoning": "R", "reasoning_details": [{ "type": "reasoning.encrypted", "data": "CANARY" }] }),
         &[],
     );
     let (messages, parameters) = ([Message::user("q"), message], Parameters::default());
