@@ -1,7 +1,5 @@
 //! A combinator of another crate in a chain.
 
-use std::num::NonZeroUsize;
-
 use fanweave::testing::Fake;
 use fanweave::{Context, Error, chain, prompt, step, text, vars};
 use outside::majority::majority;
