@@ -187,9 +187,8 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// have to start from the beginning. Of the policy, the attempts, the backoffs and `max_retry_after`
     /// apply. A stream is retried until its first delta has been emitted, not after.
     ///
-    /// The [kinds](crate::ErrorKind::is_retryable) `Step` and `Parse` are not
-    /// retried: a step that may succeed later says so by [`Error::with_retryable`], or the chain is retried
-    /// by [`retry_if`](Self::retry_if).
+    /// The [kinds](crate::ErrorKind::is_retryable) `Step` and `Parse` are not retried: a step that may succeed
+    /// later says so by [`Error::with_retryable`], or the chain is retried by [`retry_if`](Self::retry_if).
     ///
     /// ```
     /// use std::num::NonZeroU32;
@@ -207,7 +206,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// let policy = RetryPolicy::new().max_attempts(NonZeroU32::new(4).unwrap());
     /// let policy = policy.initial_backoff(Duration::from_millis(1));
     /// let other = chain(Fake::script(["hello, too"]));
-    /// let answer = chain(busy).retry(policy).fallback(other) | text();
+    /// let answer = chain(busy).retry(policy).fallback([other]) | text();
     /// assert_eq!(answer.invoke("hi").await?, "hello, too");
     /// # Ok(())
     /// # }) }
