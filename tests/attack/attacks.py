@@ -375,6 +375,9 @@ def main():
     for attack in (kills, flips, disk, descriptors, desync, bombs, signals, delay, tools, growth, planted):
         if ONLY not in attack.__name__:
             continue
+        # A shared machine cannot compare times.
+        if FAST and attack is delay:
+            continue
         began = time.monotonic()
         before = len(failures)
         print(f"{attack.__name__}: {attack.__doc__.splitlines()[0]}", flush=True)

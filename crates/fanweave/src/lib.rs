@@ -131,6 +131,8 @@ mod modules;
 pub mod prelude;
 #[cfg(feature = "prompt-files")]
 mod prompt_file;
+#[cfg(any(feature = "chain-file", feature = "prompt-files"))]
+mod regular;
 mod resolve;
 #[cfg(feature = "sim")]
 mod sim;

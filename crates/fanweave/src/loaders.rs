@@ -183,14 +183,6 @@ fn has_text(path: &Path) -> bool {
     EXTENSIONS.contains(&&*extension(path))
 }
 
-/// Reads a file of settings as text. Does not block at a pipe or a device: these are errors.
-pub(crate) fn read_regular(path: &Path) -> std::io::Result<String> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    std::fs::read_to_string(path)
-}
-
 fn load_file(path: &Path) -> Result<Vec<Document>> {
     let metadata = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?;
     let size = metadata.len();

@@ -21,6 +21,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] with the reason. The message contains neither a password nor a query string.
+    #[cfg(any(test, feature = "chroma", feature = "promptlayer"))]
     pub(crate) fn parse(url: &str) -> Result<Self> {
         Self::parse_with(url, |bare| bare)
     }
@@ -28,7 +29,7 @@ impl Endpoint {
     /// Parses a base URL. `base` cuts off paths that do not belong to it.
     ///
     /// # Errors
-    /// Those of [`parse`](Self::parse).
+    /// [`ErrorKind::Config`] with the reason. The message contains neither a password nor a query string.
     pub(crate) fn parse_with(url: &str, base: impl FnOnce(&str) -> &str) -> Result<Self> {
         let url = url.trim();
         let (url, has_fragment) = url.split_once('#').map_or((url, false), |(url, _)| (url, true));

@@ -448,7 +448,7 @@ fn below(folder: &Path, path: &str) -> Result<String, String> {
         return Err(format!("`{path}` is not a file"));
     }
     check_length(path, about.len())?;
-    let text = crate::loaders::read_regular(&file).map_err(cannot)?;
+    let text = crate::regular::read(&file).map_err(cannot)?;
     Ok(without_mark(&text).to_owned())
 }
 

@@ -62,7 +62,7 @@ impl PromptFile {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = path.display().to_string();
-        let text = crate::loaders::read_regular(path)
+        let text = crate::regular::read(path)
             .map_err(|e| Error::new(ErrorKind::Config, format!("cannot read {file}: {e}")).with_source(e))?;
         Self::parse(&file, &text)
     }
