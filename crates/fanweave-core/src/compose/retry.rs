@@ -187,8 +187,9 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// have to start from the beginning. Of the policy, the attempts, the backoffs and `max_retry_after`
     /// apply. A stream is retried until its first delta has been emitted, not after.
     ///
-    /// The [kinds](crate::ErrorKind::is_retryable) `Step` and `Parse` are not retried: a step that may succeed
-    /// later says so by [`Error::with_retryable`], or the chain is retried by [`retry_if`](Self::retry_if).
+    /// The [kinds](crate::ErrorKind::is_retryable) `Step` and `Parse` are not retried: a step that may
+    /// succeed later says so by [`Error::with_retryable`], or the chain is retried by
+    /// [`retry_if`](Self::retry_if).
     ///
     /// ```
     /// use std::num::NonZeroU32;
