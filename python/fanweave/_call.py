@@ -242,6 +242,12 @@ class _Call:
         function = choose_async if is_coroutine else choose
         return Chain(_core.dynamic(function, self.__name__, is_coroutine, has_values))
 
+    def _answer(self, answer: Any, tools: Sequence[Tool], models: list[str], began: float) -> Any:
+        """What a call that began at this time returns."""
+        if self._settings.response is not None:
+            return answer
+        return Response(answer, tools, models, time.perf_counter() - began)
+
     def _responses(self, answers: list[Any]) -> list[Any]:
         settings = self._settings
         if settings.response is not None:
@@ -260,9 +266,7 @@ class Call(_Call):
         chain, input, tools, models = self._choose(self._function(*args, **kwargs))
         began = time.perf_counter()
         answer = chain.invoke(input, **self._settings.options)
-        if self._settings.response is not None:
-            return answer
-        return Response(answer, tools, models, time.perf_counter() - began)
+        return self._answer(answer, tools, models, began)
 
     def stream(self, *args: Any, **kwargs: Any) -> Stream:
         """Calls the function and yields the pieces of the answer: deltas, or the JSON value so far."""
@@ -292,9 +296,7 @@ class AsyncCall(_Call):
         chain, input, tools, models = self._choose(await self._function(*args, **kwargs))
         began = time.perf_counter()
         answer = await chain.ainvoke(input, **self._settings.options)
-        if self._settings.response is not None:
-            return answer
-        return Response(answer, tools, models, time.perf_counter() - began)
+        return self._answer(answer, tools, models, began)
 
     def stream(self, *args: Any, **kwargs: Any) -> AsyncStream:
         """Calls the function and yields the pieces of the answer: deltas, or the JSON value so far."""

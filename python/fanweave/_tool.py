@@ -189,28 +189,25 @@ def with_tools(
 def structured(chain: Chain, type: Any, retries: int) -> Chain:
     reader = Reader(type)
     is_plain = reader.is_plain
+    return _structured(chain, reader, lambda _, read: read if is_plain else _core.opaque(read), retries)
+
+
+def structured_json(chain: Chain, reader: Reader) -> Chain:
+    """Answers that the reader accepts, as JSON values."""
+    return _structured(chain, reader, lambda value, _: value, 1)
+
+
+def _structured(chain: Chain, reader: Reader, output: Callable[[Any, Any], Any], retries: int) -> Chain:
+    """Answers that the reader accepts. ``output`` gets the JSON value and what the reader made of it."""
 
     def read(value: Any) -> Any:
         try:
             result = reader.read(value)
         except Invalid as error:
             return [False, str(error)]
-        return [True, result if is_plain else _core.opaque(result)]
+        return [True, output(value, result)]
 
     return Chain(_core.structured(chain._engine, reader.name, reader.schema, read, retries))
-
-
-def structured_json(chain: Chain, reader: Reader) -> Chain:
-    """Answers that the reader accepts, as JSON values."""
-
-    def read(value: Any) -> Any:
-        try:
-            reader.read(value)
-        except Invalid as error:
-            return [False, str(error)]
-        return [True, value]
-
-    return Chain(_core.structured(chain._engine, reader.name, reader.schema, read, 1))
 
 
 def read_tool(message: _core.Message, type: Any) -> Any:

@@ -13,7 +13,7 @@ import pytest
 import fanweave as fw
 from fanweave.testing import script, tool_call
 
-WHO = contextvars.ContextVar("who", default="nobody")
+WHO = contextvars.ContextVar("who", default="unset")
 
 
 @fw.tool

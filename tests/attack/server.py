@@ -79,7 +79,7 @@ class Server:
                 else:
                     writer.write(response(json.dumps(completion(answer_of(prompt))).encode()))
                     if self.surplus:
-                        writer.write(response(json.dumps(completion("an answer to nobody")).encode()))
+                        writer.write(response(json.dumps(completion("an answer without a request")).encode()))
                 await writer.drain()
                 self.ended[prompt] = self.loop.time()
         except (asyncio.IncompleteReadError, ConnectionError, OSError):

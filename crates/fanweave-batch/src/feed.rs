@@ -121,6 +121,11 @@ impl Job {
         job.origin = origin;
         job
     }
+
+    /// Takes the input, and leaves an empty text.
+    pub(crate) fn take_input(&mut self) -> fanweave_core::Result<Input> {
+        std::mem::replace(&mut self.input, Ok(Input::Text(String::new())))
+    }
 }
 
 impl Deref for Job {
@@ -260,9 +265,8 @@ fn panicked(source: &str, panic: &(dyn std::any::Any + Send)) -> Error {
 
 /// Rejects a row whose input is invalid.
 fn strict(mut job: Job) -> Result<Job> {
-    match std::mem::replace(&mut job.input, Ok(Input::Text(String::new()))) {
-        Ok(input) => job.input = Ok(input),
-        refused => drop(refuse(refused)?),
+    if job.input.is_err() {
+        refuse(job.take_input())?;
     }
     Ok(job)
 }

@@ -174,8 +174,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let cx = self.cx.clone().with_observer(tally.clone()).with_observer(failed.clone());
         let cx = cx.with_fresh_answers().without_call_hook().driven();
         let work = async {
-            let input = std::mem::replace(&mut job.input, Ok(Input::Text(String::new())));
-            let input = (self.prepare)(input?).finish().await?;
+            let input = (self.prepare)(job.take_input()?).finish().await?;
             self.chain.invoke_in(input, &cx).await
         };
         let work = AssertUnwindSafe(work).catch_unwind();

@@ -119,7 +119,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
     /// keep their answers.
     ///
     /// ```
-    /// use fanweave::batch::{BatchJob, Output, Render, Source};
+    /// use fanweave::batch::{BatchJob, Fingerprint, Output, Render, Source};
     /// use fanweave::{chain, prompts::Template, testing::Fake};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -127,7 +127,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
     /// let render = Render::new().template(Template::parse(template)?);
     /// let source = Source::rows("products", ["a lamp"]);
     /// let job = BatchJob::new(source, render, chain(Fake::echo()), Output::File("answers.jsonl".into()))
-    ///     .fingerprint([("prompt".to_owned(), template.to_owned())]);
+    ///     .fingerprint(Fingerprint::new().set("prompt", template));
     /// # drop(job);
     /// # Ok(())
     /// # }

@@ -221,7 +221,7 @@ impl Fold {
             .map(|(_, part)| part)
             .filter(|part| !matches!(part, Part::Text(text) if text.is_empty()))
             .collect();
-        Message { reply: Some(Box::new(self.reply)), ..Message::from_parts(Role::Assistant, parts) }
+        Message::from_parts(Role::Assistant, parts).with_reply(self.reply)
     }
 
     /// Returns true once a finish reason has arrived.

@@ -12,7 +12,7 @@ use fanweave::compose::Node;
 use fanweave::crates::serde_json::{Map, Value};
 use fanweave::models::Prices;
 use fanweave::prompts::Template;
-use fanweave::{Context, Error, ErrorKind, Item, Prompt, Result, Runnable, Usage, Vars};
+use fanweave::{Context, Error, ErrorKind, Item, Result, Runnable, Usage, Vars};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -48,39 +48,24 @@ fn out_of(item: Item) -> Result<Out> {
     }))
 }
 
-/// A chain whose outputs are results of rows.
-struct OfPrompts(EngineChain);
-
-impl Runnable for OfPrompts {
-    const DRIVES_CALLS: bool = true;
-
-    type Input = Prompt;
-    type Output = Out;
-
-    async fn run(&self, prompt: Prompt, cx: &Context) -> Result<Out> {
-        out_of(self.0.run(Item::Prompt(Box::new(prompt)), cx).await?)
-    }
-
-    fn describe(&self) -> Node {
-        self.0.describe()
-    }
+/// A chain whose outputs are results of rows, and how its inputs become values.
+struct AsRows<I> {
+    chain: EngineChain,
+    item: fn(I) -> Item,
 }
 
-/// The same for a chain of any input.
-struct OfRows(EngineChain);
-
-impl Runnable for OfRows {
+impl<I: Send + 'static> Runnable for AsRows<I> {
     const DRIVES_CALLS: bool = true;
 
-    type Input = Item;
+    type Input = I;
     type Output = Out;
 
-    async fn run(&self, input: Item, cx: &Context) -> Result<Out> {
-        out_of(self.0.run(input, cx).await?)
+    async fn run(&self, input: I, cx: &Context) -> Result<Out> {
+        out_of(self.chain.run((self.item)(input), cx).await?)
     }
 
     fn describe(&self) -> Node {
-        self.0.describe()
+        self.chain.describe()
     }
 }
 
@@ -238,9 +223,7 @@ fn costs_of(settings: &Bound<'_, PyDict>) -> PyResult<Costs> {
     let budget: Option<f64> = setting(settings, "budget_usd")?;
     let models: Vec<String> = setting(settings, "models")?.unwrap_or_default();
     let length = Usage::EXPECTED_OUTPUT;
-    let mut expected = Usage::default();
-    expected.input_tokens = length;
-    expected.output_tokens = setting(settings, "max_tokens")?.unwrap_or(length);
+    let expected = Usage::new(length, setting(settings, "max_tokens")?.unwrap_or(length));
     let known = models.iter().filter_map(|model| Some(prices.of(model)?.cost(&expected)));
     let row = known.fold(0.0, f64::max);
     if budget.is_some() && row == 0.0 {
@@ -288,6 +271,7 @@ pub(crate) fn job(
     let values: Vec<(String, String)> = setting(settings, "fingerprint")?.unwrap_or_default();
     let fingerprint = values.into_iter().fold(Fingerprint::new(), |all, (name, value)| all.set(name, value));
     let progress = Arc::<Progress>::default();
+    // The rate counts from the first snapshot.
     progress.snapshot();
     let state = Arc::<Mutex<State>>::default();
     let common =
@@ -297,7 +281,8 @@ pub(crate) fn job(
     let (prompt, system) =
         (template(py, setting(settings, "prompt")?)?, template(py, setting(settings, "system")?)?);
     let run: futures::future::BoxFuture<'static, batch::Result<Summary>> = if is_chain {
-        let job = BatchJob::over(source, as_item, fanweave::chain(OfRows(engine)), output);
+        let rows = AsRows { chain: engine, item: std::convert::identity };
+        let job = BatchJob::over(source, as_item, fanweave::chain(rows), output);
         Box::pin(common.of(job).run())
     } else {
         let mut render = Render::new();
@@ -307,7 +292,8 @@ pub(crate) fn job(
         if let Some(template) = system {
             render = render.system(template);
         }
-        let job = BatchJob::new(source, render, fanweave::chain(OfPrompts(engine)), output);
+        let rows = AsRows { chain: engine, item: |prompt| Item::Prompt(Box::new(prompt)) };
+        let job = BatchJob::new(source, render, fanweave::chain(rows), output);
         Box::pin(common.of(job).run())
     };
     let (end, collected) = (End(state.clone()), results.clone());

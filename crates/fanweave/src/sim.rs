@@ -124,7 +124,7 @@ impl Sim {
             Finish::ToolCalls => FinishReason::ToolCalls,
         });
         let reply = Reply::new().model(self.name).finish_reason(finish_reason).usage(usage).attempts(1);
-        Ok(Message { reply: Some(Box::new(reply)), ..Message::from_parts(Role::Assistant, parts) })
+        Ok(Message::from_parts(Role::Assistant, parts).with_reply(reply))
     }
 
     fn time_of(&self, tokens: u32) -> Duration {

@@ -171,10 +171,7 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
             drop_lost: settings.retry_failed,
             failed_parts: FailedParts::default(),
         };
-        let prepare = |job: &mut Job| {
-            let input = std::mem::replace(&mut job.input, Ok(crate::Input::Text(String::new())));
-            prepare(input?).finish_here()
-        };
+        let prepare = |job: &mut Job| prepare(job.take_input()?).finish_here();
         let work = async {
             run.confirm().await?;
             Ok(run.submit_all(inbox, prepare, &stop).await? && run.collect_all(&stop).await?)

@@ -90,8 +90,7 @@ mod tests {
     fn with_call(arguments: &str, reason: FinishReason) -> Message {
         let call = ToolCall { id: "1".into(), name: "f".into(), arguments: arguments.into() };
         let reply = Reply::new().finish_reason(reason);
-        let message = Message::from_parts(Role::Assistant, vec![Part::ToolCall(call)]);
-        Message { reply: Some(Box::new(reply)), ..message }
+        Message::from_parts(Role::Assistant, vec![Part::ToolCall(call)]).with_reply(reply)
     }
 
     #[test]

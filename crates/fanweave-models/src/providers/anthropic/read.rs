@@ -44,7 +44,7 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     reply.usage = usage.sum();
     let parts = parts.into_iter().filter(|part| !matches!(part, Part::Text(text) if text.is_empty()));
     let message = Message::from_parts(Role::Assistant, parts.collect());
-    finish::checked(Message { reply: Some(Box::new(reply)), ..message })
+    finish::checked(message.with_reply(reply))
 }
 
 /// The call of a block, if it is one.

@@ -35,7 +35,7 @@ pub(super) fn messages(body: &[u8], prompts: usize, vendor: &str) -> Result<Vec<
             reply.usage = if prompt == 0 { usage(&answer["usage"]) } else { Usage::default() };
             let text_part = some_text(&choice["text"]).map(Part::Text);
             let message = Message::from_parts(Role::Assistant, text_part.into_iter().collect());
-            finish::checked(Message { reply: Some(Box::new(reply)), ..message })
+            finish::checked(message.with_reply(reply))
         })
         .collect()
 }

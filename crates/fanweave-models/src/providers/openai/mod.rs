@@ -154,8 +154,7 @@ impl Protocol for ChatCompletions {
         if !said.refusal.is_empty() {
             reply.finish_reason = Some(FinishReason::Refusal);
         }
-        let message =
-            Message { reply: Some(Box::new(reply)), ..Message::from_parts(Role::Assistant, parts(said)?) };
+        let message = Message::from_parts(Role::Assistant, parts(said)?).with_reply(reply);
         match failed {
             Some(error) if message.parts.is_empty() => Err(error),
             Some(error) => Err(error.with_partial(message)),

@@ -45,7 +45,7 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     reply.finish_reason = finish_reason(&response, has_calls, refused);
     reply.usage = usage(&response["usage"]);
     let message = Message::from_parts(Role::Assistant, parts);
-    finish::checked(Message { reply: Some(Box::new(reply)), ..message })
+    finish::checked(message.with_reply(reply))
 }
 
 fn is_refusal(content: &Value) -> bool {
