@@ -23,6 +23,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -489,8 +490,10 @@ impl Context {
             // An observer that panics does not fail the run.
             let _ = catch_unwind(AssertUnwindSafe(|| observer.on_event(&event)));
         }
-        if let Some(channel) = &self.shared.channel {
-            channel.send(event).await;
+        // Outside of the condition: otherwise the event would stay until its end.
+        let full = self.shared.channel.as_ref().and_then(|channel| channel.send(event));
+        if let Some(full) = full {
+            full.await;
         }
     }
 
@@ -697,15 +700,18 @@ impl Shared {
 }
 
 impl Channel {
-    async fn send(&self, event: Event) {
+    /// Sends an event. If the reader has not read the events before it, the returned future sends it: no call
+    /// reserves space for that.
+    fn send(&self, event: Event) -> Option<BoxFuture<'_, ()>> {
         match self {
-            // A dropped reader has dropped the run, and this future with it.
-            Channel::Reader(reader) => _ = reader.send(event).await,
-            Channel::Work(work) => {
-                if let Some(full) = work.push(Item::Event(event)) {
-                    full.await;
-                }
-            }
+            Channel::Reader(reader) => match reader.try_send(event) {
+                Err(TrySendError::Full(event)) => Some(Box::pin(async move {
+                    // A dropped reader has dropped the run, and this future with it.
+                    let _ = reader.send(event).await;
+                })),
+                Ok(()) | Err(TrySendError::Closed(_)) => None,
+            },
+            Channel::Work(work) => work.push(Item::Event(event)),
         }
     }
 }

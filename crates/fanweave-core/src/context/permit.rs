@@ -222,8 +222,10 @@ impl Context {
     async fn hand_on(&self, item: Item) {
         match item {
             Item::Event(event) => {
-                if let Some(channel) = &self.shared.channel {
-                    channel.send(event).await;
+                if let Some(channel) = &self.shared.channel
+                    && let Some(full) = channel.send(event)
+                {
+                    full.await;
                 }
             }
             Item::Delta(delta) => {

@@ -123,14 +123,16 @@ impl ChatModel for SharedModel {
         format!("{} at {}{shape}", self.name, self.endpoint)
     }
 
-    async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        let (sending, options) = self.sending(&prompt, cx)?;
-        // Thousands of calls may be waiting: keep only one copy of each prompt.
-        drop(prompt);
-        let account = sending.in_use.account.clone();
-        let (mut message, attempts) = send_with_retries(sending, &account, options, cx).await?;
-        reply(&mut message).attempts = attempts;
-        Ok(message)
+    // An `async fn` would keep the prompt, and thousands of calls may be waiting.
+    fn generate(&self, prompt: Prompt, cx: &Context) -> impl Future<Output = Result<Message>> + Send {
+        let sending = self.sending(&prompt, cx);
+        async move {
+            let (sending, options) = sending?;
+            let account = sending.in_use.account.clone();
+            let (mut message, attempts) = send_with_retries(sending, &account, options, cx).await?;
+            reply(&mut message).attempts = attempts;
+            Ok(message)
+        }
     }
 }
 
@@ -216,7 +218,8 @@ impl Attempt for Sending {
                 permit.report(&report);
             }
             if stream && !matches!(&*answer.media_type(), "application/json" | "text/html") {
-                model.streamed(&mut answer, permit, emitted, cx).await
+                // Boxed: other answers should not reserve space for it.
+                Box::pin(model.streamed(&mut answer, permit, emitted, cx)).await
             } else {
                 // Also if the server does not support streaming: the complete response is then the only
                 // chunk.
@@ -561,7 +564,8 @@ impl HttpModel {
 
     pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let changing = self.keys.as_ref().map(KeySource::secrets).unwrap_or_default();
-        let others = known();
+        let mut others = known();
+        others.retain(|other| !self.secrets.iter().chain(&changing).any(|secret| secret.is_same(other)));
         let secrets = self.secrets.iter().chain(&changing).chain(&others);
         secrets.fold(Cow::Borrowed(text), |text, secret| match secret.redact(&text) {
             Cow::Borrowed(_) => text,

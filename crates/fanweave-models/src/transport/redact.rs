@@ -250,20 +250,14 @@ impl Redactor {
     }
 
     fn contains(&self, text: &str) -> bool {
-        self.keys.iter().any(|key| {
-            let key = key.expose().as_bytes();
-            text.len() >= key.len() && memmem::find(text.as_bytes(), key).is_some()
-        })
+        self.keys.iter().any(|key| key.is_in(text))
     }
 
     /// Returns `text` without keys if it contains one.
     fn redacted(&self, text: &str) -> Option<String> {
         let mut redacted = Cow::Borrowed(text);
-        for key in &self.keys {
-            let key = key.expose();
-            if redacted.len() >= key.len() && memmem::find(redacted.as_bytes(), key.as_bytes()).is_some() {
-                redacted = Cow::Owned(redacted.replace(key, REDACTED));
-            }
+        for key in self.keys.iter().filter(|key| key.is_in(text)) {
+            redacted = Cow::Owned(redacted.replace(key.expose(), REDACTED));
         }
         match redacted {
             Cow::Borrowed(_) => None,

@@ -69,18 +69,21 @@ pub(crate) struct CallOptions {
 /// A permit is never held by a future that other code has to poll. A [driven](Context::is_driven) call runs
 /// in place. Any other call runs in place only if no limit makes others wait for it; otherwise it runs in a
 /// separate task.
-pub(crate) async fn send_with_retries<A: Attempt + Clone + Send + 'static>(
+#[expect(clippy::manual_async_fn, reason = "an `async fn` keeps a second copy of its arguments")]
+pub(crate) fn send_with_retries<A: Attempt + Clone + Send + 'static>(
     call: A,
     account: &Arc<Account>,
     options: CallOptions,
     cx: &Context,
-) -> Result<(A::Answer, u32)> {
-    // Two functions: a single future would reserve space for the variables of both.
-    if cx.is_driven() {
-        let attempts = Attempts::new(options.retry, cx.priority(), account.clone());
-        drive(&call, attempts, &options, cx).await
-    } else {
-        undriven(call, account, options, cx).await
+) -> impl Future<Output = Result<(A::Answer, u32)>> + Send {
+    async move {
+        // Two functions: a single future would reserve space for the variables of both.
+        if cx.is_driven() {
+            let attempts = Attempts::new(options.retry, cx.priority(), account.clone());
+            drive(&call, attempts, &options, cx).await
+        } else {
+            undriven(call, account, options, cx).await
+        }
     }
 }
 
@@ -112,18 +115,25 @@ async fn undriven<A: Attempt + Clone + Send + 'static>(
 }
 
 /// Sends a request until it succeeds or retrying is pointless, in the caller's task.
-pub(crate) async fn drive<A: Attempt>(
+#[expect(clippy::manual_async_fn, reason = "an `async fn` keeps a second copy of its arguments")]
+pub(crate) fn drive<A: Attempt>(
     call: &A,
     mut attempts: Attempts,
     options: &CallOptions,
     cx: &Context,
-) -> Result<(A::Answer, u32)> {
-    loop {
-        let attempt = attempts.begin();
-        let (mut emitted, mut failed) = (false, Failed::default());
-        match once(call, &mut attempts, options, &mut emitted, &mut failed, cx).await {
-            Ok(answer) => return Ok((answer, attempt)),
-            Err(error) => retry(call, &mut attempts, attempt, options, error, emitted, failed, cx).await?,
+) -> impl Future<Output = Result<(A::Answer, u32)>> + Send {
+    async move {
+        loop {
+            let attempt = attempts.begin();
+            let (mut emitted, mut failed) = (false, Failed::default());
+            match once(call, &mut attempts, options, &mut emitted, &mut failed, cx).await {
+                Ok(answer) => return Ok((answer, attempt)),
+                // Boxed: most calls need no second attempt.
+                Err(error) => {
+                    let retry = retry(call, &mut attempts, attempt, options, error, emitted, failed, cx);
+                    Box::pin(retry).await?;
+                }
+            }
         }
     }
 }
@@ -188,7 +198,8 @@ async fn once<A: Attempt>(
 
 /// Sends the request once, with its account permit and run permit. They are held until the response has been
 /// read. Records details of a failure in `failed`.
-async fn send<A: Attempt>(
+#[expect(clippy::manual_async_fn, reason = "an `async fn` keeps a second copy of its arguments")]
+fn send<A: Attempt>(
     call: &A,
     ready: A::Ready,
     mut permit: AccountPermit,
@@ -196,59 +207,79 @@ async fn send<A: Attempt>(
     emitted: &mut bool,
     failed: &mut Failed,
     cx: &Context,
-) -> Result<A::Answer> {
-    let (account, began) = (permit.account().clone(), permit.sent());
-    permit.while_held(pin!(cx.emit(EventKind::RequestStarted))).await;
-    let mut first = pin!(async {
-        // Released when this request ends, even if the hedged request takes longer.
-        let mut permit = permit;
+) -> impl Future<Output = Result<A::Answer>> + Send {
+    async move {
+        permit.while_held(pin!(cx.emit(EventKind::RequestStarted))).await;
+        if options.hedge {
+            return hedged(call, ready, permit, options, emitted, failed, cx).await;
+        }
         let done = call.send(ready, &mut permit, emitted, cx).await;
         judged(done, &mut permit, failed)
-    });
-    if !options.hedge {
-        return first.as_mut().await;
     }
-    let (account, ask) = (&account, options.ask);
-    let first = match select(first, pin!(until_slow(account, began))).await {
-        Either::Left((done, _)) => return done,
-        Either::Right((_, first)) => first,
-    };
-    let (on_its_way, is_alone) = (AtomicBool::new(false), AtomicBool::new(false));
-    // Boxed because hedging is rare. A hedged request that fails leaves the call to the first one and to the
-    // next hedge.
-    let second = Box::pin(async {
-        loop {
-            if !cx.is_draining()
-                && let Ok(ready) = call.prepare().await
-                // Like the first request, it needs a run permit: a run must not exceed its concurrency.
-                && let Some(_slot) = cx.try_permit()
-                && let Some(additional) = try_additional(call.limited())
-                && let Some(permit) = account.try_hedge(ask)
-            {
-                let mut permit = permit.with_additional(additional);
-                cx.emit(EventKind::Hedged).await;
-                on_its_way.store(true, Ordering::Relaxed);
-                let done = call.send(ready, &mut permit, &mut false, cx).await;
-                if let Err(error) = &done {
-                    permit.settle_additional(RequestOutcome::Failed(error));
+}
+
+/// Sends the request, and again if it is slow.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` keeps a second copy of its arguments")]
+fn hedged<A: Attempt>(
+    call: &A,
+    ready: A::Ready,
+    mut permit: AccountPermit,
+    options: &CallOptions,
+    emitted: &mut bool,
+    failed: &mut Failed,
+    cx: &Context,
+) -> impl Future<Output = Result<A::Answer>> + Send {
+    async move {
+        let (account, began) = (permit.account().clone(), permit.sent());
+        let first = pin!(async move {
+            let done = call.send(ready, &mut permit, emitted, cx).await;
+            // The permit is released when this request ends, even if the hedged request takes longer.
+            judged(done, &mut permit, failed)
+        });
+        let (account, ask) = (&account, options.ask);
+        let first = match select(first, pin!(until_slow(account, began))).await {
+            Either::Left((done, _)) => return done,
+            Either::Right((_, first)) => first,
+        };
+        let (on_its_way, is_alone) = (AtomicBool::new(false), AtomicBool::new(false));
+        // Boxed because hedging is rare. A hedged request that fails leaves the call to the first one and to the
+        // next hedge.
+        let second = Box::pin(async {
+            loop {
+                if !cx.is_draining()
+                    && let Ok(ready) = call.prepare().await
+                    // Like the first request, it needs a run permit: a run must not exceed its concurrency.
+                    && let Some(_slot) = cx.try_permit()
+                    && let Some(additional) = try_additional(call.limited())
+                    && let Some(permit) = account.try_hedge(ask)
+                {
+                    let mut permit = permit.with_additional(additional);
+                    cx.emit(EventKind::Hedged).await;
+                    on_its_way.store(true, Ordering::Relaxed);
+                    let done = call.send(ready, &mut permit, &mut false, cx).await;
+                    if let Err(error) = &done {
+                        permit.settle_additional(RequestOutcome::Failed(error));
+                    }
+                    on_its_way.store(false, Ordering::Relaxed);
+                    if done.is_ok() || is_alone.load(Ordering::Relaxed) {
+                        return done;
+                    }
                 }
-                on_its_way.store(false, Ordering::Relaxed);
-                if done.is_ok() || is_alone.load(Ordering::Relaxed) {
-                    return done;
-                }
+                sleep(HEDGE_INTERVAL).await;
+                until_slow(account, began).await;
             }
-            sleep(HEDGE_INTERVAL).await;
-            until_slow(account, began).await;
+        });
+        // The first successful response wins; the other request is dropped.
+        match select(first, second).await {
+            Either::Left((Err(error), second))
+                if error.is_retryable() && on_its_way.load(Ordering::Relaxed) =>
+            {
+                // The hedged request is already paid for and about to finish: do not start a third one.
+                is_alone.store(true, Ordering::Relaxed);
+                second.await
+            }
+            Either::Left((done, _)) | Either::Right((done, _)) => done,
         }
-    });
-    // The first successful response wins; the other request is dropped.
-    match select(first, second).await {
-        Either::Left((Err(error), second)) if error.is_retryable() && on_its_way.load(Ordering::Relaxed) => {
-            // The hedged request is already paid for and about to finish: do not start a third one.
-            is_alone.store(true, Ordering::Relaxed);
-            second.await
-        }
-        Either::Left((done, _)) | Either::Right((done, _)) => done,
     }
 }
 

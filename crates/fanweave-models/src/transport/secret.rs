@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use fanweave_core::{Error, ErrorKind, Result};
 use http::{HeaderName, HeaderValue};
+use memchr::memchr_iter;
 use secrecy::{ExposeSecret, SecretString};
 
 /// Replacement for a redacted key.
@@ -26,12 +27,17 @@ pub(super) struct Inner {
     key: SecretString,
     /// Base64 fragments and hexadecimal digits that may represent the key, longest first.
     forms: Vec<SecretString>,
+    beginnings: Beginnings,
+    /// Offset of a byte of the key that is rare in texts.
+    rare: usize,
 }
 
 impl Secret {
     pub(crate) fn new(key: String) -> Self {
         let forms = forms(&key);
-        Self(Arc::new(Inner { key: key.into(), forms }))
+        let beginnings = Beginnings::of(&key, &forms);
+        let rare = rarest(key.as_bytes());
+        Self(Arc::new(Inner { key: key.into(), forms, beginnings, rare }))
     }
 
     /// The secret part of a header value: without the scheme before it, as in `Bearer KEY`.
@@ -84,6 +90,20 @@ impl Secret {
         Arc::ptr_eq(&self.0, other)
     }
 
+    /// Returns true if the key is in `text`, in exactly this form.
+    pub(super) fn is_in(&self, text: &str) -> bool {
+        let (text, key, rare) = (text.as_bytes(), self.expose().as_bytes(), self.0.rare);
+        let (Some(byte), Some(last)) = (key.get(rare), text.len().checked_sub(key.len())) else {
+            return false;
+        };
+        memchr_iter(*byte, &text[rare..=last + rare]).any(|at| text[at..].starts_with(key))
+    }
+
+    /// Returns true if both are handles of one secret.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Returns true if there is a handle on it apart from the list of recent keys.
     pub(crate) fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.0) > 1
@@ -92,6 +112,9 @@ impl Secret {
     /// Redacts the key in `text`: also in base64 and hexadecimal, with URL, JSON or HTML escapes, broken over
     /// lines, and each half of a long key.
     pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if !self.may_be_in(text) {
+            return Cow::Borrowed(text);
+        }
         let mut text = match without_key(text, self.0.key.expose_secret()) {
             Some(redacted) => Cow::Owned(redacted),
             None => Cow::Borrowed(text),
@@ -102,6 +125,22 @@ impl Secret {
             }
         }
         text
+    }
+
+    /// Returns false if `text` contains the key in no form: nearly always, after one pass.
+    fn may_be_in(&self, text: &str) -> bool {
+        let bytes = text.as_bytes();
+        (0..bytes.len().saturating_sub(1)).filter(|at| self.0.beginnings.contains(&bytes[*at..])).any(|at| {
+            let (_, last) = bounds(self.expose());
+            let key = self.expose().as_bytes();
+            begins_with(&bytes[at..], key)
+                || last.is_some_and(|last| begins_with(&bytes[at..], &key[last..]))
+                || self
+                    .0
+                    .forms
+                    .iter()
+                    .any(|form| form_at(bytes, form.expose_secret().as_bytes(), at).is_some())
+        })
     }
 
     /// A number that identifies the key within this process and reveals nothing about it.
@@ -145,16 +184,86 @@ fn forms(key: &str) -> Vec<SecretString> {
     forms.into_iter().map(SecretString::from).collect()
 }
 
+/// Offset of the byte of `key` that is probably the rarest in texts. 0 for an empty key.
+fn rarest(key: &[u8]) -> usize {
+    let is_rare: [fn(&u8) -> bool; 3] = [
+        |byte| matches!(byte, b'_' | b'Q' | b'X' | b'Z' | b'J' | b'K' | b'q' | b'z'),
+        u8::is_ascii_uppercase,
+        |byte| byte.is_ascii_digit() || matches!(byte, b'j' | b'x' | b'k'),
+    ];
+    is_rare.iter().find_map(|is_rare| key.iter().position(is_rare)).unwrap_or(0)
+}
+
+/// Returns how many bytes of `key` are redacted at least, and where its second half begins, if that alone is
+/// redacted too.
+fn bounds(key: &str) -> (usize, Option<usize>) {
+    let half = key.len() / 2;
+    // A shorter half is a common word.
+    if half >= MIN_KEY_LEN { (half, Some(half)) } else { (key.len(), None) }
+}
+
+/// Returns true if the first four bytes of `key`, which has more, are at the start of `text`.
+fn begins_with(text: &[u8], key: &[u8]) -> bool {
+    key_at(text, &key[..4]).0 == 4
+}
+
+/// The pairs of bytes with which a key may begin in a text, as a set of hashes that may contain more.
+struct Beginnings([u64; Self::WORDS]);
+
+impl Beginnings {
+    /// 1 KiB: of random pairs, one in 40 is in the set of a key with its seven forms.
+    const WORDS: usize = 128;
+
+    fn of(key: &str, forms: &[SecretString]) -> Self {
+        let mut set = Self([0; Self::WORDS]);
+        if key.len() < MIN_KEY_LEN {
+            return set;
+        }
+        let (_, second) = bounds(key);
+        let bytes = key.as_bytes();
+        let starts = [Some(bytes), second.map(|at| &bytes[at..])];
+        let forms = forms.iter().map(|form| form.expose_secret().as_bytes());
+        for start in starts.into_iter().flatten().chain(forms) {
+            let [first, second, ..] = *start else { continue };
+            for first in [first.to_ascii_lowercase(), first.to_ascii_uppercase()] {
+                // White space and escapes may follow any byte.
+                let after = [second.to_ascii_lowercase(), second.to_ascii_uppercase()];
+                after.iter().chain(b" \t\r\n=\\%&").for_each(|second| set.insert(first, *second));
+            }
+        }
+        // The first byte itself may be escaped.
+        for first in *b"\\%&" {
+            (0..=u8::MAX).for_each(|second| set.insert(first, second));
+        }
+        set
+    }
+
+    fn insert(&mut self, first: u8, second: u8) {
+        let (word, bit) = Self::place(first, second);
+        self.0[word] |= 1 << bit;
+    }
+
+    /// Returns true if a key may begin at the start of `text`, which has at least two bytes.
+    fn contains(&self, text: &[u8]) -> bool {
+        let (word, bit) = Self::place(text[0], text[1]);
+        self.0[word] & (1 << bit) != 0
+    }
+
+    fn place(first: u8, second: u8) -> (usize, usize) {
+        let pair = (usize::from(first) << 5) ^ usize::from(second).wrapping_mul(37);
+        (pair / 64 % Self::WORDS, pair % 64)
+    }
+}
+
 /// Returns `text` without `key` if it contains it, however its characters are escaped, or one of its halves.
 fn without_key(text: &str, key: &str) -> Option<String> {
     if key.len() < MIN_KEY_LEN {
         return None;
     }
+    let (min, second) = bounds(key);
     let (bytes, key) = (text.as_bytes(), key.as_bytes());
     let half = key.len() / 2;
-    // A shorter half is a common word.
-    let second = (half >= MIN_KEY_LEN).then(|| &key[half..]);
-    let min = if second.is_some() { half } else { key.len() };
+    let second = second.map(|at| &key[at..]);
     let firsts = [Some(key[0]), second.map(|second| second[0])];
     replaced(text, |at, rest| {
         // Nearly all positions end here.
@@ -282,18 +391,20 @@ fn escaped_at(text: &[u8], byte: u8) -> Option<usize> {
 /// Returns `text` without `form` if it contains it. Case and line breaks are ignored.
 fn without_form(text: &str, form: &str) -> Option<String> {
     let (bytes, form) = (text.as_bytes(), form.as_bytes());
-    let at_start = |at: usize| {
-        let mut length = 0;
-        for (matched, byte) in form.iter().enumerate() {
-            length += gap_at(&bytes[at + length..], matched);
-            if !bytes.get(at + length)?.eq_ignore_ascii_case(byte) {
-                return None;
-            }
-            length += 1;
+    replaced(text, |at, _| Some((at, form_at(bytes, form, at)?)))
+}
+
+/// Returns the number of bytes that `form` takes at the offset `at`, if it is there.
+fn form_at(bytes: &[u8], form: &[u8], at: usize) -> Option<usize> {
+    let mut length = 0;
+    for (matched, byte) in form.iter().enumerate() {
+        length += gap_at(&bytes[at + length..], matched);
+        if !bytes.get(at + length)?.eq_ignore_ascii_case(byte) {
+            return None;
         }
-        Some((at, length))
-    };
-    replaced(text, |at, _| at_start(at))
+        length += 1;
+    }
+    Some(length)
 }
 
 #[cfg(test)]
@@ -307,6 +418,19 @@ mod tests {
 
     /// Common programs do not encode characters that need no encoding in a URL.
     const UNRESERVED_KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+    #[test]
+    fn a_key_is_found_wherever_it_is() {
+        for key in ["sk-aaaaaaa", "aaaaaaaaaa", "sk-proj-9Z", "sk_aXaXaXb"] {
+            let secret = Secret::new(key.into());
+            for (before, after) in [("", ""), ("aXaX", ""), ("", "sk-"), ("sk_aXaX ", " é")] {
+                assert!(secret.is_in(&format!("{before}{key}{after}")), "{key}");
+                assert!(!secret.is_in(&format!("{before}{}{after}", &key[1..])) || key.starts_with("aa"));
+            }
+            assert!(!secret.is_in(&key[1..]) && !secret.is_in(""));
+        }
+        assert!(!Secret::new(String::new()).is_in("text"));
+    }
 
     #[test]
     fn a_key_is_redacted_in_every_form() {
