@@ -565,7 +565,7 @@ impl HttpModel {
     pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let changing = self.keys.as_ref().map(KeySource::secrets).unwrap_or_default();
         let mut others = known();
-        others.retain(|other| !self.secrets.iter().chain(&changing).any(|secret| secret.is_same(other)));
+        others.retain(|other| !self.secrets.iter().chain(&changing).any(|secret| secret.is_handle_to(other)));
         let secrets = self.secrets.iter().chain(&changing).chain(&others);
         secrets.fold(Cow::Borrowed(text), |text, secret| match secret.redact(&text) {
             Cow::Borrowed(_) => text,

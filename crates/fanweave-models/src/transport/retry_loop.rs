@@ -242,8 +242,8 @@ fn hedged<A: Attempt>(
             Either::Right((_, first)) => first,
         };
         let (on_its_way, is_alone) = (AtomicBool::new(false), AtomicBool::new(false));
-        // Boxed because hedging is rare. A hedged request that fails leaves the call to the first one and to the
-        // next hedge.
+        // Boxed because hedging is rare. A hedged request that fails leaves the call to the first one and to
+        // the next hedge.
         let second = Box::pin(async {
             loop {
                 if !cx.is_draining()

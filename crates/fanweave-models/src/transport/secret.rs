@@ -100,7 +100,7 @@ impl Secret {
     }
 
     /// Returns true if both are handles of one secret.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub(super) fn is_handle_to(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
@@ -239,17 +239,17 @@ impl Beginnings {
     }
 
     fn insert(&mut self, first: u8, second: u8) {
-        let (word, bit) = Self::place(first, second);
+        let (word, bit) = Self::position(first, second);
         self.0[word] |= 1 << bit;
     }
 
     /// Returns true if a key may begin at the start of `text`, which has at least two bytes.
     fn contains(&self, text: &[u8]) -> bool {
-        let (word, bit) = Self::place(text[0], text[1]);
+        let (word, bit) = Self::position(text[0], text[1]);
         self.0[word] & (1 << bit) != 0
     }
 
-    fn place(first: u8, second: u8) -> (usize, usize) {
+    fn position(first: u8, second: u8) -> (usize, usize) {
         let pair = (usize::from(first) << 5) ^ usize::from(second).wrapping_mul(37);
         (pair / 64 % Self::WORDS, pair % 64)
     }
