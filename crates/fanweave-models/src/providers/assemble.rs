@@ -43,6 +43,9 @@ struct Call {
     extent: Extent,
     /// Set if the arguments have not been emitted: an object may follow and replace them.
     is_held: bool,
+    /// Set if the name came once more, without an id, after arguments that are a complete object: an object
+    /// that follows is another call.
+    is_renamed: bool,
 }
 
 /// The next part of a tool call. Fields that the server omits are empty.
@@ -106,7 +109,8 @@ impl Calls {
     }
 
     fn fragment(&mut self, fragment: Fragment<'_>, is_start: bool) -> Result<Option<Delta>> {
-        let Fragment { index, id, name, mut arguments } = fragment;
+        let Fragment { index, id, mut name, mut arguments } = fragment;
+        let renamed;
         let same_index = |call: &Call| index.is_none() || index == call.index;
         let by_id = || self.calls.iter().rposition(|call| same_index(call) && call.id == id);
         let continued = || self.calls.iter().rposition(|call| same_index(call) && call.continues(id, name));
@@ -119,6 +123,10 @@ impl Calls {
             let is_near = call.arguments.len() <= arguments.len() + MAX_EMPTY_BYTES;
             if !id.is_empty() && call.id == id && is_near && call.arguments.trim() == arguments.trim() {
                 return Ok(None);
+            }
+            if std::mem::take(&mut call.is_renamed) && name.is_empty() && !call.is_held {
+                renamed = call.name.clone();
+                name = &renamed;
             }
             let keeps_name = name.is_empty() || name == call.name;
             if call.is_held && keeps_name {
@@ -135,6 +143,9 @@ impl Calls {
         };
         if self.calls[at].arguments.is_empty() && matches!(arguments.trim(), "" | "null") {
             arguments = "";
+        }
+        if !name.is_empty() && id.is_empty() && arguments.is_empty() {
+            self.calls[at].is_renamed = self.calls[at].extent.is_closed_object();
         }
         let id = self.named(at, id);
         let call = &mut self.calls[at];
@@ -453,6 +464,17 @@ mod tests {
                 "no arguments, and another call",
                 &[(Some(0), "", "v", "{}"), (Some(0), "", "w", x)],
                 &[("call_0", "v", "{}"), ("call_1", "w", x)],
+            ),
+            (
+                "no index, no ids, and arguments after their name",
+                &[
+                    (None, "", "w", ""),
+                    (None, "", "", paris),
+                    (None, "", "w", ""),
+                    (None, "", "", rome),
+                    (None, "", "w", ""),
+                ],
+                &[("call_0", "w", paris), ("call_1", "w", rome)],
             ),
             ("no arguments", &[(Some(0), "a", "w", "{}")], &[("a", "w", "{}")]),
             (

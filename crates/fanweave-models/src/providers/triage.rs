@@ -64,17 +64,24 @@ impl<D: StreamDecoder> Triage<D> {
         if let Err(error) = self.decoder.event(event, deltas) {
             // Some servers send nothing between two events.
             return match values::glued(event.data) {
-                Some(values) if error.kind() == ErrorKind::Decode && deltas.len() == before => values
-                    .into_iter()
-                    .try_for_each(|data| self.event(&SseEvent { name: event.name, data }, deltas)),
+                Some(values) if error.kind() == ErrorKind::Decode && deltas.len() == before => {
+                    self.each(event.name, values, deltas)
+                }
                 _ => Err(error),
             };
         }
         if deltas.len() == before {
-            self.without_deltas(event);
+            self.without_deltas(event)?;
         }
         deltas[before..].iter_mut().for_each(|delta| self.add(delta));
         Ok(())
+    }
+
+    /// Passes on the values of one event, up to the end marker.
+    fn each(&mut self, name: &str, values: Vec<&str>, deltas: &mut Vec<Delta>) -> Result<()> {
+        values.into_iter().try_for_each(|data| {
+            if self.is_done() { Ok(()) } else { self.event(&SseEvent { name, data }, deltas) }
+        })
     }
 
     fn add(&mut self, delta: &mut Delta) {
@@ -93,9 +100,12 @@ impl<D: StreamDecoder> Triage<D> {
 
     /// Handles an object that added nothing to the answer: an end marker of another dialect, a keep-alive, or
     /// a failure without the fields of one.
-    fn without_deltas(&mut self, event: &SseEvent<'_>) {
+    ///
+    /// # Errors
+    /// The failures in a list, which has no other meaning.
+    fn without_deltas(&mut self, event: &SseEvent<'_>) -> Result<()> {
         if event.data.len() > MAX_WORDS_BYTES || self.is_done() {
-            return;
+            return Ok(());
         }
         if self.finished.is_some() {
             self.is_marked = is_foreign_marker(event);
@@ -103,10 +113,15 @@ impl<D: StreamDecoder> Triage<D> {
             && ["\"message\"", "\"detail\"", "\"msg\"", "error", "\"success\""]
                 .iter()
                 .any(|name| memmem::find(event.data.as_bytes(), name.as_bytes()).is_some())
-            && json::read(event.data.as_bytes()).is_ok_and(|json| failure::resembles(&json))
+            && let Ok(json) = json::read(event.data.as_bytes())
+            && failure::resembles(&json)
         {
+            if json["errors"].as_array().is_some_and(|errors| errors.iter().any(Value::is_object)) {
+                return Err(ProviderError::of(&json).into_error(self.vendor));
+            }
             self.words = Some(event.data.to_owned());
         }
+        Ok(())
     }
 
     /// Handles data that is not an object. `data` is trimmed.
@@ -137,10 +152,13 @@ impl<D: StreamDecoder> Triage<D> {
                 Ok(())
             }
             Ok(_) => Ok(()),
-            Err(_) => {
-                self.remember(data);
-                Ok(())
-            }
+            Err(_) => match values::glued(data) {
+                Some(values) => self.each(name, values, deltas),
+                None => {
+                    self.remember(data);
+                    Ok(())
+                }
+            },
         }
     }
 

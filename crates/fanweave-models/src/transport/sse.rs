@@ -9,6 +9,7 @@ use fanweave_core::{Error, ErrorKind, Result};
 use memchr::{memchr, memchr2};
 
 use super::extent::Extent;
+use super::values::are_values;
 
 /// One event of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +71,10 @@ struct Pending {
     data: Vec<u8>,
     has_data: bool,
     lines: usize,
+    /// Set if the name came after data.
+    is_named_late: bool,
+    /// Lines of an object without a field name that is not closed: it was truncated if an event follows.
+    unclosed: Vec<u8>,
     /// The JSON value in the first `scanned` bytes of the data, if it was needed.
     extent: Extent,
     scanned: usize,
@@ -147,10 +152,10 @@ pub(crate) fn without_mark(line: &[u8]) -> &[u8] {
     line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
 }
 
-/// Returns true for a line that is complete JSON without a field name: some servers send lines of JSON, a
-/// whole answer or an error as they are.
+/// Returns true for a line of objects or lists without a field name: some servers send lines of JSON, a whole
+/// answer or an error as they are.
 fn is_bare(line: &[u8]) -> bool {
-    matches!(line, [b'{' | b'[', ..]) && is_json(line)
+    matches!(line, [b'{' | b'[', ..]) && are_values(line)
 }
 
 fn is_json(text: &[u8]) -> bool {
@@ -189,7 +194,9 @@ impl Pending {
         // Each byte is scanned once, and parsed at most once, however many lines the event has.
         self.extent.push(&held[self.scanned..]);
         self.scanned = held.len();
-        let is_complete = self.extent.is_closed_object() && is_json(held);
+        // Some servers write JSON with literals that it forbids.
+        let is_object = || held.trim_ascii_start().starts_with(b"{\"") || is_json(held);
+        let is_complete = self.extent.is_closed_object() && is_object();
         if self.extent.is_closed() && !is_complete {
             self.extent.reject();
         }
@@ -207,21 +214,62 @@ impl Pending {
     ) -> Result<Option<&'l [u8]>> {
         let line = without_mark(line);
         if self.is_ended_by(line, borrowed) {
+            // A name after the data is that of the next event.
+            let name = std::mem::take(&mut self.is_named_late).then(|| std::mem::take(&mut self.name));
             self.dispatch(borrowed.take(), each)?;
+            self.name.extend(name.into_iter().flatten());
         }
-        if is_bare(line) {
-            alone(line, limits, each)?;
-            return Ok(None);
+        if matches!(line, [b'{' | b'[', ..]) || !self.unclosed.is_empty() {
+            let is_bare = is_bare(line);
+            self.bare(line, is_bare, limits, each)?;
+            if is_bare {
+                return Ok(None);
+            }
         }
-        let data = self.take_line(line, limits)?;
+        let data = self.take_line(line, limits, borrowed.is_some())?;
         if line.is_empty() {
             self.dispatch(borrowed.take(), each)?;
         }
         Ok(data)
     }
 
-    /// Processes the field of a line. Returns the value of a `data` line.
-    fn take_line<'a>(&mut self, line: &'a [u8], limits: SseLimits) -> Result<Option<&'a [u8]>> {
+    /// Processes a line that may be part of an object without a field name.
+    #[cold]
+    fn bare(
+        &mut self,
+        line: &[u8],
+        is_bare: bool,
+        limits: SseLimits,
+        each: &mut impl FnMut(SseEvent<'_>) -> Result<()>,
+    ) -> Result<()> {
+        if is_bare || line.starts_with(b"data:") || line.starts_with(b"event:") {
+            if !self.unclosed.is_empty() {
+                alone(&std::mem::take(&mut self.unclosed), limits, each)?;
+            }
+            return if is_bare { alone(line, limits, each) } else { Ok(()) };
+        }
+        // Indented JSON begins with a bracket alone.
+        if self.unclosed.is_empty() && !line.starts_with(b"{\"") {
+            return Ok(());
+        }
+        if self.unclosed.len() + line.len() > limits.bytes {
+            return Err(too_long(limits));
+        }
+        self.unclosed.extend_from_slice(line);
+        if line.is_empty() || are_values(&self.unclosed) {
+            self.unclosed.clear();
+        }
+        Ok(())
+    }
+
+    /// Processes the field of a line. Returns the value of a `data` line. `follows_data` is true if the event
+    /// has a data line that was not copied.
+    fn take_line<'a>(
+        &mut self,
+        line: &'a [u8],
+        limits: SseLimits,
+        follows_data: bool,
+    ) -> Result<Option<&'a [u8]>> {
         let (field, value) = match line.strip_prefix(b"data:") {
             Some(value) => (&b"data"[..], value),
             None => match memchr(b':', line) {
@@ -241,6 +289,7 @@ impl Pending {
         match field {
             b"data" => return Ok(Some(value)),
             b"event" => {
+                self.is_named_late = self.has_data || follows_data;
                 self.name.clear();
                 self.name.extend_from_slice(value);
             }
@@ -291,6 +340,7 @@ impl Pending {
         self.data.clear();
         self.name.clear();
         self.has_data = false;
+        self.is_named_late = false;
         self.lines = 0;
         self.extent = Extent::default();
         self.scanned = 0;

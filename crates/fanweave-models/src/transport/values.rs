@@ -103,8 +103,9 @@ fn too_long(max_bytes: usize) -> Error {
     Error::new(ErrorKind::Decode, message).with_retryable(false)
 }
 
-/// The objects and lists that `text` consists of, if it is more than one: with nothing, white space, commas
-/// or `data:` between them.
+/// The values that `text` consists of, if it is more than one and one of them is an object: objects and lists
+/// with nothing, white space, commas or `data:` between them, and lines of other text. A truncated object is
+/// the last value.
 pub(crate) fn glued(text: &str) -> Option<Vec<&str>> {
     let mut values = Vec::new();
     let mut rest = text;
@@ -114,19 +115,34 @@ pub(crate) fn glued(text: &str) -> Option<Vec<&str>> {
         if rest.is_empty() {
             break;
         }
-        if !rest.starts_with(['{', '[']) {
-            return None;
-        }
-        let mut extent = Extent::default();
-        let len = extent.advance(rest.as_bytes());
-        if !extent.is_closed() {
-            return None;
-        }
+        let len = if rest.starts_with(['{', '[']) {
+            let mut extent = Extent::default();
+            let len = extent.advance(rest.as_bytes());
+            if extent.is_closed() { len } else { rest.len() }
+        } else {
+            memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len())
+        };
         let (value, after) = rest.split_at(len);
-        values.push(value);
+        values.push(value.trim_ascii_end());
         rest = after;
     }
-    (values.len() > 1).then_some(values)
+    let is_glued = values.len() > 1 && values.iter().any(|value| value.starts_with('{'));
+    is_glued.then_some(values)
+}
+
+/// Returns true if `text` is one or more objects or lists, with nothing but white space between them.
+pub(crate) fn are_values(mut text: &[u8]) -> bool {
+    loop {
+        let mut extent = Extent::default();
+        let len = extent.advance(text);
+        if !extent.is_closed() {
+            return false;
+        }
+        text = text[len..].trim_ascii();
+        if text.is_empty() {
+            return true;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -194,8 +210,16 @@ mod tests {
     fn values_with_nothing_between_them_are_separated() {
         assert_eq!(glued("{\"a\":1}{\"b\":2}"), Some(vec!["{\"a\":1}", "{\"b\":2}"]));
         assert_eq!(glued("{}, data: [1]\n[DONE]"), Some(vec!["{}", "[1]", "[DONE]"]));
-        for one in ["{}", "{\"a\":1", "{}{", "{} and text", "", "[1]"] {
+        assert_eq!(glued("[PING]\nwait \n{}\n7"), Some(vec!["[PING]", "wait", "{}", "7"]));
+        assert_eq!(glued("{}{\"a\": [1,"), Some(vec!["{}", "{\"a\": [1,"]));
+        for one in ["{}", "{\"a\":1", "a {} text", "", "[1]", "[1] [2]", "one\ntwo"] {
             assert_eq!(glued(one), None, "{one}");
+        }
+        for all in ["{}", "{\"a\":NaN} [1]", "{}{} "] {
+            assert!(are_values(all.as_bytes()), "{all}");
+        }
+        for other in ["", "{", "{}x", "{},{}", "7", "{\"}"] {
+            assert!(!are_values(other.as_bytes()), "{other}");
         }
     }
 

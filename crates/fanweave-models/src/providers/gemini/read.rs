@@ -46,6 +46,10 @@ impl Default for Decoder {
     }
 }
 
+/// Fields of a part with contents other than text.
+const CONTENTS: [&str; 5] =
+    ["inlineData", "fileData", "executableCode", "codeExecutionResult", "functionResponse"];
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Open {
     Text,
@@ -117,13 +121,16 @@ impl Decoder {
                 name: &text(&call["name"]),
                 arguments: &written(&call["args"]),
             })?);
-        } else if let Some(said) = part.get("text").filter(|_| part.as_object().is_some_and(is_text)) {
-            let said = text(said);
-            if !said.is_empty() {
-                deltas.push(Delta::Text { part: self.continues(Open::Text), text: said });
-            }
-        } else {
-            deltas.push(Delta::Other { part: self.next(), value: part.clone() });
+            return Ok(());
+        }
+        let said = part.get("text");
+        if let Some(said) = said.map(text).filter(|text| !text.is_empty()) {
+            deltas.push(Delta::Text { part: self.continues(Open::Text), text: said });
+        }
+        if said.is_none() || CONTENTS.iter().any(|name| !is_empty(&part[*name])) {
+            let mut value = part.clone();
+            value.as_object_mut().map(|fields| fields.shift_remove("text"));
+            deltas.push(Delta::Other { part: self.next(), value });
         }
         Ok(())
     }
@@ -161,12 +168,6 @@ impl Decoder {
             other => FinishReason::Other(other.to_owned()),
         }
     }
-}
-
-/// Returns true if a part is text without other fields that say something.
-fn is_text(part: &serde_json::Map<String, Value>) -> bool {
-    let is_known = |name: &str| matches!(name, "text" | "thought" | "thoughtSignature");
-    part.iter().all(|(name, value)| is_known(name) || is_empty(value))
 }
 
 fn usage(usage: &Value) -> Usage {

@@ -25,7 +25,7 @@ fn costs_nothing(change: impl Fn(&str) -> String) {
 
 /// Writes JSON whose objects have `fields` for each of their own. Arguments of tools stay as they are:
 /// repeated keys in them are the model's.
-fn with_fields(json: &str, fields: fn(&str, &str) -> String) -> String {
+pub(super) fn with_fields(json: &str, fields: fn(&str, &str) -> String) -> String {
     fn write(value: &Value, fields: fn(&str, &str) -> String) -> String {
         match value {
             Value::Object(object) => {

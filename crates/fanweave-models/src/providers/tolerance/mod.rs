@@ -5,6 +5,7 @@ mod calls;
 mod events;
 mod framing;
 mod json;
+mod mutations;
 mod streams;
 
 use std::sync::Arc;
