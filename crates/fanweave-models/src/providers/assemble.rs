@@ -113,7 +113,8 @@ impl Calls {
         let renamed;
         let same_index = |call: &Call| index.is_none() || index == call.index;
         let by_id = || self.calls.iter().rposition(|call| same_index(call) && call.id == id);
-        let continued = || self.calls.iter().rposition(|call| same_index(call) && call.continues(id, name));
+        let last = || self.calls.iter().rposition(same_index);
+        let continued = || last().filter(|at| self.calls[*at].continues(id, name));
         let mut found = if id.is_empty() { None } else { by_id() }.or_else(continued);
         if let Some(at) = found
             && arguments.trim_start().starts_with('{')
@@ -475,6 +476,11 @@ mod tests {
                     (None, "", "w", ""),
                 ],
                 &[("call_0", "w", paris), ("call_1", "w", rome)],
+            ),
+            (
+                "no index, no ids, and the name of an earlier call",
+                &[(None, "", "w", paris), (None, "", "v", x), (None, "", "w", ""), (None, "", "", rome)],
+                &[("call_0", "w", paris), ("call_1", "v", x), ("call_2", "w", rome)],
             ),
             ("no arguments", &[(Some(0), "a", "w", "{}")], &[("a", "w", "{}")]),
             (

@@ -10,7 +10,7 @@ pub(crate) struct Extent {
     depth: u32,
     in_string: bool,
     is_escaped: bool,
-    /// Set if the value is an object.
+    /// Set if the value is an object, or if one of several values is.
     is_object: bool,
 }
 
@@ -33,6 +33,28 @@ impl Extent {
         if self.is_closed() && bytes[read..].iter().any(|byte| !byte.is_ascii_whitespace()) {
             self.shape = Shape::Other;
         }
+    }
+
+    /// Reads the next bytes of several values separated only by white space: it is closed if the
+    /// last one is, and an object if one of them is.
+    pub(crate) fn push_values(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        loop {
+            rest = rest[self.advance(rest)..].trim_ascii_start();
+            if rest.is_empty() {
+                return;
+            }
+            if !self.is_closed() {
+                self.shape = Shape::Other;
+                return;
+            }
+            *self = Self { shape: Shape::Blank, depth: 0, ..*self };
+        }
+    }
+
+    /// Returns true if the text began as an object or list that has not been closed.
+    pub(crate) fn is_open(self) -> bool {
+        self.shape == Shape::Open
     }
 
     /// Reads the next bytes up to the end of the value. Returns their number.
@@ -62,7 +84,7 @@ impl Extent {
                 }
                 (Shape::Open, _) => {}
                 (Shape::Blank, b'{' | b'[') => {
-                    self.is_object = *byte == b'{';
+                    self.is_object |= *byte == b'{';
                     (self.shape, self.depth) = (Shape::Open, 1);
                 }
                 (Shape::Blank, byte) if byte.is_ascii_whitespace() => {}

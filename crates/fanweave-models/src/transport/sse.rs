@@ -192,11 +192,21 @@ impl Pending {
             return true;
         }
         // Each byte is scanned once, and parsed at most once, however many lines the event has.
-        self.extent.push(&held[self.scanned..]);
+        self.extent.push_values(&held[self.scanned..]);
         self.scanned = held.len();
+        // Text that is not JSON, such as a keep-alive, is not continued by an object.
+        let value = line.strip_prefix(b"data:").map_or(line, <[u8]>::trim_ascii_start);
+        let begins_object = value.starts_with(b"{\"") || value.starts_with(b"[{\"");
+        if begins_object && !self.extent.is_open() && !held.trim_ascii().is_empty() {
+            return true;
+        }
         // Some servers write JSON with literals that it forbids.
-        let is_object = || held.trim_ascii_start().starts_with(b"{\"") || is_json(held);
-        let is_complete = self.extent.is_closed_object() && is_object();
+        let is_object = || {
+            let held = held.trim_ascii_start();
+            held.starts_with(b"{\"") || held.starts_with(b"[{\"") || is_json(held)
+        };
+        let has_object = self.extent.is_closed_object() || held.trim_ascii_start().starts_with(b"[{");
+        let is_complete = self.extent.is_closed() && has_object && is_object();
         if self.extent.is_closed() && !is_complete {
             self.extent.reject();
         }

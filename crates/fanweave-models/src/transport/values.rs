@@ -126,11 +126,12 @@ pub(crate) fn glued(text: &str) -> Option<Vec<&str>> {
         values.push(value.trim_ascii_end());
         rest = after;
     }
-    let is_glued = values.len() > 1 && values.iter().any(|value| value.starts_with('{'));
+    let has_object = values.iter().any(|value| value.starts_with('{') || value.starts_with("[{"));
+    let is_glued = values.len() > 1 && has_object;
     is_glued.then_some(values)
 }
 
-/// Returns true if `text` is one or more objects or lists, with nothing but white space between them.
+/// Returns true if `text` is one or more objects or lists, separated only by white space.
 pub(crate) fn are_values(mut text: &[u8]) -> bool {
     loop {
         let mut extent = Extent::default();

@@ -299,7 +299,7 @@ pub(super) fn resembles_failure(body: &Value) -> bool {
         || names.iter().any(has)
         || ["message", "Message", "msg", "detail"]
             .iter()
-            .any(|name| fields.get(*name).is_some_and(Value::is_string))
+            .any(|name| fields.get(*name).is_some_and(|text| text.is_string() && !is_empty(text)))
         || fields.get("success") == Some(&Value::Bool(false))
 }
 

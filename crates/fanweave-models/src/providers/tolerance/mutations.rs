@@ -1,11 +1,11 @@
 //! Mutations: valid streams with the oddities of real servers at random places. Each oddity is labelled
-//! beforehand: a harmless one costs nothing at all, a harmful one is an error of a given kind that keeps what
+//! beforehand: a benign one costs nothing at all, a harmful one is an error of a given kind that keeps what
 //! came before it.
 //!
 //! `FANWEAVE_MUTATIONS=1000000` sets the number of streams. `tests/measure/mutations.sh` does it.
 
+mod benign;
 mod harmful;
-mod harmless;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,13 +13,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fanweave_core::{ErrorKind, Message, Result};
 use fastrand::Rng;
-use serde::de::IgnoredAny;
 
+use self::benign::Oddity;
 use self::harmful::Harm;
-use self::harmless::Oddity;
 use self::wire::Wire;
 use super::streams::{DIALECTS, Event, Original, events};
 use super::{expected, protocol, seen};
+use crate::providers::json;
 use crate::providers::testing::decode;
 use crate::transport::reader::read_whole;
 use crate::transport::sse::SseLimits;
@@ -46,7 +46,7 @@ const TEXTS: [&str; 22] = [
     " ",
     "\n",
     "null",
-    "0",
+    "00",
     "}]",
     "<b>&amp;",
     "NaN, ",
@@ -101,7 +101,7 @@ struct Case {
     dialect: &'static str,
     original: Original,
     events: Vec<Event>,
-    harmless: BTreeSet<Oddity>,
+    benign: BTreeSet<Oddity>,
     harm: Option<Harm>,
 }
 
@@ -136,9 +136,9 @@ fn said(original: &Original, events: &[Event]) -> String {
 fn read(dialect: &str, bytes: &[u8], random: &mut Rng) -> Result<Message> {
     let mut pieces = Vec::new();
     let mut rest = bytes;
-    let longest = [3, 40, 4_096][random.usize(..3)];
+    let max_bytes = [3, 40, 4_096][random.usize(..3)];
     while !rest.is_empty() {
-        let (piece, after) = rest.split_at(random.usize(1..=longest).min(rest.len()));
+        let (piece, after) = rest.split_at(random.usize(1..=max_bytes).min(rest.len()));
         pieces.push(piece);
         rest = after;
     }
@@ -147,7 +147,7 @@ fn read(dialect: &str, bytes: &[u8], random: &mut Rng) -> Result<Message> {
 
 /// Checks what was read against the label. An error says what is wrong.
 fn check(case: &Case, kinds: &[ErrorKind], said: &str, read: Result<Message>) -> Result<(), String> {
-    let Case { dialect, original, harmless, .. } = case;
+    let Case { dialect, original, benign, .. } = case;
     match (read, kinds) {
         (Ok(message), []) => {
             let (seen, expected) = (seen(&message), expected(original));
@@ -156,7 +156,7 @@ fn check(case: &Case, kinds: &[ErrorKind], said: &str, read: Result<Message>) ->
             }
             let ids: Vec<_> = message.tool_calls().map(|call| &*call.id).collect();
             let are_kept = ids.iter().eq(original.calls.iter().map(|(id, ..)| id));
-            if !are_kept && !harmless.contains(&Oddity::NoIds) {
+            if !are_kept && !benign.contains(&Oddity::NoIds) {
                 return Err(format!("{dialect}: the ids are {ids:?}"));
             }
             let unique: BTreeSet<_> = ids.iter().filter(|id| !id.is_empty()).collect();
@@ -185,11 +185,11 @@ fn run(seed: u64, counts: &mut BTreeMap<String, u64>) -> Result<(), String> {
     let dialect = *random.choice(DIALECTS.iter()).expect("a dialect");
     let original = answer(dialect, random);
     let events = events(dialect, &original);
-    let mut case = Case { dialect, original, events, harmless: BTreeSet::new(), harm: None };
+    let mut case = Case { dialect, original, events, benign: BTreeSet::new(), harm: None };
     for _ in 0..random.usize(..5) {
         let oddity = *random.choice(Oddity::ALL.iter()).expect("an oddity");
-        if oddity.fits(&case.harmless) && oddity.apply(&mut case, random) {
-            case.harmless.insert(oddity);
+        if oddity.fits(&case.benign) && oddity.apply(&mut case, random) {
+            case.benign.insert(oddity);
         }
     }
     let mut kinds: &[ErrorKind] = &[];
@@ -202,7 +202,7 @@ fn run(seed: u64, counts: &mut BTreeMap<String, u64>) -> Result<(), String> {
         }
     }
     let Case { dialect, original, events, .. } = &case;
-    let wire = Wire::random(dialect, &case.harmless, random);
+    let wire = Wire::random(dialect, &case.benign, random);
     let (mut bytes, ends) = wire.write(dialect, events, random);
     match case.harm {
         Some(Harm::Cut) => {
@@ -219,40 +219,39 @@ fn run(seed: u64, counts: &mut BTreeMap<String, u64>) -> Result<(), String> {
         }
         _ => {}
     }
-    for oddity in &case.harmless {
-        *counts.entry(format!("harmless {oddity:?}")).or_default() += 1;
+    for oddity in &case.benign {
+        *counts.entry(format!("benign {oddity:?}")).or_default() += 1;
     }
     *counts.entry(format!("framing {wire:?}")).or_default() += 1;
     let harm = case.harm.map_or("none".to_owned(), |harm| format!("{harm:?}"));
     *counts.entry(format!("harmful {harm}")).or_default() += 1;
     let mut kinds = kinds.to_vec();
     // If no answer comes, the words of a keep-alive are those of a failure.
-    let has_words =
-        case.harmless.contains(&Oddity::KeepAlive) && kinds.contains(&ErrorKind::StreamIncomplete);
+    let has_words = case.benign.contains(&Oddity::KeepAlive) && kinds.contains(&ErrorKind::StreamIncomplete);
     kinds.extend(has_words.then_some(ErrorKind::Server));
     let said = said(original, &events[..at.min(events.len())]);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         check(&case, &kinds, &said, read(dialect, &bytes, random)).map_err(|e| format!("streamed: {e}"))?;
         // One chunk alone is a whole answer.
-        if !kinds.is_empty() && serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() {
+        if !kinds.is_empty() && json::read(&bytes).is_ok() {
             return Ok(());
         }
         let whole = read_whole(&*protocol(dialect), &bytes, SseLimits::default());
         let mut kinds = kinds.clone();
-        // A body without any event of an answer is no answer, instead of a part of one.
+        // A body without any event of an answer is unreadable, not incomplete.
         kinds.extend(kinds.contains(&ErrorKind::StreamIncomplete).then_some(ErrorKind::Decode));
         check(&case, &kinds, "", whole).map_err(|e| format!("whole: {e}"))
     }));
     let outcome = outcome.unwrap_or_else(|_| Err("a panic".to_owned()));
-    let Case { dialect, harmless, harm, .. } = &case;
+    let Case { dialect, benign, harm, .. } = &case;
     outcome.map_err(|what| {
         let bytes = String::from_utf8_lossy(&bytes);
-        format!("seed {seed}: {dialect}, {harmless:?}, {wire:?}, {harm:?}: {what}\n{bytes}")
+        format!("seed {seed}: {dialect}, {benign:?}, {wire:?}, {harm:?}: {what}\n{bytes}")
     })
 }
 
 #[test]
-fn harmless_oddities_cost_nothing_and_harmful_ones_are_errors_of_their_kind() {
+fn benign_oddities_cost_nothing_and_harmful_ones_are_errors_of_their_kind() {
     let number = |name: &str| std::env::var(name).ok().map(|n| n.parse().expect("a number"));
     let first = number("FANWEAVE_MUTATIONS_SEED").unwrap_or(0);
     let count = number("FANWEAVE_MUTATIONS").unwrap_or(DEFAULT_COUNT);

@@ -5,10 +5,10 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use super::super::streams::Event;
-use super::harmless::Oddity;
+use super::benign::Oddity;
 use super::{Case, finish, is_finish};
 
-/// An oddity after which there is no answer.
+/// An oddity that costs the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Harm {
     /// The stream is cut before its finish reason.
@@ -33,7 +33,7 @@ pub(super) enum Harm {
     Page,
 }
 
-/// What a harm has done.
+/// Effect of a harm.
 pub(super) struct Harmed {
     pub(super) kinds: &'static [ErrorKind],
     /// Position of the first event that is harmed.
@@ -99,12 +99,12 @@ impl Harm {
 
     /// Changes the events. `None` if the dialect or answer has nothing to change.
     pub(super) fn apply(self, case: &mut Case, random: &mut Rng) -> Option<Harmed> {
-        let Case { dialect, original, events, harmless, .. } = case;
+        let Case { dialect, original, events, benign, .. } = case;
         let dialect = *dialect;
         let at = finish(dialect, events);
         let harmed = |kinds| Some(Harmed { kinds, at });
         // A cut between two events in one cannot be noticed.
-        if harmless.contains(&Oddity::Glued) && matches!(self, Self::Garbled | Self::NoUtf8) {
+        if benign.contains(&Oddity::Glued) && matches!(self, Self::Garbled | Self::NoUtf8 | Self::Cut) {
             return None;
         }
         match self {
@@ -159,10 +159,10 @@ impl Harm {
                 Some(Harmed { kinds: &[ErrorKind::Server], at })
             }
             Self::Garbled => {
-                let objects: Vec<_> = (0..=at).filter(|at| events[*at].data.starts_with('{')).collect();
-                let at = random.choice(objects)?;
+                let has_keys = |at: &usize| events[*at].data.starts_with("{\"");
+                let at = random.choice((0..=at).filter(has_keys).collect::<Vec<_>>())?;
                 let data = &mut events[at].data;
-                let mut end = random.usize(1..data.len());
+                let mut end = random.usize(2..data.len());
                 while !data.is_char_boundary(end) {
                     end -= 1;
                 }

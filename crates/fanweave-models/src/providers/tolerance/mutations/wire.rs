@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use fastrand::Rng;
 
 use super::super::streams::Event;
-use super::harmless::Oddity;
+use super::benign::Oddity;
 
-/// How events become bytes.
+/// Framing of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wire {
     /// As published.

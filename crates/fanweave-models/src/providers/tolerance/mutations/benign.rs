@@ -23,9 +23,9 @@ pub(super) enum Oddity {
     MovedUsage,
     /// Usage that is repeated with zeros at the end.
     Zeros,
-    /// Events that state a call are sent twice.
+    /// Events that state a call are repeated.
     RepeatedCalls,
-    /// Empty values where the dialect has none.
+    /// Empty values for fields that the dialect does not have.
     EmptyValues,
     /// Literals and characters that JSON forbids.
     OddLiterals,
@@ -37,7 +37,7 @@ pub(super) enum Oddity {
     OtherNames,
     /// Events and fields that are not in the dialect.
     Unknown,
-    /// The event with the finish reason is sent twice.
+    /// The event with the finish reason is repeated.
     TwoFinishes,
     /// Two events in one, with nothing between them or as a list.
     Glued,
@@ -88,13 +88,16 @@ impl Oddity {
         Self::TextCounts,
     ];
 
-    /// Returns true if it is harmless after `before` too.
+    /// Returns true if it is benign after `before` too.
     pub(super) fn fits(self, before: &BTreeSet<Self>) -> bool {
         use Oddity::*;
         // Equal calls without ids are two calls. JSON that is odd cannot be changed any more.
         let excluded: &[Self] = match self {
             RepeatedCalls => &[NoIds, OddLiterals, Glued, RepeatedKeys, NoIndex],
             NoIds => &[RepeatedCalls, OddLiterals, Glued, RepeatedKeys],
+            // Values that are not empty any more say something.
+            EmptyValues => &[Unknown, OddLiterals, Glued, RepeatedKeys],
+            Unknown => &[EmptyValues, OddLiterals, Glued, RepeatedKeys],
             _ => &[OddLiterals, RepeatedKeys, Glued],
         };
         if self == MovedUsage && (before.contains(&Zeros) || before.contains(&ForeignMarker)) {
@@ -106,10 +109,10 @@ impl Oddity {
 
     /// Changes the events. Returns false if the dialect or answer has nothing to change.
     pub(super) fn apply(self, case: &mut Case, random: &mut Rng) -> bool {
-        let Case { dialect, original, events, harmless, .. } = case;
+        let Case { dialect, original, events, benign, .. } = case;
         let dialect = *dialect;
         // Without ids and indices, an empty object and another one of the same name are one call.
-        let is_blurred = harmless.contains(&Self::NoIds) || harmless.contains(&Self::NoIndex);
+        let is_blurred = benign.contains(&Self::NoIds) || benign.contains(&Self::NoIndex);
         if is_blurred
             && matches!(self, Self::NoIds | Self::NoIndex)
             && original.calls.iter().any(|call| call.2 == ["{}"])
@@ -136,7 +139,9 @@ impl Oddity {
                 }
             }
             Self::ForeignMarker => {
-                let data = MARKERS[random.usize(..MARKERS.len())].to_owned();
+                // The last one is Ollama's own.
+                let foreign = MARKERS.len() - usize::from(dialect == "ollama");
+                let data = MARKERS[random.usize(..foreign)].to_owned();
                 events.push(Event { name: "", data });
             }
             Self::NoMarker => {
@@ -263,14 +268,14 @@ impl Oddity {
             }
             Self::TwoFinishes => {
                 let at = finish(dialect, events);
-                let mut again = events[at].clone();
+                let mut repeat = events[at].clone();
                 // Gemini's has a part of the answer.
                 if dialect == "gemini" {
-                    let mut json: Value = serde_json::from_str(&again.data).expect("JSON");
+                    let mut json: Value = serde_json::from_str(&repeat.data).expect("JSON");
                     json["candidates"][0]["content"]["parts"] = json!([]);
-                    again.data = json.to_string();
+                    repeat.data = json.to_string();
                 }
-                events.insert(at + 1, again);
+                events.insert(at + 1, repeat);
             }
             Self::Glued => {
                 let is_object = |event: &Event| event.data.starts_with('{');
@@ -347,7 +352,7 @@ fn moved_usage(dialect: &str, events: &mut Vec<Event>, random: &mut Rng) -> bool
     true
 }
 
-/// Changes each object of the events, but for the arguments of calls, which are the model's.
+/// Changes each object of the events, except in the arguments of calls, which are the model's.
 fn each_object(events: &mut [Event], change: &mut impl FnMut(&mut Map<String, Value>)) {
     fn walk(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>)) {
         match value {
