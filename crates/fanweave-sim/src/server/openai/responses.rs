@@ -150,7 +150,7 @@ fn items(answer: &Answer, id: u64) -> Vec<Value> {
             "type": "message",
             "status": "completed",
             "role": "assistant",
-            "content": [{ "type": "output_text", "text": text, "annotations": [] }],
+            "content": [{ "type": "output_text", "text": text, "annotations": [], "logprobs": [] }],
         })],
         Content::Calls(calls) => calls
             .iter()
@@ -201,12 +201,14 @@ impl Numbered {
             data
         };
         if let Some(text) = item["content"][0]["text"].as_str() {
-            let part = json!({ "type": "output_text", "text": "", "annotations": [] });
+            let part = json!({ "type": "output_text", "text": "", "annotations": [], "logprobs": [] });
             self.push("response.content_part.added", with(json!({ "content_index": 0, "part": part })));
             for delta in pieces(text, chunks) {
-                self.push("response.output_text.delta", with(json!({ "content_index": 0, "delta": delta })));
+                let more = json!({ "content_index": 0, "delta": delta, "logprobs": [] });
+                self.push("response.output_text.delta", with(more));
             }
-            self.push("response.output_text.done", with(json!({ "content_index": 0, "text": text })));
+            let all = json!({ "content_index": 0, "text": text, "logprobs": [] });
+            self.push("response.output_text.done", with(all));
             let part = &item["content"][0];
             self.push("response.content_part.done", with(json!({ "content_index": 0, "part": part })));
         } else {
