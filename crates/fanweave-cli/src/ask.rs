@@ -3,7 +3,10 @@
 use std::io::{IsTerminal, Read, Write};
 use std::sync::Arc;
 
-use fanweave::{Chain, Context, Message, Model, Prompt, chain};
+use fanweave::{
+    Chain, Context, Message, Model, Prompt, chain,
+    messages::{FinishReason, Part},
+};
 use serde_json::json;
 
 use crate::args::AskArgs;
@@ -12,7 +15,7 @@ use crate::cut::TruncatedAnswers;
 use crate::documents;
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
-use crate::out::written;
+use crate::out::{tell, written};
 use crate::pieces::print;
 use crate::program::Program;
 use crate::telemetry::Exporter;
@@ -82,8 +85,34 @@ async fn print_deltas(
     prompt: Prompt,
     cx: &Context,
 ) -> Result<Exit, Failure> {
-    let (_, exit) = print(answer.stream_in(prompt, cx)).await?;
+    let (message, exit) = print(answer.stream_in(prompt, cx)).await?;
+    message.iter().for_each(tell_empty);
     Ok(exit.unwrap_or(Exit::Ok))
+}
+
+/// Images, audio and other parts of an answer other than text.
+fn others(message: &Message) -> Vec<&Part> {
+    let is_other = |part: &&Part| !matches!(part, Part::Text(_) | Part::Reasoning { .. } | Part::ToolCall(_));
+    message.parts.iter().filter(is_other).collect()
+}
+
+/// Prints a note about an answer without text, unless there is one about its finish reason.
+fn tell_empty(message: &Message) {
+    use FinishReason::{ContentFilter, Length, Refusal};
+    if !message.text().trim().is_empty()
+        || matches!(message.finish_reason(), Some(Length | ContentFilter | Refusal))
+    {
+        return;
+    }
+    let names: Vec<_> = message.tool_calls().map(|call| &*call.name).collect();
+    match (names.as_slice(), others(message).len()) {
+        ([], 0) => tell!("note: the answer is empty"),
+        ([], _) => tell!("note: the answer has no text, but images or other data: --json prints them"),
+        (names, _) => tell!(
+            "note: the answer has no text, but calls of tools ({}): --json prints them",
+            names.join(", ")
+        ),
+    }
 }
 
 async fn print_json(answer: &Chain<Prompt, Message>, prompt: Prompt, cx: &Context) -> Result<Exit, Failure> {
@@ -92,13 +121,21 @@ async fn print_json(answer: &Chain<Prompt, Message>, prompt: Prompt, cx: &Contex
     let tool_calls: Vec<_> = message.tool_calls().collect();
     let mut line = json!({
         "answer": message.text(),
-        "finish_reason": reply.finish_reason.as_ref().map(fanweave::messages::FinishReason::as_str),
+        "finish_reason": reply.finish_reason.as_ref().map(FinishReason::as_str),
         "usage": reply.usage,
         "model": reply.model,
         "attempts": reply.attempts,
     });
     if !tool_calls.is_empty() {
         line["tool_calls"] = json!(tool_calls);
+    }
+    if !reply.citations.is_empty() {
+        line["citations"] = json!(reply.citations);
+    }
+    if !others(&message).is_empty() {
+        line["parts"] = json!(others(&message));
+    } else if tool_calls.is_empty() && message.text().is_empty() {
+        tell_empty(&message);
     }
     written(writeln!(std::io::stdout(), "{line}")).map(|exit| exit.unwrap_or(Exit::Ok))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{FinishReason, Message, Part, Reply, Role, ToolCall, Usage};
+use crate::{Citation, FinishReason, Message, Part, Reply, Role, ToolCall, Usage};
 
 /// One delta of a streamed answer. `Display` writes its text, and nothing for the other kinds.
 ///
@@ -59,6 +59,15 @@ pub enum Delta {
         /// The part, verbatim as the provider sent it.
         value: Value,
     },
+    /// A complete part of any kind, such as an image or audio.
+    Part {
+        /// Index of the part.
+        part: u32,
+        /// The part.
+        content: Part,
+    },
+    /// A source that the answer cites, for [`Reply::citations`].
+    Citation(Box<Citation>),
     /// The id and model of the answer; once, at the beginning.
     Started {
         /// The provider's id of the answer.
@@ -116,7 +125,7 @@ pub(crate) fn of_parts(parts: &[Part]) -> impl Iterator<Item = Delta> {
             arguments: call.arguments.clone(),
         }),
         Part::Other(value) => Some(Delta::Other { part, value: value.clone() }),
-        _ => None,
+        content => Some(Delta::Part { part, content: content.clone() }),
     })
 }
 
@@ -156,6 +165,7 @@ enum Kind {
     Reasoning,
     ToolCall,
     Other,
+    Part,
     Value,
 }
 
@@ -197,6 +207,14 @@ impl Fold {
             Delta::Other { part, value } => {
                 let whole = self.part((Kind::Other, *part), || Part::Other(Value::Null));
                 *whole = Part::Other(value.clone());
+            }
+            Delta::Part { part, content } => {
+                *self.part((Kind::Part, *part), || Part::Other(Value::Null)) = content.clone();
+            }
+            Delta::Citation(citation) => {
+                if !self.reply.citations.contains(citation) {
+                    self.reply.citations.push(Citation::clone(citation));
+                }
             }
             Delta::Started { id, model } => {
                 self.reply.id = id.clone().or(self.reply.id.take());

@@ -63,7 +63,9 @@ pub use graph::{Graph, Node};
 pub use into_chain::IntoChain;
 pub use item::{FromItem, IntoItem, Item, Serde, Ticket};
 pub use many::Many;
-pub use message::{FinishReason, Media, Message, Part, Reply, ReplyBody, Role, ToolCall, ToolResult, Usage};
+pub use message::{
+    Citation, FinishReason, Media, Message, Part, Reply, ReplyBody, Role, ToolCall, ToolResult, Usage,
+};
 pub use model::{ChatModel, Model, Parameters, ResponseFormat, ToolChoice, ToolSpec};
 pub use parse::choice::{choice, choice_of};
 pub use parse::json::{json, json_as};

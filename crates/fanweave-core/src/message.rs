@@ -8,7 +8,7 @@ mod result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use reply::{FinishReason, Reply, ReplyBody, Usage};
+pub use reply::{Citation, FinishReason, Reply, ReplyBody, Usage};
 pub use result::ToolResult;
 
 /// The author of a message.

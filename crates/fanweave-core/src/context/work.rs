@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::RunPermit;
-use crate::{Delta, Error, ErrorKind, Event, EventKind, Result, task_locals};
+use crate::{Delta, Error, ErrorKind, Event, EventKind, Media, Part, Result, task_locals};
 
 /// Maximum bytes that wait for a reader, approximately. A reader that is further behind slows the work down.
 /// 4 MiB: more than nearly all answers have, so that a request ends at the server's pace.
@@ -170,6 +170,14 @@ fn delta_bytes(delta: &Delta) -> usize {
         Delta::Reasoning { text, signature, .. } => text.len() + signature.as_ref().map_or(0, String::len),
         Delta::ToolCall { arguments, .. } => arguments.len(),
         Delta::Other { value, .. } | Delta::Value(value) => value_bytes(value),
+        Delta::Part { content: Part::Image(media) | Part::Audio(media) | Part::File(media), .. } => {
+            match media {
+                Media::Url(url) => url.len(),
+                Media::Inline { base64, .. } => base64.len(),
+            }
+        }
+        Delta::Citation(citation) => value_bytes(&citation.source),
+        Delta::Part { .. } => 0,
         Delta::Branch { delta, .. } => delta_bytes(delta),
         Delta::Started { .. } | Delta::Finished(_) | Delta::Usage(_) => 0,
     }

@@ -38,6 +38,9 @@ pub struct Reply {
     /// Set if the answer comes from a [store](crate::Model::cached) and cost nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cached: bool,
+    /// Sources that the answer cites, in order. Empty for most models.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub citations: Vec<Citation>,
     /// The provider's own body, if the model is configured to keep it.
     pub raw: Option<ReplyBody>,
 }
@@ -88,6 +91,12 @@ impl Reply {
     #[must_use]
     pub fn cached(self, cached: bool) -> Self {
         Self { cached, ..self }
+    }
+
+    /// Sets the sources that the answer cites.
+    #[must_use]
+    pub fn citations(self, citations: impl IntoIterator<Item = Citation>) -> Self {
+        Self { citations: citations.into_iter().collect(), ..self }
     }
 
     /// Sets the provider's own body.
@@ -179,6 +188,64 @@ impl<'de> Deserialize<'de> for ReplyBody {
             Value::String(text) => Self::new(text),
             json => Self::new(json.to_string()),
         })
+    }
+}
+
+/// A source that an answer cites: a page, a document or a file.
+///
+/// ```
+/// use fanweave::messages::{Citation, Reply};
+///
+/// let page = Citation::new().url("https://example.com/tides").title("Tides");
+/// assert_eq!(Reply::new().citations([page]).citations[0].title.as_deref(), Some("Tides"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Citation {
+    /// URL of the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Its title, or the name of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The text that is cited from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quote: Option<String>,
+    /// The provider's own object, with positions in the answer or in the source. Null if it has no other
+    /// fields.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub source: Value,
+}
+
+impl Citation {
+    /// A citation that names nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the URL of the source.
+    #[must_use]
+    pub fn url(self, url: impl Into<String>) -> Self {
+        Self { url: Some(url.into()), ..self }
+    }
+
+    /// Sets the title of the source.
+    #[must_use]
+    pub fn title(self, title: impl Into<String>) -> Self {
+        Self { title: Some(title.into()), ..self }
+    }
+
+    /// Sets the text that is cited.
+    #[must_use]
+    pub fn quote(self, quote: impl Into<String>) -> Self {
+        Self { quote: Some(quote.into()), ..self }
+    }
+
+    /// Sets the provider's own object.
+    #[must_use]
+    pub fn source(self, source: Value) -> Self {
+        Self { source, ..self }
     }
 }
 

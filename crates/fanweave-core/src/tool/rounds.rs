@@ -336,6 +336,7 @@ impl DeltaMap for Round {
                 Delta::Reasoning { part: self.shift(part), text, signature }
             }
             Delta::Other { part, value } => Delta::Other { part: self.shift(part), value },
+            Delta::Part { part, content } => Delta::Part { part: self.shift(part), content },
             Delta::Usage(usage) => {
                 let mut all = self.used;
                 all += usage;

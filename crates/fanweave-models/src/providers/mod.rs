@@ -6,6 +6,7 @@ pub(crate) mod compatible;
 pub(crate) mod completions;
 pub(crate) mod dialect;
 pub(crate) mod embeddings;
+mod extras;
 pub(crate) mod failure;
 pub(crate) mod finish;
 mod foreign;

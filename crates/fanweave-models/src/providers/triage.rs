@@ -65,7 +65,7 @@ impl<D: StreamDecoder> Triage<D> {
             // Some servers send nothing between two events.
             return match values::glued(event.data) {
                 Some(values) if error.kind() == ErrorKind::Decode && deltas.len() == before => {
-                    self.each(event.name, values, deltas)
+                    self.each(values, deltas)
                 }
                 _ => Err(error),
             };
@@ -77,17 +77,17 @@ impl<D: StreamDecoder> Triage<D> {
         Ok(())
     }
 
-    /// Passes on the values of one event, up to the end marker.
-    fn each(&mut self, name: &str, values: Vec<&str>, deltas: &mut Vec<Delta>) -> Result<()> {
+    /// Passes on the values of one event, up to the end marker. It is unknown which one has the event's name.
+    fn each(&mut self, values: Vec<&str>, deltas: &mut Vec<Delta>) -> Result<()> {
         values.into_iter().try_for_each(|data| {
-            if self.is_done() { Ok(()) } else { self.event(&SseEvent { name, data }, deltas) }
+            if self.is_done() { Ok(()) } else { self.event(&SseEvent { name: "", data }, deltas) }
         })
     }
 
     fn add(&mut self, delta: &mut Delta) {
         match delta {
             Delta::Text { text, .. } => self.has_content |= !text.is_empty(),
-            Delta::ToolCall { .. } | Delta::Other { .. } => self.has_content = true,
+            Delta::ToolCall { .. } | Delta::Other { .. } | Delta::Part { .. } => self.has_content = true,
             Delta::Finished(reason) => self.finished = Some(reason.clone()),
             Delta::Usage(usage) => {
                 // Servers repeat the usage with zeros, or without some of its fields.
@@ -109,17 +109,18 @@ impl<D: StreamDecoder> Triage<D> {
         }
         if self.finished.is_some() {
             self.is_marked = is_foreign_marker(event);
-        } else if self.words.is_none()
-            && ["\"message\"", "\"detail\"", "\"msg\"", "error", "\"success\""]
-                .iter()
-                .any(|name| memmem::find(event.data.as_bytes(), name.as_bytes()).is_some())
+        } else if ["\"message\"", "\"detail\"", "\"msg\"", "error", "\"success\""]
+            .iter()
+            .any(|name| memmem::find(event.data.as_bytes(), name.as_bytes()).is_some())
             && let Ok(json) = json::read(event.data.as_bytes())
             && failure::resembles(&json)
         {
             if json["errors"].as_array().is_some_and(|errors| errors.iter().any(Value::is_object)) {
                 return Err(ProviderError::of(&json).into_error(self.vendor));
             }
-            self.words = Some(event.data.to_owned());
+            if self.words.as_ref().is_none_or(|words| !words.starts_with('{')) {
+                self.words = Some(event.data.to_owned());
+            }
         }
         Ok(())
     }
@@ -153,7 +154,7 @@ impl<D: StreamDecoder> Triage<D> {
             }
             Ok(_) => Ok(()),
             Err(_) => match values::glued(data) {
-                Some(values) => self.each(name, values, deltas),
+                Some(values) => self.each(values, deltas),
                 None => {
                     self.remember(data);
                     Ok(())

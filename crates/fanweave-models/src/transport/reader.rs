@@ -94,8 +94,10 @@ impl<'a> AnswerReader<'a> {
         }
         for delta in &self.waiting[before..] {
             use Delta::*;
-            self.has_content |=
-                matches!(delta, Text { .. } | Reasoning { .. } | ToolCall { .. } | Other { .. });
+            self.has_content |= matches!(
+                delta,
+                Text { .. } | Reasoning { .. } | ToolCall { .. } | Other { .. } | Part { .. }
+            );
             self.is_finished |= matches!(delta, Finished(_));
             self.fold.push(delta);
         }

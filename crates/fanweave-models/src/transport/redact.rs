@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
-use fanweave_core::{Delta, Message, Part, ReplyBody};
+use fanweave_core::{Citation, Delta, Message, Part, ReplyBody};
 use memchr::{memchr, memmem};
 use serde_json::Value;
 
@@ -75,6 +75,10 @@ impl Redactor {
                 Delta::Started { id, model } => whole(id) && whole(model),
                 Delta::Finished(_) | Delta::Usage(_) => true,
                 Delta::Other { value, .. } | Delta::Value(value) => !self.is_in(value),
+                Delta::Citation(citation) => {
+                    let Citation { url, title, quote, source, .. } = &**citation;
+                    whole(url) && whole(title) && whole(quote) && !self.is_in(source)
+                }
                 _ => true,
             })
     }
@@ -115,6 +119,10 @@ impl Redactor {
                 self.value(&mut value);
                 out.push(Delta::Other { part, value });
             }
+            Delta::Citation(mut citation) => {
+                self.citation(&mut citation);
+                out.push(Delta::Citation(citation));
+            }
             Delta::Value(mut value) => {
                 self.value(&mut value);
                 out.push(Delta::Value(value));
@@ -150,6 +158,13 @@ impl Redactor {
         text
     }
 
+    fn citation(&self, citation: &mut Citation) {
+        for text in [&mut citation.url, &mut citation.title, &mut citation.quote] {
+            self.optional(text);
+        }
+        self.value(&mut citation.source);
+    }
+
     /// Redacts all texts of a message.
     pub(crate) fn message(&self, message: &mut Message) {
         if self.keys.is_empty() {
@@ -175,6 +190,7 @@ impl Redactor {
         if let Some(reply) = &mut message.reply {
             self.optional(&mut reply.id);
             self.optional(&mut reply.model);
+            reply.citations.iter_mut().for_each(|citation| self.citation(citation));
             if let Some(raw) = &mut reply.raw
                 && let Some(redacted) = self.of_body(raw.bytes())
             {

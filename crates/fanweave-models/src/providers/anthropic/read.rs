@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::assemble::{Calls, Fragment};
+use crate::providers::extras::Citations;
 use crate::providers::json::{count, list, parse, some_text, text, written};
 use crate::providers::{failure, finish};
 
@@ -42,6 +43,9 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     reply.model = some_text(&answer["model"]);
     reply.finish_reason = finish_reason(&answer["stop_reason"]);
     reply.usage = usage.sum();
+    let mut citations = Citations::default();
+    list(content).for_each(|block| citations.add(&block["citations"]));
+    reply.citations = citations.into_vec();
     let parts = parts.into_iter().filter(|part| !matches!(part, Part::Text(text) if text.is_empty()));
     let message = Message::from_parts(Role::Assistant, parts.collect());
     finish::checked(message.with_reply(reply))
@@ -120,6 +124,7 @@ pub(super) struct Decoder {
     /// Blocks that are emitted whole, with the input received for them so far.
     opaque: BTreeMap<u32, (Value, String)>,
     calls: Calls,
+    citations: Citations,
     done: bool,
 }
 
@@ -178,6 +183,10 @@ impl Decoder {
 
     fn finish(&mut self, message: &Value, deltas: &mut Vec<Delta>) {
         if let Some(reason) = finish_reason(&message["stop_reason"]) {
+            // Blocks without an end.
+            while let Some((part, _)) = self.opaque.first_key_value() {
+                self.stop(*part, deltas);
+            }
             deltas.extend(self.calls.finish());
             deltas.push(Delta::Finished(reason));
         }
@@ -191,6 +200,10 @@ impl Decoder {
             return Ok(());
         }
         let index = index.unwrap_or_default();
+        if !block["citations"].is_null() {
+            self.citations.add(&block["citations"]);
+            self.citations.emit(deltas);
+        }
         match part(block) {
             Part::Text(text) if text.is_empty() => {}
             Part::Text(text) => deltas.push(Delta::Text { part: index, text }),
@@ -234,7 +247,10 @@ impl Decoder {
                 text: String::new(),
                 signature: some_text(&delta["signature"]),
             }),
-            // Citations.
+            Some("citations_delta") => {
+                self.citations.add(&delta["citation"]);
+                self.citations.emit(deltas);
+            }
             _ => {}
         }
         Ok(())

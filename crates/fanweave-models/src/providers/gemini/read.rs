@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::GENERATED;
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::assemble::{Calls, Fragment};
+use crate::providers::extras::{self, Citations};
 use crate::providers::failure::{self, ProviderError};
 use crate::providers::finish;
 use crate::providers::json::{count, is_empty, list, parse, some_text, text, written};
@@ -38,11 +39,18 @@ pub(super) struct Decoder {
     open: Option<Open>,
     parts: u32,
     calls: Calls,
+    citations: Citations,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { started: false, open: None, parts: 0, calls: Calls::with_prefix(GENERATED) }
+        Self {
+            started: false,
+            open: None,
+            parts: 0,
+            calls: Calls::with_prefix(GENERATED),
+            citations: Citations::default(),
+        }
     }
 }
 
@@ -93,6 +101,12 @@ impl Decoder {
         for part in first.into_iter().flat_map(|candidate| list(&candidate["content"]["parts"])) {
             self.part(part, deltas)?;
         }
+        if let Some(candidate) = first {
+            self.citations.add(&candidate["groundingMetadata"]["groundingChunks"]);
+            self.citations.add(&candidate["citationMetadata"]["citationSources"]);
+            self.citations.add(&candidate["citationMetadata"]["citations"]);
+            self.citations.emit(deltas);
+        }
         if response["usageMetadata"].is_object() {
             deltas.push(Delta::Usage(usage(&response["usageMetadata"])));
         }
@@ -104,7 +118,8 @@ impl Decoder {
 
     fn part(&mut self, part: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
         let signature = some_text(&part["thoughtSignature"]);
-        if part["thought"] == true {
+        let is_draft = CONTENTS.iter().any(|name| !is_empty(&part[*name]));
+        if part["thought"] == true && !is_draft {
             let index = self.continues(Open::Thought);
             deltas.push(Delta::Reasoning { part: index, text: text(&part["text"]), signature });
             return Ok(());
@@ -127,7 +142,11 @@ impl Decoder {
         if let Some(said) = said.map(text).filter(|text| !text.is_empty()) {
             deltas.push(Delta::Text { part: self.continues(Open::Text), text: said });
         }
-        if said.is_none() || CONTENTS.iter().any(|name| !is_empty(&part[*name])) {
+        if part["thought"] != true
+            && let Some(content) = extras::media(part)
+        {
+            deltas.push(Delta::Part { part: self.next(), content });
+        } else if said.is_none() || CONTENTS.iter().any(|name| !is_empty(&part[*name])) {
             let mut value = part.clone();
             value.as_object_mut().map(|fields| fields.shift_remove("text"));
             deltas.push(Delta::Other { part: self.next(), value });

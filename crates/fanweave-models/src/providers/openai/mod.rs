@@ -9,11 +9,13 @@ mod tests;
 
 use fanweave_core::{Delta, Error, FinishReason, Message, Part, Reply, Result, Role};
 use http::{HeaderMap, StatusCode};
+use serde_json::value::RawValue;
 
 use self::read::{Completion, Content, Function, Said, Text, WireToolCall};
 use self::signed::Signed;
 use self::write::Request;
 use super::assemble::{Calls, Fragment};
+use super::extras::{self, Audio, Citations};
 use super::failure::{self, classify};
 use super::triage::Triage;
 use super::{finish, json};
@@ -147,6 +149,7 @@ impl Protocol for ChatCompletions {
             return Err(failure::instead(&body, vendor, "the response has no `choices`"));
         }
         let choice = choices.swap_remove(first);
+        let mut citations = Citations::default();
         let failed = choice.failure(vendor);
         reply.finish_reason = finish_reason(&choice.finish_reason);
         let mut said = choice.message.0.or(choice.delta.0).unwrap_or_default();
@@ -154,6 +157,10 @@ impl Protocol for ChatCompletions {
         if !said.refusal.is_empty() {
             reply.finish_reason = Some(FinishReason::Refusal);
         }
+        citations.add_raw(said.annotations);
+        citations.add_raw(completion.search_results);
+        citations.add_raw(completion.citations);
+        reply.citations = citations.into_vec();
         let message = Message::from_parts(Role::Assistant, parts(said)?).with_reply(reply);
         match failed {
             Some(error) if message.parts.is_empty() => Err(error),
@@ -194,6 +201,11 @@ fn parts(mut said: Said<'_>) -> Result<Vec<Part>> {
     if !said.refusal.is_empty() {
         parts.push(Part::Text(said.refusal.into_string()));
     }
+    let mut audio = Audio::default();
+    let transcript = audio.add(said.audio).filter(|_| parts.iter().all(|part| part.as_text().is_none()));
+    parts.extend(transcript.map(Part::Text));
+    parts.extend(audio.take());
+    parts.extend(extras::media_raw(said.images));
     let mut calls = Calls::default();
     for wire in wire_calls {
         let signature = wire.signature().map(Some);
@@ -237,6 +249,10 @@ struct Decoder {
     signed: Signed,
     /// Number of calls with signatures.
     signed_calls: u32,
+    citations: Citations,
+    audio: Audio,
+    /// Number of images and other parts.
+    others: u32,
 }
 
 impl StreamDecoder for Decoder {
@@ -251,6 +267,11 @@ impl StreamDecoder for Decoder {
         if names_itself && !self.started {
             self.started = true;
             deltas.push(Delta::Started { id: chunk.id.into_option(), model: chunk.model.into_option() });
+        }
+        if chunk.citations.is_some() || chunk.search_results.is_some() {
+            self.citations.add_raw(chunk.search_results);
+            self.citations.add_raw(chunk.citations);
+            self.citations.emit(deltas);
         }
         // The answer is the first of several candidates.
         for choice in chunk.choices.into_vec().into_iter().filter(|choice| choice.index.0 == 0) {
@@ -275,6 +296,9 @@ impl StreamDecoder for Decoder {
                 if let signature @ Some(_) = std::mem::take(&mut self.signed).signature() {
                     deltas.push(Delta::Reasoning { part: 0, text: String::new(), signature });
                 }
+                if let Some(content) = self.audio.take() {
+                    deltas.push(self.part(content));
+                }
                 deltas.extend(self.calls.finish());
                 let reason = if self.refused { FinishReason::Refusal } else { reason };
                 deltas.push(Delta::Finished(reason));
@@ -291,6 +315,43 @@ impl StreamDecoder for Decoder {
 }
 
 impl Decoder {
+    /// Adds what comes beside the text.
+    #[cold]
+    fn extras(
+        &mut self,
+        annotations: Option<&RawValue>,
+        images: Option<&RawValue>,
+        audio: Option<&RawValue>,
+        is_restated: bool,
+        deltas: &mut Vec<Delta>,
+    ) {
+        self.citations.add_raw(annotations);
+        self.citations.emit(deltas);
+        if is_restated && self.others > 0 {
+            return;
+        }
+        for content in extras::media_raw(images) {
+            let content = self.part(content);
+            deltas.push(content);
+        }
+        deltas.extend(self.audio.add(audio).map(Delta::text));
+    }
+
+    /// A part of the content as a delta.
+    fn part(&mut self, content: Part) -> Delta {
+        match content {
+            Part::Text(text) => Delta::text(text),
+            Part::Reasoning { text, signature } => Delta::Reasoning { part: 0, text, signature },
+            content => {
+                self.others += 1;
+                match content {
+                    Part::Other(value) => Delta::Other { part: self.others, value },
+                    content => Delta::Part { part: self.others, content },
+                }
+            }
+        }
+    }
+
     /// Adds a message, or the next part of it. If it is restated, only what is missing is added.
     fn said(&mut self, mut said: Said<'_>, is_restated: bool, deltas: &mut Vec<Delta>) -> Result<()> {
         if is_restated && self.has_text {
@@ -312,6 +373,7 @@ impl Decoder {
             self.has_reasoning = true;
             deltas.push(Delta::Reasoning { part: 0, text: reasoning, signature: None });
         }
+        let (annotations, images, audio) = (said.annotations, said.images, said.audio);
         match said.content {
             Content::Text(text) if text.is_empty() => {}
             Content::Text(text) => {
@@ -320,8 +382,14 @@ impl Decoder {
             }
             Content::Parts(parts) => {
                 self.has_text |= !parts.is_empty();
-                deltas.extend(parts.into_iter().map(read::part).filter_map(part_delta));
+                for content in parts {
+                    let content = self.part(read::part(content));
+                    deltas.push(content);
+                }
             }
+        }
+        if annotations.is_some() || images.is_some() || audio.is_some() {
+            self.extras(annotations, images, audio, is_restated, deltas);
         }
         if !said.refusal.is_empty() {
             self.refused = true;
@@ -342,14 +410,5 @@ impl Decoder {
             });
         }
         Ok(())
-    }
-}
-
-/// Converts a part of the content to a delta. Kinds without a delta are dropped.
-fn part_delta(part: Part) -> Option<Delta> {
-    match part {
-        Part::Text(text) => Some(Delta::text(text)),
-        Part::Reasoning { text, signature } => Some(Delta::Reasoning { part: 0, text, signature }),
-        _ => None,
     }
 }

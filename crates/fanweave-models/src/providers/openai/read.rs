@@ -16,9 +16,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::signed::{self, Signed};
-use crate::providers::failure;
 use crate::providers::json::{self, Kept};
 use crate::providers::triage::largest;
+use crate::providers::{extras, failure};
 
 /// A complete answer, or one chunk of a streamed one.
 #[derive(Deserialize)]
@@ -34,6 +34,12 @@ pub(super) struct Completion<'a> {
     /// Groq reports the usage of a stream here.
     #[serde(default)]
     x_groq: Maybe<Wrapped>,
+    /// Perplexity: the sources of the answer.
+    #[serde(borrow, default)]
+    pub(super) citations: Option<&'a RawValue>,
+    /// Perplexity: the same sources with their titles.
+    #[serde(borrow, default)]
+    pub(super) search_results: Option<&'a RawValue>,
     /// Some servers wrap a failure into a success.
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
@@ -153,6 +159,15 @@ pub(super) struct Said<'a> {
     /// The only call, in the form that preceded `tool_calls`.
     #[serde(borrow, default)]
     pub(super) function_call: Maybe<Function<'a>>,
+    /// The sources of the message.
+    #[serde(borrow, default)]
+    pub(super) annotations: Option<&'a RawValue>,
+    /// OpenRouter: images of the model.
+    #[serde(borrow, default)]
+    pub(super) images: Option<&'a RawValue>,
+    /// The message as audio, with its transcript.
+    #[serde(borrow, default)]
+    pub(super) audio: Option<&'a RawValue>,
 }
 
 impl<'a> Said<'a> {
@@ -165,6 +180,9 @@ impl<'a> Said<'a> {
             && self.refusal.is_empty()
             && self.reasoning_details.is_none()
             && self.thinking_blocks.is_none()
+            && self.annotations.is_none()
+            && self.images.is_none()
+            && self.audio.is_none()
             && self.tool_calls.0.as_deref().is_none_or(is_empty)
             && self.function_call.0.as_ref().is_none_or(Function::is_empty)
     }
@@ -314,7 +332,7 @@ pub(super) fn part(value: Value) -> Part {
             let texts = json::list(thinking).filter_map(|part| part["text"].as_str());
             Part::Reasoning { text: texts.collect(), signature: None }
         }
-        _ => Part::Other(value),
+        _ => extras::media(&value).unwrap_or(Part::Other(value)),
     }
 }
 

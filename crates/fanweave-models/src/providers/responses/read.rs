@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::assemble::{Calls, Fragment};
+use crate::providers::extras::Citations;
 use crate::providers::failure::{self, ProviderError};
 use crate::providers::finish;
 use crate::providers::json::{count, list, parse, some_text, text, written};
@@ -44,8 +45,16 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     reply.model = some_text(&response["model"]);
     reply.finish_reason = finish_reason(&response, has_calls, refused);
     reply.usage = usage(&response["usage"]);
+    let mut citations = Citations::default();
+    list(output).for_each(|item| add_citations(item, &mut citations));
+    reply.citations = citations.into_vec();
     let message = Message::from_parts(Role::Assistant, parts);
     finish::checked(message.with_reply(reply))
+}
+
+/// Adds the citations of an item.
+fn add_citations(item: &Value, citations: &mut Citations) {
+    list(&item["content"]).for_each(|content| citations.add(&content["annotations"]));
 }
 
 fn is_refusal(content: &Value) -> bool {
@@ -132,6 +141,7 @@ pub(super) struct Decoder {
     last: u64,
     has_text: bool,
     has_reasoning: bool,
+    citations: Citations,
 }
 
 impl StreamDecoder for Decoder {
@@ -160,6 +170,10 @@ impl StreamDecoder for Decoder {
             "response.refusal.delta" => {
                 self.refused = true;
                 self.text(item, &json, "delta", deltas);
+            }
+            "response.output_text.annotation.added" => {
+                self.citations.add(&json["annotation"]);
+                self.citations.emit(deltas);
             }
             // Some servers send no deltas.
             "response.output_text.done" if !self.streamed.contains(&item) => {
@@ -269,6 +283,8 @@ impl Decoder {
     fn end(&mut self, item: u64, whole: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
         let part = item as u32;
         let streamed = self.streamed.contains(&item);
+        add_citations(whole, &mut self.citations);
+        self.citations.emit(deltas);
         match whole["type"].as_str() {
             Some("message") if streamed => {}
             Some("message") => {

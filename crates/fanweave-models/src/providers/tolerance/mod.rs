@@ -3,6 +3,7 @@
 
 mod calls;
 mod events;
+mod extras;
 mod framing;
 mod json;
 mod mutations;
