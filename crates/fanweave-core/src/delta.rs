@@ -113,19 +113,19 @@ pub(crate) fn of_message(message: &Message) -> impl Iterator<Item = Delta> {
 
 /// Parts of a message as deltas, one for each.
 pub(crate) fn of_parts(parts: &[Part]) -> impl Iterator<Item = Delta> {
-    (0u32..).zip(parts).filter_map(|(part, content)| match content {
-        Part::Text(text) => Some(Delta::Text { part, text: text.clone() }),
+    (0u32..).zip(parts).map(|(part, content)| match content {
+        Part::Text(text) => Delta::Text { part, text: text.clone() },
         Part::Reasoning { text, signature } => {
-            Some(Delta::Reasoning { part, text: text.clone(), signature: signature.clone() })
+            Delta::Reasoning { part, text: text.clone(), signature: signature.clone() }
         }
-        Part::ToolCall(call) => Some(Delta::ToolCall {
+        Part::ToolCall(call) => Delta::ToolCall {
             part,
             id: Some(call.id.clone()),
             name: Some(call.name.clone()),
             arguments: call.arguments.clone(),
-        }),
-        Part::Other(value) => Some(Delta::Other { part, value: value.clone() }),
-        content => Some(Delta::Part { part, content: content.clone() }),
+        },
+        Part::Other(value) => Delta::Other { part, value: value.clone() },
+        content => Delta::Part { part, content: content.clone() },
     })
 }
 

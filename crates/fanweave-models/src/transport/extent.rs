@@ -52,9 +52,9 @@ impl Extent {
         }
     }
 
-    /// Returns true if the text began as an object or list that has not been closed.
-    pub(crate) fn is_open(self) -> bool {
-        self.shape == Shape::Open
+    /// Returns true if the text is a closed value, or not a value.
+    pub(crate) fn is_ended(self) -> bool {
+        matches!(self.shape, Shape::Closed | Shape::Other)
     }
 
     /// Reads the next bytes up to the end of the value. Returns their number.

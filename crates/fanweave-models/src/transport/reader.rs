@@ -24,6 +24,8 @@ pub(crate) struct AnswerReader<'a> {
     redactor: Redactor,
     /// Deltas that have not been taken.
     waiting: Vec<Delta>,
+    /// Set if the next byte begins a line.
+    begins_line: bool,
     has_content: bool,
     is_finished: bool,
     max_bytes: usize,
@@ -39,6 +41,7 @@ impl<'a> AnswerReader<'a> {
             fold: Fold::default(),
             redactor: Redactor::default(),
             waiting: Vec::new(),
+            begins_line: true,
             has_content: false,
             is_finished: false,
             max_bytes: limits.bytes,
@@ -62,7 +65,10 @@ impl<'a> AnswerReader<'a> {
         }
         // Without content so far, this may be a whole answer.
         let max = if self.has_content { MAX_TAIL_BYTES } else { self.max_bytes };
-        let rest = if self.tail.is_empty() { bare(chunk) } else { chunk };
+        let rest = if self.tail.is_empty() { bare(chunk, self.begins_line) } else { chunk };
+        if let Some(last) = chunk.last() {
+            self.begins_line = matches!(last, b'\n' | b'\r');
+        }
         self.tail.extend_from_slice(&rest[..rest.len().min(max.saturating_sub(self.tail.len()))]);
         Ok(())
     }
@@ -230,9 +236,9 @@ pub(crate) fn read_chunks<'c>(
 }
 
 /// Returns the lines of `chunk` from the first that starts like JSON. No event starts that way.
-fn bare(chunk: &[u8]) -> &[u8] {
+fn bare(chunk: &[u8], begins_line: bool) -> &[u8] {
     let chunk = without_mark(chunk);
-    if let [b'{' | b'[', ..] = chunk {
+    if let (true, [b'{' | b'[', ..]) = (begins_line, chunk) {
         return chunk;
     }
     let starts = [&b"\n{"[..], b"\n["].map(|start| memmem::find(chunk, start));

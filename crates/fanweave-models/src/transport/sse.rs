@@ -197,7 +197,7 @@ impl Pending {
         // Text that is not JSON, such as a keep-alive, is not continued by an object.
         let value = line.strip_prefix(b"data:").map_or(line, <[u8]>::trim_ascii_start);
         let begins_object = value.starts_with(b"{\"") || value.starts_with(b"[{\"");
-        if begins_object && !self.extent.is_open() && !held.trim_ascii().is_empty() {
+        if begins_object && self.extent.is_ended() {
             return true;
         }
         // Some servers write JSON with literals that it forbids.
@@ -205,8 +205,8 @@ impl Pending {
             let held = held.trim_ascii_start();
             held.starts_with(b"{\"") || held.starts_with(b"[{\"") || is_json(held)
         };
-        let has_object = self.extent.is_closed_object() || held.trim_ascii_start().starts_with(b"[{");
-        let is_complete = self.extent.is_closed() && has_object && is_object();
+        let has_object = || self.extent.is_closed_object() || held.trim_ascii_start().starts_with(b"[{");
+        let is_complete = self.extent.is_closed() && has_object() && is_object();
         if self.extent.is_closed() && !is_complete {
             self.extent.reject();
         }
@@ -437,7 +437,15 @@ mod tests {
         let wanted = [("a", "{\"x\":1}"), ("b", "{\"x\":2}"), ("", "{\"x\":3}"), ("", "[DONE]"), ("", "x")];
         assert_read(stream, &wanted);
         let lines = b"data: {\"x\":\ndata: 1}\ndata: {x}\ndata:\ndata: {\"y\":2}\n\n";
-        assert_read(lines, &[("", "{\"x\":\n1}"), ("", "{x}\n\n{\"y\":2}")]);
+        assert_read(lines, &[("", "{\"x\":\n1}"), ("", "{x}\n"), ("", "{\"y\":2}")]);
+        let odd =
+            b"data: ping\nevent: a\ndata: {\"x\":NaN}\ndata: [{\"x\":1}]\nevent: b\ndata: one\ndata: two\n\n";
+        let wanted = [("", "ping"), ("a", "{\"x\":NaN}"), ("", "[{\"x\":1}]"), ("b", "one\ntwo")];
+        assert_read(odd, &wanted);
+        // A name after its data, and lines of JSON, the second of which is truncated.
+        assert_read(b"data: x\nevent: a\n\n", &[("a", "x")]);
+        let bare = b"{\"x\":1}{\"x\":2}\n{\"x\":\n{\"x\":4}\n";
+        assert_read(bare, &[("", "{\"x\":1}{\"x\":2}"), ("", "{\"x\":"), ("", "{\"x\":4}")]);
     }
 
     #[test]
