@@ -13,19 +13,22 @@ fn read(dialect: &str, events: &[Value], body: &Value) -> [Message; 2] {
     [streamed, protocol(dialect).response(body.to_string().as_bytes()).expect(dialect)]
 }
 
-fn choice(field: &str, message: Value, reason: Option<&str>) -> Value {
+fn choice(field: &str, message: &Value, reason: Option<&str>) -> Value {
     json!({ "id": "c", "choices": [{ "index": 0, field: message, "finish_reason": reason }] })
 }
 
 /// Streamed and whole: two events with the halves of `message`, and a body.
-fn chat(half: Value, other: Value, message: Value) -> [Message; 2] {
-    let events =
-        [choice("delta", half, None), choice("delta", other, None), choice("delta", json!({}), Some("stop"))];
+fn chat(half: &Value, other: &Value, message: &Value) -> [Message; 2] {
+    let events = [
+        choice("delta", half, None),
+        choice("delta", other, None),
+        choice("delta", &json!({}), Some("stop")),
+    ];
     read("openrouter", &events, &choice("message", message, Some("stop")))
 }
 
 fn cited(message: &Message) -> Vec<[&str; 3]> {
-    fn or<'a>(value: &'a Option<String>) -> &'a str {
+    fn or(value: &Option<String>) -> &str {
         value.as_deref().unwrap_or_default()
     }
     let reply = message.reply.as_deref().expect("a reply");
@@ -42,9 +45,9 @@ fn citations_are_kept_in_every_dialect_that_has_them() {
     let chat_form = |url: &str, title: &str| json!({ "type": "url_citation", "url_citation": { "url": url, "title": title, "start_index": 0 } });
     let (a, b) = (chat_form("https://a.test", "A"), chat_form("https://b.test", "B"));
     for message in chat(
-        json!({ "content": "Tides", "annotations": [a] }),
-        json!({ "content": " turn.", "annotations": [a, b] }),
-        json!({ "content": "Tides turn.", "annotations": [a, b] }),
+        &json!({ "content": "Tides", "annotations": [a] }),
+        &json!({ "content": " turn.", "annotations": [a, b] }),
+        &json!({ "content": "Tides turn.", "annotations": [a, b] }),
     ) {
         assert_eq!((message.text().as_str(), cited(&message)), ("Tides turn.", two.to_vec()));
         let source = &message.reply.as_deref().expect("a reply").citations[0].source;
@@ -60,10 +63,10 @@ fn citations_are_kept_in_every_dialect_that_has_them() {
         chunk
     };
     let events = [
-        with_sources(choice("delta", json!({ "content": "Tides turn." }), None)),
-        with_sources(choice("delta", json!({}), Some("stop"))),
+        with_sources(choice("delta", &json!({ "content": "Tides turn." }), None)),
+        with_sources(choice("delta", &json!({}), Some("stop"))),
     ];
-    let body = with_sources(choice("message", json!({ "content": "Tides turn." }), Some("stop")));
+    let body = with_sources(choice("message", &json!({ "content": "Tides turn." }), Some("stop")));
     for message in read("perplexity", &events, &body) {
         assert_eq!(cited(&message), two);
     }
@@ -113,7 +116,7 @@ fn citations_are_kept_in_every_dialect_that_has_them() {
         "content": { "parts": [{ "text": "Tides turn." }] }, "finishReason": "STOP",
         "groundingMetadata": { "groundingChunks": chunks },
     }] });
-    for message in read("gemini", &[whole.clone()], &whole) {
+    for message in read("gemini", std::slice::from_ref(&whole), &whole) {
         assert_eq!(cited(&message), two);
     }
 }
@@ -126,25 +129,25 @@ fn images_and_audio_are_kept_as_parts() {
     let wire = json!([{ "type": "image_url", "image_url": { "url": url } }]);
     let text = || Part::Text("Here.".to_owned());
     for message in chat(
-        json!({ "content": "Here." }),
-        json!({ "content": "", "images": wire }),
-        json!({ "content": "Here.", "images": wire }),
+        &json!({ "content": "Here." }),
+        &json!({ "content": "", "images": wire }),
+        &json!({ "content": "Here.", "images": wire }),
     ) {
         assert_eq!(message.parts, [text(), image.clone()]);
     }
     // As a part of the content.
     let content = json!([{ "type": "text", "text": "Here." }, wire[0]]);
-    for message in chat(json!({}), json!({ "content": content }), json!({ "content": content })) {
+    for message in chat(&json!({}), &json!({ "content": content }), &json!({ "content": content })) {
         assert_eq!(message.parts, [text(), image.clone()]);
     }
     let audio = |data: &str, transcript: &str| json!({ "audio": { "id": "a", "data": data, "transcript": transcript } });
-    for message in chat(audio(&wav[..8], "He"), audio(&wav[8..], "re."), audio(wav, "Here.")) {
+    for message in chat(&audio(&wav[..8], "He"), &audio(&wav[8..], "re."), &audio(wav, "Here.")) {
         assert_eq!(message.parts, [text(), Part::Audio(inline("audio/wav", wav))]);
     }
 
     let parts = json!([{ "text": "Here." }, { "inlineData": { "mimeType": "image/png", "data": png } }]);
     let whole = json!({ "candidates": [{ "content": { "parts": parts }, "finishReason": "STOP" }] });
-    for message in read("gemini", &[whole.clone()], &whole) {
+    for message in read("gemini", std::slice::from_ref(&whole), &whole) {
         assert_eq!(message.parts, [text(), image.clone()]);
     }
 
