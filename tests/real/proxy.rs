@@ -19,13 +19,13 @@ async fn main() -> Result<()> {
     for dialect in DIALECTS {
         for upstream in UPSTREAMS {
             let model = model(&origin, dialect, upstream, "sk-proxy-1234")?;
-            let place = format!("{} in front of {upstream}", dialect.0);
-            both(&model, "Name a bear.", &place).await?;
-            a_tool_is_called_and_its_result_goes_back(&model, &place).await?;
+            let route = format!("{} in front of {upstream}", dialect.0);
+            both(&model, "Name a bear.", &route).await?;
+            a_tool_is_called_and_its_result_goes_back(&model, &route).await?;
             if dialect.0 == "litellm" {
-                a_schema_is_kept_to(&model, &place).await?;
+                a_schema_is_kept_to(&model, &route).await?;
             }
-            println!("{place}: plain, streamed and with tools");
+            println!("{route}: plain, streamed and with tools");
         }
         let failed = |name: &str, key: &str| {
             let model = model(&origin, dialect, name, key);
@@ -56,16 +56,16 @@ fn model(origin: &str, (vendor, has_version): (&str, bool), name: &str, key: &st
 }
 
 /// The answer, plain and streamed.
-async fn both(model: &Model, prompt: impl Into<Prompt>, place: &str) -> Result<()> {
+async fn both(model: &Model, prompt: impl Into<Prompt>, route: &str) -> Result<()> {
     let prompt = prompt.into();
     let plain = model.invoke(prompt.clone()).await?;
     let streamed = chain(model.clone()).stream(prompt).output().await?;
     for message in [&plain, &streamed] {
         let usage = message.usage();
-        assert!(usage.input_tokens > 0 && usage.output_tokens > 0, "{place}: {usage:?}");
-        assert_eq!(message.finish_reason(), Some(&FinishReason::Stop), "{place}");
+        assert!(usage.input_tokens > 0 && usage.output_tokens > 0, "{route}: {usage:?}");
+        assert_eq!(message.finish_reason(), Some(&FinishReason::Stop), "{route}");
     }
-    assert!(!plain.text().is_empty() && plain.text() == streamed.text(), "{place}: {plain:?} {streamed:?}");
+    assert!(!plain.text().is_empty() && plain.text() == streamed.text(), "{route}: {plain:?} {streamed:?}");
     Ok(())
 }
 
@@ -76,7 +76,7 @@ async fn errors(model: &Model) -> Result<[Error; 2]> {
     Ok([plain, streamed.expect_err("the stream must fail")])
 }
 
-async fn a_schema_is_kept_to(model: &Model, place: &str) -> Result<()> {
+async fn a_schema_is_kept_to(model: &Model, route: &str) -> Result<()> {
     let schema = json!({
         "type": "object",
         "properties": { "colour": { "type": "string", "enum": ["brown", "white"] } },
@@ -86,8 +86,8 @@ async fn a_schema_is_kept_to(model: &Model, place: &str) -> Result<()> {
     let mut prompt = Prompt::from("Which colour has a polar bear?");
     prompt.parameters.format = Some(ResponseFormat::JsonSchema { name: "bear".into(), schema, strict: true });
     let text = model.invoke(prompt).await?.text();
-    let answer: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{place}: {e} in {text:?}"));
-    assert!(["brown", "white"].iter().any(|colour| answer["colour"] == *colour), "{place}: {text}");
+    let answer: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{route}: {e} in {text:?}"));
+    assert!(["brown", "white"].iter().any(|colour| answer["colour"] == *colour), "{route}: {text}");
     Ok(())
 }
 
@@ -117,7 +117,7 @@ impl Tool for Weather {
     }
 }
 
-async fn a_tool_is_called_and_its_result_goes_back(model: &Model, place: &str) -> Result<()> {
+async fn a_tool_is_called_and_its_result_goes_back(model: &Model, route: &str) -> Result<()> {
     let agent = chain(model.with_tools(Tools::new().tool(Weather)).run_tools(3));
     let question = "What is the weather in both Paris and Rome?";
     let is_answered = |answer: &Message| {
@@ -125,8 +125,8 @@ async fn a_tool_is_called_and_its_result_goes_back(model: &Model, place: &str) -
         ["Paris", "Rome"].iter().all(|city| text.contains(&format!("18 degrees in {city}")))
     };
     let plain = agent.invoke(question).await?;
-    assert!(is_answered(&plain), "{place}: {plain:?}");
+    assert!(is_answered(&plain), "{route}: {plain:?}");
     let streamed = agent.stream(question).output().await?;
-    assert!(is_answered(&streamed), "{place}, streamed: {streamed:?}");
+    assert!(is_answered(&streamed), "{route}, streamed: {streamed:?}");
     Ok(())
 }

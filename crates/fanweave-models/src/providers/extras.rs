@@ -1,4 +1,4 @@
-//! What comes beside the text of an answer: the sources that it cites, and images and audio.
+//! Contents of an answer beside its text: the sources that it cites, and images and audio.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
