@@ -113,6 +113,21 @@ impl Extent {
     }
 }
 
+/// Returns true if `text` is one or more objects or lists, separated only by white space.
+pub(crate) fn are_values(mut text: &[u8]) -> bool {
+    loop {
+        let mut extent = Extent::default();
+        let len = extent.advance(text);
+        if !extent.is_closed() {
+            return false;
+        }
+        text = text[len..].trim_ascii();
+        if text.is_empty() {
+            return true;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -134,6 +149,16 @@ mod tests {
         }
         for other in ["", " ", "{", "{\"}", "{}x", "{}{}", "7", "\"{}\"", "[DONE] {}", "{\"a\\\"}"] {
             assert!(!closed(&[other.as_bytes()]), "{other}");
+        }
+    }
+
+    #[test]
+    fn values_are_objects_and_lists_without_other_text() {
+        for all in ["{}", "{\"a\":NaN} [1]", "{}{} "] {
+            assert!(are_values(all.as_bytes()), "{all}");
+        }
+        for other in ["", "{", "{}x", "{},{}", "7", "{\"}"] {
+            assert!(!are_values(other.as_bytes()), "{other}");
         }
     }
 

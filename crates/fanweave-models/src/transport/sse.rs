@@ -8,8 +8,7 @@
 use fanweave_core::{Error, ErrorKind, Result};
 use memchr::{memchr, memchr2};
 
-use super::extent::Extent;
-use super::values::are_values;
+use super::extent::{Extent, are_values};
 
 /// One event of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

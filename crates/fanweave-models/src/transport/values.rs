@@ -131,21 +131,6 @@ pub(crate) fn glued(text: &str) -> Option<Vec<&str>> {
     is_glued.then_some(values)
 }
 
-/// Returns true if `text` is one or more objects or lists, separated only by white space.
-pub(crate) fn are_values(mut text: &[u8]) -> bool {
-    loop {
-        let mut extent = Extent::default();
-        let len = extent.advance(text);
-        if !extent.is_closed() {
-            return false;
-        }
-        text = text[len..].trim_ascii();
-        if text.is_empty() {
-            return true;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -215,12 +200,6 @@ mod tests {
         assert_eq!(glued("{}{\"a\": [1,"), Some(vec!["{}", "{\"a\": [1,"]));
         for one in ["{}", "{\"a\":1", "a {} text", "", "[1]", "[1] [2]", "one\ntwo"] {
             assert_eq!(glued(one), None, "{one}");
-        }
-        for all in ["{}", "{\"a\":NaN} [1]", "{}{} "] {
-            assert!(are_values(all.as_bytes()), "{all}");
-        }
-        for other in ["", "{", "{}x", "{},{}", "7", "{\"}"] {
-            assert!(!are_values(other.as_bytes()), "{other}");
         }
     }
 
