@@ -124,7 +124,8 @@ where
 
     /// Runs the chain over the inputs concurrently, skipping those that are in the journal. Returns the
     /// core's [`Batch`]. The journal stays open, and locked against other processes, until the batch and
-    /// everything made from it are dropped.
+    /// everything made from it are dropped. It belongs to this process: in a forked child, its rows fail
+    /// without a call.
     ///
     /// Blocks while it reads the journal. A thread of its own writes it.
     ///
@@ -188,6 +189,7 @@ impl Shared {
         I: Send + 'static,
         O: Serialize + DeserializeOwned + Send + 'static,
     {
+        self.recorder.check().map_err(RowError::step)?;
         let (key, index) = row.key?;
         if let Some(location) = self.done.get(&key) {
             return self.read(*location).map_err(RowError::step);

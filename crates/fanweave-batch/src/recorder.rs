@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fanweave_core::__private::park_until_done;
+use fanweave_core::runtime::generation;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
@@ -111,7 +112,11 @@ impl RowRecorder for Recorder {
 ///
 /// Dropping it ends the recorder. If that is a thread, the drop waits until all messages are recorded, so the
 /// next run can start immediately; a task records them afterwards.
+///
+/// It belongs to the process that started it: a forked child has no thread that records, and the lock of the
+/// journal is that of its parent. There, every use is an error, and a drop does nothing.
 pub(crate) struct Recorder {
+    generation: u64,
     entries: Option<mpsc::Sender<Entry>>,
     ended: Option<oneshot::Receiver<Result<Vec<FailureGroup>>>>,
     thread: Option<JoinHandle<()>>,
@@ -262,12 +267,22 @@ impl Recorder {
                 None
             }
         };
-        Ok(Self { entries: Some(entries), ended: Some(ended), thread })
+        Ok(Self { generation: generation(), entries: Some(entries), ended: Some(ended), thread })
     }
 
     /// Another sender, which does not keep the recorder running.
     pub(crate) fn weak(&self) -> mpsc::WeakSender<Entry> {
         self.sender().downgrade()
+    }
+
+    /// Returns an error in a forked child of the process that started the recorder.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.generation == generation() {
+            return Ok(());
+        }
+        let message = "the run was started, and its journal opened, before this process was forked: start a run \
+                       with another journal in this process";
+        Err(Error::new(ErrorKind::Journal, message))
     }
 
     /// Sends a message. Returns false if the recorder has ended, with an error that [`end`](Self::end)
@@ -299,6 +314,7 @@ impl Recorder {
 
     /// Completes the output and ends the recorder.
     pub(crate) async fn end(mut self, cut_short: bool) -> Result<Vec<FailureGroup>> {
+        self.check()?;
         self.send(Entry::End { cut_short }).await;
         let ended = self.ended.take().expect("a recorder ends once");
         ended.await.unwrap_or_else(|_| {
@@ -309,6 +325,11 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
+        if self.check().is_err() {
+            // Closing the channel would wake a thread of the parent, and joining it would wait for ever.
+            std::mem::forget((self.entries.take(), self.ended.take(), self.thread.take()));
+            return;
+        }
         self.entries = None;
         if let Some(thread) = self.thread.take() {
             // Its error was returned by `end`.

@@ -104,6 +104,13 @@ impl<T> PerProcess<T> {
     }
 }
 
+impl<T> PerProcess<T> {
+    /// The value of this process, if it has made one.
+    pub fn current(&self) -> Option<Arc<Made<T>>> {
+        self.current.load().as_ref().filter(|made| made.is_current()).cloned()
+    }
+}
+
 impl<T> Default for PerProcess<T> {
     fn default() -> Self {
         Self::new()

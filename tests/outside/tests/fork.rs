@@ -1,41 +1,17 @@
-//! A process that has called forks, and its child calls: it is answered. The only test with `unsafe` code.
+//! A process that has called forks, and its child calls: it is answered.
 
 #![cfg(unix)]
 
-use std::time::{Duration, Instant};
+#[allow(dead_code, reason = "other tests use the rest")]
+mod child;
+
+use std::time::Duration;
 
 use fanweave::blocking;
 use fanweave::{Chain, Model, Prompt, chain, runtime, text};
 use outside::server::Server;
 
-/// Runs `work` in a forked child. Returns its exit code, or fails if it has not ended in time.
-fn in_child(work: impl FnOnce() -> u8) -> u8 {
-    // SAFETY: the child runs ordinary code after the fork, which is what is tested: a service that forks its
-    // workers does the same. It ends without the destructors of the parent's values.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0, "the process can fork");
-    if child == 0 {
-        let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(101);
-        // SAFETY: ends this process, which owns nothing that others wait for.
-        unsafe { libc::_exit(code.into()) };
-    }
-    let until = Instant::now() + Duration::from_secs(30);
-    loop {
-        let mut status = 0;
-        // SAFETY: `status` is valid for the call, and `child` is a child of this process that has not been
-        // waited for.
-        if unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == child {
-            assert!(libc::WIFEXITED(status), "the child was killed by signal {}", libc::WTERMSIG(status));
-            return u8::try_from(libc::WEXITSTATUS(status)).expect("an exit code has 8 bits");
-        }
-        if Instant::now() > until {
-            // SAFETY: as above.
-            unsafe { libc::kill(child, libc::SIGKILL) };
-            panic!("the child hangs");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+use child::in_child;
 
 /// A call, a chain, a stream and a batch. Returns the number of the first that fails.
 fn all_verbs(model: &Model, chain: &Chain<Prompt, String>) -> u8 {

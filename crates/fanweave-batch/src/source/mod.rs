@@ -10,6 +10,7 @@ mod lines;
 mod openai;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod positional;
 mod request_fields;
 mod sample;
 mod scan;
@@ -22,7 +23,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::fs::File;
 use std::hash::BuildHasher;
-use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use fanweave_core::{ErrorKind as RowErrorKind, blocking, closest};
@@ -38,6 +39,7 @@ use crate::key::Key;
 use crate::rows::{DynRowSource, InputRow, Listed, RowKey, RowSource};
 use crate::{Error, Result};
 use lines::LineReader;
+use positional::PositionalFile;
 use sample::Sample;
 use table::Table;
 
@@ -102,19 +104,22 @@ impl Source {
     /// be read.
     pub fn open(path: impl AsRef<Path>, format: Option<InputFormat>) -> Result<Self> {
         let path = path.as_ref();
-        let mut file = open_file(path)?;
+        let file = open_file(path)?;
         // A pipe can be read only once, so not before the run and then in it.
         let is_file = file.metadata().is_ok_and(|file| file.is_file());
-        if is_file && format.is_none_or(|format| format == InputFormat::Parquet) {
+        if !is_file {
+            let reader = Box::new(BufReader::with_capacity(1 << 16, file));
+            return Self::read(path.display().to_string(), None, reader, format);
+        }
+        let file = PositionalFile::new(file);
+        if format.is_none_or(|format| format == InputFormat::Parquet) {
             let mut magic = [0; 4];
-            let is_parquet = format.is_some() || (file.read(&mut magic).is_ok() && magic == *b"PAR1");
-            file.rewind().map_err(|e| Error::io("read the file", path, e))?;
-            if is_parquet {
+            if format.is_some() || (file.clone().read(&mut magic).is_ok() && magic == *b"PAR1") {
                 return Self::parquet(file, path);
             }
         }
         let reader = Box::new(BufReader::with_capacity(1 << 16, file));
-        Self::read(path.display().to_string(), is_file.then(|| path.to_owned()), reader, format)
+        Self::read(path.display().to_string(), Some(path.to_owned()), reader, format)
     }
 
     /// Reads standard input. Blocks until its first line is available.
@@ -138,14 +143,14 @@ impl Source {
     }
 
     #[cfg(feature = "parquet")]
-    fn parquet(file: File, path: &Path) -> Result<Self> {
+    fn parquet(file: PositionalFile, path: &Path) -> Result<Self> {
         let rows = Rows::Parquet(Box::new(parquet::Rows::open(file, path)?));
         let (name, path) = (path.display().to_string(), Some(path.to_owned()));
         Ok(Self::over(name, path, Some(InputFormat::Parquet), rows))
     }
 
     #[cfg(not(feature = "parquet"))]
-    fn parquet(_: File, _: &Path) -> Result<Self> {
+    fn parquet(_: PositionalFile, _: &Path) -> Result<Self> {
         Err(Error::without_parquet())
     }
 

@@ -1,13 +1,15 @@
 //! Parquet input: every row is an object of variables.
 
-use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
+use bytes::Bytes;
 use parquet::errors::ParquetError;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use serde_json::{Map, Value};
 
+use super::positional::PositionalFile;
 use crate::{Error, Result};
 
 /// Reads the rows of a file.
@@ -16,7 +18,7 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn open(file: File, path: &Path) -> Result<Self> {
+    pub(super) fn open(file: PositionalFile, path: &Path) -> Result<Self> {
         let reader = reader(file, path)?;
         // Check the headers of all row groups here, before any call.
         for group in 0..reader.num_row_groups() {
@@ -39,13 +41,41 @@ impl Rows {
 }
 
 /// Number of rows according to the footer of the file.
-pub(super) fn count(file: File, path: &Path) -> Result<u64> {
+pub(super) fn count(file: PositionalFile, path: &Path) -> Result<u64> {
     let rows = reader(file, path)?.metadata().file_metadata().num_rows();
     Ok(rows.try_into().unwrap_or_default())
 }
 
-fn reader(file: File, path: &Path) -> Result<SerializedFileReader<File>> {
+fn reader(file: PositionalFile, path: &Path) -> Result<SerializedFileReader<PositionalFile>> {
     guarded(|| SerializedFileReader::new(file)).map_err(|why| damaged(path, &why))
+}
+
+impl Length for PositionalFile {
+    fn len(&self) -> u64 {
+        self.length()
+    }
+}
+
+impl ChunkReader for PositionalFile {
+    type T = std::io::BufReader<Self>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(std::io::BufReader::new(self.at(start)))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        // The length is that of the footer, which may be corrupt.
+        let capacity = usize::try_from(self.length()).unwrap_or(usize::MAX).min(length);
+        let mut bytes = Vec::with_capacity(capacity);
+        self.at(start).take(length as u64).read_to_end(&mut bytes)?;
+        if bytes.len() != length {
+            return Err(ParquetError::EOF(format!(
+                "expected {length} bytes at {start}, found {}",
+                bytes.len()
+            )));
+        }
+        Ok(bytes.into())
+    }
 }
 
 /// Calls `work` and returns its error message. The Parquet reader panics on some corrupt files.

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::lines::{LineReader, MAX_LINE};
+use super::positional::PositionalFile;
 use super::{BYTE_ORDER_MARK, InputFormat, Source, open_file};
 use crate::key::{Digest, Key};
 use crate::{Error, ErrorKind, Result};
@@ -24,7 +25,9 @@ impl InputScan {
         let rows = match format {
             InputFormat::Csv => Self::count_good(path, format, strict)?,
             #[cfg(feature = "parquet")]
-            InputFormat::Parquet if strict == 0 => super::parquet::count(open_file(path)?, path)?,
+            InputFormat::Parquet if strict == 0 => {
+                super::parquet::count(PositionalFile::new(open_file(path)?), path)?
+            }
             _ if strict > 0 => Self::count_good(path, format, strict)?,
             _ => {
                 let (rows, tee) = count_lines(tee).map_err(failed)?;
@@ -40,7 +43,7 @@ impl InputScan {
         match format {
             InputFormat::Csv => Self::count_good(path, format, 0),
             #[cfg(feature = "parquet")]
-            InputFormat::Parquet => super::parquet::count(open_file(path)?, path),
+            InputFormat::Parquet => super::parquet::count(PositionalFile::new(open_file(path)?), path),
             _ => {
                 let counted = count_lines(open_file(path)?);
                 counted.map(|(rows, _)| rows).map_err(|e| Error::io("read the file", path, e))

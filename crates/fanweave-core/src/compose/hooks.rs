@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 
 use crate::chain::{Chain, chain};
+use crate::generation::PerProcess;
 use crate::{Context, Error, Node, Result, Runnable, Streaming};
 
 /// Maximum hooks of one [`Hooks`] in progress. Further calls are dropped and counted.
@@ -48,7 +49,8 @@ struct HooksInner<I, O> {
     end: Option<Hook<O>>,
     error: Option<Hook<Error>>,
     waits_for_hooks: bool,
-    at_work: Mutex<AtWork>,
+    /// A forked child does not wait for the hooks of its parent.
+    at_work: PerProcess<Mutex<AtWork>>,
 }
 
 type Hook<T> = Arc<dyn Fn(T, Context) -> BoxFuture<'static, Result<()>> + Send + Sync>;
@@ -79,7 +81,7 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
             end: None,
             error: None,
             waits_for_hooks: false,
-            at_work: Mutex::default(),
+            at_work: PerProcess::new(),
         };
         Self(Arc::new(hooks))
     }
@@ -91,7 +93,7 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
             end: end.clone(),
             error: error.clone(),
             waits_for_hooks: *waits_for_hooks,
-            at_work: Mutex::default(),
+            at_work: PerProcess::new(),
         };
         change(&mut hooks);
         Self(Arc::new(hooks))
@@ -135,12 +137,12 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
 
     /// Number of hook calls that were dropped because 1,024 others were in progress.
     pub fn dropped(&self) -> u64 {
-        lock(&self.0.at_work).dropped
+        self.at_work(|at_work| at_work.dropped)
     }
 
     /// Waits for the hooks in progress.
     pub async fn finish(&self) {
-        let mut tasks = std::mem::take(&mut lock(&self.0.at_work).tasks);
+        let mut tasks = self.at_work(|at_work| std::mem::take(&mut at_work.tasks));
         while tasks.join_next().await.is_some() {}
     }
 
@@ -156,17 +158,23 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
         if self.0.waits_for_hooks {
             return call.await.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
         }
-        let mut at_work = lock(&self.0.at_work);
-        while at_work.tasks.try_join_next().is_some() {}
-        if at_work.tasks.len() >= CONCURRENCY || tokio::runtime::Handle::try_current().is_err() {
-            at_work.dropped += 1;
-        } else {
-            at_work.tasks.spawn(async move {
-                // Without `wait_for_hooks`, the result of a hook is not reported.
-                let _ = call.await;
-            });
-        }
+        self.at_work(|at_work| {
+            while at_work.tasks.try_join_next().is_some() {}
+            if at_work.tasks.len() >= CONCURRENCY || tokio::runtime::Handle::try_current().is_err() {
+                at_work.dropped += 1;
+            } else {
+                at_work.tasks.spawn(async move {
+                    // Without `wait_for_hooks`, the result of a hook is not reported.
+                    let _ = call.await;
+                });
+            }
+        });
         Ok(())
+    }
+
+    fn at_work<T>(&self, with: impl FnOnce(&mut AtWork) -> T) -> T {
+        let at_work = self.0.at_work.get(Mutex::default);
+        with(&mut at_work.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -176,10 +184,6 @@ where
     Fut: Future<Output = Result<()>> + Send + 'static,
 {
     Arc::new(move |what, cx| Box::pin(hook(what, cx)))
-}
-
-fn lock(at_work: &Mutex<AtWork>) -> MutexGuard<'_, AtWork> {
-    at_work.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct WithHooks<I, O> {

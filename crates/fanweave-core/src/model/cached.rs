@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Mutex as CallLock;
 
 use super::{ChatModel, Model};
+use crate::generation::PerProcess;
 use crate::{CacheKey, CacheStore, Context, Message, Prompt, Result};
 
 impl Model {
@@ -38,12 +39,15 @@ impl Model {
     }
 }
 
+/// The lock that a caller holds while it makes the call, for each request in flight.
+type CallLocks = HashMap<CacheKey, Weak<CallLock<()>>>;
+
 #[derive(Clone)]
 struct Cached {
     model: Model,
     store: Arc<dyn DynCacheStore>,
-    /// The lock that a caller holds while it makes the call, for each request in flight.
-    calls: Arc<Mutex<HashMap<CacheKey, Weak<CallLock<()>>>>>,
+    /// A forked child does not wait for the calls of its parent.
+    calls: Arc<PerProcess<Mutex<CallLocks>>>,
 }
 
 impl ChatModel for Cached {
@@ -103,7 +107,8 @@ impl Cached {
     }
 
     fn call_lock(&self, key: CacheKey) -> Arc<CallLock<()>> {
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let calls = self.calls.get(Mutex::default);
+        let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(call_lock) = calls.get(&key).and_then(Weak::upgrade) {
             return call_lock;
         }

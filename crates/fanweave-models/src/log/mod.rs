@@ -11,14 +11,16 @@ use std::fmt;
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use fanweave_core::{ChatModel, Context, Error, ErrorKind, Message, Model, Prompt, Result};
+use arc_swap::ArcSwapOption;
+use fanweave_core::__private::PerProcess;
+use fanweave_core::{ChatModel, Context, Error, ErrorKind, Message, Model, Prompt, Result, runtime};
 use futures::{FutureExt, StreamExt, stream};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 #[cfg(feature = "promptlayer")]
@@ -78,16 +80,38 @@ pub trait LogSink: Send + Sync + 'static {
     fn record(&self, record: CallRecord) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// A log, and the task that writes it.
+/// A log, and the task that writes it. A forked child that makes calls has a queue, a task and counts of its
+/// own; the calls in the queue of its parent are written by the parent.
 ///
 /// # Cancellation
 /// Dropping the log ends the task and discards queued calls. [`close`](Self::close) records them first.
 #[derive(Debug)]
 pub struct RequestLog {
+    shared: Arc<Shared>,
+    tags: Arc<[String]>,
+}
+
+/// State shared by a log and its models.
+struct Shared {
+    writer: PerProcess<Writer>,
+    /// Starts a writer on a runtime. It has the sink, so it is `None` once the log is closed.
+    start: ArcSwapOption<Start>,
+}
+
+type Start = Box<dyn Fn(&Handle) -> Writer + Send + Sync>;
+
+/// The queue of a log in one process, and the task that drains it.
+struct Writer {
     queue: mpsc::Sender<CallRecord>,
     counts: Arc<Counts>,
-    tags: Arc<[String]>,
-    task: JoinHandle<()>,
+    /// `None` once the log is closed.
+    task: Mutex<Option<Task>>,
+}
+
+/// The task ends when it has drained the queue after `end` is dropped.
+struct Task {
+    end: oneshot::Sender<()>,
+    handle: JoinHandle<()>,
 }
 
 /// Counts of the calls of a log.
@@ -133,10 +157,12 @@ impl RequestLog {
         let runtime = Handle::try_current().map_err(|_| {
             Error::new(ErrorKind::Config, "a request log must be created within a tokio runtime")
         })?;
-        let (queue, waiting) = mpsc::channel(calls.get());
-        let counts = Arc::new(Counts::default());
-        let task = runtime.spawn(write(waiting, sink, counts.clone()));
-        Ok(Self { queue, counts, tags: Arc::default(), task })
+        let sink = Arc::new(sink);
+        let start: Start = Box::new(move |runtime| Writer::start(runtime, sink.clone(), calls.get()));
+        let writer = PerProcess::new();
+        writer.get(|| start(&runtime));
+        let shared = Shared { writer, start: ArcSwapOption::from_pointee(start) };
+        Ok(Self { shared: Arc::new(shared), tags: Arc::default() })
     }
 
     /// Tags added to every call. Default: none.
@@ -148,27 +174,70 @@ impl RequestLog {
 
     /// Wraps a model so that its calls are logged. Calls dropped before their end are not logged.
     pub fn wrap(&self, model: Model) -> Model {
-        let (queue, counts, tags) = (self.queue.downgrade(), self.counts.clone(), self.tags.clone());
-        Model::new(Logged { model, queue, counts, tags })
+        Model::new(Logged { model, log: self.shared.clone(), tags: self.tags.clone() })
     }
 
-    /// Counts of the calls so far.
+    /// Counts of the calls of this process so far.
     pub fn summary(&self) -> LogSummary {
-        self.counts.summary()
+        self.shared.writer.current().map(|writer| writer.counts.summary()).unwrap_or_default()
     }
 
     /// Records the queued calls, then closes the log. Calls that end later are dropped.
-    pub async fn close(mut self) -> LogSummary {
-        // The task ends when it has drained a queue without senders.
-        self.queue = mpsc::channel(1).0;
-        let _ = (&mut self.task).await;
-        self.counts.summary()
+    pub async fn close(self) -> LogSummary {
+        if let Some(Task { end, handle }) = self.shared.close() {
+            drop(end);
+            let _ = handle.await;
+        }
+        self.summary()
     }
 }
 
 impl Drop for RequestLog {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = self.shared.close() {
+            task.handle.abort();
+        }
+    }
+}
+
+impl Shared {
+    /// Enqueues a call. A log that is closed or full drops and counts it.
+    fn record(&self, record: CallRecord) {
+        let writer = match &*self.start.load() {
+            // Only in a forked child there may be none yet.
+            Some(start) => {
+                self.writer.get(|| start(&Handle::try_current().unwrap_or_else(|_| runtime::handle())))
+            }
+            None => match self.writer.current() {
+                Some(writer) => writer,
+                None => return,
+            },
+        };
+        if writer.queue.try_send(record).is_err() {
+            writer.counts.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Closes the log. Returns the task that drains the queue of this process, if there is one.
+    fn close(&self) -> Option<Task> {
+        self.start.store(None);
+        self.writer.current()?.task.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("is_closed", &self.start.load().is_none()).finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    fn start<S: LogSink>(runtime: &Handle, sink: Arc<S>, calls: usize) -> Self {
+        let (queue, waiting) = mpsc::channel(calls);
+        let (end, ended) = oneshot::channel();
+        let counts = Arc::new(Counts::default());
+        let handle = runtime.spawn(write(waiting, ended, sink, counts.clone()));
+        Self { queue, counts, task: Mutex::new(Some(Task { end, handle })) }
     }
 }
 
@@ -182,8 +251,20 @@ impl Counts {
     }
 }
 
-async fn write<S: LogSink>(mut waiting: mpsc::Receiver<CallRecord>, sink: S, counts: Arc<Counts>) {
-    let records = stream::poll_fn(move |cx| waiting.poll_recv(cx));
+/// Writes the calls of the queue, until it is drained after `ended`.
+async fn write<S: LogSink>(
+    mut waiting: mpsc::Receiver<CallRecord>,
+    ended: oneshot::Receiver<()>,
+    sink: Arc<S>,
+    counts: Arc<Counts>,
+) {
+    let mut ended = ended.fuse();
+    let records = stream::poll_fn(move |cx| {
+        if ended.poll_unpin(cx).is_ready() {
+            waiting.close();
+        }
+        waiting.poll_recv(cx)
+    });
     let writes = records.for_each_concurrent(S::CONCURRENCY.get(), |record| async {
         // A panic in the sink must not end the log.
         let write = AssertUnwindSafe(async { sink.record(record).await }).catch_unwind();
@@ -199,9 +280,7 @@ async fn write<S: LogSink>(mut waiting: mpsc::Receiver<CallRecord>, sink: S, cou
 /// A model whose calls are logged.
 struct Logged {
     model: Model,
-    /// Weak: only the log keeps its queue open.
-    queue: mpsc::WeakSender<CallRecord>,
-    counts: Arc<Counts>,
+    log: Arc<Shared>,
     tags: Arc<[String]>,
 }
 
@@ -220,18 +299,14 @@ impl ChatModel for Logged {
         let began = SystemTime::now();
         let logged_prompt = prompt.clone();
         let result = self.model.generate_in(prompt, cx).await;
-        let record = CallRecord {
+        self.log.record(CallRecord {
             model: self.model.name().to_owned(),
             prompt: logged_prompt,
             result: result.clone(),
             tags: self.tags.iter().cloned().chain(cx.tags().map(str::to_owned)).collect(),
             began,
             ended: SystemTime::now(),
-        };
-        let is_queued = self.queue.upgrade().is_some_and(|queue| queue.try_send(record).is_ok());
-        if !is_queued {
-            self.counts.dropped.fetch_add(1, Relaxed);
-        }
+        });
         result
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fanweave_core::Model;
+use fanweave_core::runtime::generation;
 use tokio::time::Instant;
 
 /// Pause before a suspended lane is probed. Doubles with each failed probe, up to [`MAX_PAUSE`].
@@ -77,7 +78,8 @@ enum State {
     Suspended {
         next: Instant,
         pause: Duration,
-        is_probing: bool,
+        /// The process with a probe in flight. A forked child does not wait for that of its parent.
+        probing: Option<u64>,
     },
     /// The lane was rejected permanently.
     Disabled,
@@ -122,9 +124,9 @@ impl LaneInUse {
     pub(super) fn suspend(&self) -> bool {
         let now = Instant::now();
         match &mut *self.state() {
-            State::Suspended { next, pause, is_probing } => {
+            State::Suspended { next, pause, probing } => {
                 // Failures of calls that were already in flight are not probes.
-                if *is_probing {
+                if *probing == Some(generation()) {
                     *pause = MAX_PAUSE.min(*pause * 2);
                     *next = now + *pause;
                 }
@@ -132,7 +134,7 @@ impl LaneInUse {
             }
             State::Disabled => false,
             state @ State::Open => {
-                *state = State::Suspended { next: now + FIRST_PAUSE, pause: FIRST_PAUSE, is_probing: false };
+                *state = State::Suspended { next: now + FIRST_PAUSE, pause: FIRST_PAUSE, probing: None };
                 true
             }
         }
@@ -141,8 +143,10 @@ impl LaneInUse {
     /// Returns a probe if the lane is suspended, a probe is due, and none is in flight.
     pub(super) fn try_probe(&self) -> Option<Probe<'_>> {
         match &mut *self.state() {
-            State::Suspended { next, is_probing, .. } if !*is_probing && *next <= Instant::now() => {
-                *is_probing = true;
+            State::Suspended { next, probing, .. }
+                if *probing != Some(generation()) && *next <= Instant::now() =>
+            {
+                *probing = Some(generation());
                 Some(Probe(self))
             }
             _ => None,
@@ -156,8 +160,8 @@ impl LaneInUse {
 
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
-        if let State::Suspended { is_probing, .. } = &mut *self.0.state() {
-            *is_probing = false;
+        if let State::Suspended { probing, .. } = &mut *self.0.state() {
+            *probing = None;
         }
     }
 }

@@ -35,6 +35,7 @@ mod spans;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use fanweave_core::__private::PerProcess;
 use opentelemetry::Context as Around;
 use opentelemetry::metrics::Meter;
 use opentelemetry::trace::{SpanBuilder, TraceContextExt, Tracer};
@@ -65,6 +66,9 @@ use spans::Spans;
 /// # }) }
 /// ```
 ///
+/// A forked child records its own spans. If the exporter of the tracer has a thread, as batching exporters
+/// have, the child exports nothing with it: give it a tracer that was made after the fork.
+///
 /// # Cancellation
 /// The spans of a dropped run end with the enclosing step, or when more than 65,536 spans are open.
 #[derive(Clone)]
@@ -76,7 +80,8 @@ pub struct Telemetry {
 struct Inner {
     tracer: Box<dyn DynTracer>,
     meters: Meters,
-    spans: Mutex<Spans>,
+    /// A forked child has no open spans: those of its parent end there.
+    spans: PerProcess<Mutex<Spans>>,
 }
 
 /// A dyn-compatible tracer. Its spans are identified by their context.
@@ -101,7 +106,7 @@ impl Telemetry {
         T: Tracer + Send + Sync + 'static,
         T::Span: Send + Sync + 'static,
     {
-        let inner = Inner { tracer: Box::new(tracer), meters: Meters::new(meter), spans: Mutex::default() };
+        let inner = Inner { tracer: Box::new(tracer), meters: Meters::new(meter), spans: PerProcess::new() };
         Self { inner: Arc::new(inner), content: false }
     }
 
@@ -116,6 +121,7 @@ impl Telemetry {
 impl Observer for Telemetry {
     fn on_event(&self, event: &Event) {
         let Inner { tracer, meters, spans } = &*self.inner;
+        let spans = spans.get(Mutex::default);
         let mut spans = spans.lock().unwrap_or_else(PoisonError::into_inner);
         spans.on_event(event, &**tracer, meters, self.content);
     }

@@ -143,7 +143,7 @@ async fn a_failure_says_why_and_a_step_that_is_dropped_leaves_no_span_open() {
     let seen = telemetry.clone();
     let watched = late.scoped(move |cx| cx.with_observer(Arc::new(seen.clone())));
     watched.invoke(Prompt::from("x")).await.unwrap_err();
-    assert_eq!(telemetry.inner.spans.lock().unwrap().len(), 0);
+    assert_eq!(telemetry.inner.spans.get(Mutex::default).lock().unwrap().len(), 0);
     insta::assert_snapshot!("failures", exported.tree());
     insta::assert_snapshot!("failures_counts", exported.counts());
 }
@@ -192,6 +192,6 @@ async fn runs_that_are_forgotten_hold_no_memory_for_ever() {
     for _ in 0..spans::MAX_OPEN + 10 {
         let _ = futures::poll!(std::pin::pin!(watched.invoke(())));
     }
-    assert_eq!(telemetry.inner.spans.lock().unwrap().len(), spans::MAX_OPEN);
+    assert_eq!(telemetry.inner.spans.get(Mutex::default).lock().unwrap().len(), spans::MAX_OPEN);
     assert_eq!(exported.spans.get_finished_spans().unwrap().len(), 10);
 }

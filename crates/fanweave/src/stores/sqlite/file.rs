@@ -2,11 +2,12 @@
 //! ones.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
+use super::process::{SharedConnection, Use, register};
 use crate::{Error, ErrorKind, Result};
 
 /// Timeout for the lock of another writer.
@@ -19,6 +20,8 @@ pub(super) struct Layout {
     /// Files of other versions are rejected.
     pub(super) version: i32,
     pub(super) tables: &'static str,
+    /// Overwrites deleted texts, which SQLite would leave in the file.
+    pub(super) overwrites_deleted: bool,
     /// Advice for a damaged file.
     pub(super) remedy: &'static str,
 }
@@ -56,6 +59,9 @@ fn open(path: &Path, layout: &Layout) -> Result<Connection> {
         ));
     }
     file.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+    if layout.overwrites_deleted {
+        file.pragma_update(None, "secure_delete", true).map_err(failed)?;
+    }
     Ok(file)
 }
 
@@ -94,11 +100,13 @@ pub(super) fn surplus(rows: &Transaction<'_>, table: &str, max: u64) -> rusqlite
     Ok(count.saturating_mul(surplus) / used + 1)
 }
 
-/// A file with its only connection, used by one thread at a time.
+/// A file with its only connection, used by one thread at a time. A forked child opens another one.
 pub(super) struct File {
     path: PathBuf,
+    /// The path from the root: a child may be in another folder.
+    absolute: PathBuf,
     layout: &'static Layout,
-    connection: Mutex<Connection>,
+    connection: Arc<SharedConnection>,
 }
 
 impl std::fmt::Debug for File {
@@ -109,7 +117,16 @@ impl std::fmt::Debug for File {
 
 impl File {
     pub(super) fn open(path: &Path, layout: &'static Layout) -> Result<Self> {
-        Ok(Self { path: path.to_owned(), layout, connection: Mutex::new(open(path, layout)?) })
+        let in_use = begin(path)?;
+        let connection = register(open(path, layout)?, &in_use);
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Self { path: path.to_owned(), absolute, layout, connection })
+    }
+
+    /// Begins a use of the file that consists of more than one transaction. No other lock that a fork could
+    /// leave locked may be held without one.
+    pub(super) fn begin(&self) -> Result<Use> {
+        begin(&self.path)
     }
 
     pub(super) fn read<T>(&self, read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
@@ -129,7 +146,12 @@ impl File {
         behaviour: TransactionBehavior,
         work: impl FnOnce(&Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
+        let _use = self.begin()?;
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = match &mut *connection {
+            Some(connection) => connection,
+            closed => closed.insert(open(&self.absolute, self.layout)?),
+        };
         let failed = |e| self.explain(e);
         let transaction = connection.transaction_with_behavior(behaviour).map_err(failed)?;
         let done = work(&transaction)?;
@@ -146,4 +168,20 @@ impl File {
     pub(super) fn refuse(&self, reason: &str) -> Error {
         config(&self.path, reason)
     }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let in_use = self.begin();
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if in_use.is_err() {
+            std::mem::forget(connection);
+        }
+    }
+}
+
+fn begin(path: &Path) -> Result<Use> {
+    let reason = "cannot be used by this process: it was forked while another thread of its parent used SQLite; \
+        fork while no store, cache or log is in use";
+    Use::begin().map_err(|_| config(path, reason))
 }

@@ -37,6 +37,7 @@ CREATE TABLE calls (
     tags TEXT NOT NULL
 );
 ",
+    overwrites_deleted: true,
     remedy: "delete it; its history is lost",
 };
 
@@ -181,10 +182,7 @@ impl SqliteLog {
         let path = path.into();
         let open = move || {
             create(&path)?;
-            let file = File::open(&path, &LAYOUT)?;
-            // Overwrite deleted texts, which SQLite would leave in the file.
-            file.read(|rows| rows.pragma_update(None, "secure_delete", true))?;
-            Ok(file)
+            File::open(&path, &LAYOUT)
         };
         let file = Arc::new(blocking(open).await?);
         Ok(Self { file, max_bytes: Self::DEFAULT_BYTES, written: Arc::default() })

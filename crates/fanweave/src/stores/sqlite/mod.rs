@@ -6,6 +6,7 @@
 mod cache;
 mod file;
 mod log;
+mod process;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ const LAYOUT: Layout = Layout {
     application: 0x6661_6e77,
     version: 1,
     tables: TABLES,
+    overwrites_deleted: false,
     remedy: "rebuild it from the documents",
 };
 
@@ -247,6 +249,7 @@ impl Shared {
     }
 
     fn search(&self, search: &Search) -> Result<Vec<Hit>> {
+        let _use = self.file.begin()?;
         self.catch_up()?;
         let copy = self.copy.read().unwrap_or_else(PoisonError::into_inner);
         copy.index.check(&search.vector)?;
