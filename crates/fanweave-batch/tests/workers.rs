@@ -7,6 +7,7 @@ mod support;
 
 use std::future::pending;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use fanweave_batch::__private::{
     Arranger, Finished, Follower, Job, KeyedRows, Leases, Origin, RowRecorder, content_key, create_output,
@@ -62,6 +63,11 @@ fn answers() -> Chain<Prompt, String> {
     })
 }
 
+/// The result of `work`, which takes milliseconds unless rows wait for something that never comes.
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), work).await.expect("the rows hang")
+}
+
 fn job(dir: &TempRun, output: &str) -> BatchJob<Prompt, String> {
     // Two rows are equal, and have different keys.
     let input = dir.write("in.txt", text_rows(40) + "row 3\n");
@@ -82,7 +88,7 @@ fn timeless(text: &str) -> Vec<Value> {
 #[tokio::test]
 async fn rows_that_travel_as_text_give_the_output_and_the_keys_of_a_run_over_the_file() {
     let dir = TempRun::new();
-    job(&dir, "whole.jsonl").run().await.unwrap();
+    in_time(job(&dir, "whole.jsonl").run()).await.unwrap();
 
     let lines = Lines::default();
     let parts = job(&dir, "parts.jsonl").progress(lines.1.clone()).into_rows();
@@ -105,7 +111,7 @@ async fn rows_that_travel_as_text_give_the_output_and_the_keys_of_a_run_over_the
     assert!(equal.len() == 2 && equal[0].0 == equal[1].0 && equal[0].1 != equal[1].1, "{equal:?}");
 
     let mut window = parts.rows.window(lines.clone(), jobs, leases);
-    window.run(&CancellationToken::new(), &Context::new()).await.unwrap();
+    in_time(window.run(&CancellationToken::new(), &Context::new())).await.unwrap();
     let (_, stopped) = window.into_recorder();
     assert!(!stopped.is_cut_short && stopped.refused.is_none());
     let counted = lines.1.snapshot();
@@ -135,7 +141,7 @@ async fn rows_that_travel_as_text_give_the_output_and_the_keys_of_a_run_over_the
 #[tokio::test]
 async fn an_output_that_is_continued_at_its_mark_is_the_output_of_one_run() {
     let dir = TempRun::new();
-    job(&dir, "run.jsonl").run().await.unwrap();
+    in_time(job(&dir, "run.jsonl").run()).await.unwrap();
     let journal = std::fs::read_to_string(dir.path("run.jsonl.journal")).unwrap();
     let mut rows: Vec<_> = journal.lines().filter_map(|line| decode_row(line.as_bytes())).collect();
     rows.sort_by_key(FinishedRow::index);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanweave_sim::{Latency, Settings};
 
-use crate::support::{Folder, Provider, Ran, assert_all_answered, batch_args, echo_of, prompts};
+use crate::support::{Folder, Provider, Ran, assert_all_answered, batch_args, echo_of, prompts, wait_for};
 
 fn faulty(rate: f64) -> Settings {
     Settings {
@@ -108,9 +108,7 @@ fn a_second_process_on_one_journal_is_an_error() {
     folder.write("in.jsonl", prompts(3));
     let url = hanging.url();
     let mut first = folder.command(&batch_args(&url, &[])).spawn().expect("the program starts");
-    while hanging.stats().in_flight < 3 {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait_for(|| hanging.stats().in_flight == 3);
     let second = folder.batch(&url, &[]).expect_code(1);
     assert!(second.stderr.contains("another process is using this journal"), "{}", second.stderr);
     assert_eq!(hanging.stats().requests, 3);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fanweave_cli::{Exit, Stop, run, run_until};
 use fanweave_sim::Settings;
 
-use crate::support::{Folder, Provider, assert_all_answered, echo_of, prompts};
+use crate::support::{Folder, Provider, assert_all_answered, echo_of, prompts, wait_for};
 
 /// `fanweave batch` of `in.jsonl` in a folder, with absolute paths.
 fn batch(folder: &Folder, more: &[&str]) -> Vec<String> {
@@ -65,10 +65,9 @@ fn a_second_request_ends_a_run_at_once_and_its_journal_is_free() {
     thread::scope(|scope| {
         let args = batch(&folder, &["-m", "openai/echo", "--base-url", &url]);
         let ran = scope.spawn(|| run_until(args, &stop));
-        while hanging.stats().in_flight < 20 {
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait_for(|| hanging.stats().in_flight == 20);
         stop.request();
+        // Enough for a run that does not wait to end: that it waits shows only in that it does not.
         thread::sleep(Duration::from_millis(100));
         assert!(!ran.is_finished(), "it waits for the rows in flight");
         let asked = Instant::now();
@@ -92,9 +91,7 @@ fn a_first_request_drains_the_rows_in_flight() {
     let args = batch(&folder, &["-m", "openai/echo", "--base-url", &url, "-c", "8"]);
     let exit = thread::scope(|scope| {
         let ran = scope.spawn(|| run_until(args, &stop));
-        while provider.stats().ok < 20 {
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait_for(|| provider.stats().ok >= 20);
         stop.request();
         ran.join().expect("it does not panic")
     });

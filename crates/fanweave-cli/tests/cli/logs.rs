@@ -143,7 +143,8 @@ fn a_history_locked_by_another_process_can_be_interrupted() {
     let mut answer = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut answer).unwrap();
     assert!(answer.contains("hello"), "{answer}");
-    // The process now waits for the lock: the only step after the line that it wrote.
+    // The process now waits for the lock: the only step after the line that it wrote. Nothing shows that it
+    // has begun to wait, and before that it would end in the same way.
     std::thread::sleep(Duration::from_millis(300));
     assert!(child.try_wait().unwrap().is_none());
     let began = Instant::now();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanweave_sim::{Latency, Settings};
 
-use crate::support::{Folder, Provider, Ran, echo_of};
+use crate::support::{Folder, Provider, Ran, echo_of, wait_for};
 
 const CHAIN: &str = "
 inputs: { topic: tides, tone: null }
@@ -159,10 +159,10 @@ fn an_article_for_each_of_a_hundred_topics_survives_a_kill_and_repeats_no_finish
     let run = [&run[..], &["-o", "out.jsonl", "-c", "8", "-q"]].concat();
 
     let mut child = folder.command(&run).spawn().expect("the program starts");
-    while provider.stats().requests < 200 {
-        std::thread::sleep(Duration::from_millis(5));
+    wait_for(|| {
         assert!(child.try_wait().expect("it can be waited for").is_none(), "it ended before it was killed");
-    }
+        provider.stats().requests >= 200
+    });
     child.kill().expect("it runs");
     child.wait().expect("it ends");
     folder.run(&run).expect_code(0);

@@ -7,7 +7,7 @@ use fanweave_sim::{Latency, Settings};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Folder, Provider, Ran, assert_all_answered, batch_args, prompts};
+use crate::support::{Folder, Provider, Ran, Shown, assert_all_answered, batch_args, prompts, wait_for};
 
 const ROWS: usize = 200;
 
@@ -23,16 +23,6 @@ fn start(folder: &Folder, url: &str) -> Child {
     let mut command = folder.command(&args(url));
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("the program starts")
-}
-
-fn wait_for(what: impl Fn() -> bool) {
-    for _ in 0..2_000 {
-        if what() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    panic!("what was waited for did not come within 10 s");
 }
 
 fn signal(child: &Child, signal: Signal) {
@@ -76,10 +66,11 @@ fn a_second_ctrl_c_exits_immediately_and_keeps_finished_rows() {
     let hanging = Provider::start(Settings { hang_rate: 1.0, ..Settings::default() });
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(ROWS));
-    let child = start(&folder, &hanging.url());
+    let mut child = start(&folder, &hanging.url());
     wait_for(|| hanging.stats().in_flight >= 8);
     signal(&child, Signal::SIGINT);
-    std::thread::sleep(Duration::from_millis(200));
+    let mut shown = Shown::of(&mut child);
+    shown.until("press Ctrl-C again");
     signal(&child, Signal::SIGINT);
     Ran::of(child.wait_with_output().expect("the program ends")).expect_code(130);
 
@@ -95,10 +86,11 @@ fn sigusr1_lists_what_is_in_flight() {
     folder.write("in.jsonl", "{\"id\":\"a\",\"prompt\":\"one\"}\n{\"prompt\":\"two\"}\n");
     let mut child = start(&folder, &hanging.url());
     wait_for(|| hanging.stats().in_flight == 2);
+    let mut shown = Shown::of(&mut child);
     signal(&child, Signal::SIGUSR1);
-    std::thread::sleep(Duration::from_millis(300));
+    let said = shown.until("line 2 for ");
     child.kill().expect("the program runs");
-    let said = String::from_utf8(child.wait_with_output().expect("the program ends").stderr).expect("UTF-8");
+    child.wait().expect("the program ends");
     assert!(said.starts_with("in flight: 2\n"), "{said}");
     assert!(said.contains("\n  line 1 (a) for ") && said.contains("\n  line 2 for "), "{said}");
 }

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Folder, Ran, batch_args, prompts};
+use crate::support::{Folder, Ran, batch_args, prompts, wait_for};
 
 /// A server that sends the same response to every request, and counts them. Its thread ends with the process.
 struct Wall {
     url: String,
     requests: Arc<AtomicUsize>,
+    /// Number of responses that the client has read.
+    read: Arc<AtomicUsize>,
 }
 
 impl Wall {
@@ -28,15 +30,15 @@ impl Wall {
             "HTTP/1.1 {status}\r\n{headers}content-type: application/json\r\ncontent-length: {length}\r\n\
              connection: close\r\n\r\n{body}"
         );
-        let requests = Arc::<AtomicUsize>::default();
-        let counted = requests.clone();
+        let (requests, read) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (counted, all_read) = (requests.clone(), read.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (answer, counted) = (answer.clone(), counted.clone());
-                std::thread::spawn(move || stream.map(|stream| reply(stream, &answer, &counted)));
+                let (answer, counted, read) = (answer.clone(), counted.clone(), all_read.clone());
+                std::thread::spawn(move || stream.map(|stream| reply(stream, &answer, &counted, &read)));
             }
         });
-        Self { url, requests }
+        Self { url, requests, read }
     }
 
     fn requests(&self) -> usize {
@@ -45,7 +47,7 @@ impl Wall {
 }
 
 /// Reads one complete request and answers it.
-fn reply(mut stream: TcpStream, answer: &str, counted: &AtomicUsize) {
+fn reply(mut stream: TcpStream, answer: &str, counted: &AtomicUsize, read: &AtomicUsize) {
     let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
     let is_whole = |request: &[u8]| {
         let text = String::from_utf8_lossy(request);
@@ -62,6 +64,9 @@ fn reply(mut stream: TcpStream, answer: &str, counted: &AtomicUsize) {
     }
     counted.fetch_add(1, Ordering::SeqCst);
     let _ = stream.write_all(answer.as_bytes());
+    // The client closes the connection when it has read the response.
+    while stream.read(&mut buffer).is_ok_and(|n| n > 0) {}
+    read.fetch_add(1, Ordering::SeqCst);
 }
 
 #[test]
@@ -105,10 +110,7 @@ fn sigterm_stops_rows_that_wait_for_a_limit_immediately() {
     let mut command = folder.command(&batch_args(&wall.url, &["-c", "16"]));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     // The first rejection closes the account: on a slow machine, no other row sends its request before.
-    while wall.requests() < 1 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    std::thread::sleep(Duration::from_millis(500));
+    wait_for(|| wall.read.load(Ordering::SeqCst) > 0);
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
     let began = Instant::now();
     kill(pid, Signal::SIGTERM).expect("the program runs");

@@ -1,9 +1,10 @@
 //! Runs the program in a separate folder, with its own simulated provider.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use fanweave_sim::{Server, Settings};
 use serde_json::Value;
@@ -90,6 +91,40 @@ impl Folder {
         stdin.write_all(input.as_bytes()).expect("the program reads its stdin");
         drop(stdin);
         Ran::of(child.wait_with_output().expect("the program ends"))
+    }
+}
+
+/// Waits until `holds`, and fails if it does not within 30 s.
+#[track_caller]
+pub(crate) fn wait_for(mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < end, "what was waited for did not come within 30 s");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The stderr of a program that runs.
+pub(crate) struct Shown(BufReader<ChildStderr>);
+
+impl Shown {
+    /// Takes the stderr, which must be piped.
+    pub(crate) fn of(child: &mut Child) -> Self {
+        Self(BufReader::new(child.stderr.take().expect("stderr is piped")))
+    }
+
+    /// Waits for a line with `text`. Returns what was shown up to this line.
+    #[track_caller]
+    pub(crate) fn until(&mut self, text: &str) -> String {
+        let mut shown = String::new();
+        loop {
+            let line = shown.len();
+            let read = self.0.read_line(&mut shown).expect("stderr is UTF-8");
+            assert!(read > 0, "the program ended without `{text}`: {shown}");
+            if shown[line..].contains(text) {
+                return shown;
+            }
+        }
     }
 }
 

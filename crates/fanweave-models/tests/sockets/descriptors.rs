@@ -1,6 +1,7 @@
 //! Calls in a process with few file descriptors. Each test runs its client in a separate process.
 #![cfg(unix)]
 
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use fanweave_models::{ModelBuilder, RetryPolicy, connection_notice};
 use futures::future::join_all;
 use nix::sys::resource::{Resource, setrlimit};
 use tokio::process::Command;
+use tokio::sync::oneshot;
 
 use crate::server::{Act, Server, completion};
 
@@ -43,7 +45,19 @@ fn limit(files: u64) {
 }
 
 async fn calls(model: &Model, count: usize) -> Vec<Result<()>> {
-    join_all((0..count).map(|_| async { model.invoke("x").await.map(drop) })).await
+    calls_with(model, count, |_| ()).await
+}
+
+/// Calls `ended` with the number of calls that have ended, from 1, at each end.
+async fn calls_with(model: &Model, count: usize, ended: impl Fn(usize)) -> Vec<Result<()>> {
+    let number = Cell::new(0);
+    let call = async || {
+        let result = model.invoke("x").await.map(drop);
+        number.set(number.get() + 1);
+        ended(number.get());
+        result
+    };
+    join_all((0..count).map(|_| call())).await
 }
 
 async fn slow() -> Server {
@@ -89,16 +103,17 @@ async fn with_files_taken_by_others() {
         while let Ok(file) = File::open("/dev/null") {
             taken.push(file);
         }
-        let began = Instant::now();
-        let freed = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(400));
-            drop(taken);
-        });
-        for answer in calls(&model, 63).await {
+        // The first ones share one connection.
+        let taken = RefCell::new(taken);
+        let free = |ended| {
+            if ended == 8 {
+                taken.take();
+            }
+        };
+        for answer in calls_with(&model, 63, free).await {
             answer.unwrap();
         }
-        assert!(began.elapsed() > Duration::from_millis(400), "the calls had one connection till then");
-        freed.join().unwrap();
+        assert!(taken.take().is_empty(), "eight calls were answered while no descriptor was free");
     }
 }
 
@@ -119,6 +134,8 @@ async fn with_no_descriptor_at_first() {
         taken.push(file);
     }
     std::thread::spawn(move || {
+        // Longer than a connection that waits for no descriptor would take to fail: that the calls wait shows
+        // only in that they do not fail.
         std::thread::sleep(Duration::from_millis(700));
         drop(taken);
     });
@@ -140,15 +157,23 @@ async fn with_two_hosts() {
     limit(64);
     let [busy, other] = [&models[0], &models[1]];
     let began = Instant::now();
+    let (all_in_use, are_in_use) = oneshot::channel();
+    let all_in_use = Cell::new(Some(all_in_use));
     let late = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        are_in_use.await.unwrap();
         for answer in calls(other, 8).await {
             answer.unwrap();
         }
         began.elapsed()
     };
     let busy = async {
-        for answer in calls(busy, 1000).await {
+        // Each connection has been used more than once.
+        let note = |ended| {
+            if ended == 100 {
+                all_in_use.take().unwrap().send(()).unwrap();
+            }
+        };
+        for answer in calls_with(busy, 1000, note).await {
             answer.unwrap();
         }
         began.elapsed()

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use fanweave_core::{Error, ErrorKind, Model, chain};
@@ -65,6 +65,7 @@ async fn a_connection_that_died_while_idle_is_replaced() {
 async fn a_connection_that_died_while_this_thread_was_busy_is_replaced() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let ((allow, allowed), (closed, is_closed)) = (mpsc::channel(), mpsc::channel());
     // In a separate thread: it closes while the thread of the test is busy.
     std::thread::spawn(move || {
         for socket in listener.incoming() {
@@ -74,7 +75,9 @@ async fn a_connection_that_died_while_this_thread_was_busy_is_replaced() {
                 let Act::Send(bytes) = act else { unreachable!() };
                 socket.write_all(&bytes).unwrap();
             }
-            std::thread::sleep(Duration::from_millis(50));
+            allowed.recv().unwrap();
+            drop(socket);
+            closed.send(()).unwrap();
         }
     });
     let model = ModelBuilder::new("openai/test").base_url(url).retry(RetryPolicy::never()).build().unwrap();
@@ -82,7 +85,8 @@ async fn a_connection_that_died_while_this_thread_was_busy_is_replaced() {
         model.invoke("x").await.unwrap();
         // The connection is returned, and then left unpolled.
         tokio::time::sleep(Duration::from_millis(5)).await;
-        std::thread::sleep(Duration::from_millis(200));
+        allow.send(()).unwrap();
+        is_closed.recv().unwrap();
     }
 }
 

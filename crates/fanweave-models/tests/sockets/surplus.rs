@@ -1,8 +1,8 @@
 //! A gateway that sends unsolicited responses. No call may get the response to another one.
 
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use fanweave_core::{ErrorKind, chain, text};
@@ -264,6 +264,9 @@ async fn a_report_that_an_idle_connection_was_closed_is_not_a_surplus_response()
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let connections = Arc::<AtomicUsize>::default();
         let opened = connections.clone();
+        let ((allow, allowed), (sent, is_sent), (close, closed)) =
+            (mpsc::channel(), mpsc::channel(), tokio::sync::oneshot::channel());
+        let mut close = Some(close);
         // In a separate thread: it reports while the thread of the test is busy.
         std::thread::spawn(move || {
             for socket in listener.incoming() {
@@ -273,9 +276,13 @@ async fn a_report_that_an_idle_connection_was_closed_is_not_a_surplus_response()
                 while socket.read(&mut read).unwrap_or(0) > 0 {
                     socket.write_all(&echo("x")).unwrap();
                     if number == 0 {
-                        std::thread::sleep(MS * 20);
+                        allowed.recv().unwrap();
                         let report = b"HTTP/1.1 408 Request Time-out\r\nconnection: close\r\n\r\n";
                         socket.write_all(report).unwrap();
+                        sent.send(()).unwrap();
+                        // Until the client closes the connection.
+                        while socket.read(&mut read).is_ok_and(|n| n > 0) {}
+                        let _ = close.take().unwrap().send(());
                         break;
                     }
                 }
@@ -284,11 +291,13 @@ async fn a_report_that_an_idle_connection_was_closed_is_not_a_surplus_response()
         let model = ModelBuilder::new("openai/test").base_url(url).retry(RetryPolicy::never());
         let model = model.client(Client::builder().no_proxy().build().unwrap()).build().unwrap();
         model.invoke("x").await.unwrap();
+        // The connection is returned.
         sleep(MS * 5).await;
-        if is_busy {
-            std::thread::sleep(MS * 60);
-        } else {
-            sleep(MS * 60).await;
+        allow.send(()).unwrap();
+        // Blocks the thread, and with it the runtime.
+        is_sent.recv().unwrap();
+        if !is_busy {
+            closed.await.unwrap();
         }
         for _ in 0..3 {
             model.invoke("x").await.unwrap();
@@ -447,6 +456,7 @@ async fn bytes_on_an_unused_connection_are_not_an_answer() {
 async fn a_surplus_answer_not_yet_seen_by_the_runtime_reaches_no_call() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let ((allow, allowed), (sent, is_sent)) = (mpsc::channel(), mpsc::channel());
     std::thread::spawn(move || {
         for socket in listener.incoming() {
             let mut socket = socket.unwrap();
@@ -456,15 +466,18 @@ async fn a_surplus_answer_not_yet_seen_by_the_runtime_reaches_no_call() {
             let body = body_of(&mut read).unwrap();
             let answer = echo(body["messages"][0]["content"].as_str().unwrap());
             socket.write_all(&answer).unwrap();
-            std::thread::sleep(MS * 2);
+            allowed.recv().unwrap();
             let _ = socket.write_all(&answer);
+            sent.send(()).unwrap();
             let _ = socket.read(&mut read);
         }
     });
     let model = ModelBuilder::new("openai/test").base_url(url).retry(RetryPolicy::never()).build().unwrap();
     for row in ["a", "b", "c"] {
         assert_eq!(model.invoke(row).await.unwrap().text(), format!("echo {row}"));
-        std::thread::sleep(MS * 6);
+        // Blocks the thread, and with it the runtime.
+        allow.send(()).unwrap();
+        is_sent.recv().unwrap();
     }
 }
 
