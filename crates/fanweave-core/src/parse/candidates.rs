@@ -2,13 +2,10 @@
 
 use std::ops::Range;
 
-use super::scan;
+use super::{MAX_DEPTH, scan};
 
 /// Maximum candidates. 64: an answer with more is a list of values, of which the first and the last count.
 const MAX_CANDIDATES: usize = 64;
-
-/// Maximum nesting depth of a value.
-const MAX_DEPTH: usize = 127;
 
 /// Maximum length of a bare key. Longer words before a colon are prose.
 const MAX_KEY_LEN: usize = 64;

@@ -4,10 +4,8 @@
 
 use serde_json::{Map, Number, Value};
 
+use super::MAX_DEPTH;
 use super::candidates::comment_len;
-
-/// Maximum nesting depth. Source: the limit of `serde_json`.
-const MAX_DEPTH: usize = 127;
 
 /// Maximum characters of a key that is looked for after a comma.
 const MAX_KEY_LEN: usize = 128;

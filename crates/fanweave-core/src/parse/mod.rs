@@ -23,6 +23,9 @@ use serde_json::Value;
 
 use crate::{Error, ErrorKind, excerpt};
 
+/// Maximum nesting depth of a value, for all parsers. Source: the limit of `serde_json`.
+const MAX_DEPTH: usize = 127;
+
 /// Maximum bytes of an answer that an error message shows. 200: three lines.
 const MAX_EXCERPT_BYTES: usize = 200;
 

@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// Maximum nesting depth. Source: the limit of `serde_json`, which parses the whole answer.
-const MAX_DEPTH: usize = 127;
+use super::MAX_DEPTH;
 
 /// Size from which copies are made less often. 16 KiB: the values of longer texts exceed the CPU cache, and 8
 /// times the text would cost more than 9 times as much.

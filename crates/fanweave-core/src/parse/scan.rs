@@ -1,7 +1,6 @@
 //! Finds the end of a JSON value without reading it.
 
-/// Maximum nesting depth. Source: the limit of `serde_json`.
-const MAX_DEPTH: u32 = 127;
+use super::MAX_DEPTH;
 
 /// The reason why a value has no end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +27,7 @@ pub(super) fn end(text: &str, at: usize) -> Result<usize, Stop> {
     let bytes = text.as_bytes();
     let (mut at, mut expect) = (at, Expect::Value);
     // The bit of each open container is set if it is an object.
-    let (mut objects, mut depth) = (0u128, 0u32);
+    let (mut objects, mut depth) = (0u128, 0usize);
     loop {
         at += bytes[at..].iter().take_while(|b| b.is_ascii_whitespace()).count();
         let Some(&byte) = bytes.get(at) else { return Err(Stop::Cut) };
