@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 
+use fanweave::__private::REDACTED;
 use fanweave::models::vendors;
 
 /// Beginnings of API keys and tokens.
@@ -37,9 +38,6 @@ const MIN_PLAIN_KEY: usize = 28;
 /// Flags whose value is a name or an address.
 const SERVER_FLAGS: [&str; 7] =
     ["--model", "--base-url", "--key-env", "--fallback-model", "--embeddings", "--embeddings-url", "-e"];
-
-/// Shown in place of a key.
-const HIDDEN: &str = "[redacted]";
 
 /// Hint for a message that contained a key.
 pub(crate) const ADVICE: &str = "an argument looks like an API key: pass it in the environment, or store it with `fanweave keys set PROVIDER`";
@@ -77,7 +75,7 @@ impl Slips {
 
     /// Hides the keys in a message. `None` if it contains none.
     pub(crate) fn hide(&self, text: &str) -> Option<String> {
-        let hidden = self.0.iter().fold(text.to_owned(), |text, slip| text.replace(slip.as_str(), HIDDEN));
+        let hidden = self.0.iter().fold(text.to_owned(), |text, slip| text.replace(slip.as_str(), REDACTED));
         (hidden != text).then_some(hidden)
     }
 }
@@ -176,7 +174,7 @@ mod tests {
             for arg in [key.to_owned(), format!("--base-url={key}"), format!("http://me:{key}@host/{key}")] {
                 let hidden =
                     args(&["ask", "--base-url", &arg]).hide(&format!("invalid value '{arg}'")).unwrap();
-                assert!(!hidden.contains(key) && hidden.contains(HIDDEN), "{hidden}");
+                assert!(!hidden.contains(key) && hidden.contains(REDACTED), "{hidden}");
             }
         }
         for word in [

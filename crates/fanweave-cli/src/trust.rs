@@ -4,32 +4,16 @@
 //! settings must belong to the user, since the program also finds them in parent folders. Keys and the
 //! history must be readable only by the user.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::Metadata;
 use std::io::{Error, ErrorKind, Read, Result};
 use std::path::Path;
+
+use fanweave::__private::open_regular;
 
 use crate::exit::Failure;
 
 /// Maximum bytes of a file of settings or keys.
 const MAX_BYTES: u64 = 1 << 20;
-
-/// Opens a regular file, or one that a link leads to. Does not block at a pipe or device.
-///
-/// # Errors
-/// [`ErrorKind::InvalidInput`] for any other kind of file.
-pub(crate) fn open_regular(path: &Path) -> Result<(File, Metadata)> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, nix::fcntl::OFlag::O_NONBLOCK.bits());
-    let file = options.open(path)?;
-    let metadata = file.metadata()?;
-    if metadata.is_file() {
-        Ok((file, metadata))
-    } else {
-        Err(Error::new(ErrorKind::InvalidInput, "not a regular file"))
-    }
-}
 
 /// Returns an error unless `path` is a regular file, or does not exist.
 pub(crate) fn check_regular(path: &Path) -> std::result::Result<(), Failure> {

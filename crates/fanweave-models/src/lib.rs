@@ -71,3 +71,9 @@ pub use transport::limits::{AccountState, AccountStatus, Accounts, RateLimits, a
 pub use transport::own::HttpTransport;
 pub use transport::watch::Timeouts;
 pub use vendor::{Vendor, key_variables, register, vendors};
+
+#[doc(hidden)]
+pub mod __private {
+    //! Items that other crates of the workspace use.
+    pub use crate::transport::secret::REDACTED;
+}

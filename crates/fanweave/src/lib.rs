@@ -365,11 +365,14 @@ pub use structured::structured;
 #[doc(hidden)]
 pub mod __private {
     //! Items used by the expansions of the macros.
+    #[cfg(feature = "chain-file")]
+    pub use crate::regular::open_regular;
     #[cfg(feature = "macros")]
     pub use crate::typed::{filled, typed, value};
     pub use fanweave_core::__private::*;
     #[cfg(feature = "macros")]
     pub use fanweave_macros::prompt;
+    pub use fanweave_models::__private::REDACTED;
     #[cfg(feature = "structured")]
     pub use {schemars, serde};
 

@@ -14,7 +14,7 @@ use memchr::memchr_iter;
 use secrecy::{ExposeSecret, SecretString};
 
 /// Replacement for a redacted key.
-pub(super) const REDACTED: &str = "[redacted]";
+pub const REDACTED: &str = "[redacted]";
 
 /// Shorter texts are placeholders such as `test` or `x`, which occur in any sentence.
 const MIN_KEY_LEN: usize = 8;
