@@ -40,6 +40,7 @@ mod key;
 mod leases;
 mod location;
 mod memory;
+mod observed;
 mod open;
 mod order;
 mod origin;

@@ -16,7 +16,9 @@ use crate::run_map::RunMap;
 /// Period over which the rate is averaged.
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// Progress of a batch. Shared between the run, which counts, and a progress display.
+/// Progress of a batch. Shared between the run, which counts, and a progress display. It observes a
+/// [`BatchJob`](crate::BatchJob::progress), or a batch in memory:
+/// [`Batch::row_observer`](fanweave_core::batch::Batch::row_observer).
 ///
 /// ```
 /// use fanweave::batch::Progress;

@@ -1,5 +1,7 @@
 //! Runs many inputs through one chain, with results in input order or as they finish.
 
+mod observer;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
@@ -10,6 +12,10 @@ use futures::{Stream, StreamExt};
 
 use crate::flights::{Ended, Flights};
 use crate::{Chain, Concurrency, Context, Error, ErrorKind, Result, Runnable};
+
+pub use observer::{OnRowEnd, RowEnd, RowObserver};
+
+use observer::ObservedRow;
 
 /// Default number of rows in flight. Source: a common account's 500 requests a minute at 7 s each.
 pub const DEFAULT_CONCURRENCY: usize = 64;
@@ -50,6 +56,7 @@ pub struct Batch<I, O> {
     concurrency: Concurrency,
     cx: Context,
     row_context: Option<RowContext<I>>,
+    observer: Option<Arc<dyn RowObserver>>,
 }
 
 /// Changes the context of one row.
@@ -63,6 +70,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
             concurrency: Concurrency::new(DEFAULT_CONCURRENCY),
             cx: Context::new(),
             row_context: None,
+            observer: None,
         }
     }
 
@@ -92,10 +100,15 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
 
     /// Starts the rows and yields their results as they finish.
     pub fn as_completed(self) -> Completed<O> {
-        let Self { chain, inputs, concurrency, mut cx, row_context } = self;
+        let Self { chain, inputs, concurrency, mut cx, row_context, observer } = self;
         cx = cx.with_concurrency(concurrency);
         // Each row is a task, which polls its chain even if its results are not read.
         let cx = cx.driven();
+        if let (Some(observer), (rows, Some(max))) = (&observer, inputs.size_hint())
+            && rows == max
+        {
+            observer.total(rows);
+        }
         let mut inputs = inputs.enumerate();
         let start = move |rows: &mut Flights<usize, Result<O>>| {
             let Some((index, input)) = inputs.next() else { return Started::NoMore };
@@ -105,13 +118,22 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
             if tokio::runtime::Handle::try_current().is_err() {
                 return Started::Failed(Row { index, result: Err(no_runtime()) });
             }
-            let (chain, cx, change) = (chain.clone(), cx.fork(index as u64), row_context.clone());
+            let (chain, mut cx, change) = (chain.clone(), cx.fork(index as u64), row_context.clone());
+            let observer = observer.clone();
             rows.start(index, async move {
-                let cx = match change {
-                    Some(change) => change(&input, cx.undriven()).driven(),
-                    None => cx,
-                };
-                cx.guard(chain.run(input, &cx)).await
+                let mut observed = None;
+                if let Some(observer) = observer {
+                    let (changed, row) = ObservedRow::start(observer, index, cx.undriven());
+                    (cx, observed) = (changed.driven(), Some(row));
+                }
+                if let Some(change) = change {
+                    cx = change(&input, cx.undriven()).driven();
+                }
+                let result = cx.guard(chain.run(input, &cx)).await;
+                if let Some(row) = observed {
+                    row.ended(&result);
+                }
+                result
             });
             Started::Running
         };
@@ -140,6 +162,31 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
     #[must_use]
     pub fn context(mut self, change: impl Fn(&I, Context) -> Context + Send + Sync + 'static) -> Self {
         self.row_context = Some(Arc::new(change));
+        self
+    }
+
+    /// Notifies `observer` when rows start and end. Default: none.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use fanweave::batch::Progress;
+    /// use fanweave::{prompt, testing::Fake, text, vars};
+    ///
+    /// # fn main() { fanweave::blocking::wait(async {
+    /// let joke = prompt("A joke about {{ topic }}.") | Fake::echo() | text();
+    /// let topics = ["bears", "cats", "tides"].map(|topic| vars! { topic: topic });
+    /// let progress = Arc::new(Progress::default());
+    /// let mut rows = joke.batch(topics).row_observer(progress.clone()).run();
+    /// while let Some(row) = rows.next().await {
+    ///     let now = progress.snapshot();
+    ///     println!("{} of {}: {:?}", now.done, now.total.unwrap_or(0), row.result);
+    /// }
+    /// assert_eq!(progress.snapshot().ok, 3);
+    /// # }) }
+    /// ```
+    #[must_use]
+    pub fn row_observer(mut self, observer: Arc<impl RowObserver>) -> Self {
+        self.observer = Some(observer);
         self
     }
 
@@ -376,6 +423,73 @@ mod tests {
         assert_eq!(rows[0].as_ref().unwrap().as_deref(), Some("all"));
         assert_eq!(rows[1].as_ref().unwrap().as_deref(), Some("own"));
         assert!(rows[2].as_ref().unwrap_err().to_string().contains("boom"));
+    }
+
+    /// Notes how many rows there are, and how each ends. Panics at the start of row 9.
+    #[derive(Default)]
+    struct Ends(std::sync::Mutex<Vec<(usize, String)>>, AtomicUsize);
+
+    impl RowObserver for Ends {
+        fn total(&self, rows: usize) {
+            self.1.store(rows, Ordering::Relaxed);
+        }
+
+        fn started(self: Arc<Self>, index: usize, cx: Context) -> (Context, OnRowEnd) {
+            assert_ne!(index, 9);
+            let on_end = move |end: RowEnd<'_>| {
+                self.0.lock().unwrap().push((index, format!("{end:?}").chars().take(7).collect()));
+                assert_ne!(index, 8);
+            };
+            (cx.with_tag("observed"), Box::new(on_end))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_observer_sees_how_each_row_ends_and_fails_none() {
+        let ends = Arc::new(Ends::default());
+        let chain = step(|n: u32, cx: Context| async move {
+            assert!(n == 9 || cx.tags().any(|tag| tag == "observed"));
+            match n {
+                1 => Err(Error::new(ErrorKind::Step, "odd one out")),
+                2 => panic!("boom"),
+                3 => std::future::pending().await,
+                n => Ok(n),
+            }
+        });
+        let mut rows = chain.batch(0..10_u32).row_observer(ends.clone()).as_completed();
+        let mut ok = 0;
+        for _ in 0..9 {
+            ok += usize::from(rows.next().await.unwrap().result.is_ok());
+        }
+        assert_eq!((ok, ends.1.load(Ordering::Relaxed)), (7, 10));
+        assert!(ends.0.lock().unwrap().iter().all(|(row, _)| *row != 3));
+        drop(rows);
+        tokio::task::yield_now().await;
+        let mut seen = ends.0.lock().unwrap().clone();
+        seen.sort();
+        let seen: Vec<_> = seen.iter().map(|(row, end)| (*row, &**end)).collect();
+        let (ok, failed) = ("Ok", "Failed(");
+        let wanted = [
+            (0, ok),
+            (1, failed),
+            (2, "Panicke"),
+            (3, "Dropped"),
+            (4, ok),
+            (5, ok),
+            (6, ok),
+            (7, ok),
+            (8, ok),
+        ];
+        assert_eq!(seen, wanted);
+    }
+
+    #[tokio::test]
+    async fn an_observer_learns_no_total_of_inputs_without_an_exact_size() {
+        let ends = Arc::new(Ends::default());
+        let odd = (0..8_u32).filter(|n| n % 2 == 1);
+        let chain = step(|n: u32, _| async move { Ok(n) });
+        assert_eq!(chain.batch(odd).row_observer(ends.clone()).collect().await.len(), 4);
+        assert_eq!((ends.0.lock().unwrap().len(), ends.1.load(Ordering::Relaxed)), (4, 0));
     }
 
     #[tokio::test(start_paused = true)]
