@@ -90,6 +90,9 @@ tests/report/run.sh target/debug/fanweave
 step 'a llama.cpp server'
 tests/real/run.sh target/debug/fanweave
 
+step 'batches at workers'
+tests/cluster/run.sh target/debug/fanweave
+
 step 'a Chroma server'
 tests/chroma/run.sh target/debug/examples/chroma_checks
 

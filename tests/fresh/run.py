@@ -25,7 +25,7 @@ edition = "2024"
 publish = false
 
 [dependencies]
-fanweave = {{ path = "{path}", features = ["parquet", "telemetry"] }}
+fanweave = {{ path = "{path}", features = ["parquet", "telemetry", "workers"] }}
 
 [lib]
 doctest = false

@@ -58,6 +58,12 @@ impl Error {
         Self { kind, message: message.into(), advice: Vec::new(), source: None }
     }
 
+    /// An error of a crate of the workspace.
+    #[doc(hidden)]
+    pub fn of(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self::new(kind, message)
+    }
+
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Usage, message)
     }

@@ -24,6 +24,7 @@ mod answer;
 mod answers;
 mod arranger;
 mod budget;
+mod collect;
 mod cost;
 mod dedupe;
 mod disk;
@@ -94,6 +95,7 @@ pub mod __private {
     //! Items for crates of the workspace that run rows on several machines.
     pub use crate::arranger::Arranger;
     pub use crate::budget::{Allowance, RowBudget};
+    pub use crate::collect::Collector;
     pub use crate::dedupe::Follower;
     pub use crate::feed::{Job, KeyedRows};
     pub use crate::leases::{Leases, Lessor};

@@ -46,6 +46,11 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
     let concurrency = args.concurrency.map_or(Settings::default().concurrency, Concurrency::from);
     let settings = settings(&args.rows, concurrency)?.dedupe(args.dedupe);
     let output = output(&args.output);
+    #[cfg(feature = "workers")]
+    let cluster = match args.cluster.on {
+        Some(crate::args::On::Local) => Some(crate::cluster::batch(&args, &work, keep_raw).await?),
+        None => None,
+    };
     let telemetry = Exporter::from_env();
     let chain = telemetry.watch("row", PromptWork::chain(&routed.chain));
 
@@ -71,13 +76,15 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
         Via::Calls => None,
         Via::BatchApi => Some(batch_api(&args, &program.config, keep_raw)?),
     };
-    let running = watch.over(&mut routed.notes, |progress, stop| {
+    let running = watch.over(&mut routed.notes, |progress, stop| async move {
+        #[cfg(feature = "workers")]
+        if let Some(cluster) = cluster {
+            return cluster.run(job, progress, stop).await;
+        }
         let job = job.progress(progress).stop(stop);
-        async move {
-            match &api {
-                Some(api) => job.run_via(api).await,
-                None => job.run().await,
-            }
+        match &api {
+            Some(api) => job.run_via(api).await,
+            None => job.run().await,
         }
     });
     let done = Box::pin(running).await;

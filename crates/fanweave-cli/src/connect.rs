@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use fanweave::Model;
 use fanweave::models::{BatchClient, Budget, ModelBuilder, RateLimits, RetryPolicy, vendors};
 use fanweave::stores::SqliteCache;
+use fanweave::{Model, Parameters};
 use fanweave_sim::{Server, Settings};
 
 use crate::args::{Header, ModelArgs};
@@ -34,11 +34,14 @@ pub(crate) struct Terms<'a> {
     pub(crate) budget: Option<&'a Budget>,
     /// History that records the calls.
     pub(crate) history: Option<&'a History>,
+    /// Parameters of the requests. Default: those of the flags.
+    pub(crate) parameters: Option<&'a Parameters>,
 }
 
 /// Builds the model of the flags.
 pub(crate) fn connect(args: &ModelArgs, config: &Config, terms: Terms<'_>) -> Result<Connected, Failure> {
-    let Terms { key_env, keep_raw, dry, budget, history } = terms;
+    let Terms { key_env, keep_raw, dry, budget, history, parameters } = terms;
+    let parameters = parameters.cloned().unwrap_or_else(|| args.parameters());
     // Resolved here as well: chain files may use the aliases of the configuration.
     let given = args.model.as_deref().ok_or_else(no_model)?;
     if !dry && key_env.is_none() {
@@ -57,7 +60,7 @@ pub(crate) fn connect(args: &ModelArgs, config: &Config, terms: Terms<'_>) -> Re
         if let Some(budget) = budget {
             budget.wrap(real.clone())?;
         }
-        let model = dry_run::stand_in(real.name()).with(args.parameters());
+        let model = dry_run::stand_in(real.name()).with(parameters);
         return Ok(Connected { model, _server: None });
     }
     let key = key_env.map(key_of).transpose()?;
@@ -91,7 +94,7 @@ pub(crate) fn connect(args: &ModelArgs, config: &Config, terms: Terms<'_>) -> Re
         Some(history) => history.wrap(model),
         None => model,
     };
-    Ok(Connected { model: model.with(args.parameters()), _server: server })
+    Ok(Connected { model: model.with(parameters), _server: server })
 }
 
 pub(crate) fn no_model() -> Failure {

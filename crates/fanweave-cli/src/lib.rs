@@ -9,6 +9,8 @@
 mod args;
 mod ask;
 mod batch;
+#[cfg(feature = "workers")]
+mod cluster;
 mod config;
 mod connect;
 mod cost;
@@ -198,6 +200,8 @@ async fn execute(mut command: Command, mut program: Program) -> Result<Exit, Fai
     match &mut command {
         Command::Batch(args) => {
             batch::refuse_idle_flags(args)?;
+            #[cfg(feature = "workers")]
+            cluster::refuse_flags(args)?;
             program.config = config::load()?;
             let note = program.config.fill(&mut args.model, &mut args.fallback_model)?;
             out::note(note, args.quiet);
@@ -211,11 +215,13 @@ async fn execute(mut command: Command, mut program: Program) -> Result<Exit, Fai
             out::note(program.config.fill(model, &mut [])?, *quiet);
         }
         Command::Config(_) => program.config = config::load()?,
+        #[cfg(feature = "workers")]
+        Command::Worker(_) => program.config = config::load()?,
         _ => {}
     }
     let program = &program;
     match command {
-        Command::Batch(args) => Box::pin(batch::run(args, program)).await,
+        Command::Batch(args) => Box::pin(batch::run(*args, program)).await,
         Command::Ask(args) => ask::run(args, program).await,
         Command::Run(args) => run::run(args, program).await,
         Command::Config(args) => config::run(&args, &program.config),
@@ -227,6 +233,8 @@ async fn execute(mut command: Command, mut program: Program) -> Result<Exit, Fai
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::pages(&args),
         Command::Sim(args) => sim::run(args, program).await,
+        #[cfg(feature = "workers")]
+        Command::Worker(args) => Box::pin(cluster::worker(*args, program)).await,
     }
 }
 

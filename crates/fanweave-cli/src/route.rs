@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use fanweave::models::{Lane, Spread, key_variables};
-use fanweave::{Chain, Message, Prompt};
+use fanweave::{Chain, Message, Parameters, Prompt};
 use tokio::sync::mpsc;
 
 use crate::args::{BatchArgs, split_share};
@@ -32,6 +32,16 @@ pub(crate) struct Routed {
 
 /// Connects to all models that the flags name.
 pub(crate) fn route(args: &BatchArgs, config: &Config, keep_raw: bool) -> Result<Routed, Failure> {
+    route_with(args, config, keep_raw, None)
+}
+
+/// Like [`route`], with `parameters` in place of those of the flags.
+pub(crate) fn route_with(
+    args: &BatchArgs,
+    config: &Config,
+    keep_raw: bool,
+    parameters: Option<&Parameters>,
+) -> Result<Routed, Failure> {
     let shares = shares(args.model.model.as_deref().ok_or_else(no_model)?)?;
     let keys: Vec<_> = match args.key_env.as_slice() {
         [] => vec![None],
@@ -43,7 +53,7 @@ pub(crate) fn route(args: &BatchArgs, config: &Config, keep_raw: bool) -> Result
         let args = crate::args::ModelArgs { model: Some(model.to_owned()), ..args.model.clone() };
         let mut lanes = Vec::new();
         for key_env in &keys {
-            let terms = Terms { key_env: *key_env, keep_raw, dry: is_dry, ..Terms::default() };
+            let terms = Terms { key_env: *key_env, keep_raw, dry: is_dry, parameters, ..Terms::default() };
             let one = connect(&args, config, terms)?;
             let variable = key_env.map(str::to_owned).or_else(|| default_variable(one.model.name()));
             let lane = Lane::new(one.model.clone()).weight(weight);

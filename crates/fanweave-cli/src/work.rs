@@ -102,6 +102,12 @@ impl PromptWork {
         })
     }
 
+    /// The prompts of the manifest of a run. `None` if they were written by a version with other fields.
+    #[cfg(feature = "workers")]
+    pub(crate) fn deserialized(work: &Value) -> Option<Self> {
+        Self::deserialize(work).ok()
+    }
+
     /// Parses the templates.
     pub(crate) fn render(&self) -> Result<Render, Failure> {
         let parse = |flag: &str, text: &Option<String>| {

@@ -98,8 +98,8 @@
 //!
 //! # Features
 //!
-//! All but `parquet` and `telemetry` are on by default. `default-features = false` leaves models, prompts,
-//! chains, parsers, stores in memory and the ready-made chains, for services that only call models.
+//! All but `parquet`, `telemetry` and `workers` are on by default. `default-features = false` leaves models,
+//! prompts, chains, parsers, stores in memory and the ready-made chains, for services that only call models.
 //!
 //! | feature | enables |
 //! |---|---|
@@ -116,6 +116,7 @@
 //! | `promptlayer` | reports of calls to PromptLayer |
 //! | `parquet` | Parquet files of rows; includes `batch` |
 //! | `telemetry` | spans and metrics for OpenTelemetry |
+//! | `workers` | batches whose rows run at workers; includes `batch` |
 
 #[cfg(feature = "batch")]
 mod batch_api;
@@ -354,6 +355,8 @@ pub use fanweave_macros::schema;
 pub use fanweave_macros::tool;
 #[cfg(feature = "batch")]
 pub use modules::batch;
+#[cfg(feature = "workers")]
+pub use modules::workers;
 pub use modules::{
     blocking, compose, context, errors, events, many, messages, models, parsers, prompts, retrieval, rows,
     runtime, testing, tools, values,

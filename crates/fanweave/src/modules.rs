@@ -321,3 +321,12 @@ pub mod testing {
     #[cfg(feature = "sim")]
     pub use fanweave_sim::Latency;
 }
+
+#[cfg(feature = "workers")]
+pub mod workers {
+    //! Batches whose rows run at workers, which meet at a broker: a NATS server with JetStream.
+    //!
+    //! The program `fanweave` starts both with `fanweave batch --on local`. The protocol may still change.
+    #[doc(inline)]
+    pub use fanweave_workers::*;
+}

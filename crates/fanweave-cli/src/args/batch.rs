@@ -91,6 +91,10 @@ pub(crate) struct BatchArgs {
     #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Model")]
     pub(crate) via: Via,
 
+    #[cfg(feature = "workers")]
+    #[command(flatten)]
+    pub(crate) cluster: super::ClusterArgs,
+
     /// Make no calls: show the first prompts and estimate time, tokens and cost, with 500 output tokens per
     /// answer unless --max-tokens is set. Needs no API key
     #[arg(long, conflicts_with = "json", help_heading = "Cost")]

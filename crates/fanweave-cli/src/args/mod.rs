@@ -2,6 +2,8 @@
 
 mod ask;
 mod batch;
+#[cfg(feature = "workers")]
+mod cluster;
 mod header;
 mod model;
 mod other;
@@ -19,6 +21,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::ask::{AskArgs, IndexArgs};
 pub(crate) use self::batch::{BatchArgs, Via};
+#[cfg(feature = "workers")]
+pub(crate) use self::cluster::{ClusterArgs, On, WorkerArgs};
 pub(crate) use self::header::{Header, HeaderFlag};
 pub(crate) use self::model::{ModelArgs, split_share};
 pub(crate) use self::other::{
@@ -47,7 +51,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Batch(BatchArgs),
+    Batch(Box<BatchArgs>),
     Ask(AskArgs),
     Run(RunArgs),
     Index(IndexArgs),
@@ -59,6 +63,9 @@ pub(crate) enum Command {
     Completions(CompletionsArgs),
     Man(ManArgs),
     Sim(SimArgs),
+    #[cfg(feature = "workers")]
+    #[command(hide = true)]
+    Worker(Box<WorkerArgs>),
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]

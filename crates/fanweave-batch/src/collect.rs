@@ -1,0 +1,141 @@
+//! Results of rows that ran elsewhere: recorded and written as those of a run on this machine.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::answer::IntoAnswer;
+use crate::feed::KeyedRows;
+use crate::finished::FinishedRow;
+use crate::key::Key;
+use crate::location::RowLocation;
+use crate::open::{Open, Opened};
+use crate::origin::Origin;
+use crate::progress::Progress;
+use crate::recorder::{Entry, Finished, Recorder};
+use crate::records::RowPermit;
+use crate::rows::RowKey;
+use crate::run::{BatchJob, JobParts};
+use crate::summary::Summary;
+use crate::window::Stopped;
+use crate::{Error, ErrorKind, Result};
+
+/// Records and writes results of rows that ran elsewhere.
+pub struct Collector {
+    recorder: Recorder,
+    /// Rows that the journal has.
+    done: HashMap<Key, RowLocation>,
+    notes: Vec<String>,
+    progress: Arc<Progress>,
+    began: Instant,
+}
+
+impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
+    /// Opens the journal and the output of the job for results of rows that run elsewhere. Returns the rows
+    /// as well.
+    ///
+    /// # Errors
+    /// Those of [`run`](BatchJob::run) before its first call.
+    #[doc(hidden)]
+    pub async fn collect(self) -> Result<(Collector, KeyedRows)> {
+        let (disk, began) = (self.disk.clone(), Instant::now());
+        let progress = self.progress.clone();
+        let JobParts { source, output, settings, fingerprint, .. } = self.into_rows();
+        let limit = settings.limit;
+        let open = Open { output, settings, fingerprint, progress: progress.clone(), disk };
+        let (Opened { recording, driver, previous, .. }, source) = open.run(source).await?;
+        let recorder = Recorder::spawn(recording, driver)?;
+        let rows = KeyedRows::new(source, limit);
+        let (done, notes) = (previous.done, previous.notes);
+        Ok((Collector { recorder, done, notes, progress, began }, rows))
+    }
+}
+
+impl Collector {
+    /// Number of rows that the journal has and that were not [added](Self::add).
+    pub fn known_rows(&self) -> usize {
+        self.done.len()
+    }
+
+    /// Number of rows of the input, if it is known.
+    pub fn total(&self) -> Option<u64> {
+        self.progress.snapshot().total
+    }
+
+    /// Returns true if the journal has all rows of the input, whose number is known.
+    pub fn is_complete(&self) -> bool {
+        self.total().is_some_and(|total| self.done.len() as u64 >= total)
+    }
+
+    /// Records a result and writes it in input order. One that the journal has is only written.
+    ///
+    /// # Errors
+    /// The journal or the output cannot be written.
+    pub async fn add(&mut self, row: FinishedRow) -> Result<()> {
+        if self.done.contains_key(&row.record.key) {
+            return self.add_known(row.key(), row.index(), row.line()).await;
+        }
+        self.progress.row_started(row.index(), row.line(), None);
+        if let Some(answer) = row.answer() {
+            self.progress.add_usage(&answer.usage);
+        }
+        let (latency, new_cost_usd) = (row.latency(), row.cost_usd());
+        let finished = Finished {
+            origin: Origin::default(),
+            row,
+            began: self.began,
+            latency,
+            permit: RowPermit(None),
+            request: None,
+            is_paid: true,
+            new_cost_usd,
+            recorded: None,
+        };
+        self.send(Entry::Finished(finished)).await
+    }
+
+    /// Writes a row that the journal has.
+    ///
+    /// # Errors
+    /// The journal does not have it, or the output cannot be written.
+    pub async fn add_known(&mut self, key: RowKey, index: u64, line: u64) -> Result<()> {
+        let location = self.done.remove(&key.0);
+        let location = location.ok_or_else(|| Error::new(ErrorKind::Journal, "the journal lacks a row"))?;
+        self.send(Entry::Resumed { index, line, location }).await
+    }
+
+    async fn send(&mut self, entry: Entry) -> Result<()> {
+        if self.recorder.send(entry).await {
+            return Ok(());
+        }
+        // `end` returns the reason.
+        Err(Error::new(ErrorKind::Io, "the journal or the output cannot be written any more"))
+    }
+
+    /// Completes the output. `stopped` says why rows are left without a result, if they are.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub async fn end(self, stopped: Stopped) -> Result<Summary> {
+        let Self { recorder, notes, progress, began, .. } = self;
+        let Stopped { refused, refused_rows, unavailable, over_budget, is_cut_short } = stopped;
+        let failures = recorder.end(is_cut_short).await?;
+        let end = progress.snapshot();
+        Ok(Summary {
+            interrupted: is_cut_short,
+            refused,
+            refused_rows,
+            unavailable,
+            retries: end.retries,
+            over_budget,
+            wall: began.elapsed().max(Duration::from_millis(1)),
+            p50: end.p50,
+            p95: end.p95,
+            failures,
+            notes,
+            ..Summary::of(&end)
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! Appends records to the log of a shard, until each is known to be accepted or the shard is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::sleep;
+
+use crate::broker::{Appended, Broker};
+use crate::error::Result;
+use crate::log::{Refused, ShardLog};
+use crate::wire::{Kind, Record, ShardId};
+
+/// Pause before a record is published again, if it is unknown whether the broker has it.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Pause before the log is read again from a replica that lags.
+const LAG_PAUSE: Duration = Duration::from_millis(50);
+
+/// A claim of a shard, and the state of its log.
+pub(crate) struct ShardWriter {
+    broker: Arc<dyn Broker>,
+    pub(crate) shard: ShardId,
+    /// Name of the claim.
+    writer: String,
+    rows: u64,
+    generation: u64,
+    last: u64,
+    physical: u64,
+}
+
+/// The shard is owned by another claim.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Lost;
+
+/// Reads the log of a shard.
+pub(crate) async fn read_log(broker: &dyn Broker, shard: &ShardId) -> Result<(ShardLog, Option<u64>)> {
+    let mut log = ShardLog::default();
+    let mut rows = None;
+    for stored in broker.read(shard.clone()).await? {
+        let record = Record::decode(stored.message)?;
+        rows = Some(record.rows);
+        log.apply(stored.sequence, &record);
+    }
+    Ok((log, rows))
+}
+
+impl ShardWriter {
+    /// Claims a shard whose log is `log`, as the claim `writer`. The shard has `rows` rows.
+    pub(crate) async fn claim(
+        broker: Arc<dyn Broker>,
+        shard: ShardId,
+        writer: String,
+        log: &ShardLog,
+        rows: u64,
+        generation: u64,
+    ) -> Result<Self, Lost> {
+        let (last, physical) = (log.last, log.physical);
+        let mut claimed = Self { broker, shard, writer, rows, generation, last, physical };
+        claimed.append(Kind::Claim, Bytes::new()).await?;
+        Ok(claimed)
+    }
+
+    /// Appends a record. Waits for the broker for as long as it takes.
+    ///
+    /// # Cancellation
+    /// The record may be in the log.
+    pub(crate) async fn append(&mut self, kind: Kind, body: Bytes) -> Result<(), Lost> {
+        let Self { writer, rows, generation, last, .. } = self;
+        let record = Record {
+            kind,
+            writer: writer.clone(),
+            previous: *last,
+            rows: *rows,
+            generation: *generation,
+            body,
+        };
+        loop {
+            match self.broker.append(self.shard.clone(), record.encode(), self.physical).await {
+                Appended::At(sequence) => {
+                    (self.last, self.physical) = (sequence, sequence);
+                    return Ok(());
+                }
+                Appended::Unknown(_) => sleep(PAUSE).await,
+                Appended::Fenced => {
+                    if self.resolve(&record).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Finds out why a record was refused. Returns true if it is in the log, and false if it is to be
+    /// published again.
+    async fn resolve(&mut self, record: &Record) -> Result<bool, Lost> {
+        loop {
+            let Ok((log, _)) = read_log(&*self.broker, &self.shard).await else {
+                sleep(PAUSE).await;
+                continue;
+            };
+            match log.refused(record, self.physical) {
+                Refused::IsThere => {
+                    (self.last, self.physical) = (log.last, log.physical);
+                    return Ok(true);
+                }
+                Refused::Republish => {
+                    self.physical = log.physical;
+                    return Ok(false);
+                }
+                Refused::Stale => sleep(LAG_PAUSE).await,
+                Refused::Lost => return Err(Lost),
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Manifest of a run: its work, and the number of its rows.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{VERSION, check_version};
+use crate::error::{Error, Result};
+
+/// Work of a run, and the number of its rows. Has no key, URL or path of a machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Manifest {
+    /// Version of the messages of the run.
+    pub v: u32,
+    /// Name of the run.
+    pub run: String,
+    /// Time at which it was submitted, in seconds of Unix time.
+    pub created: u64,
+    /// Prompts or chain of its rows, for the program that makes a chain of it.
+    pub work: Value,
+    /// Everything that changes the answers, by name.
+    pub fingerprint: BTreeMap<String, String>,
+    /// The input.
+    pub input: InputInfo,
+    /// Pool of workers that may take it.
+    pub pool: String,
+    /// Options of its rows.
+    pub settings: RowSettings,
+    /// State of the run.
+    pub state: RunState,
+    /// Generation. Failed rows of earlier ones are retried. 0 at first.
+    #[serde(rename = "gen")]
+    pub generation: u64,
+    /// Set once all rows were submitted: only then are `rows` and `shards` final.
+    pub sealed: bool,
+    /// Number of rows.
+    pub rows: u64,
+    /// Number of shards.
+    pub shards: u64,
+}
+
+/// The input of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct InputInfo {
+    /// Name in messages: the name of the file without its folder.
+    pub name: String,
+    /// Its format, if it is a file.
+    pub format: Option<String>,
+}
+
+/// Options of the rows of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct RowSettings {
+    /// Keep raw response bodies, for outputs in the provider's format. Default: false.
+    pub keep_raw: bool,
+    /// Send hedged requests. Default: true.
+    pub hedge: bool,
+    /// Continue even if the first rows are all rejected for the same reason. Default: false.
+    pub keep_going: bool,
+}
+
+impl Default for RowSettings {
+    fn default() -> Self {
+        Self { keep_raw: false, hedge: true, keep_going: false }
+    }
+}
+
+impl RowSettings {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// State of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// Workers run its rows.
+    Open,
+    /// Workers start no more of its rows.
+    Cancelled,
+}
+
+impl Manifest {
+    /// The manifest of a run that is being submitted.
+    pub fn new(run: impl Into<String>, work: Value) -> Self {
+        Self {
+            v: VERSION,
+            run: run.into(),
+            created: 0,
+            work,
+            fingerprint: BTreeMap::new(),
+            input: InputInfo::default(),
+            pool: "default".to_owned(),
+            settings: RowSettings::default(),
+            state: RunState::Open,
+            generation: 0,
+            sealed: false,
+            rows: 0,
+            shards: 0,
+        }
+    }
+
+    /// The manifest as JSON.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a manifest has string keys")
+    }
+
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    /// [`Newer`](crate::ErrorKind::Newer) if a later version wrote it, also if its fields have changed;
+    /// [`Invalid`](crate::ErrorKind::Invalid) if it is not a manifest.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let invalid = |e| Error::invalid(format!("not the manifest of a run: {e}"));
+        let value: Value = serde_json::from_slice(bytes).map_err(invalid)?;
+        check_version(value["v"].as_u64().unwrap_or_default())?;
+        serde_json::from_value(value).map_err(invalid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn a_manifest_of_a_later_version_is_recognised_whatever_its_fields_are() {
+        let manifest = Manifest::new("questions-1", serde_json::json!({"prompts": {"model": "sim/echo"}}));
+        assert_eq!(Manifest::decode(&manifest.encode()).unwrap(), manifest);
+        let later = Manifest::decode(br#"{"v": 2, "name": "x"}"#).unwrap_err();
+        assert_eq!(later.kind(), ErrorKind::Newer);
+        assert!(later.message().contains("(wire 2)"), "{later}");
+        assert_eq!(Manifest::decode(b"{}").unwrap_err().kind(), ErrorKind::Invalid);
+    }
+}

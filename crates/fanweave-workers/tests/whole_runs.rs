@@ -1,0 +1,269 @@
+//! Whole runs over a broker in memory, with faults from a seed, in paused time: every row has one result, and
+//! calls are repeated only within the bounds.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fanweave_batch::__private::KeyedRows;
+use fanweave_batch::{BatchJob, CancellationToken, FinishedRow, Output, Render, Source};
+use fanweave_core::{Chain, Error, ErrorKind, Prompt, step};
+use fanweave_workers::{
+    Broker, Faults, Manifest, Memory, Results, RunRows, Worker, Workload, submit, workers_of,
+};
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+const CONCURRENCY: usize = 4;
+const SHARD: u64 = 8;
+
+/// Number of calls of each prompt.
+type Calls = Arc<Mutex<HashMap<String, u32>>>;
+
+#[derive(Clone)]
+struct Echo {
+    calls: Calls,
+    /// The prompts that are answered with an error.
+    refuses: fn(&str) -> Option<Error>,
+}
+
+impl Workload for Echo {
+    fn rows(&self, run: &Manifest) -> fanweave_workers::Result<Box<dyn RunRows>> {
+        let (calls, refuses) = (self.calls.clone(), self.refuses);
+        let chain: Chain<Prompt, String> = step(move |prompt: Prompt, _| {
+            let calls = calls.clone();
+            async move {
+                let text = prompt.last_user_text().to_owned();
+                *calls.lock().unwrap().entry(text.clone()).or_default() += 1;
+                sleep(Duration::from_millis(50 + text.len() as u64)).await;
+                match refuses(&text) {
+                    Some(error) => Err(error),
+                    None => Ok(text.to_uppercase()),
+                }
+            }
+        });
+        let settings = fanweave_batch::Settings::new().concurrency(CONCURRENCY);
+        let settings = settings.keep_going(run.settings.keep_going);
+        let nothing = Source::rows("nothing", Vec::<String>::new());
+        let output = Output::Writer(Box::new(std::io::sink()));
+        Ok(Box::new(BatchJob::new(nothing, Render::default(), chain, output).settings(settings)))
+    }
+}
+
+fn echo() -> Echo {
+    Echo { calls: Calls::default(), refuses: |_| None }
+}
+
+fn rows(n: u64) -> KeyedRows {
+    // Rows 3 and 4 are equal.
+    let text = |i: u64| format!("row {}", if i == 4 { 3 } else { i });
+    KeyedRows::new(Source::rows("rows", (0..n).map(text).collect::<Vec<_>>()), None)
+}
+
+/// A worker that can be killed.
+struct Started {
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+fn start(broker: &Memory, workload: &Echo) -> Started {
+    let stop = CancellationToken::new();
+    let worker = Worker::new(Arc::new(broker.clone()), Arc::new(workload.clone())).concurrency(CONCURRENCY);
+    let token = stop.clone();
+    let task = tokio::spawn(async move { worker.run(token).await.unwrap() });
+    Started { task, stop }
+}
+
+/// Submits rows. Reading them is a thread's work, in which paused time may pass: do it before a test looks at
+/// the time.
+async fn submitted(broker: &Memory, n: u64) -> Results {
+    let broker: Arc<dyn Broker> = Arc::new(broker.clone());
+    let manifest = Manifest::new("rows-1", json!({}));
+    let submitted = submit(&broker, manifest, rows(n), SHARD).await.unwrap();
+    assert_eq!((submitted.manifest.rows, submitted.manifest.shards), (n, n.div_ceil(SHARD)));
+    Results::new(broker, submitted.manifest)
+}
+
+async fn all(mut results: Results) -> Vec<FinishedRow> {
+    let mut all = Vec::new();
+    while let Some(row) = results.next().await.unwrap() {
+        all.push(row);
+    }
+    all
+}
+
+async fn collecting(broker: &Memory, n: u64) -> JoinHandle<Vec<FinishedRow>> {
+    tokio::spawn(all(submitted(broker, n).await))
+}
+
+fn check(results: &[FinishedRow], n: u64) {
+    assert!(results.iter().map(FinishedRow::index).eq(0..n), "each row has one result, in input order");
+    let keys: std::collections::HashSet<_> = results.iter().map(FinishedRow::key).collect();
+    assert_eq!(keys.len() as u64, n, "equal rows have keys of their own");
+}
+
+/// Calls beyond one for each row.
+fn repeated(workload: &Echo, n: u64) -> u64 {
+    let calls: u32 = workload.calls.lock().unwrap().values().sum();
+    u64::from(calls) - n
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_workers_answer_each_row_once() {
+    let (broker, workload) = (Memory::default(), echo());
+    let workers = [start(&broker, &workload), start(&broker, &workload)];
+    let results = all(submitted(&broker, 100).await).await;
+    check(&results, 100);
+    assert_eq!(repeated(&workload, 100), 0);
+    assert!(results.iter().all(FinishedRow::is_ok));
+    for worker in workers {
+        worker.stop.cancel();
+        worker.task.await.unwrap();
+    }
+    // A run that is complete is collected again without a worker.
+    check(&all(submitted(&broker, 100).await).await, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_stopped_repeats_no_call() {
+    let (broker, workload) = (Memory::default(), echo());
+    let collecting = collecting(&broker, 60).await;
+    for _ in 0..4 {
+        let worker = start(&broker, &workload);
+        sleep(Duration::from_millis(170)).await;
+        worker.stop.cancel();
+        worker.task.await.unwrap();
+    }
+    assert!(!collecting.is_finished(), "rows are left");
+    let _last = start(&broker, &workload);
+    check(&collecting.await.unwrap(), 60);
+    assert_eq!(repeated(&workload, 60), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_killed_repeats_at_most_its_calls_in_flight_and_unrecorded_results() {
+    for seed in 0..40 {
+        let (broker, workload) = (Memory::default(), echo());
+        let collecting = collecting(&broker, 60).await;
+        let mut random = fastrand::Rng::with_seed(seed);
+        let kills = 3;
+        for _ in 0..kills {
+            let worker = start(&broker, &workload);
+            sleep(Duration::from_millis(random.u64(10..400))).await;
+            worker.task.abort();
+        }
+        let _last = start(&broker, &workload);
+        check(&collecting.await.unwrap(), 60);
+        let bound = kills * 2 * CONCURRENCY as u64;
+        assert!(repeated(&workload, 60) <= bound, "seed {seed}: {} repeated", repeated(&workload, 60));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_of_the_broker_lose_no_row_and_double_none() {
+    for seed in 0..300 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut faults = Faults::new();
+        faults.seed = seed;
+        faults.lost_answer = random.f64() * 0.3;
+        faults.lost_request = random.f64() * 0.3;
+        faults.duplicate_delivery = random.f64() * 0.3;
+        faults.lag = random.f64() * 0.3;
+        faults.lost_ticket = random.f64() * 0.3;
+        // A broker that lets a record through that it must refuse.
+        faults.fork = if seed % 3 == 0 { random.f64() * 0.2 } else { 0.0 };
+        let (broker, workload) = (Memory::with_faults(faults), echo());
+        let collecting = collecting(&broker, 40).await;
+        let mut workers = vec![start(&broker, &workload), start(&broker, &workload)];
+        while !collecting.is_finished() && workers.len() < 6 {
+            sleep(Duration::from_millis(random.u64(10..2_000))).await;
+            let worker = workers.remove(random.usize(..workers.len()));
+            if random.bool() {
+                worker.task.abort();
+            } else {
+                worker.stop.cancel();
+            }
+            workers.push(start(&broker, &workload));
+            workers.push(start(&broker, &workload));
+        }
+        let results = timeout(Duration::from_secs(3_600), collecting).await;
+        check(&results.unwrap_or_else(|_| panic!("seed {seed} does not end")).unwrap(), 40);
+        workers.iter().for_each(|worker| worker.task.abort());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_tickets_are_issued_again() {
+    let (broker, workload) = (Memory::default(), echo());
+    let collecting = collecting(&broker, 60).await;
+    broker.lose_tickets();
+    let _worker = start(&broker, &workload);
+    check(&collecting.await.unwrap(), 60);
+    assert_eq!(repeated(&workload, 60), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_rows_are_results_and_do_not_hold_up_the_last_shard() {
+    let refuses = |text: &str| text.ends_with('7').then(|| Error::new(ErrorKind::BadRequest, "no sevens"));
+    let (broker, workload) = (Memory::default(), Echo { refuses, ..echo() });
+    let results = submitted(&broker, 18).await;
+    let _worker = start(&broker, &workload);
+    let results = timeout(Duration::from_secs(60), all(results)).await.unwrap();
+    check(&results, 18);
+    let failed: Vec<_> = results.iter().filter(|row| !row.is_ok()).map(FinishedRow::index).collect();
+    assert_eq!(failed, [7, 17]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_a_rejected_account_are_answered_once_it_is_accepted() {
+    static IS_REJECTED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(true);
+    let refuses = |_: &str| {
+        let is_rejected = IS_REJECTED.load(std::sync::atomic::Ordering::Relaxed);
+        is_rejected.then(|| Error::new(ErrorKind::Authentication, "invalid key").with_status(401))
+    };
+    let (broker, workload) = (Memory::default(), Echo { refuses, ..echo() });
+    let collecting = collecting(&broker, 30).await;
+    let _worker = start(&broker, &workload);
+    sleep(Duration::from_secs(20)).await;
+    let status = workers_of(&broker, "rows-1").await.unwrap();
+    let refusal = status[0].refusal.clone().expect("the worker says why it takes no rows");
+    assert_eq!(refusal.error.message(), "invalid key");
+    let calls: u32 = workload.calls.lock().unwrap().values().sum();
+    assert!(calls <= 2 * CONCURRENCY as u32, "{calls} calls");
+
+    IS_REJECTED.store(false, std::sync::atomic::Ordering::Relaxed);
+    let results = timeout(Duration::from_secs(600), collecting).await.unwrap().unwrap();
+    check(&results, 30);
+    assert!(results.iter().all(FinishedRow::is_ok));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_ends_its_worker_fails_alone() {
+    let (broker, workload) = (Memory::default(), echo());
+    let collecting = collecting(&broker, 24).await;
+    let poison = "row 13";
+    let mut deaths = 0;
+    while !collecting.is_finished() && deaths < 20 {
+        let worker = start(&broker, &workload);
+        let calls = |of: &str| workload.calls.lock().unwrap().get(of).copied().unwrap_or_default();
+        let before = calls(poison);
+        // As a process that is killed by what it does with this row.
+        while calls(poison) == before && !collecting.is_finished() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        if calls(poison) > before {
+            sleep(Duration::from_millis(20)).await;
+            worker.task.abort();
+            deaths += 1;
+        }
+    }
+    let results = collecting.await.unwrap();
+    check(&results, 24);
+    let failed: Vec<_> = results.iter().filter(|row| !row.is_ok()).collect();
+    assert_eq!(failed.iter().map(|row| row.index()).collect::<Vec<_>>(), [13]);
+    assert!(failed[0].error().unwrap().message().contains("2 workers ended"), "{:?}", failed[0]);
+    assert_eq!(deaths, 4, "two in the shard, and two alone");
+}
