@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CRATES = ["fanweave", "fanweave-core", "fanweave-models", "fanweave-batch"]
+CRATES = ["fanweave", "fanweave-core", "fanweave-models", "fanweave-batch", "fanweave-workers"]
 MANIFEST = """[package]
 name = "fresh"
 version = "0.0.0"

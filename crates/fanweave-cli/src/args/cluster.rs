@@ -32,7 +32,8 @@ pub(crate) enum On {
 
 /// Run rows of batches as a worker of a broker
 ///
-/// Used by `fanweave batch --on local`, which starts its workers itself. FANWEAVE_ON is the URL of the broker.
+/// Used by `fanweave batch --on local`, which starts its workers itself. FANWEAVE_ON is the URL of the
+/// broker.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WorkerArgs {
     /// Maximum rows in flight
