@@ -4,6 +4,8 @@
 #
 #   tests/real/proxy.sh [path/to/fanweave] [path/to/the/example real_proxy]
 #
+# The proxy knows from the name of a model what it supports, so that of Gemini is a real one.
+#
 # The proxy is the PyPI package litellm, installed under target/real. Its version is pinned, because later releases were
 # compromised. Skips, with the reason, only without python3 or if pip cannot install it.
 set -euo pipefail
@@ -66,7 +68,7 @@ model_list:
   - model_name: anthropic
     litellm_params: { model: anthropic/writer, api_base: "$sim", api_key: sk-upstream }
   - model_name: gemini
-    litellm_params: { model: gemini/writer, api_base: "$sim/v1beta/models/writer", api_key: sk-upstream }
+    litellm_params: { model: gemini/gemini-2.5-flash, api_base: "$sim/v1beta/models/gemini-2.5-flash", api_key: sk-upstream }
   - model_name: limited
     litellm_params: { model: openai/writer, api_base: "$limited/v1", api_key: sk-upstream }
   - model_name: failing

@@ -26,7 +26,7 @@ pub(super) struct Generate {
 
 /// Reads a request for `model`.
 pub(super) fn generate(model: String, is_stream: bool, body: &[u8]) -> Result<Generate, Problem> {
-    let request: Value = parse(body)?;
+    let request = camel_case(parse(body)?);
     let Some(contents) = request["contents"].as_array().filter(|contents| !contents.is_empty()) else {
         return Err(Problem::invalid("* GenerateContentRequest.contents: contents is not specified", None));
     };
@@ -66,6 +66,31 @@ pub(super) fn generate(model: String, is_stream: bool, body: &[u8]) -> Result<Ge
         _ => ToolChoice::Auto,
     };
     Ok(Generate { chat_request, is_stream })
+}
+
+/// Writes the names of fields in camel case: the API takes both forms. Schemas, arguments and results are the
+/// caller's own.
+fn camel_case(request: Value) -> Value {
+    const OPAQUE: [&str; 6] =
+        ["args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema"];
+    match request {
+        Value::Object(fields) => {
+            let renamed = fields.into_iter().map(|(name, value)| {
+                let mut words = name.split('_');
+                let mut camel = words.next().unwrap_or_default().to_owned();
+                for word in words.filter(|word| !word.is_empty()) {
+                    let (first, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
+                    camel += &first.to_uppercase();
+                    camel += rest;
+                }
+                let value = if OPAQUE.contains(&&*camel) { value } else { camel_case(value) };
+                (camel, value)
+            });
+            Value::Object(renamed.collect())
+        }
+        Value::Array(list) => list.into_iter().map(camel_case).collect(),
+        other => other,
+    }
 }
 
 fn tool(function: &Value) -> Tool {
@@ -238,5 +263,28 @@ impl Request for Embed {
             input_tokens,
             output_tokens: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_read_in_either_case() {
+        let request = json!({
+            "system_instruction": { "parts": [{ "text": "s" }] },
+            "contents": [{ "parts": [{ "function_response": { "response": { "my_key": 1 } } }] }],
+            "generation_config": { "max_output_tokens": 5 },
+            "tools": [{ "function_declarations": [{ "name": "f", "parameters": { "my_key": 1 } }] }],
+        });
+        let expected = json!({
+            "systemInstruction": { "parts": [{ "text": "s" }] },
+            "contents": [{ "parts": [{ "functionResponse": { "response": { "my_key": 1 } } }] }],
+            "generationConfig": { "maxOutputTokens": 5 },
+            "tools": [{ "functionDeclarations": [{ "name": "f", "parameters": { "my_key": 1 } }] }],
+        });
+        assert_eq!(camel_case(request), expected);
+        assert_eq!(camel_case(expected.clone()), expected);
     }
 }
