@@ -4,6 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::lines::{LineReader, MAX_LINE};
+#[cfg(feature = "parquet")]
 use super::positional::PositionalFile;
 use super::{BYTE_ORDER_MARK, InputFormat, Source, open_file};
 use crate::key::{Digest, Key};
