@@ -43,6 +43,13 @@ pub enum Advice {
     },
     /// Specify the output or the journal of a run.
     SpecifyRun,
+    /// Set the encoding of the input: [`InputOptions::encoding`](crate::InputOptions::encoding).
+    SetEncoding,
+    /// Drop the answers at the end of rows for fine-tuning:
+    /// [`Render::drop_last_assistant`](crate::Render::drop_last_assistant).
+    DropLastAssistant,
+    /// Run all rows in any case, without the check.
+    RunAllRows,
 }
 
 impl fmt::Display for Advice {
@@ -62,6 +69,9 @@ impl fmt::Display for Advice {
             Self::FreeDiskSpace => "free some space, then rerun the job",
             Self::BuildWith { feature } => return write!(f, "rebuild with the feature `{feature}`"),
             Self::SpecifyRun => "specify the output or the journal of a run",
+            Self::DropLastAssistant => "drop it from all rows",
+            Self::RunAllRows => "to run the rows as they are, skip the check",
+            Self::SetEncoding => "set its encoding, such as windows-1252 (utf-8 lets such rows fail)",
         })
     }
 }

@@ -141,6 +141,12 @@ fn reasoning(part: &Part) -> Option<&str> {
     }
 }
 
+impl IntoAnswer for Answer {
+    fn into_answer(self) -> Answer {
+        self
+    }
+}
+
 impl IntoAnswer for String {
     fn into_answer(self) -> Answer {
         Answer { content: Content::Text(self), ..Answer::default() }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::answer::IntoAnswer;
+use crate::columns::Columns;
 use crate::feed::KeyedRows;
 use crate::finished::FinishedRow;
 use crate::key::Key;
@@ -42,7 +43,9 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
     pub async fn collect(self) -> Result<(Collector, KeyedRows)> {
         let (disk, began) = (self.disk.clone(), Instant::now());
         let progress = self.progress.clone();
-        let JobParts { source, output, settings, fingerprint, .. } = self.into_rows();
+        let JobParts { source, output, mut settings, fingerprint, .. } = self.into_rows();
+        // The columns of rows are not kept while these run elsewhere.
+        settings.columns = Some(Columns::None);
         let limit = settings.limit;
         let open = Open { output, settings, fingerprint, progress: progress.clone(), disk };
         let (Opened { recording, driver, previous, .. }, source) = open.run(source).await?;
@@ -120,7 +123,8 @@ impl Collector {
     /// The output cannot be written.
     pub async fn end(self, stopped: Stopped) -> Result<Summary> {
         let Self { recorder, notes, progress, began, .. } = self;
-        let Stopped { refused, refused_rows, unavailable, over_budget, is_cut_short } = stopped;
+        let Stopped { refused, refused_rows, unavailable, over_budget, too_many_errors, is_cut_short } =
+            stopped;
         let failures = recorder.end(is_cut_short).await?;
         let end = progress.snapshot();
         Ok(Summary {
@@ -130,6 +134,7 @@ impl Collector {
             unavailable,
             retries: end.retries,
             over_budget,
+            too_many_errors,
             wall: began.elapsed().max(Duration::from_millis(1)),
             p50: end.p50,
             p95: end.p95,

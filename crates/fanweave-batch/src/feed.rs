@@ -15,6 +15,7 @@ use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::answers::EarlierAnswer;
+use crate::columns::OwnColumns;
 use crate::input::Input;
 use crate::journal::{EarlierCalls, JournalReader};
 use crate::key::{Key, Occurrences};
@@ -69,12 +70,19 @@ pub struct KeyedRows {
     source: Source,
     seen: Occurrences,
     limit: u64,
+    /// Keeps the columns of rows for the output.
+    columns: Option<Arc<OwnColumns>>,
 }
 
 impl KeyedRows {
     /// The first `limit` rows of a source.
     pub fn new(source: Source, limit: Option<u64>) -> Self {
-        Self { source, seen: Occurrences::default(), limit: limit.unwrap_or(u64::MAX) }
+        Self { source, seen: Occurrences::default(), limit: limit.unwrap_or(u64::MAX), columns: None }
+    }
+
+    /// Keeps the columns of rows for the output.
+    pub(crate) fn with_columns(self, columns: Option<Arc<OwnColumns>>) -> Self {
+        Self { columns, ..self }
     }
 
     /// Number of rows, if it is known.
@@ -98,7 +106,11 @@ impl KeyedRows {
     async fn next_row(&mut self) -> Option<Result<(Key, InputRow)>> {
         match self.source.next_row().await? {
             Ok(row) if row.index >= self.limit => None,
-            Ok(row) => Some(Ok((self.key(&row), row))),
+            Ok(row) => {
+                let key = self.key(&row);
+                let kept = self.columns.as_ref().map_or(Ok(()), |columns| columns.put(key, &row));
+                Some(kept.map(|()| (key, row)))
+            }
             Err(error) => Some(Err(error)),
         }
     }

@@ -1,5 +1,6 @@
 //! Checks and opens everything that a run needs before its first call. Blocks, so it runs on its own thread.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -7,11 +8,12 @@ use fanweave_core::__private::park_until_done;
 use tokio::sync::oneshot;
 
 use crate::arranger::Arranger;
+use crate::columns::{Columns, OwnColumns};
 use crate::disk::Disk;
 use crate::fingerprint::Fingerprint;
 use crate::journal::{Journal, Manifest, PreviousRun};
 use crate::key::Key;
-use crate::output::{self, Layout, Output, OutputFormat, OwnKind, OwnOutput, Sink};
+use crate::output::{self, Layout, Output, OutputFormat, OwnKind, OwnOutput, Shape, Sink};
 use crate::progress::Progress;
 use crate::recorder::{Driver, Recording};
 use crate::records::{EarlierRows, RowSink, RunIdentity};
@@ -36,10 +38,44 @@ pub(crate) struct Opened {
     pub(crate) previous: PreviousRun,
     /// Set if calls of rows are journalled: the journal outlives the run.
     pub(crate) keeps_calls: bool,
+    /// Keeps the columns of rows for the output.
+    pub(crate) columns: Option<Arc<OwnColumns>>,
     /// Set if the input cannot be compared with that of the first run.
     is_unchecked: bool,
     /// Identity of the run, for records that are not open yet.
     waits: Option<RunIdentity>,
+}
+
+/// The form of an output before its columns are known.
+struct View {
+    format: OutputFormat,
+    settings: Settings,
+    /// Folder of the output file.
+    folder: Option<PathBuf>,
+}
+
+impl View {
+    /// The form with these columns of the input, and notes for the user. Journals of versions without columns
+    /// have none.
+    fn layout(
+        &self,
+        disk: &Disk,
+        source: &Source,
+        columns: Option<&Columns>,
+    ) -> Result<(Layout, Vec<String>)> {
+        let names = columns.unwrap_or(&Columns::None).names(source, self.format)?;
+        let shape = Shape::new(names.as_deref().unwrap_or_default(), self.settings.answer_schema.as_ref());
+        let own = match names {
+            Some(names) => {
+                let folder = self.folder.clone().unwrap_or_else(std::env::temp_dir);
+                Some(Arc::new(OwnColumns::new(disk, &folder, names)?))
+            }
+            None => None,
+        };
+        let is_table = matches!(self.format, OutputFormat::Csv | OutputFormat::Tsv | OutputFormat::Parquet);
+        let notes = if is_table { shape.notes().collect() } else { Vec::new() };
+        Ok((Layout { format: self.format, keeps_formulas: self.settings.csv_formulas, shape, own }, notes))
+    }
 }
 
 /// A thread that opens a run. Dropping this joins the thread, so that a dropped run leaves nothing locked.
@@ -94,15 +130,38 @@ impl Open {
         }
         let hash = self.scan(source)?.or(source.identity().map(|identity| identity.0));
         let format = source.format().map_or_else(|| "rows".to_owned(), |format| format.to_string());
-        let fingerprint = self.fingerprint.clone().set("input format", format);
-        let manifest = Manifest::new(fingerprint, hash).of_file(source.path());
+        let options = source.options();
+        let given = [
+            ("delimiter", options.delimiter.map(String::from)),
+            ("encoding", options.encoding.map(|encoding| encoding.to_string())),
+            ("id column", options.id_column.clone()),
+        ];
+        let fingerprint = given
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .fold(self.fingerprint.clone(), |to, (name, value)| to.set(name, value))
+            .set("input format", format);
+        let mut manifest = Manifest::new(fingerprint, hash).of_file(source.path());
         let unordered = settings.unordered;
         let path = match output {
             Output::File(path) => Some(path.as_path()),
             _ => None,
         };
         let format = settings.output_format.unwrap_or_else(|| OutputFormat::detect(path, source.format()));
-        let layout = Layout { format, keeps_formulas: settings.csv_formulas };
+        let chosen = settings.columns.clone();
+        let is_view = !matches!(output, Output::Own(_));
+        if !is_view && chosen.as_ref().is_some_and(|columns| *columns != Columns::None) {
+            return Err(Error::usage("columns: only files and writers have them beside the answers"));
+        }
+        manifest.chooses_columns = chosen.is_some();
+        if is_view {
+            manifest.columns = Some(chosen.unwrap_or_else(|| Columns::default_of(source, format)));
+        }
+        let view = View {
+            format,
+            settings: settings.clone(),
+            folder: path.map(|path| output::folder_of(path).to_owned()),
+        };
         let Settings { fresh, changed_input, dedupe, .. } = *settings;
         let Self { output, progress, disk, .. } = self;
         let keeps_calls = matches!(output, Output::File(_) | Output::Own(OwnOutput(OwnKind::Sink { .. })));
@@ -126,21 +185,34 @@ impl Open {
             Output::File(path) => {
                 let journal = output::journal_path(&path);
                 let (journal, previous) = Journal::open(&disk, &journal, &manifest, fresh, changed_input)?;
+                let (layout, notes) = view.layout(&disk, source, previous.columns.as_ref())?;
+                let own = layout.own.clone();
                 let sink = Sink::file(&disk, path, layout)?;
-                Opened::new(
+                let mut opened = Opened::new(
                     RecordStore::Journal(journal),
                     Some(Box::new(sink)),
                     previous,
                     unordered,
                     progress,
-                )
+                );
+                opened.previous.notes.extend(notes);
+                opened.columns = own;
+                opened
             }
             Output::Own(OwnOutput(OwnKind::Rows(sink))) => {
                 Opened::temporary(&disk, sink, unordered, progress)?
             }
-            Output::Stdout => Opened::temporary(&disk, Box::new(Sink::stdout(layout)?), unordered, progress)?,
-            Output::Writer(writer) => {
-                Opened::temporary(&disk, Box::new(Sink::writer(writer, layout)?), unordered, progress)?
+            pipe @ (Output::Stdout | Output::Writer(_)) => {
+                let (layout, notes) = view.layout(&disk, source, manifest.columns.as_ref())?;
+                let own = layout.own.clone();
+                let sink = match pipe {
+                    Output::Writer(writer) => Sink::writer(writer, layout)?,
+                    _ => Sink::stdout(layout)?,
+                };
+                let mut opened = Opened::temporary(&disk, Box::new(sink), unordered, progress)?;
+                opened.previous.notes.extend(notes);
+                opened.columns = own;
+                opened
             }
         };
         if let Some(indices) = source.sample_indices() {
@@ -154,15 +226,15 @@ impl Open {
     /// Counts and hashes the rows of a file. Returns `None` for other sources: standard input, for example,
     /// can be read only once.
     fn scan(&self, source: &Source) -> Result<Option<Key>> {
-        let (Some(path), Some(format)) = (source.path(), source.format()) else { return Ok(None) };
         let limit = self.settings.limit.unwrap_or(u64::MAX);
         // Rows that will not run need not be readable.
         let strict = if self.settings.strict { limit } else { 0 };
-        let InputScan { rows, hash } = InputScan::of(path, format, strict)?;
+        let Some(InputScan { rows, hash }) = InputScan::of(source, strict)? else { return Ok(None) };
         if rows == 0 {
             return Err(Error::usage(format!("{}: the file has a header but no rows", source.name())));
         }
-        self.progress.set_total(source.sampled().unwrap_or(limit.min(rows)));
+        let sampled = source.sample_indices().map(|all| all.partition_point(|index| *index < limit) as u64);
+        self.progress.set_total(sampled.unwrap_or(limit.min(rows)));
         Ok(Some(hash))
     }
 }
@@ -178,7 +250,8 @@ impl Opened {
         let arranger = Arranger::new(sink, unordered, progress.clone());
         let recording = Recording { store, arranger, progress, dedupe: None };
         let driver = Driver::Thread;
-        Self { recording, driver, previous, keeps_calls: false, is_unchecked: false, waits: None }
+        let columns = None;
+        Self { recording, driver, previous, keeps_calls: false, columns, is_unchecked: false, waits: None }
     }
 
     /// A run without a journal that lasts.

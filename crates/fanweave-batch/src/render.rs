@@ -1,18 +1,23 @@
 //! Conversion of a row to a prompt.
 
 use fanweave_core::prompt::render_threads;
-use fanweave_core::{Error, ErrorKind, Prompt, Result, Template, Vars};
-use serde_json::Value;
+use fanweave_core::{Error, ErrorKind, Prompt, Result, Role, Template, Vars};
+use serde_json::{Map, Value};
 
 use crate::Input;
-use crate::source::read_row;
+use crate::source::{read_row, read_vendor_row};
+
+/// Variable of templates that has all fields of a row.
+pub(crate) const ROW: &str = "row";
 
 /// Options for converting rows to prompts.
 ///
 /// A template is filled with the fields of a row: the fields of a JSON object or CSV record, or `input` for a
-/// line of text. Without a template, a row must have a `prompt` or `messages` field. A row with `messages`
-/// may also have the other fields of a chat completion request (`temperature`, `tools`, `n`, ..), which are
-/// sent as they are; fields with other names are data, and not sent.
+/// line of text. `row["Product Name"]` is a field whose name has blanks, and `row` the object of all fields,
+/// unless a field has that name. Without a template, a row must have a `prompt` or `messages` field, or be a
+/// row of a batch of Anthropic or Gemini, or of a data set for training. A row with `messages` may also have
+/// the other fields of a chat completion request (`temperature`, `tools`, `n`, ..), which are sent as they
+/// are; fields with other names are data, and not sent.
 ///
 /// ```
 /// use fanweave::batch::{Input, Render};
@@ -37,6 +42,11 @@ pub struct Render {
     pub template: Option<Template>,
     /// Template of a system message that is put first, with the same variables. Default: none.
     pub system: Option<Template>,
+    /// Drops an assistant's message at the end of a row's messages, which is the answer in rows for
+    /// fine-tuning. Default: it is sent, for a model to continue it.
+    pub drop_last_assistant: bool,
+    /// Set to whether a template reads the variable `row`, once it is known.
+    reads_row: Option<bool>,
 }
 
 impl Render {
@@ -57,6 +67,21 @@ impl Render {
         Self { system: Some(template), ..self }
     }
 
+    /// Sets whether an assistant's message at the end is dropped.
+    #[must_use]
+    pub fn drop_last_assistant(self, drop: bool) -> Self {
+        Self { drop_last_assistant: drop, ..self }
+    }
+
+    /// The same, ready for many rows.
+    pub(crate) fn ready(self) -> Self {
+        Self { reads_row: Some(self.reads_row()), ..self }
+    }
+
+    fn reads_row(&self) -> bool {
+        [&self.template, &self.system].into_iter().flatten().any(reads_row)
+    }
+
     /// Renders the prompt for `input`.
     ///
     /// # Errors
@@ -64,13 +89,15 @@ impl Render {
     /// [`ErrorKind::Config`] if there is a template but the row is a complete request.
     pub fn render(&self, input: Input) -> Result<Prompt> {
         let texts = self.texts(&input, |template, vars| Some(template.render(vars)));
-        prompt_of(input, texts.expect("the texts are rendered, whatever it takes")?)
+        prompt_of(input, texts.expect("the texts are rendered, whatever it takes")?, self.drop_last_assistant)
     }
 
     /// The prompt for `input`, or the work that is left if its templates take long.
     pub(crate) fn prepare(&self, input: Input) -> Prepared<Prompt> {
         match self.texts(&input, Template::try_render) {
-            Some(texts) => Prepared::Now(texts.and_then(|texts| prompt_of(input, texts))),
+            Some(texts) => {
+                Prepared::Now(texts.and_then(|texts| prompt_of(input, texts, self.drop_last_assistant)))
+            }
             None => {
                 let render = self.clone();
                 Prepared::Later(Box::new(move || render.render(input)))
@@ -93,6 +120,15 @@ impl Render {
         }
         let own;
         let vars = match input {
+            Input::Vars(vars)
+                if vars.get("row").is_none() && self.reads_row.unwrap_or_else(|| self.reads_row()) =>
+            {
+                let (name, row) = row_variable(vars.as_map());
+                let mut with_row = vars.clone();
+                with_row.insert(name, row);
+                own = with_row;
+                &own
+            }
             Input::Vars(vars) => vars,
             Input::Text(text) => {
                 own = Vars::from(text.as_str());
@@ -122,16 +158,33 @@ struct Texts {
     user: Option<String>,
 }
 
-fn prompt_of(input: Input, texts: Texts) -> Result<Prompt> {
+fn prompt_of(input: Input, texts: Texts, drops_answer: bool) -> Result<Prompt> {
     let prompt = match (texts.user, input) {
         (Some(text), _) | (None, Input::Text(text)) => text.into(),
         (None, Input::Prompt(prompt)) => *prompt,
         (None, Input::Vars(vars)) => own_prompt(&vars)?,
     };
+    let prompt = if drops_answer { without_answer(prompt) } else { prompt };
     Ok(match texts.system {
         Some(system) => prompt.with_system(system),
         None => prompt,
     })
+}
+
+/// The prompt without an answer at its end.
+fn without_answer(mut prompt: Prompt) -> Prompt {
+    if ends_with_answer(&prompt) && prompt.messages.len() > 1 {
+        prompt.messages.pop();
+        // It is the request with the answer.
+        prompt.body = None;
+    }
+    prompt
+}
+
+/// Returns true if the last message is that of an assistant, as in rows for fine-tuning.
+pub(crate) fn ends_with_answer(prompt: &Prompt) -> bool {
+    prompt.messages.last().is_some_and(|message| message.role == Role::Assistant)
+        && !prompt.parameters.extra.contains_key("continue_final_message")
 }
 
 /// The input of a chain, prepared from a row.
@@ -174,8 +227,18 @@ fn own_prompt(vars: &Vars) -> Result<Prompt> {
         return read_row(vars.as_map().clone())
             .map_err(|e| wrong(format!("the row is not a valid chat: {e}")));
     }
+    if let Some(read) = read_vendor_row(vars.as_map()) {
+        return read.map_err(wrong);
+    }
     match vars.get("prompt") {
         Some(Value::String(text)) => Ok(Prompt::from(text.as_str())),
+        // The messages of a prompt, as in data sets for training.
+        Some(Value::Array(messages)) if messages.iter().any(Value::is_object) => {
+            let mut row = vars.as_map().clone();
+            row.retain(|name, _| name != "prompt");
+            row.insert("messages".to_owned(), Value::Array(messages.clone()));
+            read_row(row).map_err(|e| wrong(format!("`prompt` is not a valid chat: {e}")))
+        }
         Some(_) => Err(wrong("`prompt`: expected a string".to_owned())),
         None => Err(wrong(no_prompt(vars))),
     }
@@ -190,10 +253,45 @@ fn no_prompt(vars: &Vars) -> String {
         (names, all) if all > SHOWN => format!("the fields {} and {} more", names.join(", "), all - SHOWN),
         (names, _) => format!("the fields {}", names.join(", ")),
     };
-    let example = vars.names().next().unwrap_or("field");
+    if let Some((name, Value::Array(items))) = vars.as_map().iter().next()
+        && vars.as_map().len() == 1
+        && items.iter().any(Value::is_object)
+    {
+        return format!(
+            "the row has only the list `{name}`: make each of its items a row, with `jq -c '.{name}[]'`"
+        );
+    }
+    let example = example(vars.names());
     format!(
         "the row has {fields}, but no `prompt` or `messages`: pass a template, such as '{{{{ {example} }}}}'"
     )
+}
+
+/// The expression of a template for a field.
+pub(crate) fn reference(name: &str) -> String {
+    let is_start = |c: char| c.is_alphabetic() || c == '_';
+    let is_name = name.starts_with(is_start) && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    if is_name { name.to_owned() } else { format!("row[{}]", Value::from(name)) }
+}
+
+/// An expression for an example: that of the first field that is not an id.
+pub(crate) fn example<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let is_id = |name: &&str| {
+        matches!(&*name.to_ascii_lowercase(), "id" | "custom_id" | "index" | "model" | "metadata")
+    };
+    let mut names = names.peekable();
+    let first = names.peek().copied();
+    reference(names.find(|name| !is_id(name)).or(first).unwrap_or("field"))
+}
+
+/// The fields of a row as the variable `row`.
+fn row_variable(vars: &Map<String, Value>) -> (String, Value) {
+    (ROW.to_owned(), Value::Object(vars.clone()))
+}
+
+/// Returns true if a template reads the variable `row`.
+fn reads_row(template: &Template) -> bool {
+    template.variables().iter().any(|name| name == ROW)
 }
 
 #[cfg(test)]
@@ -205,7 +303,7 @@ mod tests {
 
     fn with(template: Option<&str>, system: Option<&str>) -> Render {
         let parse = |text: &str| Template::parse(text).unwrap();
-        Render { template: template.map(parse), system: system.map(parse) }
+        Render { template: template.map(parse), system: system.map(parse), ..Render::default() }
     }
 
     #[test]

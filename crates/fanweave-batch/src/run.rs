@@ -70,6 +70,7 @@ pub struct BatchJob<I, O> {
 impl<O: IntoAnswer> BatchJob<Prompt, O> {
     /// Creates a job that renders each row with `render` and sends the prompt to `chain`.
     pub fn new(source: Source, render: Render, chain: Chain<Prompt, O>, output: Output) -> Self {
+        let render = render.ready();
         let mut job = Self::with(source, Arc::new(move |input| render.prepare(input)), chain, output);
         job.request_key = Some(Key::of_request);
         job
@@ -211,7 +212,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         } = self;
         let at_once = settings.concurrency.checked().map_err(|error| crate::Error::usage(error.message()))?;
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
-        let (Opened { mut recording, driver, previous, keeps_calls, .. }, source) = open.run(source).await?;
+        let (Opened { mut recording, driver, previous, keeps_calls, columns, .. }, source) =
+            open.run(source).await?;
         let was_answered = previous.done.values().any(|location| location.is_ok());
         let dedupe = (settings.dedupe && request_key.is_some()).then(Arc::<Dedupe>::default);
         recording.dedupe.clone_from(&dedupe);
@@ -227,7 +229,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         let is_file = source.path().is_some();
         let answered = Arc::new(OnceLock::new());
         let feed = Feed {
-            rows: KeyedRows::new(source, settings.limit),
+            rows: KeyedRows::new(source, settings.limit).with_columns(columns),
             done: previous.done,
             strict: settings.strict,
             calls,
@@ -251,7 +253,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             let _ = read.await;
         }
         let Window { row, recorder, stopped, .. } = window;
-        let Stopped { refused, refused_rows, unavailable, over_budget, is_cut_short } = stopped;
+        let Stopped { refused, refused_rows, unavailable, over_budget, too_many_errors, is_cut_short } =
+            stopped;
         let failures = recorder.end(is_cut_short).await?;
 
         let end = row.progress.snapshot();
@@ -263,6 +266,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             retries: end.retries,
             hedged: end.hedged,
             over_budget,
+            too_many_errors,
             wall: began.elapsed(),
             p50: end.p50,
             p95: end.p95,
@@ -349,6 +353,7 @@ impl<I: Send + 'static, O: IntoAnswer> Rows<I, O> {
             budget,
             drain,
             keeps_going: settings.keep_going,
+            max_errors: settings.max_errors,
             is_answered: false,
             answered: Arc::default(),
             is_last,

@@ -1,7 +1,10 @@
 //! Options of a batch.
 
 use fanweave_core::Concurrency;
+use serde_json::Value;
 
+use crate::columns::Columns;
+use crate::max_errors::MaxErrors;
 use crate::output::OutputFormat;
 
 /// Options of a batch.
@@ -50,9 +53,21 @@ pub struct Settings {
     /// which a retry cannot fix, and no row has been answered. Those rows remain without a result. See
     /// [`Summary::refused`](crate::Summary::refused).
     pub keep_going: bool,
-    /// Output format. Default: inferred from the output's file extension (`.csv`, `.parquet`); otherwise
-    /// OpenAI batch lines if the input is an OpenAI batch, and JSON objects if not.
+    /// Stops the run when more rows than this have failed in it: no more rows start, requests in flight
+    /// complete, and the job can be resumed. Does not apply to a provider's batch API. Default: no limit. See
+    /// [`Summary::too_many_errors`](crate::Summary::too_many_errors).
+    pub max_errors: Option<MaxErrors>,
+    /// Output format. Default: inferred from the output's file extension (`.csv`, `.tsv`, `.parquet`);
+    /// otherwise OpenAI batch lines if the input is an OpenAI batch, and JSON objects if not.
     pub output_format: Option<OutputFormat>,
+    /// The input's own columns or fields beside the answers, in files, standard output and writers. They come
+    /// first in CSV, TSV and Parquet, as texts, and are the object `input` in JSON Lines. A column with the
+    /// name of a result's column is called `input_NAME`. Default: all if input and output are CSV or TSV,
+    /// otherwise none. A run that is resumed keeps its columns unless this is set.
+    pub columns: Option<Columns>,
+    /// JSON schema of structured answers. The properties of an object become columns in CSV, TSV and Parquet,
+    /// in place of `answer`. It does not change the answers. Default: none.
+    pub answer_schema: Option<Value>,
     /// Writes texts to CSV unchanged, also those that a spreadsheet would compute as a formula. Default: a
     /// text that begins with `=`, `+`, `-`, `@`, a tab or a line break, also after spaces, gets an apostrophe
     /// before it, since answers and inputs may come from strangers. Numbers of the program are never changed.
@@ -72,7 +87,10 @@ impl Default for Settings {
             dedupe: false,
             hedge: true,
             keep_going: false,
+            max_errors: None,
             output_format: None,
+            columns: None,
+            answer_schema: None,
             csv_formulas: false,
         }
     }
@@ -145,10 +163,28 @@ impl Settings {
         Self { keep_going, ..self }
     }
 
+    /// Sets the maximum number of failed rows, after which the run stops.
+    #[must_use]
+    pub fn max_errors(self, max: MaxErrors) -> Self {
+        Self { max_errors: Some(max), ..self }
+    }
+
     /// Sets the output format.
     #[must_use]
     pub fn output_format(self, format: OutputFormat) -> Self {
         Self { output_format: Some(format), ..self }
+    }
+
+    /// Sets the input's own columns that come out beside the answers.
+    #[must_use]
+    pub fn columns(self, columns: Columns) -> Self {
+        Self { columns: Some(columns), ..self }
+    }
+
+    /// Sets the schema of structured answers, whose properties become columns.
+    #[must_use]
+    pub fn answer_schema(self, schema: Value) -> Self {
+        Self { answer_schema: Some(schema), ..self }
     }
 
     /// Sets whether texts that begin like a formula are written to CSV unchanged.
@@ -175,7 +211,10 @@ mod tests {
             .dedupe(true)
             .hedge(false)
             .keep_going(true)
+            .max_errors(MaxErrors::Rows(3))
             .output_format(OutputFormat::Csv)
+            .columns(Columns::All)
+            .answer_schema(Value::Null)
             .csv_formulas(true);
         // Without `..`: a new field fails to compile here.
         let expected = Settings {
@@ -189,7 +228,10 @@ mod tests {
             dedupe: true,
             hedge: false,
             keep_going: true,
+            max_errors: Some(MaxErrors::Rows(3)),
             output_format: Some(OutputFormat::Csv),
+            columns: Some(Columns::All),
+            answer_schema: Some(Value::Null),
             csv_formulas: true,
         };
         assert_eq!(set, expected);

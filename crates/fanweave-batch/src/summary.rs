@@ -62,6 +62,9 @@ pub struct Summary {
     pub maybe_billed_usd: f64,
     /// Set when the run stopped because starting more rows could have exceeded the budget.
     pub over_budget: bool,
+    /// Set when the run stopped because too many rows had failed: see
+    /// [`Settings::max_errors`](crate::Settings::max_errors).
+    pub too_many_errors: bool,
     /// Wall-clock duration of the run.
     pub wall: Duration,
     /// Median latency of this run's rows.

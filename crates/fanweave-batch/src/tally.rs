@@ -1,6 +1,6 @@
 //! Totals of the calls of one row.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use fanweave_core::{Event, EventKind, Observer, Usage};
 
@@ -15,6 +15,8 @@ pub(crate) struct Tally {
     costs: Costs,
     calls: Mutex<Calls>,
     times: Mutex<Stopwatch>,
+    /// The model that the row names, without its vendor.
+    named: OnceLock<String>,
 }
 
 /// Totals over the calls of a row.
@@ -74,7 +76,8 @@ impl Calls {
 impl Tally {
     /// Starts from the totals of the row's calls before it was requeued.
     pub(crate) fn new(progress: Arc<Progress>, costs: Costs, earlier: Calls) -> Self {
-        Self { progress, costs, calls: Mutex::new(earlier), times: Mutex::new(Stopwatch::start()) }
+        let (calls, times) = (Mutex::new(earlier), Mutex::new(Stopwatch::start()));
+        Self { progress, costs, calls, times, named: OnceLock::new() }
     }
 
     /// Totals of its calls so far.
@@ -123,17 +126,33 @@ impl Tally {
     }
 }
 
+impl Tally {
+    /// Cost of a call of a model, or of the one that the row names in its place.
+    fn cost_of(&self, event: &Event, usage: &Usage) -> Option<f64> {
+        let name = event.path.name().unwrap_or_default();
+        match (self.named.get(), name.split_once('/')) {
+            (Some(own), Some((vendor, _))) => self.costs.of(&format!("{vendor}/{own}"), usage),
+            _ => self.costs.of(name, usage),
+        }
+    }
+}
+
 impl Observer for Tally {
     fn on_event(&self, event: &Event) {
         self.progress.on_event(event);
         self.times.lock().unwrap_or_else(PoisonError::into_inner).on_event(event);
+        if let EventKind::PromptSent(prompt) = &event.kind
+            && let Some(model) = &prompt.parameters.model
+        {
+            let _ = self.named.set(model.clone());
+        }
         if let EventKind::StepFinished { reply: Some(reply) } = &event.kind {
-            let cost = self.costs.of(event.path.name().unwrap_or_default(), &reply.usage);
+            let cost = self.cost_of(event, &reply.usage);
             let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
             calls.add(&Calls::of(reply.usage, reply.attempts, cost));
         }
         if let EventKind::Unanswered(usage) = &event.kind {
-            let usd = self.costs.of(event.path.name().unwrap_or_default(), usage);
+            let usd = self.cost_of(event, usage);
             self.progress.unanswered(usd);
             self.calls.lock().unwrap_or_else(PoisonError::into_inner).maybe_billed += usd.unwrap_or_default();
         }

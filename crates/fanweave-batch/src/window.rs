@@ -28,6 +28,7 @@ use crate::Result;
 use crate::answer::IntoAnswer;
 use crate::budget::{Allowance, RowBudget};
 use crate::feed::Job;
+use crate::max_errors::{ErrorCount, MaxErrors};
 use crate::queue::Queue;
 use crate::recorder::{Finished, RowRecorder};
 use crate::records::RowPermit;
@@ -74,6 +75,7 @@ pub struct Window<I, O, R> {
     /// Set when any row was answered, in this run or a previous one.
     is_answered: bool,
     refusals: Refusals,
+    errors: ErrorCount,
     /// The last row in flight, if the provider is failing for it: it is not known yet whether it is the last
     /// one of the run.
     suspect: Option<Box<Failed>>,
@@ -134,6 +136,8 @@ pub struct Stopped {
     pub unavailable: Option<Error>,
     /// Set when starting more rows could have exceeded the budget.
     pub over_budget: bool,
+    /// Set when too many rows had failed.
+    pub too_many_errors: bool,
     /// Set when rows have no result, for whatever reason.
     pub is_cut_short: bool,
 }
@@ -144,6 +148,7 @@ pub(crate) struct Terms {
     pub(crate) budget: Box<dyn RowBudget>,
     pub(crate) drain: CancellationToken,
     pub(crate) keeps_going: bool,
+    pub(crate) max_errors: Option<MaxErrors>,
     /// Set when a previous run answered any row.
     pub(crate) is_answered: bool,
     /// Set by the reader to a row that a previous run answered.
@@ -159,7 +164,8 @@ impl<I: Send + 'static, O: IntoAnswer, R: RowRecorder> Window<I, O, R> {
         jobs: mpsc::Receiver<Result<Job>>,
         terms: Terms,
     ) -> Self {
-        let Terms { concurrency, budget, drain, keeps_going, is_answered, answered, is_last } = terms;
+        let Terms { concurrency, budget, drain, keeps_going, max_errors, is_answered, answered, is_last } =
+            terms;
         let concurrency = concurrency.min(Semaphore::MAX_PERMITS);
         Self {
             row: Arc::new(row),
@@ -181,6 +187,7 @@ impl<I: Send + 'static, O: IntoAnswer, R: RowRecorder> Window<I, O, R> {
             keeps_going,
             is_answered,
             refusals: Refusals::new(!keeps_going, is_answered),
+            errors: ErrorCount::new(max_errors),
             suspect: None,
             is_last,
             budget,
@@ -602,6 +609,10 @@ impl<I: Send + 'static, O: IntoAnswer, R: RowRecorder> Window<I, O, R> {
             self.row.progress.row_cost(row.new_cost_usd);
             self.row.leave_unfinished(row.row.index(), row.request.as_ref());
             return;
+        }
+        if self.errors.is_exceeded_by(row.row.is_ok()) && self.may_start() {
+            self.stopped.too_many_errors = true;
+            self.stop();
         }
         // If the recorder has ended, the next iteration of the loop ends the run.
         self.recorder.finished(row).await;

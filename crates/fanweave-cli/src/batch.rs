@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fanweave::batch::ProviderBatches;
-use fanweave::batch::{BatchJob, InputFormat, Settings};
+use fanweave::batch::{BatchJob, InputFormat, Settings, Source};
 use fanweave::context::Concurrency;
 
 use crate::args::{BatchArgs, Via};
@@ -11,10 +11,10 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::program::Program;
 use crate::route::route;
-use crate::rows::{Watch, one_on_stdout, open, output, settings};
+use crate::rows::{Watch, failure, one_on_stdout, open, output, print_notes, settings};
 use crate::telemetry::Exporter;
 use crate::work::PromptWork;
-use crate::{connect, cost, dry_run};
+use crate::{connect, cost, dry_run, row_model, schema};
 
 pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, Failure> {
     if args.via == Via::BatchApi {
@@ -28,13 +28,30 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
         )
         .with_hint("remove --prompt, or add --input-format jsonl if the rows are fields for a template"));
     }
+    if args.schema.is_some() {
+        refuse_schema(&args, &source)?;
+    }
     if args.json {
         one_on_stdout(&args.output)?;
+    }
+    if args.model.model.is_none() && args.input != Path::new("-") {
+        args.model.model = row_model::of_rows(open(&args.input, &args.rows)?)?;
     }
     let keep_raw = source.format() == Some(InputFormat::OpenAi);
     let mut routed = route(&args, &program.config, keep_raw)?;
     let work = PromptWork::new(&args)?;
-    let render = work.render()?;
+    let render = work.render().map_err(|failure| with_field_hint(failure, &work, &source))?;
+    print_notes(source.notes(), args.quiet);
+    match render.check(&source) {
+        Ok(notes) if !args.skip_empty => print_notes(&notes, args.quiet),
+        Ok(_) => {}
+        Err(_) if args.rows.keep_going => {}
+        Err(error) => return Err(failure(&error)),
+    }
+    let source = match args.skip_empty {
+        true => source.skip_empty(&render).map_err(|error| failure(&error))?,
+        false => source,
+    };
     let prices = cost::prices(args.prices.as_deref())?;
     let costs = cost::costs(&args, &prices, &routed.names)?;
     if args.via == Via::BatchApi {
@@ -44,7 +61,8 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
         return dry_run::rows::run(source, &render, &args, &routed, &prices);
     }
     let concurrency = args.concurrency.map_or(Settings::default().concurrency, Concurrency::from);
-    let settings = settings(&args.rows, concurrency)?.dedupe(args.dedupe);
+    let mut settings = settings(&args.rows, concurrency)?.dedupe(args.dedupe);
+    settings.answer_schema.clone_from(&work.schema);
     let output = output(&args.output);
     #[cfg(feature = "workers")]
     let cluster = match args.cluster.on {
@@ -52,7 +70,7 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
         None => None,
     };
     let telemetry = Exporter::from_env();
-    let chain = telemetry.watch("row", PromptWork::chain(&routed.chain));
+    let chain = telemetry.watch("row", routed.chain);
 
     let watch = Watch {
         program,
@@ -68,28 +86,73 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
             Via::BatchApi => "stopping: submitted batches continue at the provider",
         },
     };
-    let job = BatchJob::new(source, render, chain, output)
-        .settings(settings)
-        .costs(costs)
-        .fingerprint(work.fingerprint());
     let api = match args.via {
         Via::Calls => None,
         Via::BatchApi => Some(batch_api(&args, &program.config, keep_raw)?),
     };
-    let running = watch.over(&mut routed.notes, |progress, stop| async move {
-        #[cfg(feature = "workers")]
-        if let Some(cluster) = cluster {
-            return cluster.run(job, progress, stop).await;
+    let fingerprint = work.fingerprint();
+    let done = match &work.schema {
+        Some(schema) => {
+            let job = BatchJob::new(source, render, schema::structured(&chain, schema), output)
+                .settings(settings)
+                .costs(costs)
+                .fingerprint(fingerprint);
+            let running =
+                watch.over(&mut routed.notes, |progress, stop| job.progress(progress).stop(stop).run());
+            Box::pin(running).await
         }
-        let job = job.progress(progress).stop(stop);
-        match &api {
-            Some(api) => job.run_via(api).await,
-            None => job.run().await,
+        None => {
+            let job = BatchJob::new(source, render, chain, output)
+                .settings(settings)
+                .costs(costs)
+                .fingerprint(fingerprint);
+            let running = watch.over(&mut routed.notes, |progress, stop| async move {
+                #[cfg(feature = "workers")]
+                if let Some(cluster) = cluster {
+                    return cluster.run(job, progress, stop).await;
+                }
+                let job = job.progress(progress).stop(stop);
+                match &api {
+                    Some(api) => job.run_via(api).await,
+                    None => job.run().await,
+                }
+            });
+            Box::pin(running).await
         }
-    });
-    let done = Box::pin(running).await;
+    };
     telemetry.end(&program.stop).await;
     done
+}
+
+/// Adds the expression for a field whose name has blanks to the error of a template that names it.
+fn with_field_hint(failure: Failure, work: &PromptWork, source: &Source) -> Failure {
+    let columns = source.columns().unwrap_or_default();
+    let named = columns.iter().find(|name| {
+        let is_named = |text: &String| {
+            let inside = text.split("{{").skip(1).filter_map(|rest| rest.split_once("}}"));
+            inside.map(|(inside, _)| inside.trim()).any(|inside| inside == name.trim())
+        };
+        [&work.prompt, &work.system].into_iter().flatten().any(is_named)
+    });
+    match named {
+        Some(name) => failure.with_hint(format!("write {{{{ row[\"{name}\"] }}}} for this column")),
+        None => failure,
+    }
+}
+
+/// Rejects a schema for rows that are complete requests, and for batch APIs.
+fn refuse_schema(args: &BatchArgs, source: &Source) -> Result<(), Failure> {
+    if source.format() == Some(InputFormat::OpenAi) {
+        return Err(Failure::usage(
+            "--schema cannot be used with an OpenAI batch file: its rows are complete requests",
+        )
+        .with_hint("set `response_format` in the rows"));
+    }
+    if args.via == Via::BatchApi {
+        return Err(Failure::usage("--schema cannot be used with --via batch-api, which asks only once")
+            .with_hint("remove --via, or set `response_format` in rows with `messages`"));
+    }
+    Ok(())
 }
 
 /// Rejects several models or keys with a batch API.
@@ -118,6 +181,8 @@ pub(crate) fn refuse_idle_flags(args: &BatchArgs) -> Result<(), Failure> {
         ("--strict-request", args.model.strict_request),
         ("--dedupe", args.dedupe),
         ("--keep-going", args.rows.keep_going),
+        ("--max-errors", args.rows.max_errors.is_some()),
+        ("--override-model", args.override_model),
         ("--no-hedging", args.rows.no_hedging),
         ("--no-fallback-on-outage", args.no_fallback_on_outage),
     ];

@@ -134,6 +134,11 @@ fn flags(advice: &Advice) -> String {
         }
         Advice::DiscardLost => "if the batch is lost, with --retry-failed to discard it",
         Advice::FreeDiskSpace => "free some space, then rerun the same command",
+        Advice::SetEncoding => {
+            "set its encoding, such as --encoding windows-1252 (with --encoding utf-8, such rows fail)"
+        }
+        Advice::DropLastAssistant => "drop it from all rows with --drop-last-assistant",
+        Advice::RunAllRows => "to run the rows as they are, add --keep-going",
         Advice::SpecifyRun => "specify the output of `fanweave batch` or `fanweave run --rows`",
         other => return other.to_string(),
     };

@@ -6,10 +6,11 @@ use fanweave::models::{Lane, Spread, key_variables};
 use fanweave::{Chain, Message, Parameters, Prompt};
 use tokio::sync::mpsc;
 
-use crate::args::{BatchArgs, split_share};
+use crate::args::{BatchArgs, Via, split_share};
 use crate::config::Config;
 use crate::connect::{Connected, Terms, connect, no_model};
 use crate::exit::Failure;
+use crate::row_model::RowModel;
 
 /// A model of `--model` and its weight.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ struct Share {
 /// The models of a batch. Dropping it stops their simulated servers.
 pub(crate) struct Routed {
     pub(crate) chain: Chain<Prompt, Message>,
+    /// Meaning of the model that a row names.
+    pub(crate) row_model: RowModel,
     /// Distinct names of all models that may be called.
     pub(crate) names: Vec<String>,
     /// Largest fraction of the rows that one account gets, from 0 to 1.
@@ -48,6 +51,9 @@ pub(crate) fn route_with(
         names => names.iter().map(|name| Some(name.as_str())).collect(),
     };
     let is_dry = args.dry_run;
+    // A simulated model answers whatever the rows name.
+    let is_real = args.model.base_url.is_some()
+        || !args.model.model.as_deref().is_some_and(|model| config.named(model).starts_with("sim/"));
     let mut connected = Vec::new();
     let mut reach = |model: &str, weight: NonZeroU32| -> Result<Vec<Lane>, Failure> {
         let args = crate::args::ModelArgs { model: Some(model.to_owned()), ..args.model.clone() };
@@ -84,15 +90,23 @@ pub(crate) fn route_with(
         let spread = Spread::new(lanes).on_change(move |change| _ = note.send(format!("note: {change}")));
         if args.no_fallback_on_outage { spread.wait_in_outages().chain() } else { spread.chain() }
     };
-    let mut routed = spread(lanes)?;
+    let row_model = match shares.as_slice() {
+        [_] if !args.override_model && args.via == Via::Calls && is_real => {
+            RowModel::with_default(connected[0].model.name(), args.model.base_url.is_some())
+        }
+        _ => RowModel::Ignored,
+    };
+    let mut routed = row_model.clone().applied(&spread(lanes)?);
     if !fallbacks.is_empty() {
-        let fallbacks = fallbacks.into_iter().map(spread).collect::<fanweave::Result<Vec<_>>>()?;
+        // They do not have the models of the rows.
+        let without_own = |lanes| spread(lanes).map(|models| RowModel::Ignored.applied(&models));
+        let fallbacks = fallbacks.into_iter().map(without_own).collect::<fanweave::Result<Vec<_>>>()?;
         routed = match args.no_fallback_on_outage {
             false => routed.fallback(fallbacks),
             true => routed.fallback_except_outages(fallbacks),
         };
     }
-    Ok(Routed { chain: routed, names, max_share, notes, _connected: connected })
+    Ok(Routed { chain: routed, row_model, names, max_share, notes, _connected: connected })
 }
 
 /// The environment variable that the key of a model is read from by default. `None` if none is set.

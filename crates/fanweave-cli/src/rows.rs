@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 
-use fanweave::batch::{Error, ErrorKind, InputFormat, Output, Progress, Settings, Source, Summary};
+use fanweave::batch::{Error, ErrorKind, Output, Progress, Settings, Source, Summary};
 use fanweave::context::{CancellationToken, Concurrency};
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -144,6 +144,14 @@ impl Watch<'_> {
             );
             return Ok(Exit::Stopped);
         }
+        if summary.too_many_errors {
+            print_summary();
+            tell!(
+                "stopped with {remaining}: more rows failed than --max-errors allows; resume with: {}",
+                resume_command(&self.program.args)
+            );
+            return Ok(Exit::Stopped);
+        }
         if summary.interrupted {
             print_summary();
             tell!("stopped with {remaining}; resume with: {}", resume_command(&self.program.args));
@@ -178,14 +186,21 @@ pub(crate) fn one_on_stdout(output: &Path) -> Result<(), Failure> {
 
 /// Opens the rows of a file, or of stdin.
 pub(crate) fn open(path: &Path, args: &RowArgs) -> Result<Source, Failure> {
-    let format =
-        args.input_format.as_deref().map(str::parse::<InputFormat>).transpose().map_err(|e| failure(&e))?;
-    let source = if path == Path::new("-") { Source::stdin(format) } else { Source::open(path, format) };
+    let options = args.input_options().map_err(|e| failure(&e))?;
+    let source =
+        if path == Path::new("-") { Source::stdin_with(options) } else { Source::open_with(path, options) };
     let sampled = source.and_then(|source| match args.sample {
         Some(sample) => source.sample(sample.rows.get(), sample.seed),
         None => Ok(source),
     });
     sampled.map_err(|e| failure(&e))
+}
+
+/// Prints notes on the input, unless the user wants errors only.
+pub(crate) fn print_notes(notes: &[String], is_quiet: bool) {
+    if !is_quiet {
+        notes.iter().for_each(|note| tell!("note: {note}"));
+    }
 }
 
 pub(crate) fn output(path: &Path) -> Output {
@@ -206,6 +221,8 @@ pub(crate) fn settings(args: &RowArgs, concurrency: Concurrency) -> Result<Setti
         .keep_going(args.keep_going)
         .csv_formulas(args.csv_formulas == CsvFormulas::Keep);
     settings.output_format = output_format;
+    settings.columns.clone_from(&args.columns);
+    settings.max_errors = args.max_errors;
     settings.limit = args.limit.map(NonZeroU64::get);
     Ok(settings)
 }

@@ -22,7 +22,7 @@ use crate::logs::History;
 use crate::out::{tell, written};
 use crate::pieces::print;
 use crate::program::Program;
-use crate::rows::{Watch, one_on_stdout, open, output, settings};
+use crate::rows::{Watch, one_on_stdout, open, output, print_notes, settings};
 use crate::telemetry::Exporter;
 use crate::text_file::text_or_file;
 use crate::work::ChainWork;
@@ -250,6 +250,7 @@ async fn each_row(
     costs: Costs,
 ) -> Result<Exit, Failure> {
     let source = open(rows, &args.row)?;
+    print_notes(source.notes(), args.quiet);
     let concurrency = args.concurrency.or(work.file.limits().concurrency);
     let concurrency = concurrency.map_or(Settings::default().concurrency, Concurrency::from);
     let to = args.output.as_deref().expect("clap asks for the output of rows");

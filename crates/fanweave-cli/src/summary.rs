@@ -66,6 +66,7 @@ pub(crate) fn json(summary: &Summary, output: &str) -> Value {
         Summary { refused: Some(_), .. } => Some("refused"),
         Summary { unavailable: Some(_), .. } => Some("unavailable"),
         Summary { over_budget: true, .. } => Some("budget"),
+        Summary { too_many_errors: true, .. } => Some("errors"),
         Summary { interrupted: true, .. } => Some("interrupted"),
         _ => None,
     };

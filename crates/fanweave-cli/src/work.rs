@@ -6,14 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fanweave::batch::{Fingerprint, Render};
-use fanweave::{
-    Chain, ChainFile, Error, ErrorKind, Message, Model, Parameters, Prompt, Vars, prompts::Template, step,
-};
+use fanweave::{Chain, ChainFile, Error, ErrorKind, Model, Parameters, Vars, prompts::Template};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::args::BatchArgs;
 use crate::exit::Failure;
+use crate::schema;
 use crate::text_file::text_or_file;
 
 /// A prompt for every row.
@@ -29,6 +28,15 @@ pub(crate) struct PromptWork {
     /// Text of the template of the system message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) system: Option<String>,
+    /// Schema of structured answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) schema: Option<Value>,
+    /// Set if answers at the end of rows are dropped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) drops_answers: bool,
+    /// Set if the models answer rows that name others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) overrides_model: bool,
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub(crate) parameters: Parameters,
 }
@@ -98,6 +106,9 @@ impl PromptWork {
             fallback_models: args.fallback_model.clone(),
             prompt,
             system: read("--system", &args.system)?,
+            schema: args.schema.as_deref().map(schema::read).transpose()?,
+            drops_answers: args.drop_last_assistant,
+            overrides_model: args.override_model,
             parameters: args.model.parameters(),
         })
     }
@@ -114,28 +125,26 @@ impl PromptWork {
             let template = text.as_deref().map(Template::parse).transpose();
             template.map_err(|e| Failure::usage(format!("{flag}: {}", e.message())))
         };
-        let mut render = Render::new();
+        let mut render = Render::new().drop_last_assistant(self.drops_answers);
         render.template = parse("--prompt", &self.prompt)?;
         render.system = parse("--system", &self.system)?;
         Ok(render)
     }
 
-    /// The chain of a row. `models` is one step for all models.
-    pub(crate) fn chain(models: &Chain<Prompt, Message>) -> Chain<Prompt, Message> {
-        // The models of the command line answer, not those of the rows.
-        let clear_model = step(|mut prompt: Prompt, _cx| async move {
-            prompt.parameters.model = None;
-            Ok(prompt)
-        });
-        clear_model | models
-    }
-
     /// Everything that changes the answers. URLs do not: an account may move.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        let texts = [("prompt", self.prompt.clone()), ("system", self.system.clone())];
+        let schema = self.schema.as_ref().map(Value::to_string);
+        let texts = [("prompt", self.prompt.clone()), ("system", self.system.clone()), ("schema", schema)];
         let fallback = (!self.fallback_models.is_empty()).then(|| self.fallback_models.join(", "));
-        let all =
-            texts.into_iter().chain([("model", Some(self.model.clone())), ("fallback model", fallback)]);
+        let overrides = self.overrides_model.then(|| "yes".to_owned());
+        let drops = self.drops_answers.then(|| "yes".to_owned());
+        let models = [
+            ("model", Some(self.model.clone())),
+            ("fallback model", fallback),
+            ("override model", overrides),
+            ("drop last assistant", drops),
+        ];
+        let all = texts.into_iter().chain(models);
         let set = |to: Fingerprint, (name, value): (&str, Option<String>)| match value {
             Some(value) => to.set(name, value),
             None => to,
@@ -227,6 +236,9 @@ mod tests {
             fallback_models: vec!["sim/other".into()],
             prompt: Some("Where is {{ city }}?".into()),
             system: None,
+            schema: Some(json!({ "type": "object" })),
+            drops_answers: true,
+            overrides_model: true,
             parameters: parameters(),
         };
         let data = serde_json::to_value(&work).unwrap();
@@ -234,7 +246,7 @@ mod tests {
             data,
             json!({
                 "model": "sim/echo=3,sim/writer", "fallback": ["sim/other"], "prompt": "Where is {{ city }}?",
-                "parameters": { "temperature": 0.5, "stop": ["END"] },
+                "schema": { "type": "object" }, "drops_answers": true, "overrides_model": true, "parameters": { "temperature": 0.5, "stop": ["END"] },
             })
         );
         let read: PromptWork = serde_json::from_value(data).unwrap();

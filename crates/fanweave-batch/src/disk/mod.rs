@@ -35,6 +35,12 @@ impl Disk {
         self.file(tempfile::tempfile()?)
     }
 
+    /// Creates a file without a name in a folder, which is deleted when it is closed.
+    pub(crate) fn temporary_in(&self, folder: &Path) -> io::Result<DiskFile> {
+        self.step("create")?;
+        self.file(tempfile::tempfile_in(folder)?)
+    }
+
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.step("rename")?;
         std::fs::rename(from, to)

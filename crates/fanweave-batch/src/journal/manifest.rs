@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use fanweave_core::excerpt;
 use serde::{Deserialize, Serialize};
 
+use crate::columns::Columns;
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 
@@ -38,6 +39,13 @@ pub(crate) struct Manifest {
     /// input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     input_path: Option<PathBuf>,
+    /// The input's columns in the output, which do not change the answers. `None` in journals of versions
+    /// without them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) columns: Option<Columns>,
+    /// Set if the columns were chosen by the user, so that they replace those of the journal.
+    #[serde(skip)]
+    pub(crate) chooses_columns: bool,
 }
 
 fn first_version() -> u32 {
@@ -60,13 +68,17 @@ impl Manifest {
             known,
             input,
             input_path: None,
+            columns: None,
+            chooses_columns: false,
         }
     }
 
     /// Returns true if a journal with this manifest needs another one, because it records other values for
     /// the same run.
     pub(super) fn is_outdated(&self, now: &Manifest) -> bool {
-        self.has_other_input(now) || self.fingerprint_version < now.fingerprint_version
+        self.has_other_input(now)
+            || self.fingerprint_version < now.fingerprint_version
+            || self.columns != now.columns
     }
 
     /// Adds the path of the input file.
@@ -80,6 +92,13 @@ impl Manifest {
     /// Path and hash of the input file.
     pub(crate) fn origin(self) -> Option<(PathBuf, Key)> {
         self.input_path.zip(self.input)
+    }
+
+    /// Keeps the columns of the manifest `before`, unless the user has chosen others.
+    pub(super) fn keep_columns(&mut self, before: &Manifest) {
+        if !self.chooses_columns {
+            self.columns.clone_from(&before.columns);
+        }
     }
 
     pub(super) fn has_other_input(&self, now: &Manifest) -> bool {

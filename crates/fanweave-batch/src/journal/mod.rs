@@ -24,6 +24,7 @@ use serde::de::IgnoredAny;
 pub(crate) use manifest::Manifest;
 pub(crate) use record::{CallRecord, Failure, Outcome, Part, PartState, Record};
 
+use crate::columns::Columns;
 use crate::disk::{Disk, DiskFile};
 use crate::key::Key;
 use crate::location::RowLocation;
@@ -45,6 +46,8 @@ pub(crate) struct PreviousRun {
     pub(crate) calls: HashMap<Key, EarlierCalls>,
     /// State of the parts that were submitted to a provider's batch API.
     pub(crate) parts: Vec<Part>,
+    /// The input's columns in the output, of this run from now on.
+    pub(crate) columns: Option<Columns>,
     /// Problems found while reading, one sentence each.
     pub(crate) notes: Vec<String>,
 }
@@ -135,7 +138,13 @@ impl Journal {
             }
             file.set_len(0).map_err(failed("empty the journal"))?;
         }
-        let (before, previous) = recover(&mut file, path, now, changed_input)?;
+        let (before, mut previous) = recover(&mut file, path, now, changed_input)?;
+        let mut now = now.clone();
+        if let Some(before) = &before {
+            now.keep_columns(before);
+        }
+        previous.columns.clone_from(&now.columns);
+        let now = &now;
         let length = file.end().map_err(failed("read the journal"))?;
         let sync = file.try_clone().and_then(Syncer::spawn).map_err(failed("sync the journal"))?;
         let mut journal = Self::new(path.to_owned(), file, length, Some(sync));

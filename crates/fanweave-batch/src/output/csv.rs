@@ -1,31 +1,41 @@
-//! CSV output: one record per result, for spreadsheets.
+//! CSV and TSV output: one record per result, for spreadsheets.
 //!
 //! A spreadsheet computes a cell that begins like a formula, and a formula can send other cells elsewhere.
 //! Texts of models, servers and inputs therefore begin with an apostrophe in that case.
 
+use serde_json::{Map, Value};
+
 use super::OutputEncoder;
-use super::flat::{COLUMNS, Cell, cells};
+use super::flat::Cell;
+use super::shape::Shape;
 use crate::journal::Record;
 
 /// Writes a header and one record per result. A field without a value is empty.
 pub(super) struct Table {
+    pub(super) delimiter: u8,
+    pub(super) shape: Shape,
     /// Set to write texts that begin like a formula unchanged.
     pub(super) keeps_formulas: bool,
 }
 
 impl OutputEncoder for Table {
     fn begin(&mut self, bytes: &mut Vec<u8>) {
-        write(&COLUMNS.map(|(name, _)| name.to_owned()), bytes);
+        // A name that an input brings may begin like a formula, too.
+        let names = self.shape.columns().map(|(name, _)| match self.keeps_formulas {
+            true => name.to_owned(),
+            false => plain(name.to_owned()),
+        });
+        write(&names.collect::<Vec<_>>(), self.delimiter, bytes);
     }
 
-    fn row(&mut self, record: &Record, bytes: &mut Vec<u8>) {
-        let fields = cells(record).map(|cell| match cell {
+    fn row(&mut self, record: &Record, own: Option<&Map<String, Value>>, bytes: &mut Vec<u8>) {
+        let fields = self.shape.cells(record, own).into_iter().map(|cell| match cell {
             Cell::Text(text) if self.keeps_formulas => text,
             Cell::Text(text) => text.map(plain),
             Cell::Whole(n) => n.map(|n| n.to_string()),
             Cell::Number(n) => n.map(|n| n.to_string()),
         });
-        write(&fields.map(Option::unwrap_or_default), bytes);
+        write(&fields.map(Option::unwrap_or_default).collect::<Vec<_>>(), self.delimiter, bytes);
     }
 }
 
@@ -38,8 +48,8 @@ fn plain(mut text: String) -> String {
     text
 }
 
-fn write(fields: &[String], bytes: &mut Vec<u8>) {
-    let mut writer = csv::Writer::from_writer(bytes);
+fn write(fields: &[String], delimiter: u8, bytes: &mut Vec<u8>) {
+    let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(bytes);
     // Writes to memory, and records may have any length: neither call can fail.
     let written = writer.write_record(fields).and_then(|()| writer.flush().map_err(Into::into));
     written.expect("writing to a Vec cannot fail");

@@ -34,7 +34,7 @@ pub(super) const COLUMNS: [(&str, ColumnType); 13] = [
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell {
     Text(Option<String>),
-    Whole(Option<u64>),
+    Whole(Option<i64>),
     Number(Option<f64>),
 }
 
@@ -52,10 +52,10 @@ pub(super) fn cells(record: &Record) -> [Cell; 13] {
         let calls = serde_json::to_value(&answer.tool_calls);
         calls.as_ref().map_or_else(|_| String::new(), Value::to_string)
     });
-    let tokens = |n: fn(&fanweave_core::Usage) -> u64| Cell::Whole(answer.map(|answer| n(&answer.usage)));
+    let tokens = |n: fn(&fanweave_core::Usage) -> u64| whole(answer.map(|answer| n(&answer.usage)));
     let attempts = answer.map(|answer| answer.attempts).or(error.map(|error| error.attempts));
     [
-        Cell::Whole(Some(record.index)),
+        whole(Some(record.index)),
         Cell::Text(record.id.clone()),
         Cell::Text(content),
         Cell::Text(answer.and_then(|answer| answer.finish_reason.clone())),
@@ -64,9 +64,13 @@ pub(super) fn cells(record: &Record) -> [Cell; 13] {
         tokens(|usage| usage.output_tokens),
         Cell::Number(record.cost_usd),
         Cell::Text(answer.and_then(|answer| answer.model.clone())),
-        Cell::Whole(Some(record.latency_ms)),
-        Cell::Whole(attempts.map(u64::from)),
+        whole(Some(record.latency_ms)),
+        Cell::Whole(attempts.map(i64::from)),
         Cell::Text(error.map(|error| error.kind.clone())),
         Cell::Text(error.map(|error| error.message.clone())),
     ]
+}
+
+fn whole(n: Option<u64>) -> Cell {
+    Cell::Whole(n.map(|n| i64::try_from(n).unwrap_or(i64::MAX)))
 }

@@ -24,14 +24,21 @@ pub enum OutputFormat {
     Jsonl,
     /// Comma-separated values with a header.
     Csv,
+    /// Tab-separated values with a header.
+    Tsv,
     /// A Parquet file with the columns of CSV. Needs the feature `parquet`.
     Parquet,
 }
 
 impl OutputFormat {
     /// All formats.
-    pub const ALL: &[OutputFormat] =
-        &[OutputFormat::OpenAi, OutputFormat::Jsonl, OutputFormat::Csv, OutputFormat::Parquet];
+    pub const ALL: &[OutputFormat] = &[
+        OutputFormat::OpenAi,
+        OutputFormat::Jsonl,
+        OutputFormat::Csv,
+        OutputFormat::Tsv,
+        OutputFormat::Parquet,
+    ];
 
     /// Name of the format on the command line.
     pub fn as_str(self) -> &'static str {
@@ -39,6 +46,7 @@ impl OutputFormat {
             OutputFormat::OpenAi => "openai",
             OutputFormat::Jsonl => "jsonl",
             OutputFormat::Csv => "csv",
+            OutputFormat::Tsv => "tsv",
             OutputFormat::Parquet => "parquet",
         }
     }
@@ -54,6 +62,7 @@ impl OutputFormat {
             output.and_then(Path::extension).and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
         match extension.as_deref() {
             Some("csv") => OutputFormat::Csv,
+            Some("tsv" | "tab") => OutputFormat::Tsv,
             Some("parquet") => OutputFormat::Parquet,
             _ if input == Some(InputFormat::OpenAi) => OutputFormat::OpenAi,
             _ => OutputFormat::Jsonl,

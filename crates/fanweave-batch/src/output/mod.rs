@@ -7,11 +7,16 @@ mod openai;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod plain;
+mod shape;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
+use crate::columns::OwnColumns;
 use crate::disk::{Disk, DiskFile};
 use crate::finished::FinishedRow;
 use crate::journal::Record;
@@ -21,6 +26,7 @@ use crate::records::{DynRecords, Records, RowSink};
 use crate::{Advice, Error, ErrorKind, Result};
 
 pub use format::OutputFormat;
+pub(crate) use shape::Shape;
 
 /// Destination of results.
 ///
@@ -138,6 +144,12 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Checks that the output file can be written, before any call is paid for.
 pub(crate) fn check(path: &Path, input: Option<&Path>, fresh: bool) -> Result<()> {
     let shown = path.display();
+    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    if matches!(extension.as_deref(), Some("xlsx" | "xls" | "ods")) {
+        return Err(Error::usage(format!(
+            "{shown}: workbooks cannot be written; write .csv, which they open"
+        )));
+    }
     let folder = folder_of(path);
     if !folder.is_dir() {
         let message = format!("{shown}: the folder {} does not exist; create it first", folder.display());
@@ -172,7 +184,7 @@ trait OutputEncoder: Send {
     fn begin(&mut self, _bytes: &mut Vec<u8>) {}
 
     /// Appends a result. An encoder may buffer it.
-    fn row(&mut self, record: &Record, bytes: &mut Vec<u8>);
+    fn row(&mut self, record: &Record, own: Option<&Map<String, Value>>, bytes: &mut Vec<u8>);
 
     /// Appends the buffered results and the footer, if there is one.
     ///
@@ -183,12 +195,15 @@ trait OutputEncoder: Send {
     }
 }
 
+/// Encodes a result as JSON, with the columns of its input.
+type EncodeJson = fn(&Record, Option<&Map<String, Value>>, &mut Vec<u8>);
+
 /// Encodes each result as one line of JSON.
-struct JsonLines(fn(&Record, &mut Vec<u8>));
+struct JsonLines(EncodeJson);
 
 impl OutputEncoder for JsonLines {
-    fn row(&mut self, record: &Record, bytes: &mut Vec<u8>) {
-        (self.0)(record, bytes);
+    fn row(&mut self, record: &Record, own: Option<&Map<String, Value>>, bytes: &mut Vec<u8>) {
+        (self.0)(record, own, bytes);
         bytes.push(b'\n');
     }
 }
@@ -200,6 +215,8 @@ pub struct Sink {
     bytes: Vec<u8>,
     /// Set if the encoder keeps no state between rows, so that the output can be continued.
     is_resumable: bool,
+    /// Columns of the input.
+    own: Option<Arc<OwnColumns>>,
 }
 
 enum Target {
@@ -222,7 +239,7 @@ impl Sink {
     pub(crate) fn file(disk: &Disk, path: PathBuf, layout: impl Into<Layout>) -> Result<Self> {
         let layout = layout.into();
         // Fail before anything is created.
-        let encoder = encoder(layout)?;
+        let encoder = encoder(&layout)?;
         let partial = partial_path(&path);
         let file = disk.create(&partial).map_err(|e| Error::io("create the file", &partial, e))?;
         Self::begin(Target::file(disk, path, partial, file), encoder, layout)
@@ -230,8 +247,9 @@ impl Sink {
 
     /// Continues a file after the rows that were written before `mark`: see [`mark`](RowSink::mark).
     pub(crate) fn resume(disk: &Disk, path: PathBuf, layout: impl Into<Layout>, mark: u64) -> Result<Self> {
-        let layout @ Layout { format, .. } = layout.into();
-        let (encoder, partial) = (encoder(layout)?, partial_path(&path));
+        let layout = layout.into();
+        let format = layout.format;
+        let (encoder, partial) = (encoder(&layout)?, partial_path(&path));
         if !format.is_resumable() {
             return Err(Error::usage(format!("{}: {format} files cannot be continued", path.display())));
         }
@@ -248,22 +266,24 @@ impl Sink {
         };
         let file = open().map_err(|e| Error::io("continue the file", &partial, e))?;
         let target = Target::file(disk, path, partial, file);
-        Ok(Self { target, encoder, bytes: Vec::new(), is_resumable: true })
+        Ok(Self { target, encoder, bytes: Vec::new(), is_resumable: true, own: layout.own })
     }
 
     /// Standard output.
     pub(crate) fn stdout(layout: Layout) -> Result<Self> {
-        Self::begin(Target::pipe("standard output", Box::new(io::stdout())), encoder(layout)?, layout)
+        let encoder = encoder(&layout)?;
+        Self::begin(Target::pipe("standard output", Box::new(io::stdout())), encoder, layout)
     }
 
     /// Any writer.
     pub(crate) fn writer(writer: Box<dyn Write + Send>, layout: Layout) -> Result<Self> {
-        Self::begin(Target::pipe("the output", writer), encoder(layout)?, layout)
+        let encoder = encoder(&layout)?;
+        Self::begin(Target::pipe("the output", writer), encoder, layout)
     }
 
     fn begin(target: Target, encoder: Box<dyn OutputEncoder>, layout: Layout) -> Result<Self> {
         let is_resumable = layout.format.is_resumable();
-        let mut sink = Self { target, encoder, bytes: Vec::new(), is_resumable };
+        let mut sink = Self { target, encoder, bytes: Vec::new(), is_resumable, own: layout.own };
         sink.encoder.begin(&mut sink.bytes);
         sink.put()?;
         Ok(sink)
@@ -285,7 +305,9 @@ impl Sink {
 
 impl RowSink for Sink {
     fn write(&mut self, row: FinishedRow) -> Result<()> {
-        self.encoder.row(&row.record, &mut self.bytes);
+        let record = &row.record;
+        let own = self.own.as_ref().map(|own| own.take(record.index, record.key)).transpose()?;
+        self.encoder.row(record, own.as_ref(), &mut self.bytes);
         self.put()
     }
 
@@ -332,26 +354,33 @@ impl RowSink for Sink {
 }
 
 /// The format of an output, with its options.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Layout {
     pub(crate) format: OutputFormat,
     /// Set to write texts that begin like a formula unchanged to CSV.
     pub(crate) keeps_formulas: bool,
+    pub(crate) shape: Shape,
+    /// Columns of the input.
+    pub(crate) own: Option<Arc<OwnColumns>>,
 }
 
 impl From<OutputFormat> for Layout {
     fn from(format: OutputFormat) -> Self {
-        Self { format, keeps_formulas: false }
+        Self { format, keeps_formulas: false, shape: Shape::default(), own: None }
     }
 }
 
-fn encoder(layout: Layout) -> Result<Box<dyn OutputEncoder>> {
+fn encoder(layout: &Layout) -> Result<Box<dyn OutputEncoder>> {
+    let shape = layout.shape.clone();
+    let table =
+        |delimiter| csv::Table { delimiter, shape: shape.clone(), keeps_formulas: layout.keeps_formulas };
     Ok(match layout.format {
-        OutputFormat::OpenAi => Box::new(JsonLines(openai::write)),
+        OutputFormat::OpenAi => Box::new(JsonLines(|record, _, line| openai::write(record, line))),
         OutputFormat::Jsonl => Box::new(JsonLines(plain::write)),
-        OutputFormat::Csv => Box::new(csv::Table { keeps_formulas: layout.keeps_formulas }),
+        OutputFormat::Csv => Box::new(table(b',')),
+        OutputFormat::Tsv => Box::new(table(b'\t')),
         #[cfg(feature = "parquet")]
-        OutputFormat::Parquet => Box::new(parquet::Columns::new()),
+        OutputFormat::Parquet => Box::new(parquet::Columns::new(shape)),
         #[cfg(not(feature = "parquet"))]
         OutputFormat::Parquet => return Err(Error::without_parquet()),
     })
@@ -365,7 +394,7 @@ fn sync_folder(path: &Path) {
 }
 
 /// Directory of a file. `.` for a bare file name.
-fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -9,9 +9,11 @@ use parquet::errors::Result;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
+use serde_json::{Map, Value};
 
 use super::OutputEncoder;
-use super::flat::{COLUMNS, Cell, ColumnType, cells};
+use super::flat::{Cell, ColumnType};
+use super::shape::Shape;
 use crate::journal::Record;
 
 /// Maximum rows, and maximum bytes of text, of a row group. A group is kept in memory until it is written.
@@ -23,7 +25,8 @@ pub(super) struct Columns {
     writer: Option<SerializedFileWriter<Shared>>,
     written: Shared,
     /// Buffered cells of each column.
-    buffered: [Vec<Cell>; COLUMNS.len()],
+    buffered: Vec<Vec<Cell>>,
+    shape: Shape,
     bytes: usize,
     /// The first error.
     failed: Option<io::Error>,
@@ -45,13 +48,14 @@ impl Write for Shared {
 }
 
 impl Columns {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(shape: Shape) -> Self {
         let written = Shared::default();
-        let (writer, failed) = match open(written.clone()) {
+        let (writer, failed) = match open(written.clone(), &shape) {
             Ok(writer) => (Some(writer), None),
             Err(error) => (None, Some(io::Error::other(error))),
         };
-        Self { writer, written, buffered: Default::default(), bytes: 0, failed }
+        let buffered = vec![Vec::new(); shape.columns().count()];
+        Self { writer, written, buffered, shape, bytes: 0, failed }
     }
 
     fn take(&mut self, bytes: &mut Vec<u8>) {
@@ -59,10 +63,11 @@ impl Columns {
     }
 
     fn write_group(&mut self) {
-        let buffered = std::mem::take(&mut self.buffered);
+        let empty = vec![Vec::new(); self.buffered.len()];
+        let buffered = std::mem::replace(&mut self.buffered, empty);
         self.bytes = 0;
         let Some(writer) = &mut self.writer else { return };
-        if let Err(error) = write(writer, buffered) {
+        if let Err(error) = write(writer, &self.shape, buffered) {
             self.failed.get_or_insert(io::Error::other(error));
             self.writer = None;
         }
@@ -74,8 +79,8 @@ impl OutputEncoder for Columns {
         self.take(bytes);
     }
 
-    fn row(&mut self, record: &Record, bytes: &mut Vec<u8>) {
-        for (column, cell) in self.buffered.iter_mut().zip(cells(record)) {
+    fn row(&mut self, record: &Record, own: Option<&Map<String, Value>>, bytes: &mut Vec<u8>) {
+        for (column, cell) in self.buffered.iter_mut().zip(self.shape.cells(record, own)) {
             if let Cell::Text(Some(text)) = &cell {
                 self.bytes += text.len();
             }
@@ -99,8 +104,8 @@ impl OutputEncoder for Columns {
     }
 }
 
-fn open(written: Shared) -> Result<SerializedFileWriter<Shared>> {
-    let columns = COLUMNS.iter().map(|(name, kind)| {
+fn open(written: Shared, shape: &Shape) -> Result<SerializedFileWriter<Shared>> {
+    let columns = shape.columns().map(|(name, kind)| {
         let (physical, logical) = match kind {
             ColumnType::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
             ColumnType::Whole => (Physical::INT64, None),
@@ -114,9 +119,9 @@ fn open(written: Shared) -> Result<SerializedFileWriter<Shared>> {
     SerializedFileWriter::new(written, Arc::new(schema), Arc::new(properties))
 }
 
-fn write(writer: &mut SerializedFileWriter<Shared>, buffered: [Vec<Cell>; COLUMNS.len()]) -> Result<()> {
+fn write(writer: &mut SerializedFileWriter<Shared>, shape: &Shape, buffered: Vec<Vec<Cell>>) -> Result<()> {
     let mut group = writer.next_row_group()?;
-    for ((_, kind), cells) in COLUMNS.iter().zip(buffered) {
+    for ((_, kind), cells) in shape.columns().zip(buffered) {
         let mut column = group.next_column()?.expect("the schema has as many columns");
         match kind {
             ColumnType::Text => {
@@ -128,7 +133,7 @@ fn write(writer: &mut SerializedFileWriter<Shared>, buffered: [Vec<Cell>; COLUMN
             }
             ColumnType::Whole => {
                 let (levels, values) = split(cells, |cell| match cell {
-                    Cell::Whole(n) => n.map(|n| i64::try_from(n).unwrap_or(i64::MAX)),
+                    Cell::Whole(n) => n,
                     _ => None,
                 });
                 column.typed::<Int64Type>().write_batch(&values, Some(&levels), None)?;

@@ -2,6 +2,7 @@
 
 use fanweave_core::{ToolCall, Usage};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::answer::Content;
 use crate::journal::{Outcome, Record};
@@ -11,6 +12,8 @@ struct Row<'a> {
     index: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     custom_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<&'a Map<String, Value>>,
     answer: Option<&'a Content>,
     finish_reason: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -36,10 +39,11 @@ struct Error<'a> {
     line: u64,
 }
 
-pub(super) fn write(record: &Record, line: &mut Vec<u8>) {
+pub(super) fn write(record: &Record, own: Option<&Map<String, Value>>, line: &mut Vec<u8>) {
     let mut row = Row {
         index: record.index,
         custom_id: record.id.as_deref(),
+        input: own,
         answer: None,
         finish_reason: None,
         tool_calls: &[],

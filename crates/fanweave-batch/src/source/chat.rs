@@ -36,7 +36,7 @@ impl Chat {
 
 /// Reads the JSON of a body.
 pub(crate) fn parse(json: &str) -> Result<Chat, String> {
-    let body = serde_json::from_str(json).map_err(|e| format!("`body`: {}", super::json_error(&e)))?;
+    let body = serde_json::from_str(json).map_err(|e| format!("`body`: {}", super::json_error(&e, json)))?;
     let Value::Object(body) = body else { return Err("`body`: expected an object".to_owned()) };
     read(body)
 }

@@ -8,6 +8,7 @@ use fanweave_core::closest;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::delimiter;
 use crate::{Error, Result};
 
 /// Format of an input file.
@@ -19,7 +20,7 @@ use crate::{Error, Result};
 /// assert_eq!(
 ///     "jsnl".parse::<InputFormat>().unwrap_err().to_string(),
 ///     "`jsnl` is not a valid input format; did you mean `jsonl`? \
-///      Valid formats: openai, jsonl, csv, parquet, text",
+///      Valid formats: openai, jsonl, csv, tsv, parquet, text",
 /// );
 /// # Ok::<_, fanweave::batch::Error>(())
 /// ```
@@ -29,9 +30,12 @@ pub enum InputFormat {
     /// Lines of an OpenAI batch: `custom_id`, `method`, `url`, `body`.
     OpenAi,
     /// One JSON object per line: `prompt`, `messages`, or variables of a template. A JSON string is a prompt.
+    /// Also the items of a list of objects.
     Jsonl,
-    /// Comma-separated values. The first record names the columns.
+    /// Comma-separated values. The first record names the columns. Other delimiters are inferred.
     Csv,
+    /// Tab-separated values. Otherwise like CSV.
+    Tsv,
     /// A Parquet file, whose columns are variables. Needs the feature `parquet`.
     Parquet,
     /// One prompt per line.
@@ -40,8 +44,14 @@ pub enum InputFormat {
 
 impl InputFormat {
     /// All formats.
-    pub const ALL: [InputFormat; 5] =
-        [InputFormat::OpenAi, InputFormat::Jsonl, InputFormat::Csv, InputFormat::Parquet, InputFormat::Text];
+    pub const ALL: [InputFormat; 6] = [
+        InputFormat::OpenAi,
+        InputFormat::Jsonl,
+        InputFormat::Csv,
+        InputFormat::Tsv,
+        InputFormat::Parquet,
+        InputFormat::Text,
+    ];
 
     /// Name of the format on the command line.
     pub fn as_str(self) -> &'static str {
@@ -49,18 +59,26 @@ impl InputFormat {
             InputFormat::OpenAi => "openai",
             InputFormat::Jsonl => "jsonl",
             InputFormat::Csv => "csv",
+            InputFormat::Tsv => "tsv",
             InputFormat::Parquet => "parquet",
             InputFormat::Text => "text",
         }
     }
 
+    /// Returns true for rows that are records under a header.
+    pub(crate) fn is_table(self) -> bool {
+        matches!(self, InputFormat::Csv | InputFormat::Tsv)
+    }
+
     /// Infers the format from a file's extension and its first line that is not blank.
     pub(super) fn detect(path: Option<&Path>, first: &[u8]) -> Self {
-        let extension = path.and_then(Path::extension).and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+        let extension = path.and_then(extension);
         match extension.as_deref() {
             Some("csv") => return InputFormat::Csv,
+            Some("tsv" | "tab") => return InputFormat::Tsv,
             Some("parquet") => return InputFormat::Parquet,
             Some("txt" | "md") => return InputFormat::Text,
+            _ if delimiter::of_line(first).is_some() => return InputFormat::Csv,
             _ if first.starts_with(b"PAR1") => return InputFormat::Parquet,
             _ => {}
         }
@@ -71,6 +89,15 @@ impl InputFormat {
         let named = matches!(extension.as_deref(), Some("jsonl" | "ndjson" | "json"));
         let is_row = first.starts_with(b"{") || serde_json::from_slice::<String>(first).is_ok();
         if named || is_row { InputFormat::Jsonl } else { InputFormat::Text }
+    }
+}
+
+/// The extension in lower case, before that of a compressed file.
+pub(super) fn extension(path: &Path) -> Option<String> {
+    let of = |path: &Path| path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    match of(path)?.as_str() {
+        "gz" | "zst" | "zstd" => of(Path::new(path.file_stem()?)),
+        plain => Some(plain.to_owned()),
     }
 }
 
@@ -128,6 +155,9 @@ mod tests {
         let detect = |path: &str, first: &str| InputFormat::detect(Some(Path::new(path)), first.as_bytes());
         let batch = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}"#;
         assert_eq!(detect("a.CSV", "x,y"), InputFormat::Csv);
+        assert_eq!(detect("a.csv.gz", "x,y"), InputFormat::Csv);
+        assert_eq!(detect("a.tsv.zst", "x"), InputFormat::Tsv);
+        assert_eq!(detect("a.gz", "x"), InputFormat::Text);
         assert_eq!(detect("a.md", r#"{"a":1}"#), InputFormat::Text);
         assert_eq!(detect("a.jsonl", batch), InputFormat::OpenAi);
         assert_eq!(detect("a.jsonl", r#"{"method":"POST","url":"/v1/x","body":{}}"#), InputFormat::OpenAi);
@@ -145,7 +175,7 @@ mod tests {
         let error = "spreadsheet".parse::<InputFormat>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`spreadsheet` is not a valid input format. Valid formats: openai, jsonl, csv, parquet, text"
+            "`spreadsheet` is not a valid input format. Valid formats: openai, jsonl, csv, tsv, parquet, text"
         );
     }
 }

@@ -4,10 +4,14 @@
 //! run.
 
 mod chat;
+mod compression;
+mod container;
+mod delimiter;
 mod encoding;
 mod format;
 mod lines;
 mod openai;
+mod options;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod positional;
@@ -15,6 +19,8 @@ mod request_fields;
 mod sample;
 mod scan;
 mod table;
+mod values;
+mod vendor_rows;
 
 #[cfg(test)]
 mod tests;
@@ -30,18 +36,23 @@ use fanweave_core::{ErrorKind as RowErrorKind, blocking, closest};
 use serde_json::{Map, Value};
 
 pub(crate) use chat::{parse as parse_chat, read_row};
+pub use encoding::Encoding;
 pub use format::InputFormat;
 pub use lines::MAX_LINE;
+pub use options::InputOptions;
 pub(crate) use scan::{InputScan, refuse};
+pub(crate) use vendor_rows::read as read_vendor_row;
 
 use crate::input::Input;
 use crate::key::Key;
 use crate::rows::{DynRowSource, InputRow, Listed, RowKey, RowSource};
-use crate::{Error, Result};
-use lines::LineReader;
+use crate::{Advice, Error, Result};
+use container::Container;
+use lines::{LineReader, TextLine};
 use positional::PositionalFile;
 use sample::Sample;
-use table::Table;
+use table::{Table, TableForm};
+use values::ValueReader;
 
 /// Name of standard input in messages.
 const STDIN: &str = "standard input";
@@ -50,8 +61,9 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// The rows of a batch, one by one: those of a file or of standard input, of an iterator, or of a
 /// [`RowSource`]. Memory does not grow with their number.
 ///
-/// In files, a UTF-8 byte order mark, CR LF line ends, blank lines and a last line without a newline are
-/// accepted. UTF-16 and UTF-32 text, and binary data, are rejected.
+/// In files, a byte order mark, CR LF line ends, blank lines and a last line without a newline are accepted.
+/// Files may be compressed with gzip or Zstandard. Text is UTF-8, UTF-16 with a byte order mark, or of the
+/// [encoding](InputOptions::encoding) that is given; binary data is rejected.
 ///
 /// ```
 /// use fanweave::batch::{InputFormat, Input, Source};
@@ -68,7 +80,12 @@ pub struct Source {
     path: Option<PathBuf>,
     /// `None` for rows from outside.
     format: Option<InputFormat>,
+    options: InputOptions,
     rows: Rows,
+    /// Set if the text is read as it is in the file.
+    is_plain: bool,
+    /// Problems of the input that concern all rows, one sentence each.
+    notes: Vec<String>,
     /// The rows to return. `None` for all.
     sample: Option<Sample>,
     index: u64,
@@ -80,6 +97,7 @@ pub struct Source {
 
 enum Rows {
     Lines(LineReader<Box<dyn BufRead + Send>>),
+    Values(ValueReader<Box<dyn BufRead + Send>>),
     Table(Box<Table>),
     #[cfg(feature = "parquet")]
     Parquet(Box<parquet::Rows>),
@@ -99,27 +117,37 @@ impl Source {
     /// A named pipe is read as a stream, like standard input.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) if the file does not exist, is a folder, is empty, is not UTF-8
+    /// [`Usage`](crate::ErrorKind::Usage) if the file does not exist, is a folder, is empty, is not text
     /// according to its first bytes, or has an invalid CSV header; [`Io`](crate::ErrorKind::Io) if it cannot
     /// be read.
     pub fn open(path: impl AsRef<Path>, format: Option<InputFormat>) -> Result<Self> {
+        Self::open_with(path, format.into())
+    }
+
+    /// Opens a file with options.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open), and [`Usage`](crate::ErrorKind::Usage) for an option that the input
+    /// does not have, such as an unknown [id column](InputOptions::id_column).
+    pub fn open_with(path: impl AsRef<Path>, options: InputOptions) -> Result<Self> {
         let path = path.as_ref();
         let file = open_file(path)?;
+        let format = options.format;
         // A pipe can be read only once, so not before the run and then in it.
         let is_file = file.metadata().is_ok_and(|file| file.is_file());
         if !is_file {
             let reader = Box::new(BufReader::with_capacity(1 << 16, file));
-            return Self::read(path.display().to_string(), None, reader, format);
+            return Self::read(path.display().to_string(), None, reader, options);
         }
         let file = PositionalFile::new(file);
         if format.is_none_or(|format| format == InputFormat::Parquet) {
             let mut magic = [0; 4];
             if format.is_some() || (file.clone().read(&mut magic).is_ok() && magic == *b"PAR1") {
-                return Self::parquet(file, path);
+                return Self::parquet(file, path, options);
             }
         }
         let reader = Box::new(BufReader::with_capacity(1 << 16, file));
-        Self::read(path.display().to_string(), Some(path.to_owned()), reader, format)
+        Self::read(path.display().to_string(), Some(path.to_owned()), reader, options)
     }
 
     /// Reads standard input. Blocks until its first line is available.
@@ -127,7 +155,15 @@ impl Source {
     /// # Errors
     /// Those of [`open`](Self::open).
     pub fn stdin(format: Option<InputFormat>) -> Result<Self> {
-        Self::read(STDIN.to_owned(), None, Box::new(BufReader::new(io::stdin())), format)
+        Self::stdin_with(format.into())
+    }
+
+    /// Reads standard input with options.
+    ///
+    /// # Errors
+    /// Those of [`open_with`](Self::open_with).
+    pub fn stdin_with(options: InputOptions) -> Result<Self> {
+        Self::read(STDIN.to_owned(), None, Box::new(BufReader::new(io::stdin())), options)
     }
 
     /// Reads from any reader. `name` is its name in messages.
@@ -139,18 +175,31 @@ impl Source {
         reader: impl Read + Send + 'static,
         format: Option<InputFormat>,
     ) -> Result<Self> {
-        Self::read(name.into(), None, Box::new(BufReader::new(reader)), format)
+        Self::from_reader_with(name, reader, format.into())
+    }
+
+    /// Reads from any reader with options. `name` is its name in messages.
+    ///
+    /// # Errors
+    /// Those of [`open_with`](Self::open_with).
+    pub fn from_reader_with(
+        name: impl Into<String>,
+        reader: impl Read + Send + 'static,
+        options: InputOptions,
+    ) -> Result<Self> {
+        Self::read(name.into(), None, Box::new(BufReader::new(reader)), options)
     }
 
     #[cfg(feature = "parquet")]
-    fn parquet(file: PositionalFile, path: &Path) -> Result<Self> {
+    fn parquet(file: PositionalFile, path: &Path, options: InputOptions) -> Result<Self> {
         let rows = Rows::Parquet(Box::new(parquet::Rows::open(file, path)?));
         let (name, path) = (path.display().to_string(), Some(path.to_owned()));
-        Ok(Self::over(name, path, Some(InputFormat::Parquet), rows))
+        let source = Self::over(name, path, Some(InputFormat::Parquet), rows);
+        Self { options, ..source }.checked()
     }
 
     #[cfg(not(feature = "parquet"))]
-    fn parquet(_: PositionalFile, _: &Path) -> Result<Self> {
+    fn parquet(_: PositionalFile, _: &Path, _: InputOptions) -> Result<Self> {
         Err(Error::without_parquet())
     }
 
@@ -197,45 +246,121 @@ impl Source {
 
     fn over(name: String, path: Option<PathBuf>, format: Option<InputFormat>, rows: Rows) -> Self {
         let (ids, hasher) = (HashMap::new(), RandomState::new());
-        Self { name, path, format, rows, sample: None, index: 0, ids, hasher }
+        let (options, notes) = (InputOptions::default(), Vec::new());
+        Self { name, path, format, options, rows, is_plain: true, notes, sample: None, index: 0, ids, hasher }
     }
 
     fn read(
         name: String,
         path: Option<PathBuf>,
-        mut reader: Box<dyn BufRead + Send>,
-        format: Option<InputFormat>,
+        reader: Box<dyn BufRead + Send>,
+        options: InputOptions,
     ) -> Result<Self> {
-        let failed = |e| Error::io("read the input", Path::new(&name), e);
+        let invalid = |why: &dyn std::fmt::Display| Error::usage(format!("{name}: {why}"));
+        let failed = |e: io::Error| match e.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => invalid(&e),
+            _ => Error::io("read the input", Path::new(&name), e),
+        };
+        let (mut reader, is_plain) = text(reader, options.encoding).map_err(failed)?;
         let encoding_error = encoding::look_ahead(&mut reader).map_err(failed)?;
-        let begin = begin(&mut reader, MAX_LINE).map_err(failed)?;
+        let mut begin = begin(&mut reader, MAX_LINE).map_err(failed)?;
         let first = begin.trim_ascii();
         if first.is_empty() {
-            return Err(Error::usage(format!("{name}: the input is empty")));
+            return Err(invalid(&"the input is empty"));
         }
-        let format = format.unwrap_or_else(|| InputFormat::detect(path.as_deref(), first));
+        let extension = path.as_deref().and_then(format::extension);
+        let is_json = matches!(options.format, Some(InputFormat::Jsonl | InputFormat::OpenAi))
+            || (options.format.is_none()
+                && matches!(extension.as_deref(), Some("json" | "jsonl" | "ndjson")));
+        // Only these need the bytes after the first line.
+        let container = match first {
+            [b'{'] | [b'[', ..] if is_json || options.format.is_none() => {
+                Container::detect(first, buffered(&mut reader).map_err(failed)?, is_json)
+            }
+            _ => Container::Lines,
+        };
+        let format = match (options.format, container) {
+            (Some(format), _) => format,
+            (None, Container::Lines) => InputFormat::detect(path.as_deref(), first),
+            (None, container) => {
+                let sample = [&begin[..], buffered(&mut reader).map_err(failed)?].concat();
+                InputFormat::detect(path.as_deref(), &first_value(container, &sample))
+            }
+        };
         if format == InputFormat::Parquet {
-            let message = "a Parquet file must be a regular file, because it is read from its end";
-            return Err(Error::usage(format!("{name}: {message}")));
+            return Err(invalid(&"a Parquet file must be a regular file, because it is read from its end"));
+        }
+        if first.starts_with(b"PK\x03\x04") {
+            return Err(invalid(&"this is a zip archive or a workbook, not text; save its rows as CSV"));
         }
         // The first read from a pipe may have returned less than a byte order mark.
         if let Some(why) = encoding_error.or_else(|| encoding::encoding_error(&begin)) {
-            return Err(Error::usage(format!("{name}: {why}")));
+            return Err(invalid(&why));
         }
-        if matches!(format, InputFormat::OpenAi | InputFormat::Jsonl) && matches!(first, b"[" | b"{") {
-            let message = "expected one row per line, but this is one JSON value over many lines; \
-                           use `jq -c .` to put it on one line, or `jq -c '.[]'` for one line per item of a list";
-            return Err(Error::usage(format!("{name}: {message}")));
-        }
-        let reader: Box<dyn BufRead + Send> = Box::new(Cursor::new(begin).chain(reader));
-        let rows = match format {
-            InputFormat::Csv => {
-                let table = Table::new(reader, MAX_LINE).map_err(|e| Error::usage(format!("{name}: {e}")))?;
-                Rows::Table(Box::new(table))
+        let mut notes = Vec::new();
+        let rows = if format.is_table() {
+            let mut form = TableForm { delimiter: b'\t', lines_before: 0, max_len: MAX_LINE };
+            let named = delimiter::of_line(begin.trim_ascii());
+            if named.is_some() {
+                form.lines_before = begin.iter().filter(|byte| **byte == b'\n').count() as u64;
+                begin = self::begin(&mut reader, MAX_LINE).map_err(failed)?;
             }
-            _ => Rows::Lines(LineReader::new(reader, MAX_LINE)),
+            let sample = [&begin[..], buffered(&mut reader).map_err(failed)?].concat();
+            if options.encoding.is_none()
+                && let Some(line) = encoding::invalid_line(&sample)
+            {
+                let line = form.lines_before + line as u64;
+                return Err(
+                    invalid(&format!("line {line} is not valid UTF-8")).advising([Advice::SetEncoding])
+                );
+            }
+            form.delimiter = match (options.delimiter, named) {
+                (Some(delimiter), _) => {
+                    u8::try_from(delimiter).ok().filter(u8::is_ascii).ok_or_else(|| {
+                        invalid(&format!("the delimiter must be an ASCII character, got `{delimiter}`"))
+                    })?
+                }
+                (None, Some(named)) => named,
+                (None, None) if format == InputFormat::Tsv => b'\t',
+                (None, None) => delimiter::infer(&sample),
+            };
+            let reader = Box::new(Cursor::new(begin).chain(reader));
+            let mut table = Table::new(reader, form).map_err(|e| invalid(&e))?;
+            notes = table.take_notes();
+            Rows::Table(Box::new(table))
+        } else {
+            let reader: Box<dyn BufRead + Send> = Box::new(Cursor::new(begin).chain(reader));
+            match container {
+                Container::Lines => Rows::Lines(LineReader::new(reader, MAX_LINE)),
+                Container::List => Rows::Values(ValueReader::list(reader, MAX_LINE)),
+                Container::Values => Rows::Values(ValueReader::plain(reader, MAX_LINE)),
+            }
         };
-        Ok(Self::over(name, path, Some(format), rows))
+        let source = Self::over(name, path, Some(format), rows);
+        Self { options, is_plain, notes, ..source }.checked()
+    }
+
+    /// Rejects options that the input does not have.
+    fn checked(self) -> Result<Self> {
+        let Self { name, options, .. } = &self;
+        if options.delimiter.is_some() && !self.format.is_some_and(InputFormat::is_table) {
+            return Err(Error::usage(format!("{name}: only rows of CSV and TSV have a delimiter")));
+        }
+        if let Some(id) = &options.id_column {
+            if self.format == Some(InputFormat::OpenAi) {
+                let message =
+                    "the lines of an OpenAI batch are identified by their custom_id, not by a column";
+                return Err(Error::usage(format!("{name}: {message}")));
+            }
+            if let Some(columns) = self.columns()
+                && !columns.contains(id)
+            {
+                let near = closest(id, &columns).map(|near| format!("; did you mean `{near}`?"));
+                let message = format!("{name}: no column is named `{id}`{}", near.unwrap_or_default());
+                return Err(Error::usage(message));
+            }
+        }
+        Ok(self)
     }
 
     /// Takes a random sample of the rows, in input order. All rows are as likely. A larger sample with the
@@ -256,12 +381,52 @@ impl Source {
     /// [`Usage`](crate::ErrorKind::Usage) for a source that is not a file, because its rows can be read only
     /// once; otherwise those of reading the file.
     pub fn sample(mut self, rows: u64, seed: u64) -> Result<Self> {
-        let (Some(path), Some(format)) = (&self.path, self.format) else {
+        let Some(all) = self.reopened()? else {
             let message = "a sample can only be taken of a file, whose rows can be counted first";
             return Err(Error::usage(format!("{}: {message}", self.name)));
         };
-        self.sample = Some(Sample::new(rows, InputScan::count(path, format)?, seed));
+        self.sample = Some(Sample::new(rows, InputScan::count(all)?, seed));
         Ok(self)
+    }
+
+    /// Keeps only the rows with these indices, which are in the order of the file.
+    pub(crate) fn only(mut self, indices: Vec<u64>) -> Self {
+        self.sample = Some(match self.sample.take() {
+            Some(sample) => sample.within(&indices),
+            None => Sample::of(indices),
+        });
+        self
+    }
+
+    /// The rows of the file from its beginning, without a sample. `None` for a source that is not a file.
+    pub(crate) fn reopened(&self) -> Result<Option<Self>> {
+        let (Some(path), Some(format)) = (&self.path, self.format) else { return Ok(None) };
+        Self::open_with(path, self.options.clone().format(format)).map(Some)
+    }
+
+    /// The options that were given.
+    pub(crate) fn options(&self) -> &InputOptions {
+        &self.options
+    }
+
+    /// Problems of the input that concern all rows, such as columns without a name. One sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Names of the columns of CSV, TSV and Parquet, in their order. `None` for other rows.
+    pub fn columns(&self) -> Option<Vec<String>> {
+        match &self.rows {
+            Rows::Table(table) => Some(table.columns().map(str::to_owned).collect()),
+            #[cfg(feature = "parquet")]
+            Rows::Parquet(rows) => Some(rows.columns()),
+            _ => None,
+        }
+    }
+
+    /// Returns true if each row is a line of the file.
+    pub(crate) fn is_plain_lines(&self) -> bool {
+        self.is_plain && matches!(self.rows, Rows::Lines(_))
     }
 
     /// Format in which the rows are read. `None` for rows of an iterator or a [`RowSource`].
@@ -344,19 +509,32 @@ impl Source {
     fn read_line(&mut self) -> io::Result<Option<InputRow>> {
         let Some(format) = self.format else { return Ok(None) };
         let index = self.index;
+        let id_column = self.options.id_column.as_deref();
+        let read = |line: TextLine<'_>| {
+            let (id, content, input) = read_line(format, id_column, line.bytes);
+            // A line that cannot be read is identified by its bytes.
+            let content = content.unwrap_or_else(|| Key::of(&[line.bytes.unwrap_or_default()]));
+            (line.number, id, content, input)
+        };
         let (line, id, content, input) = match &mut self.rows {
             Rows::Ended | Rows::Own { .. } => return Ok(None),
             Rows::Lines(lines) => {
                 let Some(line) = lines.next()? else { return Ok(None) };
-                let (id, content, input) = read_line(format, line.bytes);
-                // A line that cannot be read is identified by its bytes.
-                let content = content.unwrap_or_else(|| Key::of(&[line.bytes.unwrap_or_default()]));
-                (line.number, id, content, input)
+                read(line)
             }
+            Rows::Values(values) => match values.next()? {
+                None => return Ok(None),
+                Some(Ok(value)) => read(value),
+                Some(Err(why)) => {
+                    let line = values.line();
+                    self.rows = Rows::Ended;
+                    (line, None, Key::of(&[b"unreadable"]), Err(why))
+                }
+            },
             #[cfg(feature = "parquet")]
             Rows::Parquet(rows) => {
                 let Some(row) = rows.next() else { return Ok(None) };
-                let id = row.as_ref().ok().and_then(id_of);
+                let id = row.as_ref().ok().and_then(|map| id_of(map, id_column));
                 let content = row.as_ref().map_or_else(|_| Key::of(&[b"unreadable"]), Key::of_object);
                 if row.is_err() {
                     self.rows = Rows::Ended;
@@ -369,7 +547,12 @@ impl Source {
                     let (line, vars) = (record.line, record.vars);
                     let fields: Vec<_> = record.fields.iter().collect();
                     let content = Key::of(&fields).and(&Key::of(&table_names(table.header())));
-                    (line, vars.as_ref().ok().and_then(|v| id_of(v.as_map())), content, vars.map(Input::Vars))
+                    (
+                        line,
+                        vars.as_ref().ok().and_then(|v| id_of(v.as_map(), id_column)),
+                        content,
+                        vars.map(Input::Vars),
+                    )
                 }
                 Err(e) if e.kind() == io::ErrorKind::InvalidData => {
                     let line = table.line() + 1;
@@ -457,6 +640,7 @@ fn table_names(header: &csv::StringRecord) -> Vec<&[u8]> {
 /// Reads a line: its id, the key of its content, unless that is the key of its bytes, and its input.
 fn read_line(
     format: InputFormat,
+    id_column: Option<&str>,
     bytes: Option<&[u8]>,
 ) -> (Option<String>, Option<Key>, Result<Input, String>) {
     let Some(bytes) = bytes else {
@@ -474,31 +658,94 @@ fn read_line(
             }
         }
         InputFormat::Text => (None, None, Ok(Input::Text(line.to_owned()))),
-        InputFormat::Jsonl | InputFormat::Csv | InputFormat::Parquet => match serde_json::from_str(line) {
-            Ok(Value::Object(map)) => {
-                let key = (format != InputFormat::Csv).then(|| Key::of_object(&map));
-                (id_of(&map), key, Ok(Input::Vars(map.into())))
+        InputFormat::Jsonl | InputFormat::Csv | InputFormat::Tsv | InputFormat::Parquet => {
+            match serde_json::from_str(line) {
+                Ok(Value::Object(map)) => {
+                    (id_of(&map, id_column), Some(Key::of_object(&map)), Ok(Input::Vars(map.into())))
+                }
+                Ok(Value::String(text)) => (None, None, Ok(Input::Text(text))),
+                Ok(_) => (None, None, Err("expected a JSON object or string".to_owned())),
+                Err(e) => (None, None, Err(format!("expected a JSON object: {}", json_error(&e, line)))),
             }
-            Ok(Value::String(text)) => (None, None, Ok(Input::Text(text))),
-            Ok(_) => (None, None, Err("expected a JSON object or string".to_owned())),
-            Err(e) => (None, None, Err(format!("expected a JSON object: {}", json_error(&e)))),
-        },
+        }
     }
 }
 
-fn id_of(map: &Map<String, Value>) -> Option<String> {
-    match map.get("custom_id").or_else(|| map.get("id"))? {
+fn id_of(map: &Map<String, Value>, column: Option<&str>) -> Option<String> {
+    let id = match column {
+        Some(column) => map.get(column),
+        None => map.get("custom_id").or_else(|| map.get("id")).or_else(|| vendor_rows::id_field(map)),
+    };
+    match id? {
         Value::String(id) => Some(id.clone()),
         Value::Number(id) => Some(id.to_string()),
         _ => None,
     }
 }
 
-/// Formats a JSON error with its column first. The line is omitted, because it is always 1.
-fn json_error(error: &serde_json::Error) -> String {
+/// Formats the error of a JSON text with its column first, and its line if the text has several. Names the
+/// cause of frequent mistakes.
+fn json_error(error: &serde_json::Error, json: &str) -> String {
     let position = format!(" at line {} column {}", error.line(), error.column());
     let text = error.to_string();
-    format!("column {}: {}", error.column(), text.strip_suffix(&position).unwrap_or(&text))
+    let text = text.strip_suffix(&position).unwrap_or(&text);
+    let line = json.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let at = |column: usize| line.get(column.saturating_sub(1)..).unwrap_or_default();
+    let (from, inside) = (at(error.column()), at(error.column().saturating_sub(10)));
+    let cause = if text.contains("surrogate") || text.contains("hex escape") {
+        "; an escape such as \\ud83d is half a character: was the text cut in the middle of an emoji?"
+    } else if ["NaN", "Infinity", "-Infinity", "nan"].iter().any(|word| from.starts_with(word)) {
+        "; NaN and Infinity are not JSON: write null"
+    } else if text == "trailing characters" && from.starts_with(',') {
+        "; a comma follows the value: write one value per line without commas, or a list in brackets"
+    } else if text.starts_with("key must be a string") && inside.contains('\'') {
+        "; JSON needs double quotes: was a Python dict printed?"
+    } else {
+        ""
+    };
+    match error.line() {
+        0 | 1 => format!("column {}: {text}{cause}", error.column()),
+        line => format!("line {line} of the value, column {}: {text}{cause}", error.column()),
+    }
+}
+
+/// The text of an input as UTF-8, and whether it is the same as in the input.
+fn text(
+    reader: Box<dyn BufRead + Send>,
+    encoding: Option<Encoding>,
+) -> io::Result<(Box<dyn BufRead + Send>, bool)> {
+    let (reader, is_compressed) = compression::open(reader)?;
+    let (begin, reader) = compression::peek(reader, 4)?;
+    match encoding.or_else(|| encoding::detect(&begin)) {
+        Some(encoding) if encoding != Encoding::UTF_8 => {
+            let decoded = encoding::Decoded::new(reader, encoding);
+            Ok((Box::new(BufReader::with_capacity(1 << 16, decoded)), false))
+        }
+        _ => Ok((reader, !is_compressed)),
+    }
+}
+
+/// The bytes that are buffered or arrive next.
+fn buffered(reader: &mut (impl BufRead + ?Sized)) -> io::Result<&[u8]> {
+    // Twice, because the buffer of a chain of readers would be borrowed in a loop.
+    while let Err(e) = reader.fill_buf() {
+        if e.kind() != io::ErrorKind::Interrupted {
+            return Err(e);
+        }
+    }
+    reader.fill_buf()
+}
+
+/// The text of the first value in the beginning of an input.
+fn first_value(container: Container, begin: &[u8]) -> Vec<u8> {
+    let mut values = match container {
+        Container::List => ValueReader::list(begin, usize::MAX),
+        _ => ValueReader::plain(begin, usize::MAX),
+    };
+    match values.next() {
+        Ok(Some(Ok(TextLine { bytes: Some(bytes), .. }))) => bytes.to_vec(),
+        _ => Vec::new(),
+    }
 }
 
 fn open_file(path: &Path) -> Result<File> {

@@ -29,7 +29,7 @@ struct Wire<'a> {
 pub(super) fn read(line: &str) -> Line {
     // A list would be read as the fields in their order.
     let wire = match line.trim_ascii_start().starts_with('{') {
-        true => serde_json::from_str::<Wire<'_>>(line).map_err(|e| super::json_error(&e)),
+        true => serde_json::from_str::<Wire<'_>>(line).map_err(|e| super::json_error(&e, line)),
         false => Err("expected an object".to_owned()),
     };
     match wire {
@@ -71,9 +71,8 @@ fn check(method: Option<&str>, url: Option<&str>) -> Result<(), String> {
 /// An id as text: a string, or a number or boolean as it is written.
 fn id(json: &RawValue) -> Result<String, String> {
     match json.get().as_bytes() {
-        [b'"', ..] => {
-            serde_json::from_str(json.get()).map_err(|e| format!("`custom_id`: {}", super::json_error(&e)))
-        }
+        [b'"', ..] => serde_json::from_str(json.get())
+            .map_err(|e| format!("`custom_id`: {}", super::json_error(&e, json.get()))),
         [b'{' | b'[', ..] => Err("`custom_id`: expected a string or a number".to_owned()),
         _ => Ok(json.get().to_owned()),
     }

@@ -14,6 +14,7 @@ use crate::{Error, Result};
 
 /// Reads the rows of a file.
 pub(super) struct Rows {
+    columns: Vec<String>,
     rows: RowIter<'static>,
 }
 
@@ -25,7 +26,14 @@ impl Rows {
             let opened = guarded(|| reader.get_row_group(group).map(drop));
             opened.map_err(|why| damaged(path, &why))?;
         }
-        Ok(Self { rows: RowIter::from_file_into(Box::new(reader)) })
+        let fields = reader.metadata().file_metadata().schema().get_fields();
+        let columns = fields.iter().map(|field| field.name().to_owned()).collect();
+        Ok(Self { columns, rows: RowIter::from_file_into(Box::new(reader)) })
+    }
+
+    /// Names of the columns.
+    pub(super) fn columns(&self) -> Vec<String> {
+        self.columns.clone()
     }
 
     /// The next row, or the error after which nothing can be read. `None` at the end.

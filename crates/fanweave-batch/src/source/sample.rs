@@ -22,6 +22,17 @@ impl Sample {
         Self(all.into())
     }
 
+    /// The rows with these indices, which are in the order of the file.
+    pub(super) fn of(indices: Vec<u64>) -> Self {
+        Self(indices.into())
+    }
+
+    /// The rows of the sample that are in `indices`, which are in the order of the file.
+    pub(super) fn within(mut self, indices: &[u64]) -> Self {
+        self.0.retain(|index| indices.binary_search(index).is_ok());
+        self
+    }
+
     /// Indices of the rows that were not read yet.
     pub(super) fn indices(&self) -> Box<[u64]> {
         self.0.iter().copied().collect()

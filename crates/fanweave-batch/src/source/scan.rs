@@ -1,12 +1,13 @@
 //! First pass over a file, before any call: counts its rows and hashes it.
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
 
+#[cfg(feature = "parquet")]
+use super::InputFormat;
 use super::lines::{LineReader, MAX_LINE};
 #[cfg(feature = "parquet")]
 use super::positional::PositionalFile;
-use super::{BYTE_ORDER_MARK, InputFormat, Source, open_file};
+use super::{BYTE_ORDER_MARK, Source, open_file};
 use crate::key::{Digest, Key};
 use crate::{Error, ErrorKind, Result};
 
@@ -19,43 +20,45 @@ pub(crate) struct InputScan {
 }
 
 impl InputScan {
-    /// Reads the whole file. Its first `strict` rows must be valid; 0 disables the check.
-    pub(crate) fn of(path: &Path, format: InputFormat, strict: u64) -> Result<Self> {
+    /// Reads the whole file of `source`. Its first `strict` rows must be valid; 0 disables the check. `None`
+    /// for a source that is not a file.
+    pub(crate) fn of(source: &Source, strict: u64) -> Result<Option<Self>> {
+        let (Some(path), Some(rows)) = (source.path(), source.reopened()?) else { return Ok(None) };
         let failed = |e| Error::io("read the file", path, e);
         let mut tee = Tee { reader: open_file(path)?, digest: Digest::default() };
-        let rows = match format {
-            InputFormat::Csv => Self::count_good(path, format, strict)?,
+        if strict == 0 && rows.is_plain_lines() {
+            let (rows, tee) = count_lines(tee).map_err(failed)?;
+            return Ok(Some(Self { rows, hash: tee.digest.finish() }));
+        }
+        let rows = match rows.format() {
             #[cfg(feature = "parquet")]
-            InputFormat::Parquet if strict == 0 => {
+            Some(InputFormat::Parquet) if strict == 0 => {
                 super::parquet::count(PositionalFile::new(open_file(path)?), path)?
             }
-            _ if strict > 0 => Self::count_good(path, format, strict)?,
-            _ => {
-                let (rows, tee) = count_lines(tee).map_err(failed)?;
-                return Ok(Self { rows, hash: tee.digest.finish() });
-            }
+            _ => Self::count_good(rows, strict)?,
         };
         io::copy(&mut tee, &mut io::sink()).map_err(failed)?;
-        Ok(Self { rows, hash: tee.digest.finish() })
+        Ok(Some(Self { rows, hash: tee.digest.finish() }))
     }
 
     /// The number of rows of a file, without blank lines.
-    pub(super) fn count(path: &Path, format: InputFormat) -> Result<u64> {
-        match format {
-            InputFormat::Csv => Self::count_good(path, format, 0),
+    pub(super) fn count(rows: Source) -> Result<u64> {
+        let Some(path) = rows.path() else { return Ok(0) };
+        if rows.is_plain_lines() {
+            let counted = count_lines(open_file(path)?);
+            return counted.map(|(rows, _)| rows).map_err(|e| Error::io("read the file", path, e));
+        }
+        match rows.format() {
             #[cfg(feature = "parquet")]
-            InputFormat::Parquet => super::parquet::count(PositionalFile::new(open_file(path)?), path),
-            _ => {
-                let counted = count_lines(open_file(path)?);
-                counted.map(|(rows, _)| rows).map_err(|e| Error::io("read the file", path, e))
-            }
+            Some(InputFormat::Parquet) => super::parquet::count(PositionalFile::new(open_file(path)?), path),
+            _ => Self::count_good(rows, 0),
         }
     }
 
     /// Counts the rows, and rejects the file if one of the first `strict` is invalid.
-    fn count_good(path: &Path, format: InputFormat, strict: u64) -> Result<u64> {
+    fn count_good(source: Source, strict: u64) -> Result<u64> {
         let mut rows = 0;
-        for row in Source::open(path, Some(format))? {
+        for row in source {
             let row = row?;
             if rows < strict {
                 refuse(row.input)?;

@@ -1,4 +1,4 @@
-//! Comma-separated values: the first record names the columns, every other one is a row of variables.
+//! Delimited values: the first record names the columns, every other one is a row of variables.
 
 use std::collections::HashSet;
 use std::io::{self, BufRead, Read};
@@ -11,7 +11,21 @@ use serde_json::{Map, Value};
 pub(super) struct Table {
     reader: csv::Reader<Capped>,
     header: StringRecord,
+    /// Positions and names of the columns that have one.
+    columns: Vec<(usize, String)>,
     record: ByteRecord,
+    /// Lines before the header.
+    lines_before: u64,
+    notes: Vec<String>,
+}
+
+/// The form of a table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TableForm {
+    pub(super) delimiter: u8,
+    /// Lines of the file before the header.
+    pub(super) lines_before: u64,
+    pub(super) max_len: usize,
 }
 
 /// One record.
@@ -26,7 +40,8 @@ pub(super) struct Record<'a> {
 
 impl Table {
     /// Reads the header. An error describes what is wrong with it.
-    pub(super) fn new(reader: Box<dyn BufRead + Send>, max_len: usize) -> Result<Self, String> {
+    pub(super) fn new(reader: Box<dyn BufRead + Send>, form: TableForm) -> Result<Self, String> {
+        let TableForm { delimiter, lines_before, max_len } = form;
         let capped = Capped {
             reader,
             max_len: max_len as u64,
@@ -37,28 +52,36 @@ impl Table {
         // With exactly one line feed after every record, line numbers follow from the number of line feeds
         // read.
         let newline = csv::Terminator::Any(b'\n');
-        let mut reader = csv::ReaderBuilder::new().flexible(true).terminator(newline).from_reader(capped);
+        let mut reader = csv::ReaderBuilder::new()
+            .flexible(true)
+            .delimiter(delimiter)
+            .terminator(newline)
+            .from_reader(capped);
         let header = reader.headers().map_err(|e| format!("cannot read the header: {e}"))?;
         let header: StringRecord =
             header.iter().map(|name| name.strip_suffix('\r').unwrap_or(name)).collect();
-        if let Some(i) = header.iter().position(|name| name.trim().is_empty()) {
-            return Err(format!("column {} of the header has no name", i + 1));
-        }
-        // A set: a hostile file may have 100,000 columns.
-        let mut seen = HashSet::with_capacity(header.len());
-        if let Some(name) = header.iter().find(|name| !seen.insert(*name)) {
-            return Err(format!("the header names the column `{name}` twice"));
-        }
-        Ok(Self { reader, header, record: ByteRecord::new() })
+        let (columns, notes) = columns(&header)?;
+        Ok(Self { reader, header, columns, record: ByteRecord::new(), lines_before, notes })
     }
 
+    /// Names of the columns of rows.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|(_, name)| name.as_str())
+    }
+
+    /// Problems of the header, one sentence each.
+    pub(super) fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// The names in the file.
     pub(super) fn header(&self) -> &StringRecord {
         &self.header
     }
 
     /// Line on which the last record ends.
     pub(super) fn line(&self) -> u64 {
-        self.reader.position().line() - 1
+        self.lines_before + self.reader.position().line() - 1
     }
 
     /// The next record. `None` at the end.
@@ -98,18 +121,68 @@ impl Table {
 
     fn vars(&self) -> Result<Vars, String> {
         let (expected, found) = (self.header.len(), self.record.len());
-        if expected != found {
+        // Spreadsheets may write a delimiter after the last field.
+        let is_wider = found > expected && self.record.iter().skip(expected).all(<[u8]>::is_empty);
+        if expected != found && !is_wider {
             let fields = if found == 1 { "field" } else { "fields" };
             return Err(format!("expected {expected} fields as in the header, found {found} {fields}"));
         }
-        let mut map = Map::with_capacity(expected);
-        for (name, field) in self.header.iter().zip(self.record.iter()) {
-            let text = str::from_utf8(field).map_err(|_| format!("column `{name}` is not valid UTF-8"))?;
-            map.insert(name.to_owned(), Value::String(text.to_owned()));
+        let mut map = Map::with_capacity(self.columns.len());
+        for (at, name) in &self.columns {
+            let text = str::from_utf8(&self.record[*at])
+                .map_err(|_| format!("column `{name}` is not valid UTF-8"))?;
+            map.insert(name.clone(), Value::String(text.to_owned()));
         }
         Ok(map.into())
     }
 }
+
+/// Positions and names of columns, and notes.
+type Named = (Vec<(usize, String)>, Vec<String>);
+
+/// Positions and names of the columns, and notes on those that have no name of their own.
+fn columns(header: &StringRecord) -> Result<Named, String> {
+    let mut notes = Vec::new();
+    // A set: a hostile file may have 100,000 columns.
+    let all: HashSet<&str> = header.iter().collect();
+    let mut taken = HashSet::with_capacity(header.len());
+    let (mut columns, mut unnamed) = (Vec::with_capacity(header.len()), Vec::new());
+    for (at, name) in header.iter().enumerate() {
+        if name.trim().is_empty() {
+            unnamed.push(at);
+        } else if taken.insert(name.to_owned()) {
+            columns.push((at, name.to_owned()));
+        } else {
+            let free = (2..)
+                .map(|n| format!("{name}_{n}"))
+                .find(|new| !all.contains(&**new) && !taken.contains(new));
+            let new = free.expect("there are more numbers than columns");
+            if notes.len() < MAX_NOTES {
+                notes.push(format!(
+                    "the header names the column `{name}` twice; column {} is `{new}`",
+                    at + 1
+                ));
+            }
+            taken.insert(new.clone());
+            columns.push((at, new));
+        }
+    }
+    if columns.is_empty() {
+        return Err("the header names no column".to_owned());
+    }
+    notes.extend(match unnamed.as_slice() {
+        [] => None,
+        [0] => {
+            Some("the first column has no name, like the index of a data frame, and is ignored".to_owned())
+        }
+        [one] => Some(format!("column {} has no name and is ignored", one + 1)),
+        many => Some(format!("{} columns have no name and are ignored", many.len())),
+    });
+    Ok((columns, notes))
+}
+
+/// Maximum notes on repeated names.
+const MAX_NOTES: usize = 5;
 
 fn into_io(error: csv::Error) -> io::Error {
     match error.into_kind() {

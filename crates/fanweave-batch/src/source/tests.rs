@@ -95,9 +95,8 @@ fn a_duplicate_custom_id_fails_and_names_both_lines() {
 fn an_input_without_rows_or_with_a_bad_header_is_rejected() {
     assert_eq!(rejected("", None), "q: the input is empty");
     assert_eq!(rejected("\n \r\n", None), "q: the input is empty");
-    assert_eq!(rejected("a,,c\n", Some(InputFormat::Csv)), "q: column 2 of the header has no name");
-    assert_eq!(rejected("a,b,a\n", Some(InputFormat::Csv)), "q: the header names the column `a` twice");
-    assert!(rejected("[\n  {\"a\": 1}\n]\n", Some(InputFormat::Jsonl)).contains("`jq -c '.[]'`"));
+    assert_eq!(rejected(",\n1,2\n", Some(InputFormat::Csv)), "q: the header names no column");
+    assert!(rejected(b"PK\x03\x04\x14..", None).contains("zip archive or a workbook"));
 }
 
 #[test]
@@ -107,13 +106,13 @@ fn an_input_that_is_not_utf_8_is_rejected_with_a_command_that_converts_it() {
     let marked = "\u{feff}{\"prompt\":\"one\"}\r\n{\"prompt\":\"two\"}\n";
     for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
         for format in [None, Some(InputFormat::Text), Some(InputFormat::Csv)] {
-            assert_eq!(
-                rejected(wide(marked, bytes), format),
-                "q: expected UTF-8, but the input is UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`"
-            );
             let unmarked = rejected(wide(&marked[3..], bytes), format);
             assert!(unmarked.contains("zero bytes") && unmarked.contains("iconv -f UTF-16LE"), "{unmarked}");
         }
+        assert_eq!(
+            rows(wide(marked, bytes), None),
+            [r#"0 @1 -: {"prompt":"one"}"#, r#"1 @2 -: {"prompt":"two"}"#]
+        );
     }
     let wider: Vec<u8> = "\u{feff}one\n".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
     assert!(rejected(wider, None).contains("`iconv -f UTF-32 -t UTF-8`"));
@@ -122,11 +121,134 @@ fn an_input_that_is_not_utf_8_is_rejected_with_a_command_that_converts_it() {
     // The same applies to a file, and if its format is given.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("questions.jsonl");
-    std::fs::write(&path, wide(marked, u16::to_le_bytes)).unwrap();
+    std::fs::write(&path, wide(&marked[3..], u16::to_le_bytes)).unwrap();
     for format in [None, Some(InputFormat::OpenAi)] {
         let error = Source::open(&path, format).expect_err("it is refused");
         assert!(error.to_string().contains("iconv"), "{error}");
     }
+}
+
+/// Description of each row of a file, and the notes on the file.
+fn file(name: &str, bytes: impl AsRef<[u8]>, options: InputOptions) -> Result<(Vec<String>, Vec<String>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    let source = Source::open_with(&path, options)?;
+    let (notes, folder) = (source.notes().to_owned(), folder.path().display().to_string() + "/");
+    Ok((source.map(|row| show(&row.expect("it can be read")).replace(&folder, "")).collect(), notes))
+}
+
+#[test]
+fn the_delimiter_of_a_table_is_inferred_named_or_given() {
+    let csv = |name: &str, text: &str| file(name, text, InputOptions::new()).unwrap().0;
+    let row = r#"1: {"id":"1","question":"rain, snow"}"#;
+    assert_eq!(csv("a.csv", "\u{feff}id;question\n1;rain, snow\n"), [format!("0 @2 {row}")]);
+    assert_eq!(csv("a.csv", "sep=|\r\nid|question\r\n1|rain, snow\r\n"), [format!("0 @3 {row}")]);
+    assert_eq!(csv("a.csv", "id\tquestion\n1\train, snow\n"), [format!("0 @2 {row}")]);
+    assert_eq!(csv("a.tsv", "id\tquestion\n1\train, snow\n"), [format!("0 @2 {row}")]);
+    // A single column of TSV, whose text has commas.
+    assert_eq!(
+        csv("a.tsv", "question, or so\nrain, snow\n"),
+        [r#"0 @2 -: {"question, or so":"rain, snow"}"#]
+    );
+    let given =
+        |delimiter| file("a.csv", "id:question\n1:rain, snow\n", InputOptions::new().delimiter(delimiter));
+    assert_eq!(given(':').unwrap().0, [format!("0 @2 {row}")]);
+    assert!(given('é').unwrap_err().to_string().contains("must be an ASCII character, got `é`"));
+    let idle = file("a.jsonl", "{}", InputOptions::new().delimiter(';')).unwrap_err().to_string();
+    assert!(idle.ends_with("only rows of CSV and TSV have a delimiter"), "{idle}");
+}
+
+#[test]
+fn columns_without_a_name_of_their_own_are_ignored_or_numbered_with_a_note() {
+    let csv = |text: &str| file("a.csv", text, InputOptions::new()).unwrap();
+    let (rows, notes) = csv(",question\n0,rain\n");
+    assert_eq!(rows, [r#"0 @2 -: {"question":"rain"}"#]);
+    assert_eq!(notes, ["the first column has no name, like the index of a data frame, and is ignored"]);
+    let (rows, notes) = csv("a,a,a_2,,\n1,2,3,,\n4,5,6,,,\n");
+    assert_eq!(
+        rows,
+        [r#"0 @2 -: {"a":"1","a_3":"2","a_2":"3"}"#, r#"1 @3 -: {"a":"4","a_3":"5","a_2":"6"}"#]
+    );
+    assert_eq!(
+        notes,
+        [
+            "the header names the column `a` twice; column 2 is `a_3`",
+            "2 columns have no name and are ignored"
+        ]
+    );
+}
+
+#[test]
+fn a_table_of_another_encoding_needs_it_before_any_call() {
+    let bytes = b"id,question\n1,Qu'est-ce que l'\xe9t\xe9 ?\n2,plain\n";
+    let read = |options| file("a.csv", bytes, options);
+    let error = read(InputOptions::new()).unwrap_err();
+    assert!(error.message().ends_with("line 2 is not valid UTF-8"), "{error}");
+    assert_eq!(error.advice(), [Advice::SetEncoding]);
+    let rows = read(InputOptions::new().encoding("latin-1".parse().unwrap())).unwrap().0;
+    assert_eq!(rows[0], r#"0 @2 1: {"id":"1","question":"Qu'est-ce que l'été ?"}"#);
+    let rows = read(InputOptions::new().encoding(Encoding::UTF_8)).unwrap().0;
+    assert_eq!(rows[0], "0 @2 -: failed: a.csv line 2: column `question` is not valid UTF-8");
+    assert_eq!(rows[1], r#"1 @3 2: {"id":"2","question":"plain"}"#);
+}
+
+#[test]
+fn lists_of_rows_are_rows_whatever_their_layout() {
+    let rows_of = |name: &str, text: &str| file(name, text, InputOptions::new()).unwrap().0;
+    let text = |row: &str| row.split_once(' ').unwrap().1.split_once(' ').unwrap().1.to_owned();
+    let layouts = [
+        "[{\"a\": 1}, {\"a\": 2}]",
+        "[\n{\"a\": 1},\n{\"a\": 2}\n]\n",
+        "[{\"a\": 1},\n {\"a\": 2}]",
+        "[\n  {\n    \"a\": 1\n  },\n  {\n    \"a\": 2\n  }\n]",
+        "{\n  \"a\": 1\n}\n{\n  \"a\": 2\n}\n",
+    ];
+    for layout in layouts {
+        for name in ["a.json", "a.jsonl", "a"] {
+            let rows: Vec<_> = rows_of(name, layout).iter().map(|row| text(row)).collect();
+            assert_eq!(rows, [r#"-: {"a":1}"#, r#"-: {"a":2}"#], "{name}: {layout}");
+        }
+    }
+    assert_eq!(rows_of("a.json", &format!("[{}]", chat("a", "hi"))), ["0 @1 a: prompt hi"]);
+    assert_eq!(rows_of("a.json", "[\n\"one\",\n\"two\"]"), ["0 @2 -: text one", "1 @3 -: text two"]);
+    assert_eq!(
+        rows_of("a.json", "[{\"a\": 1},\n {\"a\": }"),
+        [
+            r#"0 @1 -: {"a":1}"#,
+            "1 @2 -: failed: a.json line 2: expected a JSON object: column 7: expected value",
+            "2 @2 -: failed: a.json line 2: the list is not closed: its `]` is missing",
+        ]
+    );
+    // Lines with a pair each are not a list of rows.
+    let pairs = rows_of("a.jsonl", "[{\"a\":1},{\"b\":1}]\n[{\"a\":2},{\"b\":2}]\n");
+    assert_eq!(pairs[1], "1 @2 -: failed: a.jsonl line 2: expected a JSON object or string");
+}
+
+#[test]
+fn rows_of_compressed_files_are_counted_sampled_and_read() {
+    let text: String = (0..500).map(|n| format!("{{\"n\": {n}}}\n")).collect();
+    let bytes =
+        ruzstd::encoding::compress_to_vec(text.as_bytes(), ruzstd::encoding::CompressionLevel::Fastest);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl.zst");
+    std::fs::write(&path, bytes).unwrap();
+    let open = || Source::open(&path, None).unwrap();
+    assert_eq!(open().format(), Some(InputFormat::Jsonl));
+    assert_eq!(open().count(), 500);
+    assert_eq!(InputScan::of(&open(), 0).unwrap().unwrap().rows, 500);
+    assert_eq!(open().sample(7, 1).unwrap().count(), 7);
+}
+
+#[test]
+fn a_column_can_identify_rows() {
+    let id = |name: &str, text: &str, column: &str| file(name, text, InputOptions::new().id_column(column));
+    assert_eq!(id("a.csv", "id,key\n1,x\n", "key").unwrap().0, [r#"0 @2 x: {"id":"1","key":"x"}"#]);
+    assert_eq!(id("a.jsonl", "{\"key\": 7}", "key").unwrap().0, [r#"0 @1 7: {"key":7}"#]);
+    let error = id("a.csv", "id,key\n1,x\n", "kye").unwrap_err().to_string();
+    assert!(error.ends_with("no column is named `kye`; did you mean `key`?"), "{error}");
+    let error = id("a.jsonl", &chat("a", "hi"), "key").unwrap_err().to_string();
+    assert!(error.contains("identified by their custom_id"), "{error}");
 }
 
 #[test]
@@ -155,7 +277,11 @@ fn equal_rows_have_equal_content_and_a_header_is_part_of_it() {
 #[test]
 fn an_open_quote_does_not_take_the_file_into_memory() {
     let text = format!("a\n\"{}", "x".repeat(5000));
-    let mut table = Table::new(Box::new(Cursor::new(text)), 1 << 10).expect("a header");
+    let mut table = Table::new(
+        Box::new(Cursor::new(text)),
+        TableForm { delimiter: b',', lines_before: 0, max_len: 1 << 10 },
+    )
+    .expect("a header");
     let error = table.next().err().expect("the record is longer than the maximum");
     assert!(error.to_string().ends_with("is a quote left open?"), "{error}");
 }
@@ -206,5 +332,24 @@ fn a_malformed_first_line_of_a_batch_fails_alone() {
         rows(broken + "\n" + &chat("b", "ho"), None)[1],
         "1 @2 b: prompt ho",
         "the others are still rows of a batch"
+    );
+}
+
+#[test]
+fn the_causes_of_invalid_json_are_named() {
+    let why = |line: &str| rows(line, Some(InputFormat::Jsonl)).remove(0);
+    for (line, cause) in [
+        (r#"{"prompt":"cut \ud83d"}"#, "half a character"),
+        (r#"{"prompt":"cut \ud83dx"}"#, "half a character"),
+        (r#"{"prompt":"a","score":NaN}"#, "NaN and Infinity are not JSON"),
+        (r#"{"prompt":"a","score":-Infinity}"#, "not JSON"),
+        (r#"{"prompt":"a"},"#, "a comma follows the value"),
+        ("{'prompt':'a'}", "JSON needs double quotes"),
+    ] {
+        assert!(why(line).contains(cause), "{line}: {}", why(line));
+    }
+    assert_eq!(
+        why("{\"a\": }"),
+        "0 @1 -: failed: q line 1: expected a JSON object: column 7: expected value"
     );
 }

@@ -139,14 +139,14 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
             )));
         }
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
-        let (Opened { recording, driver, previous, .. }, source) = open.run(source).await?;
+        let (Opened { recording, driver, previous, columns, .. }, source) = open.run(source).await?;
         let PreviousRun { done, mut notes, parts, .. } = previous;
         let recorder = Recorder::spawn(recording, driver)?;
         let (jobs, inbox) = mpsc::channel(AHEAD);
         let is_file = source.path().is_some();
         let is_limited = settings.limit.is_some() || source.sampled().is_some();
         let feed = Feed {
-            rows: KeyedRows::new(source, settings.limit),
+            rows: KeyedRows::new(source, settings.limit).with_columns(columns),
             done,
             strict: settings.strict,
             calls: None,

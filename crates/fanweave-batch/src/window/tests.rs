@@ -84,6 +84,7 @@ fn window<F: Future<Output = Answer> + Send + 'static>(
         budget: Box::new(budget),
         drain,
         keeps_going: false,
+        max_errors: None,
         is_answered: false,
         answered: Arc::default(),
         is_last: Arc::default(),

@@ -9,8 +9,9 @@ use super::{ModelArgs, RowArgs, ShowProgress, at_least_one, dollars};
 
 /// Run a prompt for every row of a file
 ///
-/// The input is JSON Lines, CSV with a header, Parquet, plain text with one prompt per line, or an OpenAI
-/// batch file. The fields of a row fill the prompt template. Without a template, each row needs a `prompt` or
+/// The input is JSON Lines or a JSON list, CSV or TSV with a header, Parquet, plain text with one prompt per
+/// line, or an OpenAI batch file, also compressed with gzip or Zstandard. The fields of a row fill the prompt
+/// template. Without a template, each row needs a `prompt` or
 /// `messages` field; a row with `messages` may set request parameters, such as `response_format`.
 ///
 /// The output has one result per row, in input order, and is written when the run ends or stops. A failed row
@@ -47,14 +48,21 @@ pub(crate) struct BatchArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
 
-    /// Prompt template. {{ name }} inserts the field `name` of the row, and {{ input }} a line of plain text.
-    /// @FILE reads the template from a file; use @@ to start with a literal @
+    /// Prompt template. {{ name }} inserts the field `name` of the row, {{ row["a name"] }} a field whose
+    /// name has blanks, and {{ input }} a line of plain text. @FILE reads the template from a file; use @@ to
+    /// start with a literal @
     #[arg(short, long, value_name = "TEMPLATE|@FILE", help_heading = "Prompt")]
     pub(crate) prompt: Option<String>,
 
     /// Template of the system message, or @FILE to read it from a file
     #[arg(short, long, value_name = "TEMPLATE|@FILE", help_heading = "Prompt")]
     pub(crate) system: Option<String>,
+
+    /// Ask for structured answers with these fields, such as 'name, age int, tags list, mood good|bad', or
+    /// with a JSON schema: a file, or its text. The fields become columns in CSV, TSV and Parquet. An answer
+    /// that does not fit is sent back at most twice; then its row fails
+    #[arg(long, value_name = "FIELDS|FILE", help_heading = "Prompt")]
+    pub(crate) schema: Option<String>,
 
     /// Maximum rows in flight [default: 64]
     #[arg(short, long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true, help_heading = "Rows")]
@@ -64,11 +72,26 @@ pub(crate) struct BatchArgs {
     #[arg(long, help_heading = "Rows")]
     pub(crate) dedupe: bool,
 
+    /// Drop an assistant's message at the end of the messages of rows, which is the answer in rows for
+    /// fine-tuning
+    #[arg(long, help_heading = "Rows")]
+    pub(crate) drop_last_assistant: bool,
+
+    /// Skip rows in which a field that the prompt uses is empty, blank or null. The input must be a file
+    #[arg(long, help_heading = "Rows")]
+    pub(crate) skip_empty: bool,
+
     #[command(flatten)]
     pub(crate) rows: RowArgs,
 
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+
+    /// Answer all rows with --model. By default, an OpenAI batch line, or a row with `messages`, that names a
+    /// model is answered by it, with the provider and key of --model, which may be omitted if all rows name
+    /// one. Several models in --model, and batch APIs, always apply to all rows
+    #[arg(long, help_heading = "Model")]
+    pub(crate) override_model: bool,
 
     /// Fallback model, called when the previous one fails. Can be repeated
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
@@ -86,8 +109,8 @@ pub(crate) struct BatchArgs {
     /// Send one request per row, or submit all rows to the provider's batch API, which takes up to 24 hours
     /// and costs half as much. With --retry-failed, rows of batches that the provider no longer has are
     /// submitted again. Flags for single requests cannot be used with batch-api: --concurrency,
-    /// --max-in-flight, --tpm, --cache, --dedupe, --keep-going, --no-hedging, --no-fallback-on-outage,
-    /// --budget-usd, --fallback-model and more than one --key-env
+    /// --max-in-flight, --tpm, --cache, --dedupe, --keep-going, --max-errors, --no-hedging,
+    /// --no-fallback-on-outage, --override-model, --budget-usd, --fallback-model and more than one --key-env
     #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Model")]
     pub(crate) via: Via,
 

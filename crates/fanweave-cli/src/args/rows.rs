@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 
 use clap::{Args, ValueEnum};
+use fanweave::batch::{Columns, Encoding, InputFormat, InputOptions, MaxErrors};
 
 use super::at_least_one;
 
@@ -10,14 +11,33 @@ use super::at_least_one;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Rows")]
 pub(crate) struct RowArgs {
-    /// Input format: openai, jsonl, csv, parquet or text [default: auto-detected]
+    /// Input format: openai, jsonl, csv, tsv, parquet or text [default: auto-detected]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) input_format: Option<String>,
 
-    /// Output format: openai, jsonl, csv or parquet [default: from the output's extension, else the input
-    /// format]
+    /// Character between the columns of CSV input, or tab [default: inferred from the first records]
+    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
+    pub(crate) delimiter: Option<char>,
+
+    /// Encoding of the input, such as windows-1252, latin-1 or utf-16 [default: utf-8, or utf-16 with a byte
+    /// order mark]
+    #[arg(long, value_name = "NAME", value_parser = encoding)]
+    pub(crate) encoding: Option<Encoding>,
+
+    /// Field that becomes the custom_id of a row in the output [default: custom_id, or id]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) id_column: Option<String>,
+
+    /// Output format: openai, jsonl, csv, tsv or parquet [default: from the output's extension, else the
+    /// input format]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) output_format: Option<String>,
+
+    /// The input's own columns or fields in the output: all, none, or names with commas between them. They
+    /// are columns of CSV, TSV and Parquet, and the field `input` of JSON lines [default: all from CSV or TSV
+    /// to CSV or TSV, else none]
+    #[arg(long, value_name = "COLUMNS", value_parser = columns)]
+    pub(crate) columns: Option<Columns>,
 
     /// Texts in CSV output that begin with = + - @ or a tab, which a spreadsheet would compute as a formula
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
@@ -48,6 +68,11 @@ pub(crate) struct RowArgs {
     /// that case
     #[arg(long)]
     pub(crate) keep_going: bool,
+
+    /// Stop when more rows than this have failed in this run: a number, or a percentage of the rows that have
+    /// ended, such as 5%, from the 20th on. The same command continues with the rest
+    #[arg(long, value_name = "N|P%", value_parser = max_errors)]
+    pub(crate) max_errors: Option<MaxErrors>,
 
     /// Disable hedged requests. By default, once no more rows are queued, a second request is sent for slow
     /// rows, for at most 5% of calls
@@ -89,7 +114,38 @@ pub(crate) enum ShowProgress {
     None,
 }
 
+fn delimiter(text: &str) -> Result<char, String> {
+    let mut chars = text.chars();
+    match (text, chars.next(), chars.next()) {
+        ("tab" | r"\t", ..) => Ok('\t'),
+        (_, Some(one), None) if one.is_ascii() && !"\"\r\n".contains(one) => Ok(one),
+        _ => Err("must be one character, such as ;, or tab".to_owned()),
+    }
+}
+
+fn max_errors(text: &str) -> Result<MaxErrors, String> {
+    text.parse().map_err(|e: fanweave::batch::Error| e.to_string())
+}
+
+fn columns(text: &str) -> Result<Columns, String> {
+    text.parse().map_err(|e: fanweave::batch::Error| e.to_string())
+}
+
+fn encoding(name: &str) -> Result<Encoding, String> {
+    name.parse().map_err(|e: fanweave::batch::Error| e.to_string())
+}
+
 impl RowArgs {
+    /// Options for reading the input.
+    pub(crate) fn input_options(&self) -> fanweave::batch::Result<InputOptions> {
+        let mut options = InputOptions::new();
+        options.format = self.input_format.as_deref().map(str::parse::<InputFormat>).transpose()?;
+        options.delimiter = self.delimiter;
+        options.encoding = self.encoding;
+        options.id_column.clone_from(&self.id_column);
+        Ok(options)
+    }
+
     /// Maximum rows to read.
     pub(crate) fn max_rows(&self) -> usize {
         self.limit.map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX))

@@ -21,6 +21,9 @@ pub(crate) fn refuse_flags(args: &BatchArgs) -> Result<(), Failure> {
         ("--retry-failed", args.rows.retry_failed),
         ("--resume-changed", args.rows.resume_changed),
         ("--budget-usd", args.budget_usd.is_some()),
+        ("--max-errors", args.rows.max_errors.is_some()),
+        ("--schema", args.schema.is_some()),
+        ("--columns", args.rows.columns.is_some()),
         ("an input from stdin", is_dash(&args.input)),
         ("an output to stdout", is_dash(&args.output)),
     ];

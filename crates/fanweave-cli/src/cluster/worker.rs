@@ -68,7 +68,7 @@ impl Workload for Prompts {
             .hedge(run.settings.hedge)
             .keep_going(run.settings.keep_going);
         let costs = cost::known(&self.prices, Via::Calls);
-        let chain = PromptWork::chain(&routed.chain);
+        let chain = routed.chain.clone();
         let nothing = Source::rows("rows of shards", Vec::<String>::new());
         let job = BatchJob::new(
             nothing,
@@ -106,6 +106,7 @@ impl Prompts {
         batch.fallback_model.clone_from(&work.fallback_models);
         batch.key_env = args.key_env;
         batch.no_fallback_on_outage = args.no_fallback_on_outage;
+        batch.override_model = work.overrides_model;
         *batch
     }
 }

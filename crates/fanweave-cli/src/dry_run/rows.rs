@@ -1,5 +1,6 @@
 //! `fanweave batch --dry-run`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use fanweave::Usage;
@@ -27,13 +28,20 @@ pub(crate) fn run(
     let mut text = String::new();
     let (mut rows, mut bad, mut usage) = (0, 0, Usage::default());
     let mut first_bad = None;
+    // Usage of rows that name another model.
+    let (mut others, mut usage_of_others) = (BTreeMap::<String, Usage>::new(), Usage::default());
     let max_output = args.model.max_output();
     for item in source.take(args.rows.max_rows()) {
         let item = item.map_err(|e| Failure::new(e.to_string()))?;
         rows += 1;
         match item.input.and_then(|input| render.render(input)) {
             Ok(prompt) => {
-                usage += expected(Some(&prompt), max_output);
+                let of_row = expected(Some(&prompt), max_output);
+                usage += of_row;
+                if let Some(model) = routed.row_model.of(prompt.parameters.model.clone()).ok().flatten() {
+                    *others.entry(routed.row_model.full_name(&model)).or_default() += of_row;
+                    usage_of_others += of_row;
+                }
                 if rows - bad <= SHOWN {
                     let _ = writeln!(text, "line {}:", item.line);
                     show(&mut text, "  ", &prompt);
@@ -57,8 +65,19 @@ pub(crate) fn run(
     if let Some(first) = first_bad {
         let _ = writeln!(text, "invalid rows: {bad}, the first: {first}");
     }
+    let of_default = Usage::new(
+        usage.input_tokens - usage_of_others.input_tokens,
+        usage.output_tokens - usage_of_others.output_tokens,
+    );
     for model in &routed.names {
-        text.push_str(&cost(model, " alone", usage, prices, args.via));
+        match others.is_empty() {
+            true => text.push_str(&cost(model, " alone", usage, prices, args.via)),
+            false if of_default.total_tokens() == 0 => {}
+            false => text.push_str(&cost(model, " for rows without a model", of_default, prices, args.via)),
+        }
+    }
+    for (model, usage) in &others {
+        text.push_str(&cost(model, " for the rows that name it", *usage, prices, args.via));
     }
     text.push_str(END);
     print(escape_controls(&text).as_bytes())?;

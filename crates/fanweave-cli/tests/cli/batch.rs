@@ -435,6 +435,9 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_rejected() {
         &["--fallback-model", "openai/writer"],
         &["--adapt"],
         &["--strict-request"],
+        &["--max-errors", "3"],
+        &["--override-model"],
+        &["--schema", "name"],
     ];
     let held: &[&[&str]] = &[
         &["--rpm", "600"],
@@ -448,6 +451,11 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_rejected() {
         &["--input-format", "jsonl"],
         &["--output-format", "jsonl"],
         &["--csv-formulas", "keep"],
+        &["--columns", "all"],
+        &["--encoding", "utf-8"],
+        &["--id-column", "prompt"],
+        &["--skip-empty"],
+        &["--drop-last-assistant"],
         &["--unordered"],
         &["--sample", "3"],
         &["--strict"],
@@ -464,8 +472,8 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_rejected() {
         &["--quiet"],
         &["--json"],
     ];
-    // Flags that every run here or every command has. A template is part of the rows.
-    let others = "--output --model --base-url --via --prompt --color --help --version";
+    // Flags that every run here or every command has. A template and a delimiter are part of the rows.
+    let others = "--output --model --base-url --via --prompt --delimiter --color --help --version";
     let help = folder.run(&["batch", "--help"]).expect_code(0).stdout;
     // Only flags at the start of a line, not those in descriptions.
     let listed = help.lines().filter(|line| line.starts_with("  -") || line.starts_with("      --"));

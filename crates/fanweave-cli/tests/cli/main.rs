@@ -4,12 +4,14 @@
 mod ask;
 mod bad_input;
 mod batch;
+mod columns;
 mod config;
 mod documents;
 mod earlier_journals;
 mod echoes;
 mod faults;
 mod help;
+mod inputs;
 #[cfg(feature = "keyring")]
 mod keyring;
 mod keys;

@@ -216,3 +216,70 @@ fn a_header_that_cannot_be_sent_is_refused_without_its_value() {
     }
     assert_eq!(provider.count(), 0);
 }
+
+#[test]
+fn a_row_is_answered_by_the_model_that_it_names_at_its_own_price() {
+    let provider = Recorded::answering();
+    let line = |id: &str, model: &str| {
+        let messages = json!([{ "role": "user", "content": id }]);
+        let mut body = json!({ "messages": messages });
+        if !model.is_empty() {
+            body["model"] = model.into();
+        }
+        json!({ "custom_id": id, "url": "/v1/chat/completions", "body": body }).to_string() + "\n"
+    };
+    let run = |lines: String, more: &[&str]| {
+        let folder = Folder::new();
+        folder.write("in.jsonl", lines);
+        let flags = ["batch", "in.jsonl", "-o", "out.jsonl", "--base-url", &provider.url, "--json"];
+        let mut command = folder.command(&[&flags[..], more].concat());
+        let ran = Ran::of(command.env("OPENAI_API_KEY", "any").output().expect("the program starts"));
+        let mut requests = provider.requests.lock().expect("no test panics with it");
+        let sent: std::collections::BTreeMap<_, _> = requests
+            .drain(..)
+            .map(|Request { body, .. }| {
+                let text = |value: &Value| value.as_str().expect("a text").to_owned();
+                (text(&body["messages"][0]["content"]), text(&body["model"]))
+            })
+            .collect();
+        (ran, sent.into_iter().map(|(id, model)| format!("{id} {model}")).collect::<Vec<_>>())
+    };
+    let two = || line("a", "gpt-4o") + &line("b", "openai/o3-mini");
+    let (ran, sent) = run(two(), &[]);
+    let ran = ran.expect_code(0);
+    assert_eq!(sent, ["a gpt-4o", "b o3-mini"]);
+    let cost = |ran: &Ran| serde_json::from_str::<Value>(&ran.stdout).unwrap()["cost_usd"].as_f64().unwrap();
+    let own = cost(&ran);
+    let (ran, sent) = run(two() + &line("c", ""), &["-m", "openai/gpt-5-mini"]);
+    assert_eq!(sent, ["a gpt-4o", "b o3-mini", "c gpt-5-mini"]);
+    assert!(cost(&ran.expect_code(0)) > own, "the third row costs more");
+    let (ran, sent) = run(two(), &["-m", "openai/gpt-5-mini", "--override-model"]);
+    assert_eq!(sent, ["a gpt-5-mini", "b gpt-5-mini"]);
+    assert!(cost(&ran.expect_code(0)) < own / 2.0, "at the price of the other model");
+    let (ran, sent) = run(two() + &line("c", ""), &[]);
+    assert!(ran.expect_code(2).stderr.contains("line 3: the row names no model, and others do"));
+    assert!(sent.is_empty());
+    let row =
+        "{\"id\": 1, \"model\": \"gpt-4o\", \"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n";
+    assert_eq!(run(row.to_owned(), &["-m", "openai/gpt-5-mini"]).1, ["a gpt-4o"]);
+    // A field of a row with a prompt is data.
+    let row = "{\"model\": \"T\", \"prompt\": \"a car\"}\n";
+    assert_eq!(run(row.to_owned(), &["-m", "openai/gpt-5-mini"]).1, ["a car gpt-5-mini"]);
+}
+
+#[test]
+fn a_dry_run_estimates_the_models_that_rows_name() {
+    let folder = Folder::new();
+    let row =
+        |model: &str| json!({ "model": model, "messages": [{ "role": "user", "content": "a" }] }).to_string();
+    folder.write("in.jsonl", [row("gpt-4o"), row("gpt-5-mini"), row("nobody")].join("\n"));
+    let ran = folder.run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/gpt-5-mini", "--dry-run"]);
+    let text = ran.expect_code(0).stdout;
+    for line in [
+        "with openai/gpt-5-mini for rows without a model",
+        "with openai/gpt-4o for the rows that name it",
+        "cost: unknown with openai/nobody",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}

@@ -136,3 +136,34 @@ fn an_outage_that_does_not_end_stops_the_run_with_rows_remaining() {
     let told: serde_json::Value = serde_json::from_str(&told).expect("a JSON object");
     assert_eq!((&told["stopped"], &told["failed"]), (&"unavailable".into(), &0.into()));
 }
+
+#[test]
+fn a_run_with_too_many_errors_stops_and_is_resumed() {
+    let folder = Folder::new();
+    let rows: String = (0..40)
+        .map(|n| if n % 4 == 3 { "oops\n".to_owned() } else { format!("{{\"prompt\":\"{n}\"}}\n") })
+        .collect();
+    folder.write("in.jsonl", rows);
+    let run = |more: &[&str]| {
+        folder.run(
+            &[&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo", "-c", "1", "--no-hedging"], more]
+                .concat(),
+        )
+    };
+    let ran = run(&["--max-errors", "2"]).expect_code(5);
+    assert!(
+        ran.stderr.contains("more rows failed than --max-errors allows; resume with: fanweave batch"),
+        "{}",
+        ran.stderr
+    );
+    let rows = folder.rows("out.jsonl");
+    assert!((12..=15).contains(&rows.len()), "{}", rows.len());
+    let ran = run(&["--max-errors", "30%", "--json"]).expect_code(3);
+    let summary: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(
+        (&summary["rows"], &summary["failed"], &summary["stopped"]),
+        (&40.into(), &10.into(), &serde_json::Value::Null)
+    );
+    let ran = run(&["--max-errors", "20%", "--fresh", "--json"]).expect_code(5);
+    assert!(ran.stdout.contains("\"stopped\":\"errors\""), "{}", ran.stdout);
+}

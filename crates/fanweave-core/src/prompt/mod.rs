@@ -25,7 +25,7 @@ pub use limits::RenderLimits;
 pub use template::{Template, prompt, render_threads};
 pub use window::Window;
 
-use crate::{Message, Parameters, Role, Usage};
+use crate::{Message, Parameters, Part, Role, Usage};
 
 /// The input of a model: messages, and parameters for this call only.
 ///
@@ -107,7 +107,9 @@ impl Usage {
     /// assert_eq!((usage.input_tokens, usage.output_tokens), (10, 500));
     /// ```
     pub fn expected_of(prompt: &Prompt) -> Self {
-        let bytes: usize = prompt.messages.iter().map(|message| message.text().len()).sum();
+        let parts = || prompt.messages.iter().flat_map(|message| &message.parts);
+        let texts: usize = prompt.messages.iter().map(|message| message.text().len()).sum();
+        let bytes = texts + parts().filter_map(Part::media_tokens).sum::<usize>() * 4;
         Self {
             input_tokens: (bytes as u64).div_ceil(4) + 4 * prompt.messages.len() as u64,
             output_tokens: prompt.parameters.max_tokens.map_or(Self::EXPECTED_OUTPUT, u64::from),

@@ -50,11 +50,7 @@ pub struct Template {
 
 impl fmt::Debug for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.env.get_template(NAME).map(|template| template.source().to_owned());
-        f.debug_struct("Template")
-            .field("text", &text.unwrap_or_default())
-            .field("partials", &self.partials)
-            .finish()
+        f.debug_struct("Template").field("text", &self.text()).field("partials", &self.partials).finish()
     }
 }
 
@@ -117,6 +113,11 @@ impl Template {
         self.env = with_work(limits.work_bytes);
         self.limits = limits;
         self
+    }
+
+    /// The text that was parsed.
+    pub fn text(&self) -> String {
+        self.env.get_template(NAME).map(|template| template.source().to_owned()).unwrap_or_default()
     }
 
     /// The variables that the template reads, sorted.

@@ -4,10 +4,6 @@ use std::collections::HashSet;
 
 use crate::{Message, Part, Role};
 
-/// Estimated tokens of an image, a recording or a document. Source: between the 765 tokens of OpenAI for a
-/// square image in high detail and the 1,600 of Anthropic for its largest.
-const MEDIA_TOKENS: usize = 1000;
-
 /// Estimated tokens of the frame of a message. As in [`Usage::expected_of`](crate::Usage::expected_of).
 const FRAME_TOKENS: usize = 4;
 
@@ -269,12 +265,15 @@ fn shorten(part: &mut Part, max_bytes: usize) {
 /// The estimated tokens of a message.
 fn estimate(message: &Message) -> usize {
     fn bytes(part: &Part) -> usize {
+        if let Some(tokens) = part.media_tokens() {
+            return tokens * 4;
+        }
         match part {
             Part::Text(text) | Part::Reasoning { text, .. } => text.len(),
             Part::ToolCall(call) => call.name.len() + call.arguments.len(),
             Part::ToolResult(result) => result.parts.iter().map(bytes).sum(),
             Part::Other(value) => value.to_string().len(),
-            Part::Image(_) | Part::Audio(_) | Part::File(_) => MEDIA_TOKENS * 4,
+            Part::Image(_) | Part::Audio(_) | Part::File(_) => 0,
         }
     }
     message.parts.iter().map(bytes).sum::<usize>().div_ceil(4) + FRAME_TOKENS

@@ -294,9 +294,12 @@ pub(crate) fn may_be_the_connection(error: &Error) -> bool {
 /// Estimates the size of a request. Images and other media have many bytes but few tokens.
 fn ask(prompt: &Prompt, request: &HttpRequest) -> RequestSize {
     let parts = || prompt.messages.iter().flat_map(|message| &message.parts);
-    let has_media = parts().any(|part| matches!(part, Part::Image(_) | Part::Audio(_) | Part::File(_)));
-    let bytes =
-        if has_media { parts().filter_map(Part::as_text).map(str::len).sum() } else { request.body.len() };
+    let media: usize = parts().filter_map(Part::media_tokens).sum();
+    // The bytes of media say nothing about their tokens.
+    let bytes = match media {
+        0 => request.body.len(),
+        tokens => parts().filter_map(Part::as_text).map(str::len).sum::<usize>() + tokens * 4,
+    };
     RequestSize { bytes, max_tokens: prompt.parameters.max_tokens.map(Into::into) }
 }
 

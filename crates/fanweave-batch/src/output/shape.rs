@@ -1,0 +1,171 @@
+//! The columns of a table of results: those of the input, the fields of structured answers, and those of
+//! every result.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+use super::flat::{COLUMNS, Cell, ColumnType, cells};
+use crate::answer::Content;
+use crate::journal::{Outcome, Record};
+
+/// Position of the answer in [`COLUMNS`].
+const ANSWER: usize = 2;
+
+/// The columns of a table. Default: those of every result.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Shape {
+    /// Columns of the input.
+    own: Vec<Column>,
+    /// Fields of the answers. If there are some, they are in place of the answer.
+    fields: Vec<Column>,
+}
+
+/// A column from outside.
+#[derive(Debug, Clone, PartialEq)]
+struct Column {
+    /// Name of the field.
+    field: String,
+    /// Name in the table, which no other column has.
+    name: String,
+    kind: ColumnType,
+}
+
+impl Shape {
+    /// The columns `own` of the input, and the properties of the schema of the answers.
+    pub(crate) fn new(own: &[String], answer_schema: Option<&Value>) -> Self {
+        let mut taken: HashSet<String> = COLUMNS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let properties = answer_schema.and_then(|schema| schema.get("properties")).and_then(Value::as_object);
+        let is_object =
+            answer_schema.is_some_and(|schema| schema.get("type").is_some_and(|kind| kind == "object"));
+        let properties = properties.filter(|_| is_object).into_iter().flatten();
+        let fields =
+            properties.map(|(name, schema)| Column::new(name, "answer", kind_of(schema), &mut taken));
+        let fields = fields.collect();
+        let own = own.iter().map(|name| Column::new(name, "input", ColumnType::Text, &mut taken)).collect();
+        Self { own, fields }
+    }
+
+    /// The columns of the input that have another name in the table, as notes.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
+        let renamed = self.own.iter().filter(|column| column.field != column.name);
+        renamed.map(|Column { field, name, .. }| {
+            format!(
+                "the column `{field}` of the input is `{name}` in the output, which has a column `{field}`"
+            )
+        })
+    }
+
+    /// Names and types of the columns, in order.
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&str, ColumnType)> {
+        let outside = |column: &'_ Column| column.kind;
+        let own = self.own.iter().map(move |column| (column.name.as_str(), outside(column)));
+        let fields = self.fields.iter().map(move |column| (column.name.as_str(), outside(column)));
+        let (before, after) = COLUMNS.split_at(ANSWER);
+        let answer = if self.fields.is_empty() { &after[..1] } else { &after[..0] };
+        own.chain(before.iter().copied())
+            .chain(fields)
+            .chain(answer.iter().copied())
+            .chain(after[1..].iter().copied())
+    }
+
+    /// The cells of a result, in the order of its columns.
+    pub(super) fn cells(&self, record: &Record, own: Option<&Map<String, Value>>) -> Vec<Cell> {
+        let mut all = Vec::with_capacity(self.own.len() + self.fields.len() + COLUMNS.len());
+        let of = |columns: &[Column], object: Option<&Map<String, Value>>, all: &mut Vec<Cell>| {
+            all.extend(
+                columns
+                    .iter()
+                    .map(|column| cell(object.and_then(|object| object.get(&column.field)), column.kind)),
+            );
+        };
+        of(&self.own, own, &mut all);
+        for (at, cell) in cells(record).into_iter().enumerate() {
+            if at != ANSWER || self.fields.is_empty() {
+                all.push(cell);
+                continue;
+            }
+            let answer = match &record.result {
+                Outcome::Answer(answer) => match &answer.content {
+                    Content::Json(Value::Object(object)) => Some(object),
+                    _ => None,
+                },
+                Outcome::Error(_) => None,
+            };
+            of(&self.fields, answer, &mut all);
+        }
+        all
+    }
+}
+
+impl Column {
+    fn new(field: &str, prefix: &str, kind: ColumnType, taken: &mut HashSet<String>) -> Self {
+        let free = |name: &String| !taken.contains(name);
+        let mut names = std::iter::once(field.to_owned())
+            .chain(std::iter::once(format!("{prefix}_{field}")))
+            .chain((2..).map(|n| format!("{prefix}_{field}_{n}")));
+        let name = names.find(free).expect("there are more numbers than columns");
+        taken.insert(name.clone());
+        Self { field: field.to_owned(), name, kind }
+    }
+}
+
+/// Type of a column for values of a schema.
+fn kind_of(schema: &Value) -> ColumnType {
+    match schema.get("type").and_then(Value::as_str) {
+        Some("integer") => ColumnType::Whole,
+        Some("number") => ColumnType::Number,
+        _ => ColumnType::Text,
+    }
+}
+
+fn cell(value: Option<&Value>, kind: ColumnType) -> Cell {
+    match kind {
+        ColumnType::Whole => Cell::Whole(value.and_then(Value::as_i64)),
+        ColumnType::Number => Cell::Number(value.and_then(Value::as_f64)),
+        ColumnType::Text => Cell::Text(match value {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(other) => Some(other.to_string()),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_column_has_a_name_of_its_own() {
+        let schema = json!({"type": "object", "properties": {
+            "score": {"type": "integer"}, "error": {"type": "string"}, "tags": {"type": "array"},
+        }});
+        let own = ["text", "score", "index", "input_index"].map(str::to_owned);
+        let shape = Shape::new(&own, Some(&schema));
+        let names: Vec<_> = shape.columns().map(|(name, _)| name).collect();
+        assert_eq!(
+            names[..9],
+            [
+                "text",
+                "input_score",
+                "input_index",
+                "input_input_index",
+                "index",
+                "custom_id",
+                "score",
+                "answer_error",
+                "tags"
+            ]
+        );
+        assert_eq!(names[9..], COLUMNS.map(|(name, _)| name)[3..]);
+        let distinct: HashSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+        assert_eq!(shape.notes().count(), 3);
+        assert_eq!(
+            Shape::default().columns().map(|(name, _)| name).collect::<Vec<_>>(),
+            COLUMNS.map(|(name, _)| name)
+        );
+    }
+}

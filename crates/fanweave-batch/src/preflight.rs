@@ -1,0 +1,236 @@
+//! Checks of templates against the rows that they are for, before any call.
+
+use fanweave_core::Template;
+use serde_json::Value;
+
+use crate::render::{ROW, Render, ends_with_answer, example, reference};
+use crate::source::Source;
+use crate::{Advice, Error, Input, Result};
+
+impl Render {
+    /// Checks the templates against the rows of a source, before any call is made. Reads a file once; the
+    /// rows of other sources are not checked. Returns notes for the user, one sentence each, such as the
+    /// number of rows that have an empty field.
+    ///
+    /// ```
+    /// use fanweave::batch::{Render, Source};
+    /// use fanweave::prompts::Template;
+    ///
+    /// let rows = Source::from_reader("cities", "city\nOslo\n".as_bytes(), Some("csv".parse()?))?;
+    /// let render = Render::new().template(Template::parse("Where is {city}?").unwrap());
+    /// let error = render.check(&rows).unwrap_err();
+    /// assert_eq!(error.message(), "`{city}` is not a variable: write `{{ city }}` to insert the field");
+    /// # Ok::<_, fanweave::batch::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if the templates use no field of the rows, so that all rows would
+    /// send the same prompt, or if no row has what they use. Errors of reading the file.
+    pub fn check(&self, source: &Source) -> Result<Vec<String>> {
+        let mut rows = source.reopened()?;
+        let mut first = None;
+        if let Some(rows) = &mut rows {
+            first = self.first_usable(rows)?;
+        }
+        let known = match (source.columns(), &first) {
+            (Some(columns), _) => Some(columns),
+            (None, Some(First { names, .. })) => Some(names.clone()),
+            (None, None) => None,
+        };
+        if let (Some(template), Some(known)) = (&self.template, &known) {
+            self.uses_a_field(template, known)?;
+        }
+        if let Some(First { error: Some(why), .. }) = first {
+            let message = format!("{}: no row can be used: {why}", source.name());
+            return Err(Error::usage(message).advising([Advice::RunAllRows]));
+        }
+        let mut notes = self.notes_on_texts(known.as_deref().unwrap_or_default());
+        if let Some(rows) = source.reopened()? {
+            notes.extend(self.note_on_empty_fields(rows)?);
+        }
+        Ok(notes)
+    }
+
+    /// Indices of the rows whose used fields are not empty.
+    pub(crate) fn filled(&self, rows: Source) -> Result<Vec<u64>> {
+        let used = self.used_fields();
+        let mut indices = Vec::new();
+        for row in rows {
+            let row = row?;
+            // A row that cannot be read is a failed row, not an empty one.
+            if row.input.as_ref().map_or(true, |input| empty_field(input, &used).is_none()) {
+                indices.push(row.index);
+            }
+        }
+        Ok(indices)
+    }
+
+    /// The fields of the first valid row, and its error unless a later row can be rendered.
+    fn first_usable(&self, rows: &mut Source) -> Result<Option<First>> {
+        let mut first: Option<First> = None;
+        while let Some(row) = rows.next() {
+            let row = row?;
+            let (line, Ok(input)) = (row.line, row.input) else { continue };
+            let names = match &input {
+                Input::Vars(vars) => vars.names().map(str::to_owned).collect(),
+                Input::Text(_) => vec!["input".to_owned()],
+                Input::Prompt(_) => Vec::new(),
+            };
+            let is_batch = matches!(input, Input::Prompt(_));
+            let rendered = self.render(input);
+            if !is_batch && rendered.as_ref().is_ok_and(ends_with_answer) {
+                let message = format!(
+                    "{}: the messages of the row in line {} end with an assistant's, as in rows for fine-tuning",
+                    rows.name(),
+                    line
+                );
+                return Err(Error::usage(message).advising([Advice::DropLastAssistant, Advice::RunAllRows]));
+            }
+            let error = rendered.err().map(|error| error.message().to_owned());
+            let is_usable = error.is_none();
+            match &mut first {
+                Some(first) if is_usable => first.error = None,
+                Some(_) => {}
+                None => first = Some(First { names, error }),
+            }
+            if is_usable {
+                break;
+            }
+        }
+        Ok(first)
+    }
+
+    /// Rejects templates that give the same prompt for all rows.
+    fn uses_a_field(&self, template: &Template, known: &[String]) -> Result<()> {
+        let is_constant = |template: &Template| template.variables().is_empty();
+        if !is_constant(template) || self.system.as_ref().is_some_and(|system| !is_constant(system)) {
+            return Ok(());
+        }
+        let text = template.text();
+        if let Some(name) = known.iter().find(|name| text.contains(&format!("{{{name}}}"))) {
+            let message = format!(
+                "`{{{name}}}` is not a variable: write `{{{{ {} }}}}` to insert the field",
+                reference(name)
+            );
+            return Err(Error::usage(message).advising([Advice::RunAllRows]));
+        }
+        let example = example(known.iter().map(String::as_str));
+        let message = format!(
+            "the template uses no field of the rows, so that every row would send the same prompt; insert one, \
+             such as `{{{{ {example} }}}}`"
+        );
+        Err(Error::usage(message).advising([Advice::RunAllRows]))
+    }
+
+    /// Notes on texts that are probably not meant as they are.
+    fn notes_on_texts(&self, known: &[String]) -> Vec<String> {
+        let mut notes = Vec::new();
+        for text in [&self.template, &self.system].into_iter().flatten().map(Template::text) {
+            if let Some(name) = known.iter().find(|name| {
+                text.contains(&format!("{{{name}}}")) && !text.contains(&format!("{{{{{name}}}}}"))
+            }) {
+                notes.push(format!(
+                    "`{{{name}}}` in the template is sent as it is; `{{{{ {} }}}}` inserts the field",
+                    reference(name)
+                ));
+            }
+            if text.contains("\\n") && !text.contains('\n') {
+                notes.push(
+                    "the template contains a backslash and an n, not a line break; in a shell, write $'..\\n..' or \
+                     a line break within the quotes"
+                        .to_owned(),
+                );
+            }
+        }
+        notes
+    }
+
+    /// The number of rows with an empty field that is used.
+    fn note_on_empty_fields(&self, rows: Source) -> Result<Option<String>> {
+        let used = self.used_fields();
+        if used.is_empty() {
+            return Ok(None);
+        }
+        let (mut all, mut empty, mut first) = (0_u64, 0_u64, None);
+        for row in rows {
+            let row = row?;
+            all += 1;
+            let Ok(input) = &row.input else { continue };
+            if let Some(name) = empty_field(input, &used) {
+                empty += 1;
+                first.get_or_insert_with(|| (name.to_owned(), row.line));
+            }
+        }
+        Ok(first.map(|(name, line)| {
+            let have = if empty == 1 { "has" } else { "have" };
+            format!("{empty} of {all} rows {have} an empty field, the first: `{name}` in line {line}")
+        }))
+    }
+
+    /// The fields that the prompts depend on.
+    fn used_fields(&self) -> Vec<String> {
+        let templates = [&self.template, &self.system];
+        let mut used: Vec<_> = templates
+            .into_iter()
+            .flatten()
+            .flat_map(|template| {
+                let names = template.variables().into_iter().filter(|name| name != ROW);
+                let paths = template.paths();
+                let of_row = paths.iter().filter_map(|path| path.strip_prefix("row.")).map(str::to_owned);
+                names.chain(of_row).collect::<Vec<_>>()
+            })
+            .collect();
+        if self.template.is_none() {
+            used.push("prompt".to_owned());
+        }
+        used.sort();
+        used.dedup();
+        used
+    }
+}
+
+impl Source {
+    /// Leaves out the rows with an empty field that the templates of `render` use: an empty or blank text, or
+    /// null. Reads the file once.
+    ///
+    /// ```no_run
+    /// use fanweave::batch::{Render, Source};
+    /// use fanweave::prompts::Template;
+    ///
+    /// let render = Render::new().template(Template::parse("Translate {{ text }}").unwrap());
+    /// let rows = Source::open("texts.csv", None)?.skip_empty(&render)?;
+    /// # Ok::<_, fanweave::batch::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) for a source that is not a file, or if all rows are empty;
+    /// otherwise those of reading the file.
+    pub fn skip_empty(self, render: &Render) -> Result<Self> {
+        let Some(all) = self.reopened()? else {
+            let message = "empty rows can only be skipped in a file, which is read before the run";
+            return Err(Error::usage(format!("{}: {message}", self.name())));
+        };
+        let kept = self.only(render.filled(all)?);
+        if kept.sampled() == Some(0) {
+            return Err(Error::usage(format!("{}: all rows are empty", kept.name())));
+        }
+        Ok(kept)
+    }
+}
+
+/// The fields of the first row, and why no row can be used.
+struct First {
+    names: Vec<String>,
+    error: Option<String>,
+}
+
+/// The first of the `used` fields that the row has and that is empty.
+fn empty_field<'a>(input: &Input, used: &'a [String]) -> Option<&'a str> {
+    let Input::Vars(vars) = input else { return None };
+    let is_empty = |name: &&String| match vars.get(name) {
+        Some(Value::String(text)) => text.trim().is_empty(),
+        Some(Value::Null) => true,
+        _ => false,
+    };
+    used.iter().find(is_empty).map(String::as_str)
+}

@@ -1,0 +1,142 @@
+//! Inputs as people have them: tables of other programs, lists, and templates that do not fit their rows.
+
+use crate::support::{Folder, Ran};
+
+const ANSWERS: [&str; 4] = ["-o", "out.jsonl", "-m", "sim/echo"];
+
+fn batch(folder: &Folder, input: &str, more: &[&str]) -> Ran {
+    folder.run(&[&["batch", input], &ANSWERS[..], more].concat())
+}
+
+/// The prompts that the simulated model has answered.
+fn answers(folder: &Folder) -> Vec<String> {
+    folder.rows("out.jsonl").iter().map(|row| prompt_of(&row["answer"])).collect()
+}
+
+/// The prompt in an answer, after its checksum.
+fn prompt_of(answer: &serde_json::Value) -> String {
+    answer.as_str().map_or("failed", |answer| &answer[9..]).to_owned()
+}
+
+#[test]
+fn tables_of_other_programs_are_read_and_their_oddities_noted() {
+    let utf_16: Vec<u8> =
+        "\u{feff}id\tquestion\r\n1\tWarum Regen?\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let cases: [(&str, &[u8], &[&str], &str, &str); 6] = [
+        ("a.tsv", b"id\tquestion\n1\tone, two\n", &[], "one, two", ""),
+        ("a.csv", b"id;question\n1;one, two\n", &[], "one, two", ""),
+        ("a.csv", b",question\n0,why?\n", &[], "why?", "note: the first column has no name"),
+        ("a.csv", &utf_16, &[], "Warum Regen?", ""),
+        ("a.csv", b"id,question\n1,\xe9t\xe9\n", &["--encoding", "latin-1"], "été", ""),
+        ("a.txt", b"id^question\n1^why?\n", &["--input-format", "csv", "--delimiter", "^"], "why?", ""),
+    ];
+    for (name, bytes, flags, answer, note) in cases {
+        let folder = Folder::new();
+        folder.write(name, bytes);
+        let ran = batch(&folder, name, &[&["-p", "{{ question }}"], flags].concat()).expect_code(0);
+        assert_eq!(answers(&folder), [answer], "{name}");
+        assert!(ran.stderr.contains(note), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_table_of_an_unknown_encoding_stops_before_any_call() {
+    let folder = Folder::new();
+    folder.write("a.csv", b"id,question\n1,\xe9t\xe9\n2,plain\n");
+    let ran = batch(&folder, "a.csv", &["-p", "{{ question }}"]).expect_code(2);
+    assert!(ran.stderr.contains("a.csv: line 2 is not valid UTF-8; set its encoding"), "{}", ran.stderr);
+    assert!(!folder.file("out.jsonl.journal").exists());
+}
+
+#[test]
+fn a_list_of_objects_is_one_row_per_item() {
+    let folder = Folder::new();
+    for list in
+        [r#"[{"q": "a"}, {"q": "b"}]"#, "[\n  {\n    \"q\": \"a\"\n  },\n  {\n    \"q\": \"b\"\n  }\n]\n"]
+    {
+        folder.write("in.json", list);
+        batch(&folder, "in.json", &["-p", "{{ q }}", "--fresh"]).expect_code(0);
+        assert_eq!(answers(&folder), ["a", "b"], "{list}");
+    }
+    // Killed and resumed runs know such rows by their content, whatever the layout.
+    folder.write("in.json", "[{\"q\": \"b\"},\n{\"q\": \"a\"}]");
+    let ran = batch(&folder, "in.json", &["-p", "{{ q }}", "--resume-changed"]).expect_code(0);
+    assert!(ran.stderr.contains("nothing to do"), "{}", ran.stderr);
+    folder.write("wrapped.json", r#"{"data": [{"q": "a"}, {"q": "b"}]}"#);
+    let ran = batch(&folder, "wrapped.json", &["--fresh"]).expect_code(2);
+    assert!(ran.stderr.contains("`jq -c '.data[]'`"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_template_that_does_not_fit_the_rows_stops_before_the_journal_is_made() {
+    let cases: [(&[&str], &str); 8] = [
+        (
+            &["-p", "Translate {question}"],
+            "`{question}` is not a variable: write `{{ question }}` to insert the field",
+        ),
+        (&["-p", "Translate {Product Name}"], r#"write `{{ row["Product Name"] }}`"#),
+        (
+            &["-p", "Answer briefly."],
+            "every row would send the same prompt; insert one, such as `{{ question }}`",
+        ),
+        (&["-p", "{{ qestion }}"], "no row can be used: the template needs `qestion`"),
+        (&["-p", "{{ row['Produkt'] }}"], "no row can be used"),
+        (&["-p", "{{ Product Name }}"], r#"write {{ row["Product Name"] }} for this column"#),
+        (&["-s", "Be brief about {{ question }}."], "pass a template, such as '{{ question }}'"),
+        (&[], "pass a template, such as '{{ question }}'"),
+    ];
+    for (flags, says) in cases {
+        let folder = Folder::new();
+        folder.write("in.csv", "id,question,Product Name\n1,Why?,lamp\n2,How?,desk\n");
+        let ran = batch(&folder, "in.csv", flags).expect_code(2);
+        assert!(ran.stderr.contains(says), "{flags:?}: {}", ran.stderr);
+        assert!(!folder.file("out.jsonl.journal").exists() && !folder.file("out.jsonl").exists());
+        // The advice works: the corrected command needs no --fresh.
+        batch(&folder, "in.csv", &["-p", r#"{{ row["Product Name"] }} {{ question }}"#]).expect_code(0);
+        assert_eq!(answers(&folder), ["lamp Why?", "desk How?"]);
+    }
+    let folder = Folder::new();
+    folder.write("in.csv", "id,question\n1,Why?\n2,How?\n");
+    batch(&folder, "in.csv", &["-p", "Answer briefly.", "--keep-going"]).expect_code(0);
+    assert_eq!(answers(&folder), ["Answer briefly."; 2]);
+    folder.write("in.txt", "one\ntwo\n");
+    let ran = batch(&folder, "in.txt", &["-p", "Translate {input}", "--fresh"]).expect_code(2);
+    assert!(ran.stderr.contains("write `{{ input }}`"), "{}", ran.stderr);
+    // Some rows have the field: the others fail alone.
+    folder.write("in.jsonl", "{\"b\": 1}\n{\"q\": \"a\"}\n");
+    batch(&folder, "in.jsonl", &["-p", "{{ q }}", "--fresh"]).expect_code(3);
+    assert_eq!(answers(&folder), ["failed", "a"]);
+}
+
+#[test]
+fn empty_fields_are_counted_before_any_call_and_can_be_skipped() {
+    let folder = Folder::new();
+    folder.write("in.csv", "id,question,note\n1,Why?,\n2,,x\n3,   ,x\n4,How?,x\n");
+    let asks = ["-p", "{{ question }}"];
+    let ran = batch(&folder, "in.csv", &asks).expect_code(0);
+    let note = "note: 2 of 4 rows have an empty field, the first: `question` in line 3\n";
+    assert!(ran.stderr.starts_with(note), "{}", ran.stderr);
+    assert_eq!(answers(&folder).len(), 4);
+    let ran = batch(&folder, "in.csv", &[&asks[..], &["--skip-empty", "--fresh"]].concat()).expect_code(0);
+    assert!(!ran.stderr.contains("note:"), "{}", ran.stderr);
+    assert_eq!(answers(&folder), ["Why?", "How?"]);
+    assert_eq!(folder.rows("out.jsonl")[1]["index"], 3);
+    // The first two rows, of which one is empty.
+    batch(&folder, "in.csv", &[&asks[..], &["--skip-empty", "--fresh", "--limit", "2"]].concat())
+        .expect_code(0);
+    assert_eq!(answers(&folder), ["Why?"]);
+    folder.write("in.jsonl", "{\"q\": null}\n{\"q\": \"a\"}\n");
+    batch(&folder, "in.jsonl", &["-p", "{{ q }}", "--skip-empty", "--fresh"]).expect_code(0);
+    assert_eq!(answers(&folder), ["a"]);
+}
+
+#[test]
+fn a_column_identifies_the_rows_of_the_output() {
+    let folder = Folder::new();
+    folder.write("in.csv", "sku,question\nA-7,Why?\n");
+    batch(&folder, "in.csv", &["-p", "{{ question }}", "--id-column", "sku"]).expect_code(0);
+    assert_eq!(folder.rows("out.jsonl")[0]["custom_id"], "A-7");
+    let ran =
+        batch(&folder, "in.csv", &["-p", "{{ question }}", "--id-column", "skU", "--fresh"]).expect_code(2);
+    assert!(ran.stderr.contains("no column is named `skU`; did you mean `sku`?"), "{}", ran.stderr);
+}
