@@ -42,6 +42,7 @@ pub struct Progress {
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
     cached_tokens: AtomicU64,
+    cache_write_tokens: AtomicU64,
     reasoning_tokens: AtomicU64,
     reorder: AtomicU64,
     /// In billionths of a US dollar.
@@ -248,6 +249,7 @@ impl Progress {
     fn usage(&self) -> Usage {
         Usage::new(self.input_tokens.load(Relaxed), self.output_tokens.load(Relaxed))
             .cached_tokens(self.cached_tokens.load(Relaxed))
+            .cache_write_tokens(self.cache_write_tokens.load(Relaxed))
             .reasoning_tokens(self.reasoning_tokens.load(Relaxed))
     }
 
@@ -309,6 +311,7 @@ impl Progress {
         self.input_tokens.fetch_add(usage.input_tokens, Relaxed);
         self.output_tokens.fetch_add(usage.output_tokens, Relaxed);
         self.cached_tokens.fetch_add(usage.cached_tokens, Relaxed);
+        self.cache_write_tokens.fetch_add(usage.cache_write_tokens, Relaxed);
         self.reasoning_tokens.fetch_add(usage.reasoning_tokens, Relaxed);
     }
 

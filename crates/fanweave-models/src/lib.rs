@@ -58,7 +58,7 @@ pub use completer::Completer;
 pub use fanweave_core::RetryPolicy;
 pub use limiter::{LimitedRequest, Limiter, LimiterPermit, RequestOutcome};
 #[cfg(feature = "prices")]
-pub use prices::{Price, Prices};
+pub use prices::{Capabilities, Price, PriceTier, Prices};
 pub use providers::dialect::Dialect;
 pub use providers::openai::{Quirks, SendBack};
 pub use raw::{RawBody, RawModel, RawRequest, RawResponse};

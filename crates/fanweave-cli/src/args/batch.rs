@@ -128,7 +128,7 @@ pub(crate) struct BatchArgs {
     #[arg(long, value_name = "USD", value_parser = dollars, allow_negative_numbers = true, help_heading = "Cost")]
     pub(crate) budget_usd: Option<f64>,
 
-    /// TOML file with model prices, used instead of the built-in ones (format: see `fanweave models --help`)
+    /// File with model prices, used instead of the built-in ones (format: see `fanweave models --help`)
     #[arg(long, value_name = "FILE", help_heading = "Cost")]
     pub(crate) prices: Option<PathBuf>,
 

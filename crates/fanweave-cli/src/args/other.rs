@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// List models, their prices, and providers
 ///
@@ -13,10 +13,13 @@ use clap::{Args, Subcommand};
 Examples:
   fanweave models
   fanweave models gpt-5
+  fanweave models openai/gpt-5-mini
+  fanweave models --provider anthropic --sort price
   fanweave models --json
 
-A file for --prices has this form. These keys are optional: `cached_input`, `batch` (price of
-the batch API, as a fraction) and `context` (tokens of the context window).
+A file for --prices has this form. These keys are optional: `cached_input`, `cache_write`, `batch`
+(price of the batch API, as a fraction), `context` (tokens of the context window) and `tiers`
+(prices of calls whose prompt has more tokens than `above`).
 
   date = \"2026-11-01\"
   [models.\"openai/gpt-5-mini\"]
@@ -24,19 +27,39 @@ the batch API, as a fraction) and `context` (tokens of the context window).
   cached_input = 0.025
   output = 2.00
   batch = 0.5
-  context = 400000")]
+  context = 400000
+  tiers = [{ above = 272000, input = 0.50, output = 3.00 }]")]
 pub(crate) struct ModelsArgs {
-    /// Only models and providers whose name contains this
+    /// Only models and providers whose name contains this. The full name of a model shows all that is known
+    /// of it
     #[arg(value_name = "PART")]
     pub(crate) part: Option<String>,
 
-    /// TOML file with model prices, used instead of the built-in ones (format: see below)
+    /// Only models of this provider
+    #[arg(long, value_name = "NAME")]
+    pub(crate) provider: Option<String>,
+
+    /// Order of the models
+    #[arg(long, value_name = "ORDER", value_enum, default_value_t)]
+    pub(crate) sort: ModelOrder,
+
+    /// File with model prices, used instead of the built-in ones (format: see below)
     #[arg(long, value_name = "FILE")]
     pub(crate) prices: Option<PathBuf>,
 
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Order of a list of models.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModelOrder {
+    /// By name
+    #[default]
+    Name,
+    /// The cheapest first: by the price of input and output together
+    Price,
 }
 
 /// Manage stored API keys

@@ -74,6 +74,17 @@ fn models_are_listed_with_prices_and_found_by_a_part_of_their_name() {
     let json = folder.run(&["models", "gpt-5-mini", "--json"]).expect_code(0).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(json["models"][0]["output"].as_f64() > Some(0.0), "{json}");
+    let page = folder.run(&["models", "openai/gpt-5-mini"]).expect_code(0).stdout;
+    assert!(
+        page.contains("longest answer      128000 tokens") && page.contains("temperature         no"),
+        "{page}"
+    );
+    let cheap = folder.run(&["models", "--provider", "anthropic", "--sort", "price"]).expect_code(0).stdout;
+    let names: Vec<_> = cheap.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names[1..].iter().take(10).all(|name| name.starts_with("anthropic/")), "{cheap}");
+    assert!(names[1].contains("haiku"), "{cheap}");
+    let none = folder.run(&["models", "--provider", "antropic"]).expect_code(2);
+    assert!(none.stderr.contains("did you mean anthropic?"), "{}", none.stderr);
     let none = folder.run(&["models", "openai/gtp-5-mini"]).expect_code(2);
     assert!(none.stderr.contains("did you mean openai/gpt-5-mini?"), "{}", none.stderr);
 }

@@ -504,6 +504,7 @@ fn usage(value: &Value) -> Usage {
         input_tokens: count("/input_tokens"),
         output_tokens: count("/output_tokens"),
         cached_tokens: count("/input_token_details/cache_read"),
+        cache_write_tokens: count("/input_token_details/cache_creation"),
         reasoning_tokens: count("/output_token_details/reasoning"),
     }
 }

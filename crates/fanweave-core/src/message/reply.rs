@@ -301,6 +301,9 @@ pub struct Usage {
     /// Tokens of the prompt that the provider had cached.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cached_tokens: u64,
+    /// Tokens of the prompt that the provider wrote to its cache.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_tokens: u64,
     /// Tokens of the answer that are reasoning.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reasoning_tokens: u64,
@@ -336,6 +339,12 @@ impl Usage {
         Self { cached_tokens: tokens, ..self }
     }
 
+    /// Sets the tokens of the prompt that the provider wrote to its cache.
+    #[must_use]
+    pub fn cache_write_tokens(self, tokens: u64) -> Self {
+        Self { cache_write_tokens: tokens, ..self }
+    }
+
     /// Sets the tokens of the answer that are reasoning.
     #[must_use]
     pub fn reasoning_tokens(self, tokens: u64) -> Self {
@@ -353,6 +362,7 @@ impl std::ops::AddAssign for Usage {
         self.input_tokens = self.input_tokens.saturating_add(more.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(more.output_tokens);
         self.cached_tokens = self.cached_tokens.saturating_add(more.cached_tokens);
+        self.cache_write_tokens = self.cache_write_tokens.saturating_add(more.cache_write_tokens);
         self.reasoning_tokens = self.reasoning_tokens.saturating_add(more.reasoning_tokens);
     }
 }

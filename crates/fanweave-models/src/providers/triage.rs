@@ -220,6 +220,7 @@ impl<D: StreamDecoder> StreamDecoder for Triage<D> {
 pub(super) fn largest(one: Usage, other: Usage) -> Usage {
     Usage::new(one.input_tokens.max(other.input_tokens), one.output_tokens.max(other.output_tokens))
         .cached_tokens(one.cached_tokens.max(other.cached_tokens))
+        .cache_write_tokens(one.cache_write_tokens.max(other.cache_write_tokens))
         .reasoning_tokens(one.reasoning_tokens.max(other.reasoning_tokens))
 }
 

@@ -219,6 +219,12 @@ impl Usage {
         self.0.cached_tokens
     }
 
+    /// Tokens of the prompt that the provider wrote to its cache.
+    #[getter]
+    fn cache_write_tokens(&self) -> u64 {
+        self.0.cache_write_tokens
+    }
+
     /// Tokens of the answer that are reasoning.
     #[getter]
     fn reasoning_tokens(&self) -> u64 {

@@ -63,6 +63,7 @@ pub(super) fn response(reply: &Reply) -> Vec<KeyValue> {
     add("gen_ai.response.finish_reasons", reason);
     let some = |n: u64| (n > 0).then(|| Value::I64(count(n)));
     add("gen_ai.usage.cache_read.input_tokens", some(usage.cached_tokens));
+    add("gen_ai.usage.cache_creation.input_tokens", some(usage.cache_write_tokens));
     add("gen_ai.usage.reasoning.output_tokens", some(usage.reasoning_tokens));
     add("fanweave.cached", reply.cached.then_some(Value::Bool(true)));
     all

@@ -113,6 +113,7 @@ impl Counts {
     fn sum(&self) -> Usage {
         Usage::new(self.fresh.saturating_add(self.written).saturating_add(self.cached), self.output)
             .cached_tokens(self.cached)
+            .cache_write_tokens(self.written)
             .reasoning_tokens(self.reasoning)
     }
 }

@@ -206,7 +206,7 @@ mod answers {
         assert_eq!(reply.id.as_deref(), Some("msg_01XFDUDYJgAACzvnptvVoYEL"));
         assert_eq!(reply.model.as_deref(), Some("claude-sonnet-4-5-20250929"));
         assert_eq!(reply.finish_reason, Some(FinishReason::Stop));
-        let usage = Usage::new(330, 25).cached_tokens(300);
+        let usage = Usage::new(330, 25).cached_tokens(300).cache_write_tokens(20);
         assert_eq!(reply.usage, usage);
     }
 
