@@ -95,10 +95,11 @@ fn page_of(name: &str, price: &Price, prices: &Prices) -> String {
         let _ = writeln!(text, "  {what:<20}{value}");
     };
     let of_tokens = |input: f64, cached: Option<f64>, written: Option<f64>, output: f64| {
-        let other =
-            |what: &str, usd: Option<f64>| usd.map(|usd| format!(", {what} ${usd}")).unwrap_or_default();
+        let other = |what: &str, usd: Option<f64>| {
+            usd.map(|usd| format!(", {what} {}", price_of(usd))).unwrap_or_default()
+        };
         let (cached, written) = (other("from the cache", cached), other("written to the cache", written));
-        format!("input ${input}{cached}{written}, output ${output}")
+        format!("input {}{cached}{written}, output {}", price_of(input), price_of(output))
     };
     line("price", of_tokens(price.input, price.cached_input, price.cache_write, price.output));
     for tier in &price.tiers {
@@ -115,6 +116,12 @@ fn page_of(name: &str, price: &Price, prices: &Prices) -> String {
     }
     let _ = writeln!(text, "prices in US dollars per million tokens, as of {}", prices.date());
     text
+}
+
+/// A price with at least two decimals: `$2.50`, `$0.025`.
+fn price_of(usd: f64) -> String {
+    let cents = format!("{usd:.2}");
+    if cents.parse() == Ok(usd) { format!("${cents}") } else { format!("${usd}") }
 }
 
 fn capabilities(known: &Capabilities, line: &mut impl FnMut(&str, String)) {

@@ -26,7 +26,7 @@ pub(crate) use self::cluster::{ClusterArgs, On, WorkerArgs};
 pub(crate) use self::header::{Header, HeaderFlag};
 pub(crate) use self::model::{ModelArgs, split_share};
 pub(crate) use self::other::{
-    CompletionsArgs, ConfigArgs, ConfigCommand, KeysArgs, ModelOrder, KeysCommand, ManArgs, ModelsArgs,
+    CompletionsArgs, ConfigArgs, ConfigCommand, KeysArgs, KeysCommand, ManArgs, ModelOrder, ModelsArgs,
 };
 pub(crate) use self::param::Param;
 pub(crate) use self::report::{LogsArgs, LogsCommand, ReportArgs};
