@@ -19,7 +19,8 @@ use serde::Deserialize;
 /// let usage = Usage::new(200_000, 10_000).cached_tokens(100_000);
 /// println!("${:.4}, as of {}", price.cost(&usage), prices.date());
 /// assert!(prices.of("openai/no-such-model").is_none());
-/// assert_eq!(prices.capabilities("openai/gpt-5-mini").and_then(|known| known.takes_temperature), Some(false));
+/// let known = prices.capabilities("openai/gpt-5-mini").expect("in the table");
+/// assert_eq!(known.takes_temperature, Some(false));
 /// ```
 #[derive(Debug, Clone)]
 pub struct Prices(Arc<PriceTable>);
@@ -30,7 +31,7 @@ struct PriceTable {
     models: BTreeMap<String, Entry>,
 }
 
-/// What is known of a model.
+/// The price and capabilities of a model.
 #[derive(Debug, Default)]
 struct Entry {
     price: Option<Price>,
@@ -45,7 +46,7 @@ struct OwnTable {
     models: BTreeMap<String, Price>,
 }
 
-/// What a model takes and answers with, as far as its provider says. `None` stands for unknown.
+/// Capabilities of a model, as far as its provider states them. `None` stands for unknown.
 ///
 /// ```
 /// let prices = fanweave::models::Prices::builtin();
@@ -62,15 +63,15 @@ pub struct Capabilities {
     pub max_output_tokens: Option<u64>,
     /// Kinds of input: `text`, `image`, `audio`, `video`, `pdf`. Empty for unknown.
     pub input_modalities: Vec<String>,
-    /// Whether a request may set a temperature.
+    /// Set to true if a request may set a temperature.
     pub takes_temperature: Option<bool>,
-    /// Whether it thinks before it answers.
+    /// Set to true if it reasons before it answers.
     pub reasons: Option<bool>,
-    /// How a request chooses how much it thinks: levels such as `low`, or `toggle`, or `budget_tokens`.
+    /// Settings of its reasoning in a request: levels such as `low`, or `toggle`, or `budget_tokens`.
     pub reasoning_options: Vec<String>,
-    /// Whether it calls tools.
+    /// Set to true if it calls tools.
     pub tools: Option<bool>,
-    /// Whether it answers in the form of a JSON schema.
+    /// Set to true if its answers can follow a JSON schema.
     pub structured_output: Option<bool>,
     /// Day of its release, such as `2025-08-07`.
     pub released: Option<String>,
@@ -223,7 +224,7 @@ impl Prices {
         self.entry(model)?.price.as_ref()
     }
 
-    /// What is known of a model, named as for [`of`](Self::of). `None` if the table does not contain it, or
+    /// Capabilities of a model, named as for [`of`](Self::of). `None` if the table does not contain it, or
     /// only its price.
     pub fn capabilities(&self, model: &str) -> Option<&Capabilities> {
         self.entry(model)?.capabilities.as_ref()
