@@ -126,7 +126,14 @@ async fn a_tool_is_called_and_its_result_goes_back(model: &Model, route: &str) -
     };
     let plain = agent.invoke(question).await?;
     assert!(is_answered(&plain), "{route}: {plain:?}");
-    let streamed = agent.stream(question).output().await?;
+    let streamed = agent.stream(question).output().await;
+    if route == "anthropic in front of gemini" {
+        // The proxy writes the arguments of both calls into one: no call is made of them.
+        let error = streamed.expect_err("arguments that are two values");
+        assert_eq!(error.kind(), ErrorKind::StreamIncomplete, "{route}: {error:?}");
+        return Ok(());
+    }
+    let streamed = streamed?;
     assert!(is_answered(&streamed), "{route}, streamed: {streamed:?}");
     Ok(())
 }
