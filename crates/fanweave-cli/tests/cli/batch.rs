@@ -473,7 +473,13 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_rejected() {
         &["--json"],
     ];
     // Flags that every run here or every command has. A template and a delimiter are part of the rows.
-    let others = "--output --model --base-url --via --prompt --delimiter --color --help --version";
+    let others = match cfg!(feature = "workers") {
+        // Rows of several processes do not go by a batch API, which `cluster::refuse` says.
+        true => {
+            "--output --model --base-url --via --prompt --delimiter --color --help --version --on --workers"
+        }
+        false => "--output --model --base-url --via --prompt --delimiter --color --help --version",
+    };
     let help = folder.run(&["batch", "--help"]).expect_code(0).stdout;
     // Only flags at the start of a line, not those in descriptions.
     let listed = help.lines().filter(|line| line.starts_with("  -") || line.starts_with("      --"));
