@@ -242,6 +242,11 @@ impl Fold {
         Message::from_parts(Role::Assistant, parts).with_reply(self.reply)
     }
 
+    /// Number of parts so far.
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
     /// Returns true once a finish reason has arrived.
     pub fn is_finished(&self) -> bool {
         self.reply.finish_reason.is_some()

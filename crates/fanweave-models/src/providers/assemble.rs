@@ -5,13 +5,10 @@
 //! id and index for all calls are recognised by the shape of their arguments: a fragment with a name that
 //! begins an object, after arguments that are a complete object, starts another call.
 
-use fanweave_core::{Delta, Error, ErrorKind, Part, Result, ToolCall};
+use fanweave_core::{Delta, Part, Result, ToolCall};
 
+use crate::transport::caps::CALLS;
 use crate::transport::extent::Extent;
-
-/// Maximum tool calls of one answer. 1,024: real answers have fewer than a hundred. It bounds the search for
-/// the call of a fragment.
-const MAX_CALLS: usize = 1 << 10;
 
 /// Maximum bytes of arguments that are an empty object, with white space.
 const MAX_EMPTY_BYTES: usize = 16;
@@ -247,9 +244,8 @@ impl Calls {
     }
 
     fn push(&mut self, index: Option<u32>) -> Result<usize> {
-        if self.calls.len() == MAX_CALLS {
-            let message = format!("the answer has more than {MAX_CALLS} tool calls");
-            return Err(Error::new(ErrorKind::Decode, message).with_retryable(false));
+        if self.calls.len() == CALLS.max {
+            return Err(CALLS.exceeded());
         }
         self.calls.push(Call { index, ..Call::default() });
         Ok(self.calls.len() - 1)

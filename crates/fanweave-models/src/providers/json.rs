@@ -6,11 +6,12 @@ mod repair;
 use std::fmt;
 
 use fanweave_core::{Error, ErrorKind, Result};
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
+use crate::transport::caps::Cap;
 use crate::transport::sse::without_mark;
 
 /// Parses a body or an event.
@@ -24,6 +25,9 @@ pub(super) fn parse(json: &[u8], what: &str) -> Result<Value> {
 /// The error for an invalid body or event. The parser's error may quote it, including keys: it is redacted as
 /// text, and not kept as source.
 pub(super) fn invalid(error: &serde_json::Error, what: &str) -> Error {
+    if let Some(error) = Cap::exceeded_in(error) {
+        return error;
+    }
     Error::new(ErrorKind::Decode, format!("the response is not a valid {what}: {error}"))
 }
 
@@ -45,11 +49,34 @@ pub(super) struct Kept(pub(super) Value);
 
 impl<'de> Deserialize<'de> for Kept {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_any(AnyJson).map(Kept)
+        AnyJson::default().deserialize(json).map(Kept)
     }
 }
 
-struct AnyJson;
+/// Reads any JSON of an answer.
+#[derive(Clone, Copy, Default)]
+pub(super) struct AnyJson {
+    /// Limit of the elements, if this is a list. Default: none.
+    pub(super) cap: Option<Cap>,
+    /// Set within arguments and other data, whose lists may have any name and length.
+    pub(super) is_data: bool,
+}
+
+impl AnyJson {
+    /// The value of this field.
+    fn field(self, name: &str) -> Self {
+        let is_data = self.is_data || matches!(name, "args" | "arguments" | "input" | "parsed" | "response");
+        Self { cap: if is_data { None } else { Cap::of_field(name) }, is_data }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for AnyJson {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
 
 impl<'de> Visitor<'de> for AnyJson {
     type Value = Value;
@@ -88,7 +115,10 @@ impl<'de> Visitor<'de> for AnyJson {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Kept(element)) = seq.next_element()? {
+        while let Some(element) = seq.next_element_seed(Self { cap: None, ..self })? {
+            if let Some(cap) = self.cap.filter(|cap| cap.max == list.len()) {
+                return Err(A::Error::custom(cap.message()));
+            }
             list.push(element);
         }
         Ok(Value::Array(list))
@@ -97,7 +127,7 @@ impl<'de> Visitor<'de> for AnyJson {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut fields = Map::new();
         while let Some(name) = map.next_key::<String>()? {
-            let Kept(value) = map.next_value()?;
+            let value = map.next_value_seed(self.field(&name))?;
             match fields.entry(name) {
                 Entry::Vacant(free) => _ = free.insert(value),
                 Entry::Occupied(mut known) if !value.is_null() => _ = known.insert(value),

@@ -22,6 +22,7 @@
 pub(crate) mod adapt;
 pub(crate) mod body;
 pub(crate) mod call;
+pub(crate) mod caps;
 pub(crate) mod client;
 mod connect;
 mod descriptors;

@@ -3,6 +3,7 @@
 use fanweave_core::{Delta, Error, ErrorKind, Fold, Message, Result};
 use memchr::memmem;
 
+use super::caps::PARTS;
 use super::frames::Frames;
 use super::redact::Redactor;
 use super::sse::{SseLimits, without_mark};
@@ -106,6 +107,9 @@ impl<'a> AnswerReader<'a> {
             );
             self.is_finished |= matches!(delta, Finished(_));
             self.fold.push(delta);
+            if self.fold.parts() > PARTS.max {
+                return Err(PARTS.exceeded());
+            }
         }
         read.map(|()| events)
     }

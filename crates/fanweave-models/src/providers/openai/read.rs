@@ -10,15 +10,16 @@ use std::marker::PhantomData;
 
 use fanweave_core::{Error, ErrorKind, Part, Result, Usage};
 use serde::Deserialize;
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::signed::{self, Signed};
-use crate::providers::json::{self, Kept};
+use crate::providers::json::{self, AnyJson};
 use crate::providers::triage::largest;
 use crate::providers::{extras, failure};
+use crate::transport::caps::{CALLS, CHOICES, Cap, PARTS};
 
 /// A complete answer, or one chunk of a streamed one.
 #[derive(Deserialize)]
@@ -374,6 +375,19 @@ pub(super) struct Maybe<T>(pub(super) Option<T>);
 /// any other value.
 pub(super) struct Many<T>(Option<Vec<T>>);
 
+/// The parts of an answer of which there is a maximum.
+pub(super) trait Counted {
+    const CAP: Cap;
+}
+
+impl Counted for Choice<'_> {
+    const CAP: Cap = CHOICES;
+}
+
+impl Counted for WireToolCall<'_> {
+    const CAP: Cap = CALLS;
+}
+
 impl<T> Default for Maybe<T> {
     fn default() -> Self {
         Self(None)
@@ -419,7 +433,7 @@ pub(super) struct Count(pub(super) u64);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        match json.deserialize_any(Lenient)? {
+        match json.deserialize_any(Lenient(DATA))? {
             Scalar::Text(text) => Ok(Text(text)),
             Scalar::Number(n) => Ok(Text(n.to_string().into())),
             Scalar::Json(value) => Ok(Text(json::text(&value).into())),
@@ -429,7 +443,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Arguments<'a> {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        match json.deserialize_any(Lenient)? {
+        match json.deserialize_any(Lenient(DATA))? {
             Scalar::Text(text) => Ok(Self(Text(text))),
             Scalar::Number(n) => Ok(Self(Text(n.to_string().into()))),
             Scalar::Json(value) => Ok(Self(Text(json::written(&value).into()))),
@@ -439,7 +453,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Arguments<'a> {
 
 impl<'de> Deserialize<'de> for Index {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        let number = match json.deserialize_any(Lenient)? {
+        let number = match json.deserialize_any(Lenient(DATA))? {
             Scalar::Number(n) => Some(n),
             Scalar::Text(text) => text.parse().ok(),
             Scalar::Json(_) => None,
@@ -450,7 +464,7 @@ impl<'de> Deserialize<'de> for Index {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        match json.deserialize_any(Lenient)? {
+        match json.deserialize_any(Lenient(AnyJson { cap: Some(PARTS), is_data: false }))? {
             Scalar::Text(text) => Ok(Content::Text(Text(text))),
             Scalar::Number(n) => Ok(Content::Text(Text(n.to_string().into()))),
             Scalar::Json(Value::Array(mut parts)) => {
@@ -465,7 +479,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        let number = match json.deserialize_any(Lenient)? {
+        let number = match json.deserialize_any(Lenient(DATA))? {
             Scalar::Number(n) => n,
             Scalar::Text(text) => text.trim().parse().unwrap_or_default(),
             Scalar::Json(_) => 0.0,
@@ -483,7 +497,10 @@ enum Scalar<'a> {
     Json(Value),
 }
 
-struct Lenient;
+struct Lenient(AnyJson);
+
+/// Values whose lists may have any length.
+const DATA: AnyJson = AnyJson { cap: None, is_data: true };
 
 impl<'de> Visitor<'de> for Lenient {
     type Value = Scalar<'de>;
@@ -521,11 +538,11 @@ impl<'de> Visitor<'de> for Lenient {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        Kept::deserialize(SeqAccessDeserializer::new(seq)).map(|kept| Scalar::Json(kept.0))
+        self.0.visit_seq(seq).map(Scalar::Json)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        Kept::deserialize(MapAccessDeserializer::new(map)).map(|kept| Scalar::Json(kept.0))
+        self.0.visit_map(map).map(Scalar::Json)
     }
 }
 
@@ -535,7 +552,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Maybe<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Many<T> {
+impl<'de, T: Deserialize<'de> + Counted> Deserialize<'de> for Many<T> {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
         json.deserialize_any(Objects(PhantomData)).map(Self)
     }
@@ -592,7 +609,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Objects<T> {
+impl<'de, T: Deserialize<'de> + Counted> Visitor<'de> for Objects<T> {
     type Value = Option<Vec<T>>;
 
     nothing!();
@@ -600,6 +617,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Objects<T> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut list = Vec::new();
         while let Some(Maybe(element)) = seq.next_element()? {
+            if list.len() == T::CAP.max {
+                return Err(A::Error::custom(T::CAP.message()));
+            }
             list.extend(element);
         }
         Ok(Some(list))

@@ -171,3 +171,104 @@ fn too_many_calls_are_an_error_in_every_dialect() {
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Decode, false), "{dialect}: {error}");
     }
 }
+
+/// A whole answer of `count` parts, and one of `count` choices, of the dialects that have them.
+fn answers_of_many(count: usize) -> Vec<(&'static str, &'static str, Value)> {
+    let many = |value: Value| Value::Array(vec![value; count]);
+    let message = |content: Value| json!({"role": "assistant", "content": content});
+    let choice = json!({"index": 0, "message": message("x".into()), "finish_reason": "stop"});
+    vec![
+        (
+            "openai",
+            "parts",
+            json!({"choices": [{"message": message(many(json!({"type": "text", "text": "x"}))), "finish_reason": "stop"}]}),
+        ),
+        ("openai", "choices", json!({"choices": many(choice)})),
+        (
+            "openai-completions",
+            "choices",
+            json!({"choices": many(json!({"text": "x", "finish_reason": "stop"}))}),
+        ),
+        (
+            "anthropic",
+            "parts",
+            json!({"type": "message", "role": "assistant", "content": many(json!({"type": "text", "text": "x"})), "stop_reason": "end_turn"}),
+        ),
+        (
+            "gemini",
+            "parts",
+            json!({"candidates": [{"content": {"parts": many(json!({"text": "x"}))}, "finishReason": "STOP"}]}),
+        ),
+        (
+            "gemini",
+            "choices",
+            json!({"candidates": many(json!({"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}))}),
+        ),
+        (
+            "openai-responses",
+            "parts",
+            json!({"status": "completed", "output": [{"type": "message", "role": "assistant", "content": many(json!({"type": "output_text", "text": "x"}))}]}),
+        ),
+        (
+            "openai-responses",
+            "parts",
+            json!({"status": "completed", "output": many(json!({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "x"}]}))}),
+        ),
+    ]
+}
+
+#[test]
+fn too_many_parts_and_choices_are_an_error_in_every_dialect() {
+    for max in [1_024, 16_384] {
+        for ((dialect, what, enough), (.., more)) in
+            answers_of_many(max).into_iter().zip(answers_of_many(max + 1))
+        {
+            if (what == "choices") != (max == 1_024) {
+                continue;
+            }
+            protocol(dialect)
+                .response(enough.to_string().as_bytes())
+                .unwrap_or_else(|e| panic!("{dialect} {what}: {e}"));
+            let error = protocol(dialect).response(more.to_string().as_bytes()).unwrap_err();
+            assert_eq!(error.message(), format!("the answer has more than {max} {what}"), "{dialect}");
+            assert_eq!(
+                (error.kind(), error.is_retryable()),
+                (ErrorKind::Decode, false),
+                "{dialect}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn too_many_parts_of_a_stream_are_an_error() {
+    let event =
+        |data: Value| format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap_or_default());
+    let anthropic = |count: usize| {
+        let block = |at| json!({"type": "content_block_start", "index": at, "content_block": {"type": "text", "text": "x"}});
+        (0..count).map(|at| event(block(at))).collect::<String>()
+    };
+    let gemini = |count: usize| {
+        let part = |at: usize| json!({"text": "x", "thought": at.is_multiple_of(2)});
+        (0..count)
+            .map(|at| event(json!({"candidates": [{"content": {"parts": [part(at)]}}]})))
+            .collect::<String>()
+    };
+    for (dialect, stream) in [("anthropic", anthropic(16_385)), ("gemini", gemini(16_385))] {
+        let error = decode(&*protocol(dialect), &[stream.as_bytes()]).unwrap_err();
+        assert!(error.to_string().contains("the answer has more than 16384 parts"), "{dialect}: {error}");
+    }
+}
+
+#[test]
+fn lists_in_arguments_may_have_any_length() {
+    let long = vec![json!({"content": [1], "choices": 2}); 20_000];
+    let args = json!({"content": long, "parts": long, "choices": long});
+    let body = json!({"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": args}}]}, "finishReason": "STOP"}]});
+    let message = protocol("gemini").response(body.to_string().as_bytes()).unwrap();
+    let call = message.tool_calls().next().expect("a call");
+    assert_eq!(serde_json::from_str::<Value>(&call.arguments).unwrap(), args);
+    let body = json!({"type": "message", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": args}], "stop_reason": "tool_use"});
+    let message = protocol("anthropic").response(body.to_string().as_bytes()).unwrap();
+    assert_eq!(message.tool_calls().count(), 1);
+}
