@@ -349,3 +349,25 @@ fn a_tool_result_with_an_image_goes_back_as_the_dialect_wants_it() {
         ])
     );
 }
+
+#[test]
+fn messages_without_text_are_not_sent() {
+    let chat = [
+        Message::user("hi"),
+        Message::assistant(""),
+        Message::assistant(" \n"),
+        Message::from_parts(Role::Assistant, vec![Part::text(""), Part::reasoning("hm")]),
+        Message::user("still there?").with_part(Part::text("  ")),
+    ];
+    let sent: Vec<_> = wire(&chat).as_array().unwrap().iter().map(Value::to_string).collect();
+    assert_eq!(
+        sent,
+        [
+            r#"{"role":"user","content":"hi"}"#,
+            r#"{"role":"user","content":[{"type":"text","text":"still there?"}]}"#
+        ]
+    );
+    let empty = written(&[Message::user(" ")], &Parameters::default()).unwrap_err();
+    assert_eq!(empty.kind(), ErrorKind::Input);
+    assert!(empty.message().contains("rejects messages without text"), "{empty}");
+}

@@ -118,8 +118,9 @@ fn system(messages: &[Message]) -> Result<Vec<Value>> {
 }
 
 fn messages(messages: &[Message]) -> Result<Value> {
-    let chat = messages.iter().filter(|message| message.role != Role::System);
-    chat.map(|message| {
+    let mut chat = messages.iter().filter(|message| message.role != Role::System).peekable();
+    let is_asked = chat.peek().is_some();
+    let sent = chat.filter(|message| !message.parts.iter().all(is_empty)).map(|message| {
         let role = match message.role {
             Role::Assistant => "assistant",
             // Tool results are sent in the user role.
@@ -134,14 +135,19 @@ fn messages(messages: &[Message]) -> Result<Value> {
         let (results, rest): (Vec<_>, Vec<_>) = parts.partition(|part| matches!(part, Part::ToolResult(_)));
         let content = results.into_iter().chain(rest).map(block).collect::<Result<Vec<_>>>()?;
         Ok(json!({ "role": role, "content": content }))
-    })
-    .collect()
+    });
+    let sent = sent.collect::<Result<Vec<_>>>()?;
+    if sent.is_empty() && is_asked {
+        let message = "the prompt is empty: this API rejects messages without text";
+        return Err(Error::new(ErrorKind::Input, message));
+    }
+    Ok(Value::Array(sent))
 }
 
-/// Returns true if a part cannot be sent: the API rejects empty text and unsigned reasoning.
+/// Returns true if a part cannot be sent: the API rejects text of white space only and unsigned reasoning.
 fn is_empty(part: &Part) -> bool {
     match part {
-        Part::Text(text) => text.is_empty(),
+        Part::Text(text) => text.trim().is_empty(),
         Part::Reasoning { signature, .. } => signature.as_deref().is_none_or(signed::is_foreign_object),
         _ => false,
     }
