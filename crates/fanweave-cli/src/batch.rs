@@ -6,7 +6,7 @@ use fanweave::batch::ProviderBatches;
 use fanweave::batch::{BatchJob, InputFormat, Settings, Source};
 use fanweave::context::Concurrency;
 
-use crate::args::{BatchArgs, Via};
+use crate::args::{BatchArgs, Via, limit_templates};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::program::Program;
@@ -17,6 +17,7 @@ use crate::work::PromptWork;
 use crate::{connect, cost, dry_run, row_model, schema};
 
 pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, Failure> {
+    limit_templates(args.template_memory);
     if args.via == Via::BatchApi {
         // A cache from the configuration file only applies to single requests.
         args.model.cache = None;

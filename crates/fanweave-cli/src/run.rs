@@ -13,7 +13,7 @@ use fanweave::{Chain, ChainFile, Context, Error, ErrorKind, Vars};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::args::{ModelArgs, RunArgs, Via};
+use crate::args::{ModelArgs, RunArgs, Via, limit_templates};
 use crate::config::Config;
 use crate::connect::{Connected, Terms, connect};
 use crate::cut::TruncatedAnswers;
@@ -32,6 +32,7 @@ use crate::{cost, dry_run};
 const MAX_CHECK: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failure> {
+    limit_templates(args.template_memory);
     let file = ChainFile::load(&args.file)?;
     let inputs = inputs(&file, &args.set)?;
     if args.check {
@@ -169,11 +170,11 @@ async fn check_templates(file: &ChainFile, mut inputs: Vars) -> Result<(), Failu
     }
 }
 
-/// Returns true for the error of a template that takes too much work or writes too much.
+/// Returns true for the error of a template that takes too much work or memory, or writes too much.
 fn exceeds_limits(error: &Error) -> bool {
     let message = error.message();
     message.contains("the template cannot be rendered")
-        && (message.contains("work than its limit of") || message.contains("are allowed"))
+        && (message.contains("than its limit of") || message.contains("are allowed"))
 }
 
 /// Connects a model of the chain. The flags take precedence over the limits of the file.

@@ -12,12 +12,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use fanweave_core::model::fake::Fake;
-use fanweave_core::{Chain, Context, Delta, Event, Message, Runnable, chain, json, prompt, step, text, vars};
+use fanweave_core::{
+    Chain, Context, Delta, Event, Message, Runnable, Template, chain, json, prompt, step, text, vars,
+};
 
 /// Number of rounds for the median.
 const ROUNDS: usize = 15;
 
 type Work<'a> = Box<dyn FnMut() + 'a>;
+
+const ARTICLE: &str = "Write an article about {{ topic }} for {{ audience }}, in {{ length }} words.";
+
+/// The template language as it is, with the settings of prompts but without limits.
+fn language() -> minijinja::Environment<'static> {
+    let mut env = minijinja::Environment::new();
+    env.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+    env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    env.set_formatter(minijinja::escape_formatter);
+    env.add_template("article", ARTICLE).expect("a template");
+    env
+}
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -51,6 +65,9 @@ fn main() {
     };
     let short = json_text(500);
     let long = json_text(4_000);
+    let article = vars! { topic: "tides", audience: "sailors", length: 300 };
+    let limited = Template::parse(ARTICLE).expect("a template");
+    let unlimited = language();
     let works: Vec<(&str, u64, Work<'_>)> = vec![
         ("one step", 10_000, Box::new(|| run(&few, 10_000))),
         ("101 steps", 1_000, Box::new(|| run(&many, 1_000))),
@@ -74,6 +91,27 @@ fn main() {
         ("partial JSON of 4,000 items", 1, Box::new(|| parse(&runtime, &long))),
         ("whole JSON of 500 items", 1, Box::new(|| parse_whole(&short))),
         ("whole JSON of 4,000 items", 1, Box::new(|| parse_whole(&long))),
+        (
+            "a prompt with three variables",
+            10_000,
+            Box::new(|| {
+                for _ in 0..10_000 {
+                    black_box(limited.render(black_box(&article)).expect("a prompt"));
+                }
+            }),
+        ),
+        (
+            "the same without limits",
+            10_000,
+            Box::new(|| {
+                for _ in 0..10_000 {
+                    let template = unlimited.get_template("article").expect("a template");
+                    black_box(
+                        template.render(minijinja::value::Serde(black_box(&article))).expect("a prompt"),
+                    );
+                }
+            }),
+        ),
     ];
 
     let mut works = works;

@@ -1,6 +1,6 @@
 //! Arguments of `fanweave batch`.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -63,6 +63,10 @@ pub(crate) struct BatchArgs {
     /// that does not fit is sent back at most twice; then its row fails
     #[arg(long, value_name = "FIELDS|FILE", help_heading = "Prompt")]
     pub(crate) schema: Option<String>,
+
+    /// Maximum memory for rendering the templates of one row, in MiB [default: 192]
+    #[arg(long, value_name = "MIB", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true, help_heading = "Prompt")]
+    pub(crate) template_memory: Option<NonZeroU32>,
 
     /// Maximum rows in flight [default: 64]
     #[arg(short, long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true, help_heading = "Rows")]

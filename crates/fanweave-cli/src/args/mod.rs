@@ -30,7 +30,7 @@ pub(crate) use self::other::{
 };
 pub(crate) use self::param::Param;
 pub(crate) use self::report::{LogsArgs, LogsCommand, ReportArgs};
-pub(crate) use self::rows::{CsvFormulas, RowArgs, ShowProgress};
+pub(crate) use self::rows::{CsvFormulas, RowArgs, ShowProgress, limit_templates};
 pub(crate) use self::run::RunArgs;
 pub(crate) use self::sim::SimArgs;
 

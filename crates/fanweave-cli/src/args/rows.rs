@@ -1,9 +1,10 @@
 //! Flags that every command with rows has.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use clap::{Args, ValueEnum};
 use fanweave::batch::{Columns, Encoding, InputFormat, InputOptions, MaxErrors};
+use fanweave::prompts::RenderLimits;
 
 use super::at_least_one;
 
@@ -90,6 +91,13 @@ pub(crate) struct RowArgs {
     /// Exit with code 4 if all rows already have a result
     #[arg(long)]
     pub(crate) fail_if_done: bool,
+}
+
+/// Sets the limits of all templates that are parsed after this.
+pub(crate) fn limit_templates(memory_mib: Option<NonZeroU32>) {
+    if let Some(mib) = memory_mib {
+        RenderLimits::default().max_memory_bytes(u64::from(mib.get()) << 20).set_for_process();
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

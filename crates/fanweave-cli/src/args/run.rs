@@ -1,6 +1,6 @@
 //! Arguments of `fanweave run`.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
@@ -52,6 +52,10 @@ pub(crate) struct RunArgs {
     /// journal
     #[arg(long, env = "FANWEAVE_NO_LOG", value_parser = FalseyValueParser::new())]
     pub(crate) no_log: bool,
+
+    /// Maximum memory for rendering one template, in MiB [default: 192]
+    #[arg(long, value_name = "MIB", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true)]
+    pub(crate) template_memory: Option<NonZeroU32>,
 
     /// Run the chain for every row of this file, or of stdin if it is -. The fields of a row set the inputs
     /// of the same name; strings are parsed like the values of --set

@@ -5,6 +5,7 @@
 use minijinja::value::{ObjectRepr, Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
+use super::text_filters::{self, ESCAPED};
 use super::weight::{ITEM, admit, afford, collect, pay, remember, settle, weigh};
 
 /// Admits the value that the step before made.
@@ -25,6 +26,8 @@ pub(super) const EACH: Priced = Priced { some: "guard:each", all: "guard:each-al
 pub(super) const EACH_FIELD: Priced = Priced { some: "guard:field", all: "guard:field-all" };
 /// Pays for JSON with indented lines.
 pub(super) const JSON: Priced = Priced { some: "guard:json", all: "guard:json-all" };
+/// Checks that a text can be cut.
+pub(super) const SLICE: Priced = Priced { some: "guard:slice", all: "guard:slice-all" };
 /// Refuses a cycle of nothing, at which the language panics.
 pub(super) const CYCLE: Priced = Priced { some: "guard:cycle", all: "guard:cycle-all" };
 /// Pays for a comparison.
@@ -55,8 +58,10 @@ pub(super) fn register(env: &mut Environment<'_>) {
     env.add_filter(IN, contains);
     env.add_filter(ADD, add);
     env.add_filter(SET, set);
-    let prices: [(Priced, Price); 7] = [
-        (WEIGH, price_of_lists),
+    text_filters::register(env);
+    let prices: [(Priced, Price); 8] = [
+        (SLICE, price_of_a_slice),
+        (WEIGH, price_of_writing),
         (READ, price_of_reading),
         (SORT, price_of_a_sort),
         (EACH, price_of_each),
@@ -108,6 +113,24 @@ fn price_of_lists(state: &State<'_, '_>, args: &[Value]) -> Result<u64, Error> {
     sum(args.iter().filter(|arg| arg.as_object().is_some()).map(|arg| Ok(weigh(state, arg)?.bytes)))
 }
 
+/// The same before they are written out, with quotes and escapes.
+fn price_of_writing(state: &State<'_, '_>, args: &[Value]) -> Result<u64, Error> {
+    let price = price_of_lists(state, args)?;
+    afford(state, price.saturating_mul(ESCAPED))?;
+    Ok(price)
+}
+
+/// A text that is cut with steps becomes a list of letters first.
+fn price_of_a_slice(state: &State<'_, '_>, args: &[Value]) -> Result<u64, Error> {
+    let len = args.first().and_then(Value::as_str).map_or(0, str::len) as u64;
+    let has_steps = args.get(3).is_some_and(|step| !step.is_none() && step.as_i64() != Some(1));
+    afford(state, if has_steps { len.saturating_mul(LETTER) } else { len })?;
+    Ok(0)
+}
+
+/// Bytes of a letter in a list, in a text, and in a copy of this.
+const LETTER: u64 = 6;
+
 fn price_of_reading(state: &State<'_, '_>, args: &[Value]) -> Result<u64, Error> {
     sum(args.iter().map(|arg| readable(state, arg)))
 }
@@ -151,6 +174,7 @@ fn price_of_indented_json(state: &State<'_, '_>, args: &[Value]) -> Result<u64, 
         indent.as_usize().unwrap_or_default() as u64
     });
     let indent = indents.max().unwrap_or_default().saturating_mul(weight.depth.into());
+    afford(state, weight.bytes.saturating_mul(ESCAPED))?;
     // Each item of a list begins a line.
     Ok(weight.bytes.saturating_add((weight.bytes / ITEM).saturating_mul(indent)))
 }

@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 use minijinja::machinery::{Instruction, Instructions};
 
 use super::filters::{
-    ADD, CALLED, COMPARE, CYCLE, EACH, EACH_FIELD, IN, JSON, MADE, Priced, READ, SET, SETTLED, SORT, WEIGH,
+    ADD, CALLED, COMPARE, CYCLE, EACH, EACH_FIELD, IN, JSON, MADE, Priced, READ, SET, SETTLED, SLICE, SORT,
+    WEIGH,
 };
 
 /// A filter or test that is looked up by its name.
@@ -115,7 +116,9 @@ fn guard(step: &Instruction<'_>, with_constant: bool) -> (Guard, bool) {
             (Guard::After(MADE), true)
         }
         Instruction::Mul => (Guard::After(MADE), true),
-        Instruction::Slice => (Guard::After(SETTLED), true),
+        Instruction::Slice => {
+            (Guard::Arguments { filter: SLICE, count: Some(4), after: Some(SETTLED) }, true)
+        }
         Instruction::SetAttr(_) => (Guard::Before(SET), true),
         // A constant that can be added is a number or a text.
         Instruction::Add if with_constant => (Guard::None, false),
@@ -174,6 +177,8 @@ fn filter(name: &str, count: Option<u16>) -> (Guard, bool) {
         name if SORTING.contains(&name) => (priced(SORT, None), true),
         name if GROUPING.contains(&name) => (priced(SORT, Some(MADE)), true),
         name if LISTING.contains(&name) => (Guard::After(MADE), true),
+        // They make lists, which the next step may write out.
+        "split" | "lines" => (Guard::None, true),
         name if CHEAP.contains(&name) => (Guard::None, false),
         // Filters of texts write lists out.
         _ => (priced(WEIGH, None), false),
@@ -184,8 +189,8 @@ fn filter(name: &str, count: Option<u16>) -> (Guard, bool) {
 pub(super) enum Steps {
     /// They are rendered as they are.
     Plain,
-    /// They are rendered with guards.
-    Guarded,
+    /// They are rendered with guards, of which there are so many steps at most.
+    Guarded(u64),
     /// The step of this line is not known.
     Unknown(usize),
 }
@@ -193,16 +198,22 @@ pub(super) enum Steps {
 /// Looks at all steps.
 pub(super) fn check(steps: &Instructions<'_>) -> Steps {
     let targets = targets(steps);
-    let mut result = Steps::Plain;
+    let mut is_guarded = false;
+    let mut count = 0;
     for (at, step) in all(steps) {
-        match guard(step, with_constant(steps, &targets, at)) {
-            (Guard::Unknown, _) => return Steps::Unknown(steps.get_line(at).unwrap_or(1)),
-            (_, true) => result = Steps::Guarded,
-            (_, false) => {}
-        }
+        let (guard, needs_guards) = guard(step, with_constant(steps, &targets, at));
+        count += match guard {
+            Guard::Unknown => return Steps::Unknown(steps.get_line(at).unwrap_or(1)),
+            Guard::None => 1,
+            _ => MAX_GUARDED,
+        };
+        is_guarded |= needs_guards;
     }
-    result
+    if is_guarded { Steps::Guarded(count) } else { Steps::Plain }
 }
+
+/// Steps that a step becomes with its guard, at most.
+const MAX_GUARDED: u64 = 6;
 
 /// A copy of the steps with guards.
 pub(super) fn guarded<'a>(steps: &Instructions<'a>) -> Instructions<'a> {
@@ -289,12 +300,12 @@ impl<'a> Copied<'a> {
 /// Marks jumps within a guard, whose targets are offsets in the copy.
 const INNER: u32 = 1 << 31;
 
-fn all<'a, 's>(steps: &'a Instructions<'s>) -> impl Iterator<Item = (u32, &'a Instruction<'s>)> {
+pub(super) fn all<'a, 's>(steps: &'a Instructions<'s>) -> impl Iterator<Item = (u32, &'a Instruction<'s>)> {
     (0..).map_while(|at| Some((at, steps.get(at)?)))
 }
 
 /// The steps to which others jump.
-fn targets(steps: &Instructions<'_>) -> BTreeSet<u32> {
+pub(super) fn targets(steps: &Instructions<'_>) -> BTreeSet<u32> {
     all(steps)
         .filter_map(|(_, step)| match step {
             Instruction::Iterate(target)
@@ -308,7 +319,7 @@ fn targets(steps: &Instructions<'_>) -> BTreeSet<u32> {
 }
 
 /// Returns true if the right operand of a step is always a constant, and not a list.
-fn with_constant(steps: &Instructions<'_>, targets: &BTreeSet<u32>, at: u32) -> bool {
+pub(super) fn with_constant(steps: &Instructions<'_>, targets: &BTreeSet<u32>, at: u32) -> bool {
     let before = at.checked_sub(1).and_then(|at| steps.get(at));
     !targets.contains(&at)
         && matches!(before, Some(Instruction::LoadConst(value)) if value.as_object().is_none())

@@ -8,10 +8,13 @@ mod fstring;
 mod guard;
 mod limits;
 mod partials;
+mod straight;
 mod template;
 mod template_check;
+mod text_filters;
 mod weight;
 mod window;
+mod written;
 
 use std::sync::Arc;
 

@@ -1,19 +1,21 @@
 //! The template step: from variables to a prompt of one user message.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use minijinja::machinery::{eval, get_compiled_template, make_string_output};
 use minijinja::value::ObjectRepr;
-use minijinja::{AutoEscape, Environment, State, UndefinedBehavior};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde_json::{Map, Value, json};
 
 use super::guard::{self, Steps};
-use super::limits::RenderLimits;
+use super::limits::{RenderLimits, fuel};
 use super::partials::Partials;
+use super::straight::Straight;
+use super::written::written;
 use super::{filters, template_check, weight};
 use crate::blocking::Pool;
 use crate::chain::{Chain, chain};
@@ -42,8 +44,10 @@ pub struct Template {
     env: Arc<Environment<'static>>,
     /// The same with the [`QUICK`] limit, if that is less.
     quick: Option<Arc<Environment<'static>>>,
-    /// Set if the steps of the template need guards.
-    is_guarded: bool,
+    /// Set if the template is rendered without limits for values that are small enough.
+    straight: Option<(Straight, Arc<Environment<'static>>)>,
+    /// Set if the steps of the template need guards: their number at most.
+    guarded_steps: Option<u64>,
     limits: RenderLimits,
     partials: Partials,
 }
@@ -85,18 +89,24 @@ impl Template {
             return Err(invalid(line, &message));
         }
         let steps = guard::check(&get_compiled_template(&get(&env)).instructions);
-        let is_guarded = match steps {
-            Steps::Plain => false,
-            Steps::Guarded => true,
+        let guarded_steps = match steps {
+            Steps::Plain => None,
+            Steps::Guarded(count) => Some(count),
             Steps::Unknown(line) => {
                 return Err(invalid(line, &"it uses a part of the template language that is not supported"));
             }
         };
-        filters::register(&mut env);
-        let limits = RenderLimits::default();
-        let template =
-            Self { env: Arc::new(env), quick: None, is_guarded, limits, partials: Partials::default() };
-        Ok(template.with_limits(limits))
+        let straight = Straight::of(&get_compiled_template(&get(&env)).instructions, text.len());
+        let env = Arc::new(env);
+        let template = Self {
+            straight: straight.map(|straight| (straight, env.clone())),
+            env,
+            quick: None,
+            guarded_steps,
+            limits: RenderLimits::default(),
+            partials: Partials::default(),
+        };
+        Ok(template.with_limits(RenderLimits::for_process()))
     }
 
     /// Sets the limits of a rendering, which no template can exceed. Default: [`RenderLimits::default`].
@@ -106,11 +116,12 @@ impl Template {
     pub fn with_limits(mut self, limits: RenderLimits) -> Self {
         let with_work = |work_bytes| {
             let mut env = Environment::clone(&self.env);
-            env.set_fuel(Some(RenderLimits { work_bytes, ..limits }.fuel()));
+            env.set_fuel(Some(fuel(work_bytes)));
             Arc::new(env)
         };
-        self.quick = (limits.work_bytes > QUICK).then(|| with_work(QUICK));
-        self.env = with_work(limits.work_bytes);
+        let work = limits.work(self.memory_of_steps());
+        self.quick = (work > QUICK).then(|| with_work(QUICK));
+        self.env = with_work(work);
         self.limits = limits;
         self
     }
@@ -118,6 +129,16 @@ impl Template {
     /// The text that was parsed.
     pub fn text(&self) -> String {
         self.env.get_template(NAME).map(|template| template.source().to_owned()).unwrap_or_default()
+    }
+
+    /// The limits of a rendering.
+    pub fn limits(&self) -> RenderLimits {
+        self.limits
+    }
+
+    /// Memory of the copy of the steps for a rendering with guards.
+    fn memory_of_steps(&self) -> u64 {
+        self.guarded_steps.unwrap_or_default().saturating_mul(STEP_BYTES)
     }
 
     /// The variables that the template reads, sorted.
@@ -150,7 +171,8 @@ impl Template {
     /// [`ErrorKind::Input`] if a variable is missing or has a type that the template cannot use, or if the
     /// template exceeds its [limits](Self::with_limits).
     pub fn render(&self, vars: &Vars) -> Result<String> {
-        self.result(&self.env, &self.partials.complete(vars))
+        let vars = self.partials.complete(vars);
+        self.result(self.without_limits(&vars).unwrap_or(&self.env), &vars)
     }
 
     /// Like [`render`](Self::render), but a rendering that takes more than about a millisecond is done on
@@ -200,11 +222,21 @@ impl Template {
 
     /// The result of a rendering that is quick.
     fn attempt(&self, vars: &Vars) -> Option<Result<String>> {
+        if let Some(env) = self.without_limits(vars) {
+            return Some(self.checked(self.caught(env, vars), vars));
+        }
         let Some(env) = &self.quick else { return Some(self.result(&self.env, vars)) };
         match self.caught(env, vars) {
             Ok(Err(error)) if error.kind() == minijinja::ErrorKind::OutOfFuel => None,
             text => Some(self.checked(text, vars)),
         }
+    }
+
+    /// The language without limits, if a rendering with these values cannot reach them.
+    fn without_limits(&self, vars: &Vars) -> Option<&Environment<'static>> {
+        let (straight, env) = self.straight.as_ref()?;
+        let work = self.limits.work(0).min(QUICK).min(self.limits.output_bytes as u64);
+        (straight.work(vars)? < work).then_some(&**env)
     }
 
     fn result(&self, env: &Environment<'static>, vars: &Vars) -> Result<String> {
@@ -231,19 +263,32 @@ impl Template {
     /// The same template without guards.
     #[cfg(test)]
     pub(super) fn unguarded(mut self) -> Self {
-        self.is_guarded = false;
+        self.guarded_steps = None;
         self
     }
 
     #[cfg(test)]
     pub(super) fn is_guarded(&self) -> bool {
-        self.is_guarded
+        self.guarded_steps.is_some()
+    }
+
+    /// Returns true if these values are rendered without limits.
+    #[cfg(test)]
+    pub(super) fn is_rendered_without_limits(&self, vars: &Vars) -> bool {
+        self.without_limits(vars).is_some()
+    }
+
+    /// The bound of the template, and its text without limits and with them.
+    #[cfg(test)]
+    pub(super) fn free_and_counted(&self, vars: &Vars) -> Option<(Straight, Result<String>, Result<String>)> {
+        let (straight, env) = self.straight.as_ref()?;
+        Some((*straight, self.result(env, vars), self.result(&self.env, vars)))
     }
 
     fn eval(&self, env: &Environment<'static>, vars: &Vars) -> Rendered {
         let template = get(env);
         let vars = minijinja::value::Serde(vars);
-        if !self.is_guarded {
+        if self.guarded_steps.is_none() {
             return template.render(vars);
         }
         let _session = weight::Session;
@@ -298,6 +343,9 @@ impl Template {
         }
         let line = error.line().unwrap_or(1);
         let detail = match error.detail() {
+            _ if error.kind() == OutOfFuel && self.limits.is_bounded_by_memory(self.memory_of_steps()) => {
+                format!("it takes more memory than its limit of {}", size(self.limits.memory_bytes))
+            }
             _ if error.kind() == OutOfFuel => {
                 format!("it takes more work than its limit of {}", size(self.limits.work_bytes))
             }
@@ -309,6 +357,9 @@ impl Template {
 }
 
 type Rendered = std::result::Result<String, minijinja::Error>;
+
+/// Memory of a step in a copy of the steps. Source: a step is 40 bytes, and a list grows by doubling.
+const STEP_BYTES: u64 = 80;
 
 /// Work of about a millisecond, after which a rendering leaves the thread of its task.
 const QUICK: u64 = 2 << 20;
@@ -327,8 +378,13 @@ pub fn render_threads() -> Pool {
 /// Maximum length of a template, in bytes. Source: the compiler of the language is fast up to here.
 const MAX_TEXT: usize = 4 << 20;
 
-/// The language, without a template.
+/// The language, without a template. All templates share its filters.
 fn environment() -> Environment<'static> {
+    static LANGUAGE: LazyLock<Environment<'static>> = LazyLock::new(language);
+    LANGUAGE.clone()
+}
+
+fn language() -> Environment<'static> {
     let mut env = Environment::new();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     // Prompts are plain text, whatever their name: nothing is escaped.
@@ -342,38 +398,12 @@ fn environment() -> Environment<'static> {
                 "this prints a function of the template language; no variable of that name is given";
             return Err(minijinja::Error::new(minijinja::ErrorKind::UndefinedError, message));
         }
-        write_value(out, state, value)
+        out.write_str(&written(state, value)?).map_err(minijinja::Error::from)
     });
     // It prints all that the program knows.
     env.remove_global("debug");
+    filters::register(&mut env);
     env
-}
-
-/// Writes a list or an object as long as the work lasts.
-fn write_value(
-    out: &mut minijinja::Output<'_>,
-    state: &State<'_, '_>,
-    value: &minijinja::Value,
-) -> std::result::Result<(), minijinja::Error> {
-    let mut out =
-        Bounded { out, left: usize::try_from(weight::left(state) / PRINTED_BYTE).unwrap_or(usize::MAX) };
-    // The error of a formatter says nothing.
-    write!(out, "{value}").map_err(|_| minijinja::ErrorKind::OutOfFuel.into())
-}
-
-/// Work of a byte of a list that is printed. Source: the language pays this once it is printed.
-const PRINTED_BYTE: u64 = 16;
-
-struct Bounded<'a, 'o> {
-    out: &'a mut minijinja::Output<'o>,
-    left: usize,
-}
-
-impl fmt::Write for Bounded<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.left = self.left.checked_sub(text.len()).ok_or(fmt::Error)?;
-        self.out.write_str(text)
-    }
 }
 
 fn get<'a>(env: &'a Environment<'a>) -> minijinja::Template<'a, 'a> {

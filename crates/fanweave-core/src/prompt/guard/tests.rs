@@ -267,3 +267,65 @@ async fn steps_with_templates_render_long_ones_elsewhere() {
     let prompt = chain(chat().user(long).examples(examples())).invoke(vars()).await.unwrap();
     assert_eq!(prompt.messages.iter().map(|message| message.text().len()).collect::<Vec<_>>(), [40_001; 3]);
 }
+
+#[test]
+fn a_rendering_ends_at_its_memory() {
+    let limits = RenderLimits::default().max_memory_bytes(12 << 20);
+    let error_of = |text: &str| {
+        let template = Template::parse(text).unwrap().with_limits(limits);
+        template.render(&vars! {}).map(|text| text.len()).unwrap_err().message().to_owned()
+    };
+    let limit = "the template cannot be rendered: line 1: it takes more memory than its limit of 12 MiB";
+    for (name, end, text) in bombs() {
+        if end == "work" {
+            assert_eq!(error_of(&text), limit, "{name}");
+        }
+    }
+    // A copy of so many steps takes all of it.
+    assert_eq!(error_of(&"{% set x = [] %}".repeat(60_000)), limit);
+    let small = RenderLimits::default().max_memory_bytes(1 << 20);
+    let template = Template::parse("Tell a joke about {{ x }}.").unwrap().with_limits(small);
+    assert_eq!(template.render(&vars! { x: "bears" }).unwrap(), "Tell a joke about bears.");
+}
+
+#[test]
+fn filters_refuse_what_they_could_not_pay_for() {
+    let limits = RenderLimits::default().max_work_bytes(1 << 20);
+    let template = |text: &str| Template::parse(text).unwrap().with_limits(limits);
+    let long =
+        vars! { x: "<".repeat(300 << 10), lines: "\n".repeat(300 << 10), cased: "\u{390}".repeat(150 << 10) };
+    for text in [
+        "{{ x | escape | length }}",
+        "{{ x | tojson | length }}",
+        "{{ cased | upper | length }}",
+        "{{ x | split('') | length }}",
+        "{{ lines | lines | length }}",
+        "{{ [x] | string | length }}",
+        "{{ x[::-1] | length }}",
+        "{{ '%(a)s%(a)s%(a)s%(a)s' | format(a=x) | length }}",
+        "{{ (['a' * 1000] * 1000) | sum(start='') | length }}",
+        "{{ (['a' * 1000] * 1000) | sum(none, '') | length }}",
+        "{% for p in ['split', 'lines'] %}{{ [lines] | map(p, '\n') | list | length }}{% endfor %}",
+    ] {
+        let error = template(text).render(&long).expect_err(text);
+        assert!(error.message().ends_with("it takes more work than its limit of 1 MiB"), "{text}: {error}");
+    }
+    let short = vars! { x: "a<b", n: 3 };
+    for (text, result) in [
+        (
+            "{{ x | escape }} {{ x | e }} {{ x | upper }} {{ x | title }} {{ 'ABC' | lower }}",
+            "a&lt;b a&lt;b A<B A<B abc",
+        ),
+        (
+            "{{ x | tojson }} {{ x | split('<') | join(' ') }} {{ 'a\nb' | lines | length }}",
+            "\"a\\u003cb\" a b 2",
+        ),
+        ("{{ [1, 2] | sum }} {{ ['a', 'b'] | sum(start='') }} {{ '%s-%d' | format(x, n) }}", "3 ab a<b-3"),
+        (
+            "{{ '%(a)s' | format(a=x) }} {{ x[::-1] }} {{ 'a b' | split | length }} {{ 'a,b,c' | split(',', 1) | last }}",
+            "a<b b<a 2 b,c",
+        ),
+    ] {
+        assert_eq!(template(text).render(&short).unwrap(), result);
+    }
+}
