@@ -11,7 +11,8 @@ use std::task::{Context as TaskContext, Poll};
 use futures::{Stream, StreamExt};
 
 use crate::flights::{Ended, Flights};
-use crate::{Chain, Concurrency, Context, Error, ErrorKind, Result, Runnable};
+use crate::runnable::run_whole;
+use crate::{Chain, Concurrency, Context, Error, ErrorKind, Result};
 
 pub use observer::{OnRowEnd, RowEnd, RowObserver};
 
@@ -129,7 +130,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
                 if let Some(change) = change {
                     cx = change(&input, cx.undriven()).driven();
                 }
-                let result = cx.guard(chain.run(input, &cx)).await;
+                let result = cx.guard(run_whole(&chain, input, &cx)).await;
                 if let Some(row) = observed {
                     row.ended(&result);
                 }

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use crate::batch::Batch;
 use crate::event::Event;
 use crate::run::{EventRun, Run};
-use crate::runnable::run_undriven;
+use crate::runnable::{run_undriven, run_whole};
 use crate::{Context, Graph, IntoChain, Node, Result, Runnable, Streaming};
 
 /// Dyn-compatible counterpart of [`Runnable`].
@@ -108,7 +108,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// # Errors
     /// Like `invoke`, and `Timeout` or `Cancelled` if `cx` ends the run.
     pub async fn invoke_in(&self, input: impl Into<I> + Send, cx: &Context) -> Result<O> {
-        cx.guard(self.0.run(input.into(), cx)).await
+        cx.guard(run_whole(self, input.into(), cx)).await
     }
 
     /// Runs the chain over many inputs concurrently. See [`Batch`].

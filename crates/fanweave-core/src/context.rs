@@ -31,7 +31,8 @@ pub use branch::BranchId;
 pub use cancellation::CancellationToken;
 pub use concurrency::Concurrency;
 pub use extensions::Extensions;
-use extensions::{Choices, Fresh, PartParameters, RecursionLimit};
+pub(crate) use extensions::NewChoices;
+use extensions::{Choice, Choices, Fresh, PartParameters, RecursionLimit};
 use limit::Limit;
 pub(crate) use limit::PartLimits;
 pub use limit::RunPermit;
@@ -341,10 +342,15 @@ impl Context {
     }
 
     /// Chooses the alternative of a [`configurable`](crate::configurable) part.
+    ///
+    /// A run fails with [`ErrorKind::Config`](crate::ErrorKind::Config) if its chain has no part of that
+    /// name: before it starts if the name of another part is similar, and otherwise at its end, since parts
+    /// within closures are known once they run.
     #[must_use]
     pub fn with_choice(self, part: impl Into<Arc<str>>, alternative: impl Into<Arc<str>>) -> Self {
         let (part, alternative) = (part.into(), alternative.into());
-        self.change_extension(|choices: &mut Choices| set(&mut choices.0, part, alternative))
+        let choice = Choice { alternative, is_used: Arc::default(), is_checked: false };
+        self.change_extension(|choices: &mut Choices| set(&mut choices.0, part, choice))
     }
 
     /// Sets parameters of a [`configurable`](crate::Model::configurable) model.
@@ -429,7 +435,9 @@ impl Context {
     /// The chosen alternative of a part.
     pub(crate) fn choice(&self, part: &str) -> Option<&str> {
         let Choices(choices) = self.own_extension()?;
-        choices.iter().find(|(name, _)| **name == *part).map(|(_, choice)| &**choice)
+        let (_, choice) = choices.iter().find(|(name, _)| **name == *part)?;
+        choice.is_used.store(true, Ordering::Relaxed);
+        Some(&choice.alternative)
     }
 
     /// The parameters set for a part.

@@ -27,6 +27,9 @@ pub struct Node {
     models: usize,
 }
 
+/// Ends the label of a part whose alternative can be chosen.
+const CONFIGURABLE: &str = " (configurable)";
+
 #[derive(Debug, Clone, PartialEq)]
 enum Parts {
     None,
@@ -173,6 +176,31 @@ impl Node {
                 (parts.iter().flat_map(|(_, node)| node.reads().0).collect(), false)
             }
         }
+    }
+
+    /// The names of all parts whose alternative can be chosen.
+    pub(crate) fn configurable(&self) -> Vec<&str> {
+        let mut names: Vec<_> = match &self.parts {
+            Parts::None => Vec::new(),
+            Parts::Sequence(nodes) | Parts::Within(nodes) => {
+                nodes.iter().flat_map(Node::configurable).collect()
+            }
+            Parts::All(parts) | Parts::One(parts) => {
+                parts.iter().flat_map(|(_, node)| node.configurable()).collect()
+            }
+        };
+        if matches!(self.parts, Parts::One(_)) {
+            names.extend(self.label.strip_suffix(CONFIGURABLE));
+        }
+        names
+    }
+
+    /// A part whose alternative can be chosen by its name.
+    pub(crate) fn configurable_part(
+        name: &str,
+        alternatives: impl IntoIterator<Item = (String, Node)>,
+    ) -> Self {
+        Self::one_of(format!("{name}{CONFIGURABLE}"), alternatives)
     }
 
     /// Name of the step in a sentence: its label, or those of its parts.

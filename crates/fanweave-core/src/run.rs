@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::context::{DeltaSink, Reader};
-use crate::runnable::{Runnable, Streaming, run_within};
+use crate::runnable::{Runnable, Streaming, run_whole, run_within};
 use crate::{Context, Delta, Event, Item, Message, Result, Vars};
 
 /// Maximum deltas or events that wait for their reader. A slow reader then slows the socket down.
@@ -124,7 +124,7 @@ impl<O: Send + 'static> Run<O> {
                 } else {
                     cx.with_delta_reader(DeltaSink::Reader(Reader::Run(sender)))
                 };
-                cx.guard(chain.run(input, &cx)).await
+                cx.guard(run_whole(&chain, input, &cx)).await
             })
         });
         Self { drive, whole, ended: false, cx: own }
@@ -297,7 +297,7 @@ impl<O: Send + 'static> EventRun<O> {
         let drive = RunDriver::new(move |events| {
             Box::pin(async move {
                 let cx = cx.with_channel(events);
-                cx.guard(chain.run(input, &cx)).await
+                cx.guard(run_whole(&chain, input, &cx)).await
             })
         });
         Self { drive }

@@ -2,12 +2,13 @@
 
 use std::future::Future;
 
-use futures::future::Either;
+use futures::future::{BoxFuture, Either};
 
 #[doc(no_inline)]
 pub use crate::chain::{Chain, chain};
+use crate::context::NewChoices;
 pub use crate::delta::DeltaMap;
-use crate::{Context, Node, Result};
+use crate::{Context, Error, ErrorKind, Node, Result, closest};
 
 /// A step: one input, one output.
 ///
@@ -92,4 +93,43 @@ pub(crate) fn run_within<'a, R: Runnable>(
 
 pub(crate) async fn run_undriven<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> Result<R::Output> {
     step.run(input, &cx.clone().undriven()).await
+}
+
+/// A whole run, which fails if `cx` has choices for parts that the chain does not have.
+pub(crate) async fn run_whole<R: Runnable>(chain: &R, input: R::Input, cx: &Context) -> Result<R::Output> {
+    match cx.checking_choices() {
+        None => chain.run(input, cx).await,
+        Some((cx, choices)) => {
+            let run: BoxFuture<'_, Result<R::Output>> = Box::pin(run_with_choices(chain, input, cx, choices));
+            run.await
+        }
+    }
+}
+
+async fn run_with_choices<R: Runnable>(
+    chain: &R,
+    input: R::Input,
+    cx: Context,
+    choices: NewChoices,
+) -> Result<R::Output> {
+    let node = chain.describe();
+    let parts: Vec<String> = node.configurable().into_iter().map(str::to_owned).collect();
+    if let Some((part, near)) =
+        unknown(&choices, &parts).find_map(|part| Some((part, closest(part, &parts)?)))
+    {
+        let message = format!("the chain has no part `{part}` to choose: did you mean `{near}`?");
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    let output = chain.run(input, &cx).await?;
+    let Some(part) = unknown(&choices, &parts).next() else { return Ok(output) };
+    let known = match parts.as_slice() {
+        [] => "it has no configurable parts".to_owned(),
+        parts => format!("its parts are {}", parts.join(", ")),
+    };
+    Err(Error::new(ErrorKind::Config, format!("the chain has no part `{part}` to choose: {known}")))
+}
+
+/// The choices of no part in the list that no part has asked for.
+fn unknown<'a>(choices: &'a NewChoices, parts: &'a [String]) -> impl Iterator<Item = &'a str> {
+    choices.unused().filter(|part| !parts.iter().any(|known| known == part))
 }

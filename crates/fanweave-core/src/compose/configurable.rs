@@ -69,7 +69,7 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Configurable<I, O> {
 
     fn describe(&self) -> Node {
         let alternatives = self.alternatives.iter().map(|(name, chain)| (name.clone(), chain.describe()));
-        Node::one_of(format!("{} (configurable)", self.name), alternatives)
+        Node::configurable_part(&self.name, alternatives)
     }
 }
 
@@ -146,6 +146,62 @@ mod tests {
             error.to_string(),
             "`size` has no alternative `larg`: did you mean `large`? The alternatives are small, large"
         );
+    }
+
+    #[tokio::test]
+    async fn a_choice_for_an_unknown_part_is_refused_by_every_verb() {
+        let word = |word: &'static str| step(move |_: u32, _| async move { Ok(word.to_owned()) });
+        let either = configurable("size", [("small", word("s")), ("large", word("l"))]);
+        let similar = Context::new().with_choice("sise", "large");
+        let other = Context::new().with_choice("colour", "red");
+        let hint = "the chain has no part `sise` to choose: did you mean `size`?";
+        let known = "the chain has no part `colour` to choose: its parts are size";
+        for (cx, message) in [(&similar, hint), (&other, known)] {
+            assert_eq!(either.invoke_in(1u32, cx).await.unwrap_err().to_string(), message);
+            assert_eq!(either.stream_in(1u32, cx).output().await.unwrap_err().to_string(), message);
+            assert_eq!(either.events_in(1u32, cx).output().await.unwrap_err().to_string(), message);
+            let choices = cx.clone();
+            let rows = either.batch([1u32, 2]).context(move |_, _| choices.clone());
+            for row in rows.collect().await {
+                assert_eq!(row.unwrap_err().message(), message);
+            }
+        }
+        let none = step(|n: u32, _| async move { Ok(n) });
+        let error = none.invoke_in(1u32, &other).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the chain has no part `colour` to choose: it has no configurable parts"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_choice_reaches_parts_within_closures_and_branches_that_are_not_taken() {
+        let word = |word: &'static str| step(move |_: u32, _| async move { Ok(word.to_owned()) });
+        let either = configurable("size", [("small", word("s")), ("large", word("l"))]);
+        let hidden = either.clone();
+        let hides = step(move |n: u32, cx: Context| {
+            let hidden = hidden.clone();
+            async move { hidden.invoke_in(n, &cx).await }
+        });
+        let cx = Context::new().with_choice("size", "large");
+        assert_eq!(hides.invoke_in(1u32, &cx).await.unwrap(), "l");
+        // The choice of the outer part is not that of the inner chain, and the other way round.
+        let plain = word("plain");
+        let outer = configurable(
+            "outer",
+            [(
+                "a",
+                step(move |n: u32, cx: Context| {
+                    let plain = plain.clone();
+                    async move { plain.invoke_in(n, &cx).await }
+                }),
+            )],
+        );
+        let cx = Context::new().with_choice("outer", "a");
+        assert_eq!(outer.invoke_in(1u32, &cx).await.unwrap(), "plain");
+        let skipped = crate::branch().when(|n: &u32| *n > 9, either).otherwise(word("none"));
+        let cx = Context::new().with_choice("size", "large");
+        assert_eq!(skipped.invoke_in(1u32, &cx).await.unwrap(), "none");
     }
 
     #[tokio::test]

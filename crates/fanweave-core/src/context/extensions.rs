@@ -3,6 +3,8 @@
 use std::any::{Any, TypeId, type_name};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::Context;
 use crate::{Parameters, task_locals};
@@ -162,7 +164,47 @@ impl Context {
 
 /// The chosen alternatives, by name of the part.
 #[derive(Clone, Default)]
-pub(super) struct Choices(pub(super) Vec<(Arc<str>, Arc<str>)>);
+pub(super) struct Choices(pub(super) Vec<(Arc<str>, Choice)>);
+
+/// The choice of an alternative.
+#[derive(Clone)]
+pub(super) struct Choice {
+    pub(super) alternative: Arc<str>,
+    /// Set once a part has asked for it.
+    pub(super) is_used: Arc<AtomicBool>,
+    /// Set within a run that checks it.
+    pub(super) is_checked: bool,
+}
+
+/// The choices of a run that no part has asked for yet.
+pub(crate) struct NewChoices(Vec<(Arc<str>, Arc<AtomicBool>)>);
+
+impl NewChoices {
+    /// The parts that nothing has asked for.
+    pub(crate) fn unused(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, is_used)| !is_used.load(Relaxed)).map(|(part, _)| &**part)
+    }
+}
+
+impl Context {
+    /// The context for a whole run with the choices that are new in it. `None` without any.
+    pub(crate) fn checking_choices(&self) -> Option<(Self, NewChoices)> {
+        let Choices(choices) = self.own_extension()?;
+        let is_new = |(_, choice): &&(Arc<str>, Choice)| !choice.is_checked;
+        let new: Vec<_> = choices
+            .iter()
+            .filter(is_new)
+            .map(|(part, choice)| (part.clone(), choice.is_used.clone()))
+            .collect();
+        if new.is_empty() {
+            return None;
+        }
+        let checked = self.clone().change_extension(|Choices(choices)| {
+            choices.iter_mut().for_each(|(_, choice)| choice.is_checked = true);
+        });
+        Some((checked, NewChoices(new)))
+    }
+}
 
 /// The parameters set for parts, by name of the part.
 #[derive(Clone, Default)]

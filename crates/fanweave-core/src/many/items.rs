@@ -1,6 +1,7 @@
 //! Yields the items of a JSON array, each as soon as it is complete.
 
 use std::future::ready;
+use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use serde::de::DeserializeOwned;
@@ -14,14 +15,16 @@ use crate::run::Run;
 use crate::{Error, ErrorKind, Message, Node, Result, Runnable};
 
 /// Reads an answer item by item.
-pub(super) fn items<I: Send + 'static, T>(chain: Chain<I, Message>) -> Many<I, T>
+pub(super) fn items<I: Send + 'static, T>(chain: Chain<I, Message>, field: Option<Arc<str>>) -> Many<I, T>
 where
     T: DeserializeOwned + Send + 'static,
 {
-    let node = Node::sequence([chain.describe(), Node::step("items")]);
+    let step = field.as_ref().map_or_else(|| "items".to_owned(), |field| format!("items of `{field}`"));
+    let node = Node::sequence([chain.describe(), Node::step(step)]);
     Many::new(node, move |input, cx| {
+        let values = field.clone().map_or_else(ValueStream::of_items, ValueStream::of_items_in);
         let reader =
-            Reader { run: Run::new(chain.clone(), input, cx), values: ValueStream::of_items(), ended: false };
+            Reader { run: Run::new(chain.clone(), input, cx), values, field: field.clone(), ended: false };
         stream::unfold(reader, |mut reader| async move {
             let items = reader.next().await?;
             Some((stream::iter(items.into_iter().map(read)), reader))
@@ -39,6 +42,7 @@ where
 struct Reader {
     run: Run<Message>,
     values: ValueStream,
+    field: Option<Arc<str>>,
     ended: bool,
 }
 
@@ -58,7 +62,11 @@ impl Reader {
             }
             None => self.ended = true,
         }
-        let cut_off = || Error::new(ErrorKind::Parse, "expected a complete JSON array");
+        let cut_off = || {
+            let of_field = self.field.as_ref().map(|field| format!(" in the field `{field}`"));
+            let message = format!("expected a complete JSON array{}", of_field.unwrap_or_default());
+            Error::new(ErrorKind::Parse, message)
+        };
         let mut items: Vec<_> = self.values.last_items().into_iter().map(Ok).collect();
         if !self.values.items_ended() {
             items.push(Err(cut_off()));
@@ -94,6 +102,21 @@ mod tests {
         let read: Vec<_> = items.stream("[1, 2").collect().await;
         assert_eq!(*read[0].as_ref().unwrap(), 1);
         assert_eq!(read[1].as_ref().unwrap_err().kind(), ErrorKind::Parse);
+    }
+
+    #[tokio::test]
+    async fn items_of_a_named_list_arrive_one_by_one_and_a_missing_list_is_an_error() {
+        let answer = r#"```json
+{"tags": ["x"], "inner": {"steps": [9]}, "steps": [1, 2], "more": [3]}
+```"#;
+        let steps = chain(Fake::echo()).items_of::<u8>("steps");
+        assert_eq!(steps.clone().collect().invoke(answer).await.unwrap(), [1, 2]);
+        let first = steps.stream(r#"{"tags": [], "steps": [1, 2"#).next().await;
+        assert_eq!(first.unwrap().unwrap(), 1);
+        for other in ["[1, 2]", r#"{"tags": [1]}"#, r#"{"steps": 1}"#] {
+            let error = steps.clone().collect().invoke(other).await.unwrap_err();
+            assert_eq!(error.message(), "expected a complete JSON array in the field `steps`", "{other}");
+        }
     }
 
     #[tokio::test]

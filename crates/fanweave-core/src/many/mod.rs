@@ -177,6 +177,28 @@ impl<I: Send + 'static> Chain<I, crate::Message> {
     /// # Errors
     /// The stream ends with [`Parse`](crate::ErrorKind::Parse) if the array is incomplete.
     pub fn items<T: serde::de::DeserializeOwned + Send + 'static>(self) -> Many<I, T> {
-        items::items(self)
+        items::items(self, None)
+    }
+
+    /// Like [`items`](Self::items), of the list with this name in the object that is the answer.
+    ///
+    /// ```
+    /// use fanweave::{chain, testing::Fake};
+    ///
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+    /// let answer = r#"{"pros": ["cheap", "quick"], "cons": ["loud"]}"#;
+    /// let cons = chain(Fake::echo()).items_of::<String>("cons").collect().invoke(answer).await?;
+    /// assert_eq!(cons, ["loud"]);
+    /// # Ok(())
+    /// # }) }
+    /// ```
+    ///
+    /// # Errors
+    /// The stream ends with [`Parse`](crate::ErrorKind::Parse) if the list is missing or incomplete.
+    pub fn items_of<T>(self, field: impl Into<Arc<str>>) -> Many<I, T>
+    where
+        T: serde::de::DeserializeOwned + Send + 'static,
+    {
+        items::items(self, Some(field.into()))
     }
 }

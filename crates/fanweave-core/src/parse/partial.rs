@@ -1,5 +1,7 @@
 //! A parser for JSON that is still incomplete.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::MAX_DEPTH;
@@ -32,6 +34,8 @@ pub(crate) struct Partial {
     /// Items to emit, if they are wanted one by one, and the depth of their array.
     items: Option<Vec<Value>>,
     depth: usize,
+    /// Name of their array in the top-level object. Default: that of the first array.
+    field: Option<Arc<str>>,
     closed: bool,
     /// Backticks before the next character, while seeking.
     ticks: usize,
@@ -98,6 +102,11 @@ impl Partial {
         Self { items: Some(Vec::new()), ..Self::default() }
     }
 
+    /// For the items of the array with this name in the top-level object.
+    pub(crate) fn of_items_in(field: Arc<str>) -> Self {
+        Self { field: Some(field), ..Self::of_items() }
+    }
+
     /// Reads a chunk. Returns the items that are complete now.
     pub(crate) fn take_items(&mut self, chunk: &str) -> Vec<Value> {
         chunk.chars().for_each(|c| self.read(c));
@@ -131,7 +140,8 @@ impl Partial {
 
     /// Looks for another value.
     pub(crate) fn restart(&mut self) {
-        *self = Self { items: self.items.as_ref().map(|_| Vec::new()), ..Self::default() };
+        let items = self.items.as_ref().map(|_| Vec::new());
+        *self = Self { items, field: self.field.take(), ..Self::default() };
     }
 
     /// Reads a chunk. Returns the value so far if enough of it is new.
@@ -182,6 +192,7 @@ impl Partial {
     fn reject(&mut self) {
         *self = Self {
             items: self.items.as_ref().map(|_| Vec::new()),
+            field: self.field.take(),
             size: self.size,
             position: Position::Prose,
             footnote: self.footnote.take(),
@@ -279,10 +290,14 @@ impl Partial {
                 self.stack.push(if c == '{' { object } else { Frame::Array(Vec::new()) });
                 self.changed = true;
                 let array = c == '[' && self.stack.len() <= 2;
-                if array
-                    && self.depth == 0
-                    && matches!(self.stack[0], Frame::Object(..)) == (self.stack.len() == 2)
-                {
+                let is_wanted = match (&self.stack[0], &self.field) {
+                    (Frame::Object(_, key), Some(field)) => {
+                        self.stack.len() == 2 && key.as_deref() == Some(&**field)
+                    }
+                    (Frame::Array(_), Some(_)) => false,
+                    (first, None) => matches!(first, Frame::Object(..)) == (self.stack.len() == 2),
+                };
+                if array && self.depth == 0 && is_wanted {
                     self.depth = self.stack.len();
                 }
             }

@@ -1,6 +1,7 @@
 //! Reads the JSON of a streamed answer.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -23,6 +24,11 @@ impl ValueStream {
     /// For the items of the top-level array, or of the first array in the top-level object.
     pub(crate) fn of_items() -> Self {
         Self { partial: Partial::of_items(), ..Self::default() }
+    }
+
+    /// For the items of the array with this name in the top-level object.
+    pub(crate) fn of_items_in(field: Arc<str>) -> Self {
+        Self { partial: Partial::of_items_in(field), ..Self::default() }
     }
 
     /// For a reader that holds complete values back.
