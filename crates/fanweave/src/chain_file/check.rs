@@ -1,11 +1,13 @@
 //! Checks a chain file as a whole: resolves the outputs and inputs that each step reads.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::problem::{Problem, Problems};
 use super::spanned::Spanned;
-use super::spec::{Action, Spec, Step, unknown_step};
-use crate::{Template, closest};
+use super::spec::{Action, Spec, Step, names_like, unknown_step};
+use crate::Template;
 use fanweave_core::__private::find_cycle;
 
 /// A step with its parsed templates and its dependencies.
@@ -31,7 +33,8 @@ pub(super) enum Source {
 /// Checks the references between the steps. `text` is the whole file.
 pub(super) fn check(spec: &Spec, text: &str) -> Result<Vec<Checked>, Problems> {
     let names: Vec<_> = spec.steps.iter().map(|step| step.name.value.clone()).collect();
-    let mut checker = Checker { spec, text, names, found: Vec::new() };
+    let indices = names.iter().cloned().zip(0..).collect();
+    let mut checker = Checker { spec, text, names, indices, found: Vec::new() };
     let checked: Vec<_> = spec.steps.iter().map(|step| checker.step(step)).collect();
     if let Some(output) = &spec.output
         && !checker.names.contains(&output.value)
@@ -50,6 +53,8 @@ struct Checker<'a> {
     spec: &'a Spec,
     text: &'a str,
     names: Vec<String>,
+    /// The index of each step, by its name.
+    indices: HashMap<String, usize>,
     found: Vec<Problem>,
 }
 
@@ -68,7 +73,7 @@ impl Checker<'_> {
         });
         let source = step.for_each.as_ref().and_then(|path| self.source(step, path));
         for need in &step.needs {
-            reads.extend(self.names.iter().position(|name| *name == need.value));
+            reads.extend(self.indices.get(&need.value));
             if need.value == step.name.value {
                 self.found.push(Problem::at(need.at, format!("step `{}` depends on itself", need.value)));
             }
@@ -88,7 +93,7 @@ impl Checker<'_> {
         reads: &mut Vec<usize>,
     ) -> Option<Template> {
         let template = match Template::parse(text.value.clone()) {
-            Ok(template) => template,
+            Ok(template) => self.limited(template),
             Err(error) => {
                 let file = text.file.as_ref().map(|file| format!("`{file}`: ")).unwrap_or_default();
                 self.found.push(Problem::at(text.at, format!("{file}{}", error.message())));
@@ -99,6 +104,13 @@ impl Checker<'_> {
             self.path(step, text, in_tags, &path, reads);
         }
         Some(template)
+    }
+
+    /// The template with the limits of the file, which never raise those of the process.
+    fn limited(&self, template: Template) -> Template {
+        let Some(mib) = self.spec.limits.template_memory_mib else { return template };
+        let limits = template.limits();
+        template.with_limits(limits.max_memory_bytes(limits.memory_bytes.min(u64::from(mib) << 20)))
     }
 
     /// Checks one variable of a template.
@@ -112,7 +124,7 @@ impl Checker<'_> {
     ) {
         let mut words = path.split('.');
         let problem = match (words.next().unwrap_or_default(), words.next(), words.next()) {
-            ("steps", Some(name), field) => match self.names.iter().position(|known| known == name) {
+            ("steps", Some(name), field) => match self.indices.get(name).copied() {
                 None => Some((format!("steps.{name}"), unknown_step(name, &self.names))),
                 Some(_) if name == step.name.value => {
                     Some((format!("steps.{name}"), format!("step `{name}` reads its own output")))
@@ -163,20 +175,18 @@ impl Checker<'_> {
     }
 
     fn is_input(&self, name: &str) -> bool {
-        self.spec.inputs.iter().any(|input| input.name == name)
+        self.spec.input(name).is_some()
     }
 
     fn unknown_variable(&self, name: &str) -> String {
-        if self.names.iter().any(|step| step == name) {
+        if self.indices.contains_key(name) {
             return format!("unknown variable `{name}`: did you mean `steps.{name}.output`?");
         }
         let inputs: Vec<_> = self.spec.inputs.iter().map(|input| input.name.as_str()).collect();
-        let hint = match closest(name, inputs.iter()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if inputs.is_empty() => "the file has no `inputs`".to_owned(),
-            None => format!("the inputs are `{}`", inputs.join("`, `")),
-        };
-        format!("unknown variable `{name}`: {hint}")
+        if inputs.is_empty() {
+            return format!("unknown variable `{name}`: the file has no `inputs`");
+        }
+        format!("unknown variable `{name}`: {}", names_like(name, "inputs", &inputs))
     }
 
     fn source(&mut self, step: &Step, path: &Spanned<String>) -> Option<Source> {
@@ -236,7 +246,7 @@ impl Checker<'_> {
     /// The default of an input, or of a field of it.
     fn input(&self, words: &[String]) -> Option<&Value> {
         let words = if words[0] == "inputs" { &words[1..] } else { words };
-        let input = self.spec.inputs.iter().find(|input| Some(&input.name) == words.first())?;
+        let input = self.spec.input(words.first()?)?;
         words[1..].iter().try_fold(input.default.as_ref()?, |value, word| value.get(word))
     }
 }

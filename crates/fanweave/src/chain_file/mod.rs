@@ -100,6 +100,9 @@ pub struct FileLimits {
     pub rpm: Option<u32>,
     /// Budget for all calls, in US dollars. Default: none.
     pub budget_usd: Option<f64>,
+    /// Maximum memory for rendering one template, in MiB. The templates apply it themselves. Default: that of
+    /// [`RenderLimits`](crate::prompts::RenderLimits), which this cannot exceed.
+    pub template_memory_mib: Option<u32>,
 }
 
 impl ChainFile {
@@ -235,6 +238,7 @@ impl ChainFile {
             retries: self.spec.limits.retries,
             rpm: self.spec.limits.rpm,
             budget_usd: self.spec.limits.budget_usd,
+            template_memory_mib: self.spec.limits.template_memory_mib,
         }
     }
 
@@ -249,7 +253,7 @@ impl ChainFile {
     /// # Errors
     /// [`ErrorKind::Input`] if there is no such input, or the text does not have the type of its default.
     pub fn input(&self, name: &str, text: &str) -> Result<Value> {
-        let Some(input) = self.spec.inputs.iter().find(|input| input.name == name) else {
+        let Some(input) = self.spec.input(name) else {
             let names: Vec<_> = self.spec.inputs.iter().map(|input| input.name.as_str()).collect();
             let hint = match closest(name, names.iter()) {
                 Some(near) => format!("did you mean `{near}`?"),

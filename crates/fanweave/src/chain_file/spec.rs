@@ -1,7 +1,7 @@
 //! The contents of a chain file, parsed but not yet checked as a whole.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ pub(super) struct Spec {
     pub(super) name: Option<String>,
     pub(super) model: Option<Spanned<String>>,
     pub(super) inputs: Vec<Input>,
+    /// The index of each input, by its name.
+    pub(super) input_indices: HashMap<String, usize>,
     pub(super) limits: Limits,
     pub(super) steps: Vec<Step>,
     /// The step whose output is that of the chain. Default: the last step.
@@ -41,6 +43,7 @@ pub(super) struct Limits {
     pub(super) retries: Option<u32>,
     pub(super) rpm: Option<u32>,
     pub(super) budget_usd: Option<f64>,
+    pub(super) template_memory_mib: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -96,6 +99,11 @@ impl Shape {
 }
 
 impl Spec {
+    /// The input of that name.
+    pub(super) fn input(&self, name: &str) -> Option<&Input> {
+        self.inputs.get(*self.input_indices.get(name)?)
+    }
+
     /// Reads the tree. Files that it refers to come from `files`.
     pub(super) fn read(tree: &Node, files: Files<'_>) -> Result<Self, Problems> {
         let mut found = Vec::new();
@@ -130,6 +138,7 @@ fn read(tree: &Node, files: Files<'_>, found: &mut Vec<Problem>) -> Option<Spec>
                 file.problem(*at, "`steps` is empty: a chain needs at least one step");
             }
             let names: Vec<_> = steps.iter().map(|(key, _)| key.name.clone()).collect();
+            let names = Names { known: names.iter().cloned().collect(), all: names };
             steps.iter().filter_map(|(key, node)| step(key, node, files, &names, file.found)).collect()
         }
         Some(other) => {
@@ -143,7 +152,8 @@ fn read(tree: &Node, files: Files<'_>, found: &mut Vec<Problem>) -> Option<Spec>
         }
     };
     file.end();
-    Some(Spec { name, model, inputs, limits, steps, output })
+    let input_indices = inputs.iter().map(|input| input.name.clone()).zip(0..).collect();
+    Some(Spec { name, model, inputs, input_indices, limits, steps, output })
 }
 
 fn inputs(node: &Node, found: &mut Vec<Problem>) -> Vec<Input> {
@@ -179,18 +189,13 @@ fn limits(node: &Node, found: &mut Vec<Problem>) -> Option<Limits> {
         rpm: fields.at_least("rpm", 1),
         budget_usd: fields.dollars("budget_usd"),
         timeout: fields.duration("timeout"),
+        template_memory_mib: fields.at_least("template_memory_mib", 1),
     };
     fields.end();
     Some(limits)
 }
 
-fn step(
-    key: &Key,
-    node: &Node,
-    files: Files<'_>,
-    names: &[String],
-    found: &mut Vec<Problem>,
-) -> Option<Step> {
+fn step(key: &Key, node: &Node, files: Files<'_>, names: &Names, found: &mut Vec<Problem>) -> Option<Step> {
     if !is_name(&key.name) {
         found.push(Problem::at(key.at, bad_name(&key.name)));
     }
@@ -309,7 +314,13 @@ fn messages(fields: &mut Fields<'_, '_>, node: &Node, files: Files<'_>) -> Vec<(
     messages
 }
 
-fn needs(fields: &mut Fields<'_, '_>, names: &[String]) -> Vec<Spanned<String>> {
+/// The names of all steps.
+struct Names {
+    all: Vec<String>,
+    known: HashSet<String>,
+}
+
+fn needs(fields: &mut Fields<'_, '_>, names: &Names) -> Vec<Spanned<String>> {
     let Some(node) = fields.take("needs") else { return Vec::new() };
     let items: Vec<&Node> = match &node.value {
         Tree::List(items) => items.iter().collect(),
@@ -317,8 +328,8 @@ fn needs(fields: &mut Fields<'_, '_>, names: &[String]) -> Vec<Spanned<String>> 
     };
     let needs: Vec<_> = items.into_iter().filter_map(|item| fields.as_text("needs", item)).collect();
     for need in &needs {
-        if !names.contains(&need.value) {
-            fields.problem(need.at, unknown_step(&need.value, names));
+        if !names.known.contains(&need.value) {
+            fields.problem(need.at, unknown_step(&need.value, &names.all));
         }
     }
     needs
@@ -326,11 +337,23 @@ fn needs(fields: &mut Fields<'_, '_>, names: &[String]) -> Vec<Spanned<String>> 
 
 /// Message about a step that does not exist.
 pub(super) fn unknown_step(name: &str, names: &[String]) -> String {
-    let hint = match closest(name, names) {
+    format!("unknown step `{name}`: {}", names_like(name, "steps", names))
+}
+
+/// Maximum names that are compared or listed for a problem: a file may have as many problems as names.
+const MAX_COMPARED: usize = 200;
+
+/// The name that is meant, or all of them.
+pub(super) fn names_like<T: AsRef<str>>(name: &str, what: &str, names: &[T]) -> String {
+    let compared = names.iter().map(AsRef::as_ref).take(MAX_COMPARED);
+    match closest(name, compared.clone()) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the steps are `{}`", names.join("`, `")),
-    };
-    format!("unknown step `{name}`: {hint}")
+        None => {
+            let more = names.len().saturating_sub(MAX_COMPARED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("the {what} are `{}`{more}", compared.collect::<Vec<_>>().join("`, `"))
+        }
+    }
 }
 
 fn shape(fields: &mut Fields<'_, '_>, node: &Node) -> Option<Shape> {

@@ -1,5 +1,6 @@
 //! A dag whose references are resolved.
 
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -65,17 +66,30 @@ pub(super) enum Reads {
     /// All inputs, and the outputs of all steps that it waits for.
     All,
     /// These paths.
-    Paths(Vec<String>),
+    Paths(Paths),
+}
+
+/// Paths such as `steps.outline.output`.
+pub(super) struct Paths {
+    whole: HashSet<String>,
+    /// The paths, and all that lead to them.
+    prefixes: HashSet<String>,
 }
 
 impl Reads {
+    pub(super) fn paths(paths: impl IntoIterator<Item = String>) -> Self {
+        let whole: HashSet<_> = paths.into_iter().collect();
+        let ends =
+            |path: &str| path.match_indices('.').map(|(at, _)| at).chain([path.len()]).collect::<Vec<_>>();
+        let prefixes = whole.iter().flat_map(|path| ends(path).into_iter().map(|end| path[..end].to_owned()));
+        Reads::Paths(Paths { prefixes: prefixes.collect(), whole })
+    }
+
     /// Returns true if the step reads this path, or a field of it.
     pub(super) fn has(&self, path: &str) -> bool {
         match self {
             Reads::All => true,
-            Reads::Paths(paths) => paths.iter().any(|read| {
-                read.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            }),
+            Reads::Paths(paths) => paths.prefixes.contains(path),
         }
     }
 
@@ -83,11 +97,10 @@ impl Reads {
     pub(super) fn has_within(&self, whole: &str, name: &str) -> bool {
         match self {
             Reads::All => true,
-            Reads::Paths(paths) => paths.iter().any(|read| {
-                let Some(rest) = read.strip_prefix(whole) else { return false };
-                rest.is_empty()
-                    || rest.strip_prefix('.').is_some_and(|rest| rest.split('.').next() == Some(name))
-            }),
+            Reads::Paths(paths) => {
+                paths.whole.contains(whole)
+                    || (paths.prefixes.contains(whole) && paths.prefixes.contains(&format!("{whole}.{name}")))
+            }
         }
     }
 }
@@ -116,7 +129,12 @@ const RESERVED: [&str; 4] = ["steps", "inputs", "item", "index"];
 impl Plan {
     pub(super) fn new(dag: &Dag) -> Result<Self> {
         let names: Vec<_> = dag.steps.iter().map(|step| step.name.clone()).collect();
-        let resolver = Resolver { dag, names: &names };
+        let resolver = Resolver {
+            names: &names,
+            indices: names.iter().zip(0..).map(|(name, index)| (&**name, index)).collect(),
+            inputs: dag.inputs.iter().map(|(name, _)| name.clone()).collect(),
+            known_inputs: dag.inputs.iter().map(|(name, _)| name.clone()).collect(),
+        };
         resolver.check_names()?;
         let output = match &dag.output {
             Some(name) => resolver.index(name)?,
@@ -128,11 +146,17 @@ impl Plan {
             let cycle: Vec<_> = cycle.iter().map(|step| format!("`{}`", names[*step])).collect();
             return Err(config(format!("the steps form a cycle: {}", cycle.join(" waits for "))));
         }
-        for index in 0..steps.len() {
-            steps[index].has_item_readers = steps
-                .iter()
-                .any(|other| matches!(&other.for_each, Some(Source::Step(i, words)) if *i == index && words.is_empty()));
-            steps[index].is_in_text = segments.iter().flatten().any(|segment| segment.step() == Some(index));
+        let read_by_item: HashSet<_> = steps
+            .iter()
+            .filter_map(|step| match &step.for_each {
+                Some(Source::Step(index, words)) if words.is_empty() => Some(*index),
+                _ => None,
+            })
+            .collect();
+        let in_text: HashSet<_> = segments.iter().flatten().filter_map(Segment::step).collect();
+        for (index, step) in steps.iter_mut().enumerate() {
+            step.has_item_readers = read_by_item.contains(&index);
+            step.is_in_text = in_text.contains(&index);
         }
         let concurrency = dag.concurrency.map(Concurrency::checked).transpose()?;
         Ok(Self { inputs: dag.inputs.clone(), steps, output, segments, concurrency })
@@ -164,16 +188,19 @@ fn config(message: impl Into<String>) -> Error {
 }
 
 struct Resolver<'a> {
-    dag: &'a Dag,
     names: &'a [Arc<str>],
+    /// The index of each step, by its name.
+    indices: HashMap<&'a str, usize>,
+    inputs: Vec<Arc<str>>,
+    known_inputs: HashSet<Arc<str>>,
 }
 
 impl Resolver<'_> {
     fn check_names(&self) -> Result<()> {
-        let inputs: Vec<_> = self.dag.inputs.iter().map(|(name, _)| name.clone()).collect();
-        for (what, names) in [("step", self.names), ("input", &inputs)] {
-            for (i, name) in names.iter().enumerate() {
-                if names[..i].contains(name) {
+        for (what, names) in [("step", self.names), ("input", &self.inputs)] {
+            let mut known = HashSet::new();
+            for name in names {
+                if !known.insert(name) {
                     return Err(config(format!("the dag has two {what}s named `{name}`")));
                 }
                 if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
@@ -183,7 +210,7 @@ impl Resolver<'_> {
                 }
             }
         }
-        match inputs.iter().find(|name| RESERVED.contains(&&***name)) {
+        match self.inputs.iter().find(|name| RESERVED.contains(&&***name)) {
             Some(name) => {
                 Err(config(format!("`{name}` is a reserved name of variables: choose another name")))
             }
@@ -192,7 +219,7 @@ impl Resolver<'_> {
     }
 
     fn index(&self, name: &str) -> Result<usize> {
-        self.names.iter().position(|known| **known == *name).ok_or_else(|| {
+        self.indices.get(name).copied().ok_or_else(|| {
             let hint = match closest(name, self.names.iter()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("the steps are `{}`", self.names.join("`, `")),
@@ -250,7 +277,7 @@ impl Resolver<'_> {
             for_each,
             waits_for,
             when: step.when.clone(),
-            reads: if is_complete { Reads::Paths(step.reads.clone()) } else { Reads::All },
+            reads: if is_complete { Reads::paths(step.reads.iter().cloned()) } else { Reads::All },
             on_error: step.on_error,
             has_item_readers: false,
             is_in_text: false,
@@ -298,17 +325,14 @@ impl Resolver<'_> {
     }
 
     fn input(&self, name: &str) -> Result<Arc<str>> {
-        let inputs: Vec<_> = self.dag.inputs.iter().map(|(name, _)| name.clone()).collect();
-        if let Some(known) = inputs.iter().find(|known| ***known == *name) {
+        if let Some(known) = self.known_inputs.get(name) {
             return Ok(known.clone());
         }
-        let hint = match closest(name, inputs.iter()) {
-            _ if self.names.iter().any(|step| **step == *name) => {
-                format!("did you mean `steps.{name}.output`?")
-            }
+        let hint = match closest(name, self.inputs.iter()) {
+            _ if self.indices.contains_key(name) => format!("did you mean `steps.{name}.output`?"),
             Some(near) => format!("did you mean `{near}`?"),
-            None if inputs.is_empty() => "the dag has no inputs".to_owned(),
-            None => format!("the inputs are `{}`", inputs.join("`, `")),
+            None if self.inputs.is_empty() => "the dag has no inputs".to_owned(),
+            None => format!("the inputs are `{}`", self.inputs.join("`, `")),
         };
         Err(config(format!("unknown variable `{name}`: {hint}")))
     }

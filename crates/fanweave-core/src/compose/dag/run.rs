@@ -1,5 +1,6 @@
 //! Runs a dag. Each step starts as soon as the outputs that it reads are available.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, try_join_all};
@@ -67,8 +68,9 @@ impl Runnable for Plan {
 impl Plan {
     /// The inputs of one run: the values of the caller, and the defaults of the rest.
     fn inputs(&self, vars: Vars) -> Result<Map<String, Value>> {
-        let names: Vec<_> = self.inputs.iter().map(|(name, _)| &**name).collect();
-        if let Some(name) = vars.names().find(|name| !names.contains(name)) {
+        let known: HashSet<_> = self.inputs.iter().map(|(name, _)| &**name).collect();
+        if let Some(name) = vars.names().find(|name| !known.contains(name)) {
+            let names: Vec<_> = self.inputs.iter().map(|(name, _)| &**name).collect();
             let hint = match closest(name, names.iter()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if names.is_empty() => "it has no inputs".to_owned(),
@@ -406,7 +408,7 @@ impl DagRun<'_> {
     /// Emits the text of a segment after its first `sent` bytes.
     async fn rest(&self, template: &Template, sent: usize, cx: &Context) -> Result<()> {
         let mut outputs = Map::new();
-        let reads = Reads::Paths(template.paths());
+        let reads = Reads::paths(template.paths());
         for (index, step) in self.plan.steps.iter().enumerate() {
             if reads.has(&format!("steps.{}", step.name)) {
                 match self.outcomes[index].ended().await {

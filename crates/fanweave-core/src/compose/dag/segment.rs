@@ -27,8 +27,13 @@ impl Segment {
     }
 }
 
+/// Maximum literals and expressions of an output that is streamed part by part.
+const MAX_SEGMENTS: usize = 512;
+
 /// Splits a template into segments whose texts, joined, are the text of the template. `None` if it has
 /// statements, comments or whitespace control, which affect the text around them.
+///
+/// `None` beyond [`MAX_SEGMENTS`], too: each is a template of its own, and is looked up among all steps.
 pub(super) fn segments(text: &str, names: &[Arc<str>]) -> Option<Vec<Segment>> {
     // Jinja drops one trailing line break, including CRLF.
     let mut rest = text.strip_suffix('\n').unwrap_or(text);
@@ -41,6 +46,9 @@ pub(super) fn segments(text: &str, names: &[Arc<str>]) -> Option<Vec<Segment>> {
             segments.push(Segment::Literal(rest.to_owned()));
             return Some(segments);
         };
+        if segments.len() >= MAX_SEGMENTS {
+            return None;
+        }
         let (literal, tail) = rest.split_at(open);
         if tail.starts_with("{%")
             || tail.starts_with("{#")
