@@ -44,8 +44,8 @@ async fn main() -> Result<()> {
     // A script instead of a model, so that the example needs no key. It calls the tool in every round.
     let call = || Answer::calls([("chart", json!({ "of": "tides" }))]);
     let model = Fake::script([call(), call(), Answer::text("High tide is at noon.")]).model();
-    let agent = model.with_tools(Tools::new().tool(Chart)).run_tools(2);
-    // After two rounds, the model is asked once more, and may not call a tool. The default is an error.
+    let agent = model.with_tools(Tools::new().tool(Chart)).run_tools(3);
+    // In the last round, the model is asked for an answer, and may not call a tool. The default is an error.
     let agent = agent.at_limit(AtLimit::Answer);
     let transcript = agent.transcript().invoke("When is high tide?").await?;
     for result in transcript.messages.iter().flat_map(|message| message.parts.iter()) {
