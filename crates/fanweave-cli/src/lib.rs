@@ -212,7 +212,8 @@ async fn execute(mut command: Command, mut program: Program) -> Result<Exit, Fai
             program.config = config::load()?;
             out::note(program.config.fill(model, &mut [])?, false);
         }
-        Command::Run(RunArgs { model, quiet, .. }) => {
+        Command::Run(args) => {
+            let RunArgs { model, quiet, .. } = &mut **args;
             program.config = config::load()?;
             out::note(program.config.fill(model, &mut [])?, *quiet);
         }
@@ -225,7 +226,7 @@ async fn execute(mut command: Command, mut program: Program) -> Result<Exit, Fai
     match command {
         Command::Batch(args) => Box::pin(batch::run(*args, program)).await,
         Command::Ask(args) => ask::run(args, program).await,
-        Command::Run(args) => run::run(args, program).await,
+        Command::Run(args) => run::run(*args, program).await,
         Command::Config(args) => config::run(&args, &program.config),
         Command::Index(args) => index::run(args, program).await,
         Command::Report(args) => report::run(&args),

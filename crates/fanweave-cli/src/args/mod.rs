@@ -53,7 +53,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Batch(Box<BatchArgs>),
     Ask(AskArgs),
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     Index(IndexArgs),
     Report(ReportArgs),
     Logs(LogsArgs),

@@ -159,7 +159,7 @@ fn serve(stream: &TcpStream, repaired: &AtomicBool, seen: &Mutex<Vec<u64>>) -> O
             json!({ "error": { "message": "refused", "type": "invalid_request_error", "code": "refused" } }),
         )
     } else {
-        let mut fields = json!({ "score": n * 2, "mood": if n % 2 == 0 { "good" } else { "bad" } });
+        let mut fields = json!({ "score": n * 2, "mood": if n.is_multiple_of(2) { "good" } else { "bad" } });
         if n % 7 == 3 && messages.len() == 1 {
             fields["mood"] = "odd".into();
         } else {
@@ -231,7 +231,7 @@ fn reviews_are_rated_with_their_own_columns_through_kills_and_failures() {
     let rated = records(&folder, "rated.csv");
     assert_eq!(rated.len() as u64, rows + 1);
     for (n, row) in rated[1..].iter().enumerate() {
-        let mood = if n % 2 == 0 { "good" } else { "bad" };
+        let mood = if n.is_multiple_of(2) { "good" } else { "bad" };
         let expected = [
             n.to_string(),
             format!("u{}", n % 50),

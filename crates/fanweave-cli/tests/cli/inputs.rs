@@ -18,11 +18,14 @@ fn prompt_of(answer: &serde_json::Value) -> String {
     answer.as_str().map_or("failed", |answer| &answer[9..]).to_owned()
 }
 
+/// Name, bytes and flags of an input; the answer to its row, and the note about it.
+type Case<'a> = (&'a str, &'a [u8], &'a [&'a str], &'a str, &'a str);
+
 #[test]
 fn tables_of_other_programs_are_read_and_their_oddities_noted() {
     let utf_16: Vec<u8> =
         "\u{feff}id\tquestion\r\n1\tWarum Regen?\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let cases: [(&str, &[u8], &[&str], &str, &str); 6] = [
+    let cases: [Case<'_>; 6] = [
         ("a.tsv", b"id\tquestion\n1\tone, two\n", &[], "one, two", ""),
         ("a.csv", b"id;question\n1;one, two\n", &[], "one, two", ""),
         ("a.csv", b",question\n0,why?\n", &[], "why?", "note: the first column has no name"),
