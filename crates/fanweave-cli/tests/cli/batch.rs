@@ -456,6 +456,7 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_rejected() {
         &["--id-column", "prompt"],
         &["--skip-empty"],
         &["--drop-last-assistant"],
+        &["--template-memory", "64"],
         &["--unordered"],
         &["--sample", "3"],
         &["--strict"],
