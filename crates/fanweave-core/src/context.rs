@@ -343,7 +343,7 @@ impl Context {
 
     /// Chooses the alternative of a [`configurable`](crate::configurable) part.
     ///
-    /// A run fails with [`ErrorKind::Config`](crate::ErrorKind::Config) if its chain has no part of that
+    /// A run fails with [`ErrorKind::Config`] if its chain has no part of that
     /// name: before it starts if the name of another part is similar, and otherwise at its end, since parts
     /// within closures are known once they run.
     #[must_use]

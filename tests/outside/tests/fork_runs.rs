@@ -45,7 +45,7 @@ fn an_open_journal_refuses_the_rows_of_a_child_before_a_call() {
         0
     });
     assert_eq!(code, 0);
-    let error = echo.journal(&path).batch(prompts()).err().expect("the journal is locked");
+    let error = echo.journal(&path).batch(prompts()).expect_err("the journal is locked");
     assert_eq!(error.kind(), ErrorKind::Locked);
     let rows = wait(batch.take().unwrap().collect());
     assert!(rows.iter().all(Result::is_ok), "{rows:?}");
