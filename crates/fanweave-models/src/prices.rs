@@ -118,8 +118,8 @@ pub struct Price {
 ///      tiers = [{ above = 200_000, input = 2, output = 7.5 }]\n",
 /// )?;
 /// let price = prices.of("a/b").expect("in the table");
-/// assert_eq!(price.cost(&Usage::new(200_000, 0)), 0.2);
-/// assert_eq!(price.cost(&Usage::new(300_000, 0)), 0.6);
+/// assert_eq!(format!("{:.2}", price.cost(&Usage::new(200_000, 0))), "0.20");
+/// assert_eq!(format!("{:.2}", price.cost(&Usage::new(300_000, 0))), "0.60");
 /// # Ok::<_, fanweave::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Deserialize)]

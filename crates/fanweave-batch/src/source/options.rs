@@ -10,7 +10,7 @@ use super::encoding::Encoding;
 ///
 /// let options = InputOptions::new().delimiter(';').encoding("windows-1252".parse()?);
 /// let text = b"name;city\nJos\xe9;Lima\n";
-/// let mut rows = Source::from_reader_with("people", &text[..], options)?;
+/// let mut rows = Source::from_reader_with("people.csv", &text[..], options)?;
 /// assert_eq!(rows.columns().unwrap(), ["name", "city"]);
 /// assert!(rows.next().unwrap()?.input.is_ok());
 /// # Ok::<_, fanweave::batch::Error>(())

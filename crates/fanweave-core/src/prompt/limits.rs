@@ -15,7 +15,7 @@ pub(super) const STEP: u64 = 64;
 /// let error = Template::parse(text)?.render(&vars! {}).unwrap_err();
 /// assert_eq!(
 ///     error.message(),
-///     "the template cannot be rendered: line 1: it takes more work than its limit of 64 MiB",
+///     "the template cannot be rendered: line 1: it takes more memory than its limit of 192 MiB",
 /// );
 ///
 /// let limits = RenderLimits::default().max_output_bytes(10);
