@@ -1,9 +1,11 @@
 //! Checks of templates against the rows that they are for, before any call.
 
+use std::collections::HashSet;
+
 use fanweave_core::Template;
 use serde_json::Value;
 
-use crate::render::{ROW, Render, ends_with_answer, example, reference};
+use crate::render::{Prepared, ROW, Render, ends_with_answer, example, reference};
 use crate::source::Source;
 use crate::{Advice, Error, Input, Result};
 
@@ -77,8 +79,12 @@ impl Render {
                 Input::Prompt(_) => Vec::new(),
             };
             let is_batch = matches!(input, Input::Prompt(_));
-            let rendered = self.render(input);
-            if !is_batch && rendered.as_ref().is_ok_and(ends_with_answer) {
+            // A template that takes long stops at its limit in the run, not here for each row.
+            let rendered = match self.prepare(input) {
+                Prepared::Now(rendered) => Some(rendered),
+                Prepared::Later(_) => None,
+            };
+            if !is_batch && matches!(&rendered, Some(Ok(prompt)) if ends_with_answer(prompt)) {
                 let message = format!(
                     "{}: the messages of the row in line {} end with an assistant's, as in rows for fine-tuning",
                     rows.name(),
@@ -86,7 +92,7 @@ impl Render {
                 );
                 return Err(Error::usage(message).advising([Advice::DropLastAssistant, Advice::RunAllRows]));
             }
-            let error = rendered.err().map(|error| error.message().to_owned());
+            let error = rendered.and_then(Result::err).map(|error| error.message().to_owned());
             let is_usable = error.is_none();
             match &mut first {
                 Some(first) if is_usable => first.error = None,
@@ -107,7 +113,8 @@ impl Render {
             return Ok(());
         }
         let text = template.text();
-        if let Some(name) = known.iter().find(|name| text.contains(&format!("{{{name}}}"))) {
+        let braced = Braced::of(&text);
+        if let Some(name) = known.iter().find(|name| braced.single.contains(name.as_str())) {
             let message = format!(
                 "`{{{name}}}` is not a variable: write `{{{{ {} }}}}` to insert the field",
                 reference(name)
@@ -126,9 +133,10 @@ impl Render {
     fn notes_on_texts(&self, known: &[String]) -> Vec<String> {
         let mut notes = Vec::new();
         for text in [&self.template, &self.system].into_iter().flatten().map(Template::text) {
-            if let Some(name) = known.iter().find(|name| {
-                text.contains(&format!("{{{name}}}")) && !text.contains(&format!("{{{{{name}}}}}"))
-            }) {
+            let Braced { single, double } = Braced::of(&text);
+            if let Some(name) =
+                known.iter().find(|name| single.contains(name.as_str()) && !double.contains(name.as_str()))
+            {
                 notes.push(format!(
                     "`{{{name}}}` in the template is sent as it is; `{{{{ {} }}}}` inserts the field",
                     reference(name)
@@ -189,6 +197,34 @@ impl Render {
     }
 }
 
+/// The texts between braces in a template, in one pass: a template may have as many as a file has columns.
+struct Braced<'a> {
+    /// Those in `{name}`.
+    single: HashSet<&'a str>,
+    /// Those in `{{name}}`.
+    double: HashSet<&'a str>,
+}
+
+impl<'a> Braced<'a> {
+    fn of(text: &'a str) -> Self {
+        let (mut single, mut double) = (HashSet::new(), HashSet::new());
+        let mut parts = text.split('}').peekable();
+        while let Some(part) = parts.next() {
+            // The last part has no brace after it.
+            let Some(after) = parts.peek() else { break };
+            let Some((before, name)) = part.rsplit_once('{') else { continue };
+            // Two braces in a row leave an empty part.
+            let is_double = before.ends_with('{') && after.is_empty();
+            if is_double {
+                double.insert(name)
+            } else {
+                single.insert(name)
+            };
+        }
+        Self { single, double }
+    }
+}
+
 impl Source {
     /// Leaves out the rows with an empty field that the templates of `render` use: an empty or blank text, or
     /// null. Reads the file once.
@@ -233,4 +269,31 @@ fn empty_field<'a>(input: &Input, used: &'a [String]) -> Option<&'a str> {
         _ => false,
     };
     used.iter().find(is_empty).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn braces_of_one_and_two_are_told_apart() {
+        let braced = Braced::of("{a} {{b}} {{ c }} {{{d}}} {e {f} g} }} {h}}");
+        let sorted = |names: &HashSet<&str>| {
+            let mut names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            names.sort();
+            names.join("|")
+        };
+        assert_eq!(sorted(&braced.single), "a|f|h");
+        assert_eq!(sorted(&braced.double), " c |b|d");
+    }
+
+    #[test]
+    fn a_template_that_takes_long_is_left_to_the_run() {
+        let loops = "{% for a in range(9999) %}{% for b in range(9999) %}{{ n * b }}{% endfor %}{% endfor %}";
+        let render = Render::new().template(Template::parse(loops).unwrap());
+        let file = tempfile::Builder::new().suffix(".csv").tempfile().unwrap();
+        std::fs::write(file.path(), format!("n\n{}", "1\n".repeat(1_000))).unwrap();
+        let rows = Source::open(file.path(), None).unwrap();
+        assert_eq!(render.check(&rows).unwrap(), Vec::<String>::new());
+    }
 }

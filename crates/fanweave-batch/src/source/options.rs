@@ -8,9 +8,9 @@ use super::encoding::Encoding;
 /// ```
 /// use fanweave::batch::{InputOptions, Source};
 ///
-/// let options = InputOptions::new().delimiter(';').encoding("windows-1252".parse()?);
+/// let options = InputOptions::new().format("csv".parse()?).delimiter(';').encoding("latin-1".parse()?);
 /// let text = b"name;city\nJos\xe9;Lima\n";
-/// let mut rows = Source::from_reader_with("people.csv", &text[..], options)?;
+/// let mut rows = Source::from_reader_with("people", &text[..], options)?;
 /// assert_eq!(rows.columns().unwrap(), ["name", "city"]);
 /// assert!(rows.next().unwrap()?.input.is_ok());
 /// # Ok::<_, fanweave::batch::Error>(())

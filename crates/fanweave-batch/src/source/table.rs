@@ -1,6 +1,6 @@
 //! Delimited values: the first record names the columns, every other one is a row of variables.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead, Read};
 
 use csv::{ByteRecord, StringRecord};
@@ -147,16 +147,22 @@ fn columns(header: &StringRecord) -> Result<Named, String> {
     let all: HashSet<&str> = header.iter().collect();
     let mut taken = HashSet::with_capacity(header.len());
     let (mut columns, mut unnamed) = (Vec::with_capacity(header.len()), Vec::new());
+    // The number of the next column with a name.
+    let mut numbers: HashMap<&str, usize> = HashMap::new();
     for (at, name) in header.iter().enumerate() {
         if name.trim().is_empty() {
             unnamed.push(at);
         } else if taken.insert(name.to_owned()) {
             columns.push((at, name.to_owned()));
         } else {
-            let free = (2..)
-                .map(|n| format!("{name}_{n}"))
-                .find(|new| !all.contains(&**new) && !taken.contains(new));
-            let new = free.expect("there are more numbers than columns");
+            let number = numbers.entry(name).or_insert(2);
+            let new = loop {
+                let new = format!("{name}_{number}");
+                *number += 1;
+                if !all.contains(&*new) && !taken.contains(&new) {
+                    break new;
+                }
+            };
             if notes.len() < MAX_NOTES {
                 notes.push(format!(
                     "the header names the column `{name}` twice; column {} is `{new}`",
