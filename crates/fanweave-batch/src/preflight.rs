@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn braces_of_one_and_two_are_told_apart() {
+    fn single_and_double_braces_are_distinguished() {
         let braced = Braced::of("{a} {{b}} {{ c }} {{{d}}} {e {f} g} }} {h}}");
         let sorted = |names: &HashSet<&str>| {
             let mut names: Vec<_> = names.iter().map(ToString::to_string).collect();
