@@ -123,24 +123,8 @@ impl Collector {
     /// The output cannot be written.
     pub async fn end(self, stopped: Stopped) -> Result<Summary> {
         let Self { recorder, notes, progress, began, .. } = self;
-        let Stopped { refused, refused_rows, unavailable, over_budget, too_many_errors, is_cut_short } =
-            stopped;
-        let failures = recorder.end(is_cut_short).await?;
-        let end = progress.snapshot();
-        Ok(Summary {
-            interrupted: is_cut_short,
-            refused,
-            refused_rows,
-            unavailable,
-            retries: end.retries,
-            over_budget,
-            too_many_errors,
-            wall: began.elapsed().max(Duration::from_millis(1)),
-            p50: end.p50,
-            p95: end.p95,
-            failures,
-            notes,
-            ..Summary::of(&end)
-        })
+        let failures = recorder.end(stopped.is_cut_short).await?;
+        let wall = began.elapsed().max(Duration::from_millis(1));
+        Ok(Summary { wall, failures, notes, ..stopped.into_summary(&progress.snapshot()) })
     }
 }

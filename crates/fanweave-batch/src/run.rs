@@ -28,7 +28,7 @@ use crate::settings::Settings;
 use crate::source::Source;
 use crate::store::RecordStore;
 use crate::summary::Summary;
-use crate::window::{Stopped, Terms, Window};
+use crate::window::{Terms, Window};
 use crate::{Costs, Render, Result};
 
 /// Maximum rows read ahead of the calls. Enough to keep calls from waiting for the reader, and few enough for
@@ -253,27 +253,9 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             let _ = read.await;
         }
         let Window { row, recorder, stopped, .. } = window;
-        let Stopped { refused, refused_rows, unavailable, over_budget, too_many_errors, is_cut_short } =
-            stopped;
-        let failures = recorder.end(is_cut_short).await?;
-
-        let end = row.progress.snapshot();
-        Ok(Summary {
-            interrupted: is_cut_short,
-            refused,
-            refused_rows,
-            unavailable,
-            retries: end.retries,
-            hedged: end.hedged,
-            over_budget,
-            too_many_errors,
-            wall: began.elapsed(),
-            p50: end.p50,
-            p95: end.p95,
-            failures,
-            notes: previous.notes,
-            ..Summary::of(&end)
-        })
+        let failures = recorder.end(stopped.is_cut_short).await?;
+        let (wall, notes) = (began.elapsed(), previous.notes);
+        Ok(Summary { wall, failures, notes, ..stopped.into_summary(&row.progress.snapshot()) })
     }
 }
 

@@ -29,11 +29,13 @@ use crate::answer::IntoAnswer;
 use crate::budget::{Allowance, RowBudget};
 use crate::feed::Job;
 use crate::max_errors::{ErrorCount, MaxErrors};
+use crate::progress::Snapshot;
 use crate::queue::Queue;
 use crate::recorder::{Finished, RowRecorder};
 use crate::records::RowPermit;
 use crate::refusals::Refusals;
 use crate::row::{Failed, Rerun, RowEnd, RowRun, Start};
+use crate::summary::Summary;
 
 /// Maximum number of rows in flight beyond the concurrency. The number of concurrent calls is limited
 /// separately.
@@ -140,6 +142,26 @@ pub struct Stopped {
     pub too_many_errors: bool,
     /// Set when rows have no result, for whatever reason.
     pub is_cut_short: bool,
+}
+
+impl Stopped {
+    /// The summary of the run: its counts at the end, and why it stopped, if it did.
+    pub(crate) fn into_summary(self, end: &Snapshot) -> Summary {
+        let Self { refused, refused_rows, unavailable, over_budget, too_many_errors, is_cut_short } = self;
+        Summary {
+            interrupted: is_cut_short,
+            refused,
+            refused_rows,
+            unavailable,
+            retries: end.retries,
+            hedged: end.hedged,
+            over_budget,
+            too_many_errors,
+            p50: end.p50,
+            p95: end.p95,
+            ..Summary::of(end)
+        }
+    }
 }
 
 /// Settings of a window.

@@ -88,6 +88,8 @@ pub struct Source {
     notes: Vec<String>,
     /// The rows to return. `None` for all.
     sample: Option<Sample>,
+    /// Set unless the rows are only checked: their keys are hashes, which cost more than reading them.
+    has_keys: bool,
     index: u64,
     /// Hash and line of each `custom_id` seen. The hashes have 64 bits and a random key: with a million ids,
     /// a false duplicate occurs once in 10^7 runs. They take 35 MB, while the ids could take 100 MB.
@@ -247,7 +249,20 @@ impl Source {
     fn over(name: String, path: Option<PathBuf>, format: Option<InputFormat>, rows: Rows) -> Self {
         let (ids, hasher) = (HashMap::new(), RandomState::new());
         let (options, notes) = (InputOptions::default(), Vec::new());
-        Self { name, path, format, options, rows, is_plain: true, notes, sample: None, index: 0, ids, hasher }
+        Self {
+            name,
+            path,
+            format,
+            options,
+            rows,
+            is_plain: true,
+            notes,
+            sample: None,
+            has_keys: true,
+            index: 0,
+            ids,
+            hasher,
+        }
     }
 
     fn read(
@@ -398,10 +413,12 @@ impl Source {
         self
     }
 
-    /// The rows of the file from its beginning, without a sample. `None` for a source that is not a file.
+    /// The rows of the file from its beginning, without a sample and without keys: for checks before the run.
+    /// `None` for a source that is not a file.
     pub(crate) fn reopened(&self) -> Result<Option<Self>> {
         let (Some(path), Some(format)) = (&self.path, self.format) else { return Ok(None) };
-        Self::open_with(path, self.options.clone().format(format)).map(Some)
+        let rows = Self::open_with(path, self.options.clone().format(format))?;
+        Ok(Some(Self { has_keys: false, ..rows }))
     }
 
     /// The options that were given.
@@ -509,12 +526,13 @@ impl Source {
     fn read_line(&mut self) -> io::Result<Option<InputRow>> {
         let Some(format) = self.format else { return Ok(None) };
         let index = self.index;
-        let id_column = self.options.id_column.as_deref();
+        let (id_column, has_keys) = (self.options.id_column.as_deref(), self.has_keys);
+        let unreadable = || has_keys.then(|| Key::of(&[b"unreadable"]));
         let read = |line: TextLine<'_>| {
-            let (id, content, input) = read_line(format, id_column, line.bytes);
+            let (id, content, input) = read_line(format, id_column, line.bytes, has_keys);
             // A line that cannot be read is identified by its bytes.
-            let content = content.unwrap_or_else(|| Key::of(&[line.bytes.unwrap_or_default()]));
-            (line.number, id, content, input)
+            let of_bytes = || has_keys.then(|| Key::of(&[line.bytes.unwrap_or_default()]));
+            (line.number, id, content.or_else(of_bytes), input)
         };
         let (line, id, content, input) = match &mut self.rows {
             Rows::Ended | Rows::Own { .. } => return Ok(None),
@@ -528,14 +546,15 @@ impl Source {
                 Some(Err(why)) => {
                     let line = values.line();
                     self.rows = Rows::Ended;
-                    (line, None, Key::of(&[b"unreadable"]), Err(why))
+                    (line, None, unreadable(), Err(why))
                 }
             },
             #[cfg(feature = "parquet")]
             Rows::Parquet(rows) => {
                 let Some(row) = rows.next() else { return Ok(None) };
                 let id = row.as_ref().ok().and_then(|map| id_of(map, id_column));
-                let content = row.as_ref().map_or_else(|_| Key::of(&[b"unreadable"]), Key::of_object);
+                let content =
+                    row.as_ref().map_or_else(|_| unreadable(), |map| has_keys.then(|| Key::of_object(map)));
                 if row.is_err() {
                     self.rows = Rows::Ended;
                 }
@@ -545,8 +564,8 @@ impl Source {
                 Ok(None) => return Ok(None),
                 Ok(Some(record)) => {
                     let (line, vars) = (record.line, record.vars);
-                    let fields: Vec<_> = record.fields.iter().collect();
-                    let content = Key::of(&fields).and(&Key::of(&table_names(table.header())));
+                    let fields = has_keys.then(|| Key::of(&record.fields.iter().collect::<Vec<_>>()));
+                    let content = fields.map(|fields| fields.and(&Key::of(&table_names(table.header()))));
                     (
                         line,
                         vars.as_ref().ok().and_then(|v| id_of(v.as_map(), id_column)),
@@ -558,7 +577,7 @@ impl Source {
                     let line = table.line() + 1;
                     self.rows = Rows::Ended;
                     let input = Err(format!("{e}; nothing after it can be read"));
-                    (line, None, Key::of(&[b"unreadable"]), input)
+                    (line, None, unreadable(), input)
                 }
                 Err(e) => return Err(e),
             },
@@ -570,7 +589,7 @@ impl Source {
             let message = format!("{} {unit} {line}: {e}", self.name);
             fanweave_core::Error::new(RowErrorKind::Input, message)
         });
-        Ok(Some(InputRow { index, line, id, input, key: Some(RowKey(content)) }))
+        Ok(Some(InputRow { index, line, id, input, key: content.map(RowKey) }))
     }
 
     /// Rejects a duplicate `custom_id`: results are identified by it, and OpenAI rejects duplicates too.
@@ -637,11 +656,13 @@ fn table_names(header: &csv::StringRecord) -> Vec<&[u8]> {
     header.iter().map(str::as_bytes).collect()
 }
 
-/// Reads a line: its id, the key of its content, unless that is the key of its bytes, and its input.
+/// Reads a line: its id, the key of its content, if that is wanted and not the key of its bytes, and its
+/// input.
 fn read_line(
     format: InputFormat,
     id_column: Option<&str>,
     bytes: Option<&[u8]>,
+    has_key: bool,
 ) -> (Option<String>, Option<Key>, Result<Input, String>) {
     let Some(bytes) = bytes else {
         return (None, None, Err(format!("the line is longer than {} MiB", MAX_LINE >> 20)));
@@ -651,9 +672,9 @@ fn read_line(
     };
     match format {
         InputFormat::OpenAi => {
-            let openai::Line { id, request } = openai::read(line);
+            let openai::Line { id, request } = openai::read(line, has_key);
             match request {
-                Ok((prompt, key)) => (id, Some(key), Ok(Input::Prompt(Box::new(prompt)))),
+                Ok((prompt, key)) => (id, key, Ok(Input::Prompt(Box::new(prompt)))),
                 Err(why) => (id, None, Err(why)),
             }
         }
@@ -661,7 +682,8 @@ fn read_line(
         InputFormat::Jsonl | InputFormat::Csv | InputFormat::Tsv | InputFormat::Parquet => {
             match serde_json::from_str(line) {
                 Ok(Value::Object(map)) => {
-                    (id_of(&map, id_column), Some(Key::of_object(&map)), Ok(Input::Vars(map.into())))
+                    let key = has_key.then(|| Key::of_object(&map));
+                    (id_of(&map, id_column), key, Ok(Input::Vars(map.into())))
                 }
                 Ok(Value::String(text)) => (None, None, Ok(Input::Text(text))),
                 Ok(_) => (None, None, Err("expected a JSON object or string".to_owned())),

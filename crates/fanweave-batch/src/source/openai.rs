@@ -12,8 +12,8 @@ use crate::key::Key;
 /// A line that was read.
 pub(super) struct Line {
     pub(super) id: Option<String>,
-    /// The request and its content key, or an error message.
-    pub(super) request: Result<(Prompt, Key), String>,
+    /// The request and its content key, if that is wanted, or an error message.
+    pub(super) request: Result<(Prompt, Option<Key>), String>,
 }
 
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ struct Wire<'a> {
     body: &'a RawValue,
 }
 
-pub(super) fn read(line: &str) -> Line {
+pub(super) fn read(line: &str, has_key: bool) -> Line {
     // A list would be read as the fields in their order.
     let wire = match line.trim_ascii_start().starts_with('{') {
         true => serde_json::from_str::<Wire<'_>>(line).map_err(|e| super::json_error(&e, line)),
@@ -34,7 +34,7 @@ pub(super) fn read(line: &str) -> Line {
     };
     match wire {
         Ok(wire) => match wire.custom_id.map(id).transpose() {
-            Ok(id) => Line { request: request(&wire, id.as_deref().unwrap_or_default()), id },
+            Ok(id) => Line { request: request(&wire, id.as_deref().unwrap_or_default(), has_key), id },
             Err(why) => Line { id: None, request: Err(why) },
         },
         // Report the id even if the line is malformed.
@@ -42,18 +42,19 @@ pub(super) fn read(line: &str) -> Line {
     }
 }
 
-fn request(wire: &Wire<'_>, id: &str) -> Result<(Prompt, Key), String> {
+fn request(wire: &Wire<'_>, id: &str, has_key: bool) -> Result<(Prompt, Option<Key>), String> {
     check(wire.method.as_deref(), wire.url.as_deref())?;
     let json = wire.body.get();
     let chat = chat::parse(json)?;
     let is_lossy = chat.is_lossy;
     let prompt = chat.with_body(json)?;
     // The key of a prompt is that of earlier versions, which could not read the others.
-    let content = match &prompt.body {
+    let content = || match &prompt.body {
         Some(body) if is_lossy => Key::of(&[b"body", body.canonical().as_bytes()]),
         _ => Key::of_prompt(&prompt),
     };
-    Ok((prompt, Key::of(&[id.as_bytes()]).and(&content)))
+    let key = has_key.then(|| Key::of(&[id.as_bytes()]).and(&content()));
+    Ok((prompt, key))
 }
 
 fn check(method: Option<&str>, url: Option<&str>) -> Result<(), String> {
@@ -94,12 +95,16 @@ mod tests {
         format!(r#"{{"custom_id":"a",{rest}"body":{{"messages":[{{"role":"user","content":"hi"}}]}}}}"#)
     }
 
+    fn read(line: &str) -> Line {
+        super::read(line, true)
+    }
+
     fn prompt(line: &str) -> Result<Prompt, String> {
         read(line).request.map(|(prompt, _)| prompt)
     }
 
     fn key(line: &str) -> Key {
-        read(line).request.expect("a request").1
+        read(line).request.expect("a request").1.expect("it is wanted")
     }
 
     #[test]

@@ -353,3 +353,25 @@ fn the_causes_of_invalid_json_are_named() {
         "0 @1 -: failed: q line 1: expected a JSON object: column 7: expected value"
     );
 }
+
+#[test]
+fn rows_have_keys_unless_they_are_only_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("a.txt", "one\n"),
+        ("a.jsonl", "{\"q\": 1}\n"),
+        ("a.csv", "q\n1\n"),
+        ("a.json", "[{\"q\": 1}]"),
+        (
+            "b.jsonl",
+            "{\"custom_id\": \"a\", \"url\": \"/v1/chat/completions\", \"body\": {\"messages\": []}}\n",
+        ),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let mut rows = Source::open(&path, None).unwrap();
+        let mut checked = rows.reopened().unwrap().unwrap();
+        assert!(rows.next().unwrap().unwrap().key.is_some(), "{name}");
+        assert!(checked.next().unwrap().unwrap().key.is_none(), "{name}");
+    }
+}
