@@ -1,7 +1,7 @@
 //! The input's own columns and the fields of structured answers, beside each other.
 
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, Ran, echo_of};
+use crate::support::{Folder, Ran, echo_of, request_of};
 
 fn batch(folder: &Folder, more: &[&str]) -> Ran {
     folder.run(&[&["batch"], more].concat())
@@ -130,24 +130,7 @@ impl Reviews {
 
 /// Answers one request of a connection.
 fn serve(stream: &TcpStream, repaired: &AtomicBool, seen: &Mutex<Vec<u64>>) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().ok()?;
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
+    let (_, body) = request_of(stream)?;
     let request: Value = serde_json::from_slice(&body).ok()?;
     assert_eq!(request["response_format"]["type"], "json_schema");
     let messages = request["messages"].as_array()?;

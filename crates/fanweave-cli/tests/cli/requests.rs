@@ -1,12 +1,12 @@
 //! Requests as a provider receives them: parameters and headers of the command line.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, Ran};
+use crate::support::{Folder, Ran, request_of};
 
 /// A provider that keeps its requests, and answers each with the same status and body.
 struct Recorded {
@@ -31,7 +31,7 @@ impl Recorded {
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 // One request per connection.
-                let Some((head, sent)) = read(&stream) else { continue };
+                let Some((head, sent)) = request_of(&stream) else { continue };
                 let answer = body(&head);
                 let body = serde_json::from_slice(&sent).unwrap_or_default();
                 seen.lock()
@@ -67,30 +67,6 @@ impl Recorded {
     fn count(&self) -> usize {
         self.requests.lock().expect("no test panics with it").len()
     }
-}
-
-/// Head and body of a request.
-fn read(stream: &TcpStream) -> Option<(String, Vec<u8>)> {
-    let mut reader = BufReader::new(stream);
-    let (mut head, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().ok()?;
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-        head.push_str(&line);
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some((head, body))
 }
 
 fn ask(url: &str, model: &str, more: &[&str]) -> Ran {

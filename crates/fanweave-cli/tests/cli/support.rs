@@ -1,7 +1,8 @@
 //! Runs the program in a separate folder, with its own simulated provider.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -188,4 +189,28 @@ pub(crate) fn assert_all_answered(rows: &[Value], n: usize) {
         assert_eq!(row["answer"], echo_of(&format!("question {i}")), "{row}");
         assert!(row["error"].is_null(), "{row}");
     }
+}
+
+/// Head and body of the next request of a connection. `None` if it ends before.
+pub(crate) fn request_of(stream: &TcpStream) -> Option<(String, Vec<u8>)> {
+    let mut reader = BufReader::new(stream);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().ok()?;
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+        head.push_str(&line);
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((head, body))
 }

@@ -6,6 +6,29 @@ use super::streams::{DIALECTS, Event, events, rich, text, wire};
 use super::{expected, protocol, seen, streamed};
 use crate::providers::testing::decode;
 
+/// Data of events that say nothing of an answer, as servers and gateways send them.
+pub(super) const KEEP_ALIVES: [&str; 19] = [
+    "",
+    " ",
+    "null",
+    "true",
+    "7",
+    "[]",
+    "[null]",
+    "{}",
+    "\"\"",
+    "keep-alive",
+    "[PING]",
+    "PING",
+    "OPENROUTER PROCESSING",
+    r#"{"type":"ping"}"#,
+    r#"{"status":"working"}"#,
+    r#"{"message":"working"}"#,
+    r#"{"detail":"queued","msg":"position 3"}"#,
+    r#"{"error":null}"#,
+    r#"{"error":{"code":0,"message":""}}"#,
+];
+
 fn odd(name: &'static str, data: &str) -> Event {
     Event { name, data: data.to_owned() }
 }
@@ -27,27 +50,7 @@ fn costs_nothing(dialect: &str, odd: &Event) {
 #[test]
 fn a_keep_alive_of_any_form_costs_nothing_in_any_dialect() {
     for dialect in DIALECTS {
-        for data in [
-            "",
-            " ",
-            "null",
-            "true",
-            "7",
-            "[]",
-            "[null]",
-            "{}",
-            "\"\"",
-            "keep-alive",
-            "[PING]",
-            "PING",
-            "OPENROUTER PROCESSING",
-            r#"{"type":"ping"}"#,
-            r#"{"status":"working"}"#,
-            r#"{"message":"working"}"#,
-            r#"{"detail":"queued","msg":"position 3"}"#,
-            r#"{"error":null}"#,
-            r#"{"error":{"code":0,"message":""}}"#,
-        ] {
+        for data in KEEP_ALIVES {
             costs_nothing(dialect, &odd("", data));
             if dialect != "ollama" {
                 costs_nothing(dialect, &odd("ping", data));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
+use super::super::events::KEEP_ALIVES;
 use super::super::streams::Event;
 use super::{Case, finish};
 
@@ -44,26 +45,6 @@ pub(super) enum Oddity {
     /// Counts as texts or fractions.
     TextCounts,
 }
-
-const KEEP_ALIVES: [&str; 17] = [
-    "",
-    " ",
-    "null",
-    "true",
-    "7",
-    "[]",
-    "[null]",
-    "{}",
-    "\"\"",
-    "keep-alive",
-    "[PING]",
-    "OPENROUTER PROCESSING",
-    r#"{"type":"ping"}"#,
-    r#"{"status":"working"}"#,
-    r#"{"detail":"queued","msg":"position 3"}"#,
-    r#"{"error":null}"#,
-    r#"{"error":{"code":0,"message":""}}"#,
-];
 
 const MARKERS: [&str; 6] =
     ["[DONE]", "[done]", "\"[DONE]\"", "DONE", r#"{"type":"message_stop"}"#, r#"{"done": true}"#];
