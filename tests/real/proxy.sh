@@ -6,8 +6,8 @@
 #
 # The proxy knows from the name of a model what it supports, so that of Gemini is a real one.
 #
-# The proxy is the PyPI package litellm, installed under target/real. Its version is pinned, because later releases were
-# compromised. Skips, with the reason, only without python3 or if pip cannot install it.
+# The proxy is the PyPI package litellm, installed under target/real. Its version is pinned, those of its
+# dependencies are not. Skips, with the reason, only without python3 or if pip cannot install it.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -109,13 +109,16 @@ fn page_of(name: &str, price: &Price, prices: &Prices) -> String {
     if let Some(share) = price.batch {
         line("batch API", format!("{} % of these prices", share * 100.0));
     }
-    let tokens = |tokens: Option<u64>| tokens.map_or_else(|| "unknown".to_owned(), |n| format!("{n} tokens"));
     match prices.capabilities(name) {
         Some(known) => capabilities(known, &mut line),
         None => line("context", tokens(price.context)),
     }
     let _ = writeln!(text, "prices in US dollars per million tokens, as of {}", prices.date());
     text
+}
+
+fn tokens(tokens: Option<u64>) -> String {
+    tokens.map_or_else(|| "unknown".to_owned(), |n| format!("{n} tokens"))
 }
 
 /// A price with at least two decimals: `$2.50`, `$0.025`.
@@ -125,7 +128,6 @@ fn price_of(usd: f64) -> String {
 }
 
 fn capabilities(known: &Capabilities, line: &mut impl FnMut(&str, String)) {
-    let tokens = |tokens: Option<u64>| tokens.map_or_else(|| "unknown".to_owned(), |n| format!("{n} tokens"));
     let answer = |answer: Option<bool>| match answer {
         Some(true) => "yes".to_owned(),
         Some(false) => "no".to_owned(),

@@ -131,18 +131,13 @@ fn guard(step: &Instruction<'_>, with_constant: bool) -> (Guard, bool) {
         | Instruction::Gte
         | Instruction::Lt
         | Instruction::Lte
-        | Instruction::CompareAndPreserve(_)
-            if with_constant =>
-        {
-            (Guard::None, false)
+        | Instruction::CompareAndPreserve(_) => {
+            if with_constant {
+                (Guard::None, false)
+            } else {
+                (Guard::Before(COMPARE), true)
+            }
         }
-        Instruction::Eq
-        | Instruction::Ne
-        | Instruction::Gt
-        | Instruction::Gte
-        | Instruction::Lt
-        | Instruction::Lte
-        | Instruction::CompareAndPreserve(_) => (Guard::Before(COMPARE), true),
         Instruction::In => (Guard::Before(IN), true),
         Instruction::ApplyFilter(name, count, _) => filter(name, *count),
         Instruction::PerformTest(name, count, _) => {

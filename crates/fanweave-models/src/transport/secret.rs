@@ -129,12 +129,11 @@ impl Secret {
 
     /// Returns false if `text` contains the key in no form: nearly always, after one pass.
     fn may_be_in(&self, text: &str) -> bool {
-        let bytes = text.as_bytes();
+        let (bytes, key) = (text.as_bytes(), self.expose().as_bytes());
+        let (_, half) = bounds(self.expose());
         (0..bytes.len().saturating_sub(1)).filter(|at| self.0.beginnings.contains(&bytes[*at..])).any(|at| {
-            let (_, last) = bounds(self.expose());
-            let key = self.expose().as_bytes();
             begins_with(&bytes[at..], key)
-                || last.is_some_and(|last| begins_with(&bytes[at..], &key[last..]))
+                || half.is_some_and(|half| begins_with(&bytes[at..], &key[half..]))
                 || self
                     .0
                     .forms

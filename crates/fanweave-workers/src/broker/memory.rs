@@ -301,7 +301,7 @@ impl Broker for Memory {
                     }
                     answer
                 }
-                // As with a server: it knows at once that nobody listens.
+                // Like a server, it reports a missing subscriber at once.
                 None => None,
             }
         }
