@@ -12,6 +12,7 @@ mod straight;
 mod template;
 mod template_check;
 mod text_filters;
+mod values;
 mod weight;
 mod window;
 mod written;

@@ -10,7 +10,6 @@ use serde_json::Value;
 use super::guard::{all, targets, with_constant};
 use super::limits::STEP;
 use super::text_filters::{CASED, ESCAPED};
-use crate::Vars;
 
 /// Facts about the steps of such a template.
 #[derive(Debug, Clone, Copy)]
@@ -78,17 +77,19 @@ impl Straight {
         Some(Self { base: base.saturating_add(constants.saturating_mul(growth)), growth })
     }
 
-    /// Work of a rendering with these values at most, in bytes. `None` if it must be counted.
-    pub(super) fn work(&self, vars: &Vars) -> Option<u64> {
-        let mut bytes = 0_u64;
-        for value in vars.as_map().values() {
-            bytes += match value {
-                Value::String(text) => text.len() as u64,
-                Value::Array(_) | Value::Object(_) => written(value, 0)?,
-                _ => MARKS,
-            };
-        }
-        Some(self.base.saturating_add(bytes.saturating_mul(self.growth)))
+    /// Work of a rendering at most, in bytes, with values of so many [bytes](bytes).
+    pub(super) fn work(&self, bytes: u64) -> u64 {
+        self.base.saturating_add(bytes.saturating_mul(self.growth))
+    }
+}
+
+/// Bytes of a value that is written out, at most. `None` if that must be counted while it is rendered.
+#[inline]
+pub(super) fn bytes(value: &Value) -> Option<u64> {
+    match value {
+        Value::String(text) => Some(text.len() as u64),
+        Value::Array(_) | Value::Object(_) => written(value, 0),
+        _ => Some(MARKS),
     }
 }
 
@@ -104,7 +105,7 @@ fn growth_of(filter: &str, arguments: Option<u16>) -> Option<u64> {
     }
 }
 
-/// Bytes of a value that is written out, at most.
+/// Bytes of a list or an object that is written out, at most.
 fn written(value: &Value, depth: u32) -> Option<u64> {
     let mut bytes = MARKS;
     match value {
@@ -131,6 +132,7 @@ mod tests {
     use serde_json::json;
 
     use crate::prompt::RenderLimits;
+    use crate::prompt::values::Values;
     use crate::{Template, Vars, vars};
 
     fn is_free(text: &str, vars: &Vars) -> bool {
@@ -206,7 +208,8 @@ mod tests {
             let vars = vars! { a: a, b: b };
             let template = Template::parse(&text).unwrap();
             let (straight, free, counted) = template.free_and_counted(&vars).expect("neither loops nor operators");
-            if let (Some(bound), Ok(free)) = (straight.work(&vars), &free) {
+            if let (Some(bytes), Ok(free)) = (Values::of(&vars).bytes(&vars), &free) {
+                let bound = straight.work(bytes);
                 prop_assert!(free.len() as u64 <= bound, "{} > {bound}: {text}", free.len());
             }
             prop_assert_eq!(free.map_err(|e| e.to_string()), counted.map_err(|e| e.to_string()));

@@ -15,6 +15,7 @@ use super::guard::{self, Steps};
 use super::limits::{RenderLimits, fuel};
 use super::partials::Partials;
 use super::straight::Straight;
+use super::values::Values;
 use super::written::written;
 use super::{filters, template_check, weight};
 use crate::blocking::Pool;
@@ -172,7 +173,8 @@ impl Template {
     /// template exceeds its [limits](Self::with_limits).
     pub fn render(&self, vars: &Vars) -> Result<String> {
         let vars = self.partials.complete(vars);
-        self.result(self.without_limits(&vars).unwrap_or(&self.env), &vars)
+        let values = Values::of(&vars);
+        self.result(self.without_limits(&values, &vars).unwrap_or(&self.env), values, &vars)
     }
 
     /// Like [`render`](Self::render), but a rendering that takes more than about a millisecond is done on
@@ -201,7 +203,7 @@ impl Template {
             return result;
         }
         let (template, vars) = (self.clone(), vars.into_owned());
-        render_threads().run(move || template.result(&template.env, &vars)).await?
+        render_threads().run(move || template.result(&template.env, Values::of(&vars), &vars)).await?
     }
 
     /// Like [`render`](Self::render), but gives up after about a millisecond. `None` then, and the template
@@ -222,30 +224,31 @@ impl Template {
 
     /// The result of a rendering that is quick.
     fn attempt(&self, vars: &Vars) -> Option<Result<String>> {
-        if let Some(env) = self.without_limits(vars) {
-            return Some(self.checked(self.caught(env, vars), vars));
+        let values = Values::of(vars);
+        if let Some(env) = self.without_limits(&values, vars) {
+            return Some(self.result(env, values, vars));
         }
-        let Some(env) = &self.quick else { return Some(self.result(&self.env, vars)) };
-        match self.caught(env, vars) {
+        let Some(env) = &self.quick else { return Some(self.result(&self.env, values, vars)) };
+        match self.caught(env, values) {
             Ok(Err(error)) if error.kind() == minijinja::ErrorKind::OutOfFuel => None,
             text => Some(self.checked(text, vars)),
         }
     }
 
     /// The language without limits, if a rendering with these values cannot reach them.
-    fn without_limits(&self, vars: &Vars) -> Option<&Environment<'static>> {
+    fn without_limits(&self, values: &Values, vars: &Vars) -> Option<&Environment<'static>> {
         let (straight, env) = self.straight.as_ref()?;
         let work = self.limits.work(0).min(QUICK).min(self.limits.output_bytes as u64);
-        (straight.work(vars)? < work).then_some(&**env)
+        (straight.work(values.bytes(vars)?) < work).then_some(&**env)
     }
 
-    fn result(&self, env: &Environment<'static>, vars: &Vars) -> Result<String> {
-        self.checked(self.caught(env, vars), vars)
+    fn result(&self, env: &Environment<'static>, values: Values, vars: &Vars) -> Result<String> {
+        self.checked(self.caught(env, values), vars)
     }
 
     /// A few odd arguments make the language panic.
-    fn caught(&self, env: &Environment<'static>, vars: &Vars) -> Result<Rendered> {
-        catch_unwind(AssertUnwindSafe(|| self.eval(env, vars))).map_err(|panic| Error::from_panic(&*panic))
+    fn caught(&self, env: &Environment<'static>, values: Values) -> Result<Rendered> {
+        catch_unwind(AssertUnwindSafe(|| self.eval(env, values))).map_err(|panic| Error::from_panic(&*panic))
     }
 
     fn checked(&self, text: Result<Rendered>, vars: &Vars) -> Result<String> {
@@ -275,27 +278,28 @@ impl Template {
     /// Returns true if these values are rendered without limits.
     #[cfg(test)]
     pub(super) fn is_rendered_without_limits(&self, vars: &Vars) -> bool {
-        self.without_limits(vars).is_some()
+        self.without_limits(&Values::of(vars), vars).is_some()
     }
 
     /// The bound of the template, and its text without limits and with them.
     #[cfg(test)]
     pub(super) fn free_and_counted(&self, vars: &Vars) -> Option<(Straight, Result<String>, Result<String>)> {
         let (straight, env) = self.straight.as_ref()?;
-        Some((*straight, self.result(env, vars), self.result(&self.env, vars)))
+        let values = Values::of(vars);
+        let free = self.result(env, values, vars);
+        Some((*straight, free, self.result(&self.env, Values::of(vars), vars)))
     }
 
-    fn eval(&self, env: &Environment<'static>, vars: &Vars) -> Rendered {
+    fn eval(&self, env: &Environment<'static>, values: Values) -> Rendered {
         let template = get(env);
-        let vars = minijinja::value::Serde(vars);
         if self.guarded_steps.is_none() {
-            return template.render(vars);
+            return template.render(values.all);
         }
         let _session = weight::Session;
         let steps = guard::guarded(&get_compiled_template(&template).instructions);
         let mut text = String::new();
         let mut output = make_string_output(&mut text);
-        eval(env, &steps, vars.into(), &BTreeMap::new(), &mut output, AutoEscape::None)?;
+        eval(env, &steps, values.all, &BTreeMap::new(), &mut output, AutoEscape::None)?;
         drop(output);
         Ok(text)
     }
