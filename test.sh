@@ -87,6 +87,9 @@ tests/sdk/run.sh target/debug/fanweave
 step 'the report in a browser'
 tests/report/run.sh target/debug/fanweave
 
+step 'files that other programs write and read'
+tests/files/run.sh target/debug/fanweave
+
 step 'a llama.cpp server'
 tests/real/run.sh target/debug/fanweave
 

@@ -141,7 +141,10 @@ impl RowAnswers {
         *state.given.entry(key).or_default() += 1;
         state.answers.push(EarlierAnswer { call: key, answer: Arc::new(answer.clone()) });
         let cost_usd = self.costs.of(call.model, &answer.usage());
-        CallRecord { row: self.row, call: key, cost_usd, answer: answer.clone() }
+        // Without the name of the model, the innermost one.
+        let path = call.cx.path().names().filter(|name| *name != call.model);
+        let step = Some(path.collect::<Vec<_>>().join(" > ")).filter(|path| !path.is_empty());
+        CallRecord { row: self.row, call: key, step, cost_usd, answer: answer.clone() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -18,7 +18,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::key::Key;
 use crate::output::OutputFormat;
 use crate::rows::InputRow;
-use crate::source::{InputFormat, Source};
+use crate::source::{FILE_COLUMN, InputFormat, Source};
 use crate::{Error, ErrorKind, Input, Result};
 
 /// Maximum columns that are collected from JSON rows for a table.
@@ -76,8 +76,8 @@ impl fmt::Display for Columns {
 impl Columns {
     /// The columns unless they are chosen: those of a table beside the answers in a table.
     pub(crate) fn default_of(source: &Source, output: OutputFormat) -> Self {
-        let is_table = source.format().is_some_and(InputFormat::is_table);
-        if is_table && matches!(output, OutputFormat::Csv | OutputFormat::Tsv) {
+        let is_table = source.format().is_some_and(InputFormat::has_records);
+        if is_table && matches!(output, OutputFormat::Csv | OutputFormat::Tsv | OutputFormat::Xlsx) {
             Self::All
         } else {
             Self::None
@@ -103,6 +103,7 @@ impl Columns {
             Some(InputFormat::Text) => Some(vec!["input".to_owned()]),
             _ => source.columns(),
         };
+        let known = known.map(|names| with_file(names, source));
         match (self, known) {
             (Self::Only(names), Some(known)) => {
                 let Some(unknown) = names.iter().find(|name| !known.contains(name)) else {
@@ -115,13 +116,21 @@ impl Columns {
             (_, Some(known)) => Ok(Some(known)),
             (_, None) if output == OutputFormat::Jsonl => Ok(Some(Vec::new())),
             (_, None) => match source.reopened()? {
-                Some(rows) => names_of(rows).map(Some),
+                Some(rows) => names_of(rows).map(|names| Some(with_file(names, source))),
                 None => {
                     invalid("the rows have different fields: name those that become columns of the table")
                 }
             },
         }
     }
+}
+
+/// Adds the name of the file in front, if there are several, unless the rows have a field of this name.
+fn with_file(mut names: Vec<String>, source: &Source) -> Vec<String> {
+    if source.paths().len() > 1 && !names.iter().any(|name| name == FILE_COLUMN) {
+        names.insert(0, FILE_COLUMN.to_owned());
+    }
+    names
 }
 
 /// Names of the fields of all rows, in the order in which they appear first.
@@ -190,28 +199,58 @@ impl OwnColumns {
         let mut rows = self.rows();
         let rows = &mut *rows;
         rows.line.clear();
-        match &row.input {
-            Ok(Input::Vars(vars)) if self.names.is_empty() => {
-                serde_json::to_writer(&mut rows.line, vars).map_err(|e| self.failed(e.into()))?;
-            }
-            Ok(Input::Vars(vars)) => {
-                let chosen = self.names.iter().filter_map(|name| Some((name, vars.get(name)?)));
-                let chosen: Map<String, Value> =
-                    chosen.map(|(name, value)| (name.clone(), value.clone())).collect();
-                serde_json::to_writer(&mut rows.line, &chosen).map_err(|e| self.failed(e.into()))?;
-            }
-            Ok(Input::Text(text)) => {
-                let only = Map::from_iter([("input".to_owned(), Value::from(text.as_str()))]);
-                serde_json::to_writer(&mut rows.line, &only).map_err(|e| self.failed(e.into()))?;
-            }
-            // A row that could not be read has no columns.
-            _ => rows.line.extend_from_slice(b"{}"),
+        if row.file.is_some() {
+            let fields = self.with_file(row);
+            serde_json::to_writer(&mut rows.line, &fields).map_err(|e| self.failed(e.into()))?;
+        } else {
+            self.write(row, &mut rows.line).map_err(|e| self.failed(e.into()))?;
         }
         let location = Location { key, offset: rows.end, length: rows.line.len() };
         rows.file.write_all(&rows.line).map_err(|e| self.failed(e))?;
         rows.end += rows.line.len() as u64;
         rows.locations.insert(row.index, location);
         Ok(())
+    }
+
+    /// Writes the columns of a row.
+    fn write(&self, row: &InputRow, line: &mut Vec<u8>) -> serde_json::Result<()> {
+        match &row.input {
+            Ok(Input::Vars(vars)) if self.names.is_empty() => serde_json::to_writer(line, vars),
+            Ok(Input::Vars(vars)) => {
+                let chosen = self.names.iter().filter_map(|name| Some((name, vars.get(name)?)));
+                let chosen: Map<String, Value> =
+                    chosen.map(|(name, value)| (name.clone(), value.clone())).collect();
+                serde_json::to_writer(line, &chosen)
+            }
+            Ok(Input::Text(text)) => {
+                let only = Map::from_iter([("input".to_owned(), Value::from(text.as_str()))]);
+                serde_json::to_writer(line, &only)
+            }
+            // A row that could not be read has no columns.
+            _ => {
+                line.extend_from_slice(b"{}");
+                Ok(())
+            }
+        }
+    }
+
+    /// The columns of a row of one of several files.
+    fn with_file(&self, row: &InputRow) -> Map<String, Value> {
+        let mut all = Map::new();
+        if let Some(file) = row.file() {
+            all.insert(FILE_COLUMN.to_owned(), file.into());
+        }
+        match &row.input {
+            Ok(Input::Vars(vars)) => {
+                all.extend(vars.as_map().iter().map(|(name, value)| (name.clone(), value.clone())));
+            }
+            Ok(Input::Text(text)) => _ = all.insert("input".to_owned(), text.as_str().into()),
+            _ => {}
+        }
+        if !self.names.is_empty() {
+            all.retain(|name, _| self.names.contains(name));
+        }
+        all
     }
 
     /// Takes the columns of the row with this index and this key.

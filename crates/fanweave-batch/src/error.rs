@@ -73,6 +73,12 @@ impl Error {
         Self::usage("Parquet support is not compiled in").advising([Advice::BuildWith { feature: "parquet" }])
     }
 
+    #[cfg(not(feature = "xlsx"))]
+    pub(crate) fn without_xlsx() -> Self {
+        Self::usage("support of workbooks is not compiled in")
+            .advising([Advice::BuildWith { feature: "xlsx" }])
+    }
+
     /// `doing` finishes the sentence "cannot ..".
     pub(crate) fn io(doing: &str, path: &Path, source: io::Error) -> Self {
         let is_full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);

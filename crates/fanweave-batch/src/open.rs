@@ -72,7 +72,10 @@ impl View {
             }
             None => None,
         };
-        let is_table = matches!(self.format, OutputFormat::Csv | OutputFormat::Tsv | OutputFormat::Parquet);
+        let is_table = matches!(
+            self.format,
+            OutputFormat::Csv | OutputFormat::Tsv | OutputFormat::Parquet | OutputFormat::Xlsx
+        );
         let notes = if is_table { shape.notes().collect() } else { Vec::new() };
         Ok((Layout { format: self.format, keeps_formulas: self.settings.csv_formulas, shape, own }, notes))
     }
@@ -126,7 +129,7 @@ impl Open {
     fn open(self, source: &Source) -> Result<Opened> {
         let Self { output, settings, .. } = &self;
         if let Output::File(path) = output {
-            output::check(path, source.path(), settings.fresh)?;
+            output::check(path, source.paths(), settings.fresh)?;
         }
         let hash = self.scan(source)?.or(source.identity().map(|identity| identity.0));
         let format = source.format().map_or_else(|| "rows".to_owned(), |format| format.to_string());
@@ -135,6 +138,7 @@ impl Open {
             ("delimiter", options.delimiter.map(String::from)),
             ("encoding", options.encoding.map(|encoding| encoding.to_string())),
             ("id column", options.id_column.clone()),
+            ("sheet", options.sheet.clone()),
         ];
         let fingerprint = given
             .into_iter()
@@ -143,11 +147,8 @@ impl Open {
             .set("input format", format);
         let mut manifest = Manifest::new(fingerprint, hash).of_file(source.path());
         let unordered = settings.unordered;
-        let path = match output {
-            Output::File(path) => Some(path.as_path()),
-            _ => None,
-        };
-        let format = settings.output_format.unwrap_or_else(|| OutputFormat::detect(path, source.format()));
+        let path = output.path();
+        let format = self.format_of(source);
         let chosen = settings.columns.clone();
         let is_view = !matches!(output, Output::Own(_));
         if !is_view && chosen.as_ref().is_some_and(|columns| *columns != Columns::None) {
@@ -223,6 +224,12 @@ impl Open {
         Ok(opened)
     }
 
+    /// Format of the output.
+    fn format_of(&self, source: &Source) -> OutputFormat {
+        let detect = || OutputFormat::detect(self.output.path(), source.format());
+        self.settings.output_format.unwrap_or_else(detect)
+    }
+
     /// Counts and hashes the rows of a file. Returns `None` for other sources: standard input, for example,
     /// can be read only once.
     fn scan(&self, source: &Source) -> Result<Option<Key>> {
@@ -232,6 +239,15 @@ impl Open {
         let Some(InputScan { rows, hash }) = InputScan::of(source, strict)? else { return Ok(None) };
         if rows == 0 {
             return Err(Error::usage(format!("{}: the file has a header but no rows", source.name())));
+        }
+        #[cfg(feature = "xlsx")]
+        if self.format_of(source) == OutputFormat::Xlsx && limit.min(rows) > output::MAX_SHEET_ROWS {
+            let message = format!(
+                "{}: {rows} rows do not fit into a sheet, which has at most {}; write CSV or Parquet",
+                source.name(),
+                output::MAX_SHEET_ROWS
+            );
+            return Err(Error::usage(message));
         }
         let sampled = source.sample_indices().map(|all| all.partition_point(|index| *index < limit) as u64);
         self.progress.set_total(sampled.unwrap_or(limit.min(rows)));

@@ -72,7 +72,8 @@ impl Render {
         let mut first: Option<First> = None;
         while let Some(row) = rows.next() {
             let row = row?;
-            let (line, Ok(input)) = (row.line, row.input) else { continue };
+            let location = row.location();
+            let Ok(input) = row.input else { continue };
             let names = match &input {
                 Input::Vars(vars) => vars.names().map(str::to_owned).collect(),
                 Input::Text(_) => vec!["input".to_owned()],
@@ -86,9 +87,8 @@ impl Render {
             };
             if !is_batch && matches!(&rendered, Some(Ok(prompt)) if ends_with_answer(prompt)) {
                 let message = format!(
-                    "{}: the messages of the row in line {} end with an assistant's, as in rows for fine-tuning",
-                    rows.name(),
-                    line
+                    "{}: the messages of the row in {location} end with an assistant's, as in rows for fine-tuning",
+                    rows.name()
                 );
                 return Err(Error::usage(message).advising([Advice::DropLastAssistant, Advice::RunAllRows]));
             }
@@ -166,12 +166,12 @@ impl Render {
             let Ok(input) = &row.input else { continue };
             if let Some(name) = empty_field(input, &used) {
                 empty += 1;
-                first.get_or_insert_with(|| (name.to_owned(), row.line));
+                first.get_or_insert_with(|| (name.to_owned(), row.location()));
             }
         }
-        Ok(first.map(|(name, line)| {
+        Ok(first.map(|(name, location)| {
             let have = if empty == 1 { "has" } else { "have" };
-            format!("{empty} of {all} rows {have} an empty field, the first: `{name}` in line {line}")
+            format!("{empty} of {all} rows {have} an empty field, the first: `{name}` in {location}")
         }))
     }
 

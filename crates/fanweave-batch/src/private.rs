@@ -20,6 +20,12 @@ pub fn decode_row(line: &[u8]) -> Option<FinishedRow> {
     journal::row(line).map(|record| FinishedRow::new(record, None))
 }
 
+/// Appends a record of CSV. Texts that begin like a formula get an apostrophe before them; numbers are texts
+/// that do not.
+pub fn csv_record(fields: &[String], bytes: &mut Vec<u8>) {
+    crate::output::guarded_record(fields, bytes);
+}
+
 /// Key of a row before equal rows are distinguished.
 pub fn content_key(row: &InputRow) -> RowKey {
     RowKey(row.content())

@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use fanweave_core::{Usage, excerpt};
 
 use crate::answer::Content;
-use crate::journal::{self, Manifest, Outcome, Record};
+use crate::journal::{self, CallRecord, Manifest, Outcome, Record};
 use crate::key::{Digest, Key};
 use crate::output::journal_path;
-use crate::source::MAX_LINE;
+use crate::rows::RowKey;
+use crate::source::{InputOptions, MAX_LINE};
 use crate::{Advice, Error, Result};
 
 pub use crate::timeline::CallTimes;
@@ -42,6 +44,8 @@ pub struct RunRecord {
     pub notes: Vec<String>,
     /// Path of the input and the hash of its contents.
     origin: Option<(PathBuf, Key)>,
+    /// Options that the input was read with.
+    options: InputOptions,
 }
 
 /// One row of a run.
@@ -79,8 +83,37 @@ pub struct RowRecord {
     pub answer: String,
     /// Kind and message of its error.
     pub error: Option<(String, String)>,
+    /// Names of the steps around the failure, outermost first: `outline > openai/gpt-5-mini`. `None` outside
+    /// of any step.
+    pub failed_step: Option<String>,
+    /// Key of the row: that of its contents. The same row has it in other runs over the same input.
+    pub key: Option<RowKey>,
+    /// Answered calls of a row that makes several, in the order in which they were answered, with those of
+    /// failed attempts of the row.
+    pub answers: Vec<CallAnswer>,
     /// Its recorded calls, in the order in which they ended.
     pub calls: Vec<CallTimes>,
+    /// Hash of the whole answer.
+    answer_hash: u64,
+}
+
+/// Figures of one answered call of a row.
+///
+/// ```
+/// let answer = fanweave::batch::CallAnswer::default();
+/// assert_eq!((answer.step, answer.cost_usd), (None, None));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct CallAnswer {
+    /// Names of the steps that made the call, outermost first. `None` in journals of earlier versions.
+    pub step: Option<String>,
+    /// The model that answered, verbatim as the provider names it.
+    pub model: Option<String>,
+    /// Tokens of the call.
+    pub usage: Usage,
+    /// Cost in US dollars, if the price is known.
+    pub cost_usd: Option<f64>,
 }
 
 impl RunRecord {
@@ -102,7 +135,8 @@ impl RunRecord {
         let mut reader = BufReader::with_capacity(1 << 16, file);
         let mut rows: HashMap<Key, RowRecord> = HashMap::new();
         let (mut notes, mut line, mut n, mut is_run) = (Vec::new(), Vec::new(), 0_u64, false);
-        let mut origin = None;
+        let (mut origin, mut options) = (None, InputOptions::default());
+        let mut answers: HashMap<Key, Vec<CallAnswer>> = HashMap::new();
         // A file without line ends would be read completely before it is rejected.
         let begins = reader.fill_buf().map_err(|e| Error::io("read the journal", &path, e))?;
         if !journal::is_beginning(begins) {
@@ -121,16 +155,30 @@ impl RunRecord {
             }
             if journal::is_manifest(&line) {
                 // A later manifest is that of a changed input.
-                origin = journal::manifest(&line).and_then(Manifest::origin);
+                let manifest = journal::manifest(&line);
+                options = manifest.as_ref().map(Manifest::input_options).unwrap_or_default();
+                origin = manifest.and_then(Manifest::origin);
             } else if let Some(record) = journal::row(&line) {
                 rows.insert(record.key, RowRecord::of(record, shown));
+            } else if let Some(call) = journal::call(&line) {
+                answers.entry(call.row).or_default().push(CallAnswer::of(call));
             } else if !journal::is_sound(&line) {
                 notes.push(format!("line {n} of the journal is corrupt and was skipped"));
             }
         }
+        for (key, answers) in answers {
+            if let Some(row) = rows.get_mut(&key) {
+                row.answers = answers;
+            }
+        }
         let mut rows: Vec<_> = rows.into_values().collect();
         rows.sort_by_key(|row| (row.index, row.line));
-        Ok(Self { path, rows, notes, origin })
+        Ok(Self { path, rows, notes, origin, options })
+    }
+
+    /// Options that the input was read with.
+    pub fn input_options(&self) -> &InputOptions {
+        &self.options
     }
 
     /// Path of the input file, if it still exists and has not changed. Reads the whole file.
@@ -154,24 +202,52 @@ fn no_run(path: &Path) -> Error {
 
 impl RowRecord {
     fn of(record: Record, shown: usize) -> Self {
-        let Record { index, line, id, latency_ms, cost_usd, maybe_billed_usd, time, result, .. } = record;
+        let Record { key, index, line, id, latency_ms, cost_usd, maybe_billed_usd, time, result } = record;
+        let key = Some(RowKey(key));
         let began = time.as_ref().map(|time| time.at);
         let calls = time.map(|time| time.calls).unwrap_or_default();
-        let row =
-            Self { index, line, id, began, latency_ms, cost_usd, maybe_billed_usd, calls, ..Self::default() };
+        let row = Self {
+            key,
+            index,
+            line,
+            id,
+            began,
+            latency_ms,
+            cost_usd,
+            maybe_billed_usd,
+            calls,
+            ..Self::default()
+        };
         match result {
             Outcome::Answer(answer) => {
-                let text = match &answer.content {
-                    Content::Text(text) => excerpt(text, shown),
-                    Content::Json(value) => excerpt(&value.to_string(), shown),
+                let text = match answer.content {
+                    Content::Text(text) => text,
+                    Content::Json(value) => value.to_string(),
                 };
                 let (attempts, usage) = (answer.attempts, answer.usage);
-                Self { attempts, usage, model: answer.model, answer: text, ..row }
+                let mut hasher = DefaultHasher::new();
+                text.hash(&mut hasher);
+                let (answer_hash, text) = (hasher.finish(), excerpt(&text, shown));
+                Self { attempts, usage, model: answer.model, answer: text, answer_hash, ..row }
             }
             Outcome::Error(failure) => {
                 let message = excerpt(&failure.message, shown.max(200));
-                Self { attempts: failure.attempts, error: Some((failure.kind, message)), ..row }
+                let error = Some((failure.kind, message));
+                Self { attempts: failure.attempts, error, failed_step: failure.step, ..row }
             }
         }
+    }
+
+    /// Returns true if both rows were answered, and with the same answer, also beyond the excerpts.
+    pub fn has_equal_answer(&self, other: &Self) -> bool {
+        self.error.is_none() && other.error.is_none() && self.answer_hash == other.answer_hash
+    }
+}
+
+impl CallAnswer {
+    fn of(call: CallRecord) -> Self {
+        let usage = call.answer.usage();
+        let model = call.answer.reply.and_then(|reply| reply.model);
+        Self { step: call.step, model, usage, cost_usd: call.cost_usd }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use fanweave_core::ErrorKind as RowErrorKind;
 use futures::FutureExt;
@@ -145,6 +146,9 @@ pub struct InputRow {
     pub line: u64,
     /// Its `custom_id`, or otherwise its `id`.
     pub id: Option<String>,
+    /// Name of its file, if the source has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<Arc<str>>,
     /// Contents of the row, or the error that occurred while reading it.
     pub input: fanweave_core::Result<Input>,
     /// Its key in a journal, before equal rows are distinguished. `None` for an invalid row, whose key is its
@@ -157,13 +161,13 @@ impl InputRow {
     /// distinguished by their order.
     pub fn new(input: Input) -> Self {
         let key = Some(RowKey(input.key()));
-        Self { index: 0, line: 0, id: None, input: Ok(input), key }
+        Self { index: 0, line: 0, id: None, file: None, input: Ok(input), key }
     }
 
     /// A row that cannot be run: it fails with `why`.
     pub fn invalid(why: impl Into<String>) -> Self {
         let error = fanweave_core::Error::new(RowErrorKind::Input, why);
-        Self { index: 0, line: 0, id: None, input: Err(error), key: None }
+        Self { index: 0, line: 0, id: None, file: None, input: Err(error), key: None }
     }
 
     /// Sets the id of the row, which its result repeats. Default: none.
@@ -186,6 +190,25 @@ impl InputRow {
     pub fn with_key(mut self, key: RowKey) -> Self {
         self.key = Some(key);
         self
+    }
+
+    /// Name of its file, if the source has several.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
+    /// Location of the row, for messages: `line 7`, or `line 7 of b.csv`.
+    ///
+    /// ```
+    /// use fanweave::batch::{Input, InputRow};
+    ///
+    /// assert_eq!(InputRow::new(Input::from("Name a bear.")).with_line(7).location(), "line 7");
+    /// ```
+    pub fn location(&self) -> String {
+        match &self.file {
+            Some(file) => format!("line {} of {file}", self.line),
+            None => format!("line {}", self.line),
+        }
     }
 
     /// Numbers the row.

@@ -226,7 +226,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         let recorder = Recorder::spawn(recording, driver)?;
         let journal = keeps_calls.then(|| CallJournal::new(recorder.weak(), calls.is_some(), &chain));
         let (jobs, inbox) = mpsc::channel(at_once.get().min(AHEAD));
-        let is_file = source.path().is_some();
+        let is_file = !source.paths().is_empty();
         let answered = Arc::new(OnceLock::new());
         let feed = Feed {
             rows: KeyedRows::new(source, settings.limit).with_columns(columns),

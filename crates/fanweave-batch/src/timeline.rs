@@ -29,7 +29,8 @@ pub(crate) struct Timeline {
 #[serde(from = "Line", into = "Line")]
 #[non_exhaustive]
 pub struct CallTimes {
-    /// Name of the step, such as `openai/gpt-5-mini`.
+    /// Name of the model, such as `openai/gpt-5-mini`, after the names of the steps of a chain around it:
+    /// `outline > openai/gpt-5-mini`.
     pub step: String,
     /// Time at which it was ready to be sent.
     pub ready_ms: u64,
@@ -106,7 +107,7 @@ impl Stopwatch {
 
     fn call(&mut self, event: &Event, now: u64) -> &mut CallTimes {
         let at = self.open.iter().position(|(run, _)| *run == event.run).unwrap_or_else(|| {
-            let step = event.path.name().unwrap_or_default().to_owned();
+            let step = step_of(event);
             self.open.push((event.run, CallTimes::begun(step, now)));
             self.open.len() - 1
         });
@@ -118,10 +119,7 @@ impl Stopwatch {
         let mut call = match self.open.iter().position(|(run, _)| *run == event.run) {
             Some(at) => self.open.swap_remove(at).1,
             // The model emits no event for its request.
-            None if well => {
-                let step = event.path.name().unwrap_or_default().to_owned();
-                CallTimes::begun(step, 0)
-            }
+            None if well => CallTimes::begun(step_of(event), 0),
             None => return,
         };
         call.ended_ms = now;
@@ -147,6 +145,14 @@ impl Stopwatch {
         calls.truncate(MAX_CALLS);
         let at = self.at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Timeline { at: milliseconds(at), calls }
+    }
+}
+
+/// The names of the steps around a call, and of its model.
+fn step_of(event: &Event) -> String {
+    match event.path.len() {
+        0 | 1 => event.path.name().unwrap_or_default().to_owned(),
+        _ => event.path.to_string(),
     }
 }
 

@@ -548,6 +548,127 @@ async fn a_source_that_panics_ends_the_run_with_an_error() {
     );
 }
 
+#[cfg(feature = "xlsx")]
+mod xlsx {
+    use fanweave_batch::{Columns, Input, InputOptions};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn objects(path: &std::path::Path) -> Vec<Value> {
+        let rows = Source::open(path, None).unwrap().map(|row| row.unwrap().input.unwrap());
+        let object = |input: Input| match input {
+            Input::Vars(vars) => Value::Object(vars.as_map().clone()),
+            other => panic!("not an object: {other:?}"),
+        };
+        rows.map(object).collect()
+    }
+
+    async fn run(dir: &TempRun, input: &str, output: &str) {
+        let source = Source::open(dir.path(input), None).unwrap();
+        let settings = Settings::new().columns(Columns::All);
+        let template = fanweave_core::Template::parse("{{ text }}").unwrap();
+        let render = Render::new().template(template);
+        let job = BatchJob::new(source, render, every_kind(), Output::File(dir.path(output)));
+        job.settings(settings).run().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_workbook_keeps_numbers_texts_and_empty_cells_of_its_input() {
+        let dir = TempRun::new();
+        let long = "x".repeat(40_000);
+        let rows = [
+            json!({"text": "hello", "n": 7, "part": -0.5, "big": 9_007_199_254_740_993_i64, "is": true, "no": null}),
+            json!({"text": "refuse", "n": 8, "note": "=1+1", "zip": "00501", "long": long}),
+        ];
+        dir.write("in.jsonl", rows.map(|row| row.to_string() + "\n").concat());
+        run(&dir, "in.jsonl", "out.xlsx").await;
+        let rows = objects(&dir.path("out.xlsx"));
+        let expected = [
+            json!({"text": "hello", "n": 7, "part": -0.5, "big": "9007199254740993", "is": true, "no": "", "note": "", "zip": ""}),
+            json!({"text": "refuse", "n": 8, "part": "", "big": "", "is": "", "no": "", "note": "=1+1", "zip": "00501"}),
+        ];
+        for (row, expected) in rows.iter().zip(&expected) {
+            for (name, value) in expected.as_object().unwrap() {
+                assert_eq!(&row[name], value, "{name}");
+            }
+        }
+        assert_eq!(
+            (&rows[0]["index"], &rows[0]["input_tokens"], &rows[0]["error"]),
+            (&json!(0), &json!(3), &json!(""))
+        );
+        assert_eq!((&rows[1]["answer"], &rows[1]["error"]), (&json!(""), &json!("no such parameter")));
+        assert!(rows[1]["long"].as_str().unwrap().ends_with(" .. [cut: 40000 characters]"));
+        // The workbook is the input of another run.
+        run(&dir, "out.xlsx", "again.csv").await;
+        assert!(
+            dir.read("again.csv").starts_with("text,n,part,big,is,no,note,zip,long,"),
+            "{}",
+            dir.read("again.csv")
+        );
+    }
+
+    #[test]
+    fn a_sheet_is_chosen_by_name_or_number() {
+        let dir = TempRun::new();
+        let mut book = rust_xlsxwriter::Workbook::new();
+        let date = rust_xlsxwriter::Format::new().set_num_format("yyyy-mm-dd");
+        for name in ["first", "second"] {
+            let sheet = book.add_worksheet().set_name(name).unwrap();
+            sheet.write_string(1, 1, "name").unwrap();
+            sheet.write_string(1, 3, "day").unwrap();
+            sheet.write_string(4, 1, name).unwrap();
+            sheet.write_number_with_format(4, 3, 45_413, &date).unwrap();
+            sheet.write_string(5, 2, "no column").unwrap();
+        }
+        let path = dir.write("book.xlsx", book.save_to_buffer().unwrap());
+        let open = |sheet: &str| Source::open_with(&path, InputOptions::new().sheet(sheet));
+        for (sheet, name) in [("second", "second"), ("2", "second"), ("1", "first")] {
+            let mut rows = open(sheet).unwrap();
+            assert_eq!(
+                rows.notes(),
+                ["2 columns have no name and are ignored", "1 cell in columns without a name: ignored"]
+            );
+            let row = rows.next().unwrap().unwrap();
+            assert_eq!(row.line, 5, "the number of the row in the sheet");
+            let Ok(Input::Vars(vars)) = row.input else { panic!("it is an object") };
+            assert_eq!(Value::Object(vars.as_map().clone()), json!({"name": name, "day": "2024-05-01"}));
+            assert!(rows.next().is_none());
+        }
+        let error = open("third").unwrap_err().to_string();
+        assert!(
+            error.ends_with("the workbook has no sheet `third`; its sheets: `first`, `second`"),
+            "{error}"
+        );
+        let csv = dir.write("a.csv", "a\n1\n");
+        let error = Source::open_with(csv, InputOptions::new().sheet("1")).unwrap_err().to_string();
+        assert!(error.ends_with("only workbooks have sheets"), "{error}");
+    }
+
+    #[test]
+    fn a_corrupt_workbook_is_an_error_and_never_a_panic() {
+        let dir = TempRun::new();
+        let mut book = rust_xlsxwriter::Workbook::new();
+        book.add_worksheet().write_string(0, 0, "name").unwrap().write_string(1, 0, "bear").unwrap();
+        let whole = book.save_to_buffer().unwrap();
+        let path = dir.path("corrupt.xlsx");
+        for cut in (0..whole.len()).step_by(7) {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            assert!(Source::open(&path, None).is_err(), "cut at {cut}");
+        }
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x55;
+            std::fs::write(&path, &bytes).unwrap();
+            // Parts that are not read may differ.
+            let _ = Source::open(&path, None).map(Iterator::count);
+        }
+        let old = dir.write("old.xls", b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1rest\n");
+        let error = Source::open(old, None).unwrap_err().to_string();
+        assert!(error.contains("an old or encrypted workbook; save it as .xlsx"), "{error}");
+    }
+}
+
 #[cfg(feature = "parquet")]
 mod parquet {
     use std::path::Path;

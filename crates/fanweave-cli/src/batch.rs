@@ -22,7 +22,8 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
         // A cache from the configuration file only applies to single requests.
         args.model.cache = None;
     }
-    let source = open(&args.input, &args.rows)?;
+    let inputs = args.inputs();
+    let source = open(&inputs, &args.rows)?;
     if source.format() == Some(InputFormat::OpenAi) && args.prompt.is_some() {
         return Err(Failure::usage(
             "--prompt cannot be used with an OpenAI batch file: its rows are complete requests",
@@ -36,7 +37,7 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
         one_on_stdout(&args.output)?;
     }
     if args.model.model.is_none() && args.input != Path::new("-") {
-        args.model.model = row_model::of_rows(open(&args.input, &args.rows)?)?;
+        args.model.model = row_model::of_rows(open(&inputs, &args.rows)?)?;
     }
     let keep_raw = source.format() == Some(InputFormat::OpenAi);
     let mut routed = route(&args, &program.config, keep_raw)?;

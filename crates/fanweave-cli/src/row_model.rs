@@ -126,8 +126,8 @@ pub(crate) fn of_rows(rows: Source) -> Result<Option<String>, Failure> {
             (None, None) => return Ok(None),
             (None, Some(_)) => {
                 return Err(Failure::usage(format!(
-                    "line {}: the row names no model, and others do",
-                    row.line
+                    "{}: the row names no model, and others do",
+                    row.location()
                 ))
                 .with_hint("add --model, which is the model of rows without one"));
             }

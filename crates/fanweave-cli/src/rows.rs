@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU64;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fanweave::batch::{Error, ErrorKind, Output, Progress, Settings, Source, Summary};
@@ -184,11 +184,18 @@ pub(crate) fn one_on_stdout(output: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens the rows of a file, or of stdin.
-pub(crate) fn open(path: &Path, args: &RowArgs) -> Result<Source, Failure> {
+/// Opens the rows of files and folders, or of stdin.
+pub(crate) fn open(paths: &[PathBuf], args: &RowArgs) -> Result<Source, Failure> {
     let options = args.input_options().map_err(|e| failure(&e))?;
-    let source =
-        if path == Path::new("-") { Source::stdin_with(options) } else { Source::open_with(path, options) };
+    let is_stdin = |path: &PathBuf| path == Path::new("-");
+    let source = match paths {
+        [path] if is_stdin(path) => Source::stdin_with(options),
+        paths if paths.iter().any(is_stdin) => {
+            return Err(Failure::usage("- (stdin) cannot be combined with other inputs")
+                .with_hint("write stdin to a file first"));
+        }
+        paths => Source::open_all(paths, options),
+    };
     let sampled = source.and_then(|source| match args.sample {
         Some(sample) => source.sample(sample.rows.get(), sample.seed),
         None => Ok(source),

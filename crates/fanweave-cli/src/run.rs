@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
         return dry_run(&args, program, &work, &prices, budget.as_ref()).await;
     }
     let mut connections = Vec::new();
-    let history = History::begin(&program.config, args.no_log || args.rows.is_some(), file.name())?;
+    let history = History::begin(&program.config, args.no_log || !args.rows.is_empty(), file.name())?;
     let terms = Terms { budget: budget.as_ref(), history: Some(&history), ..Terms::default() };
     let telemetry = Exporter::from_env();
     let chain = work.chain(|name| {
@@ -72,8 +72,8 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
         Ok(model)
     })?;
     let chain = telemetry.watch(file.name(), chain);
-    let done = match &args.rows {
-        Some(rows) => {
+    let done = match args.rows.as_slice() {
+        rows @ [_, ..] => {
             let mut costs = cost::known(&prices, Via::Calls);
             if let Some(budget) = &budget {
                 let max_tokens = args.model.max_output();
@@ -86,7 +86,7 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
             }
             each_row(&args, program, &work, rows, chain, costs).await
         }
-        None => {
+        [] => {
             given_all(&file, &work.given)?;
             let cuts = Arc::new(TruncatedAnswers::of_chain());
             let cx = match args.concurrency {
@@ -132,7 +132,7 @@ async fn dry_run(
         rpm: args.model.rpm.or(file.limits().rpm.and_then(NonZeroU32::new)),
         model: &args.model,
     };
-    let Some(rows) = &args.rows else {
+    let rows @ [_, ..] = args.rows.as_slice() else {
         given_all(file, given)?;
         return dry_run::chain::once(dry_run_chain, given.clone()).await;
     };
@@ -246,7 +246,7 @@ async fn each_row(
     args: &RunArgs,
     program: &Program,
     work: &ChainWork,
-    rows: &Path,
+    rows: &[PathBuf],
     chain: Chain<Vars, Value>,
     costs: Costs,
 ) -> Result<Exit, Failure> {
@@ -271,7 +271,7 @@ async fn each_row(
         quiet: args.quiet,
         concurrency,
         json: args.json,
-        reads_keys: rows != Path::new("-"),
+        reads_keys: rows != [Path::new("-")],
         fail_if_done: args.row.fail_if_done,
         stopping: "stopping: finishing requests in flight (press Ctrl-C again to exit immediately)",
     };

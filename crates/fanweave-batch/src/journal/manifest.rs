@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::columns::Columns;
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
+use crate::source::InputOptions;
 
 /// The version of the journal's format that this crate writes and reads.
 ///
@@ -92,6 +93,22 @@ impl Manifest {
     /// Path and hash of the input file.
     pub(crate) fn origin(self) -> Option<(PathBuf, Key)> {
         self.input_path.zip(self.input)
+    }
+
+    /// Options that the input was read with.
+    pub(crate) fn input_options(&self) -> InputOptions {
+        let value = |name: &str| self.fingerprint.get(name).cloned();
+        let mut options = InputOptions::new();
+        options.format = value("input format").and_then(|format| format.parse().ok());
+        options.delimiter = value("delimiter").and_then(|text| text.chars().next());
+        options.encoding = value("encoding").and_then(|name| name.parse().ok());
+        options.id_column = value("id column");
+        options.sheet = value("sheet");
+        // That of several files is not the format of each.
+        if self.input_path.is_none() {
+            options.format = None;
+        }
+        options
     }
 
     /// Keeps the columns of the manifest `before`, unless the user has chosen others.

@@ -481,6 +481,11 @@ fn read_row(line: &[u8], offset: u64) -> Option<ResumedRow> {
     Some(ResumedRow { key: row.key, location: RowLocation::of_line(offset, length, ok), cost, keeps_calls })
 }
 
+/// The answered call of a line. `None` for other lines.
+pub(crate) fn call(line: &[u8]) -> Option<CallRecord> {
+    serde_json::from_slice(record::decode(LineKind::Call, line)?).ok()
+}
+
 /// Reads what resuming needs of an answered call: its row, location and totals.
 fn read_call(line: &[u8], offset: u64) -> Option<(Key, RowLocation, Calls)> {
     let call: CallRecord = serde_json::from_slice(record::decode(LineKind::Call, line)?).ok()?;

@@ -157,6 +157,9 @@ pub(crate) struct CallRecord {
     pub(crate) row: Key,
     /// Key of the call: of the model, the prompt and the branch.
     pub(crate) call: Key,
+    /// Names of the steps that made the call, outermost first. `None` in journals of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) step: Option<String>,
     /// Its cost in US dollars, if its price is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cost_usd: Option<f64>,

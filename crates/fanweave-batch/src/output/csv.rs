@@ -48,7 +48,13 @@ fn plain(mut text: String) -> String {
     text
 }
 
-fn write(fields: &[String], delimiter: u8, bytes: &mut Vec<u8>) {
+/// Appends a record. Texts that begin like a formula get an apostrophe before them.
+pub(crate) fn guarded_record(fields: &[String], bytes: &mut Vec<u8>) {
+    let fields: Vec<String> = fields.iter().map(|field| plain(field.clone())).collect();
+    write(&fields, b',', bytes);
+}
+
+pub(crate) fn write(fields: &[String], delimiter: u8, bytes: &mut Vec<u8>) {
     let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(bytes);
     // Writes to memory, and records may have any length: neither call can fail.
     let written = writer.write_record(fields).and_then(|()| writer.flush().map_err(Into::into));

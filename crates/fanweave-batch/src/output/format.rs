@@ -28,6 +28,8 @@ pub enum OutputFormat {
     Tsv,
     /// A Parquet file with the columns of CSV. Needs the feature `parquet`.
     Parquet,
+    /// A workbook of Excel with the columns of CSV in its only sheet. Needs the feature `xlsx`.
+    Xlsx,
 }
 
 impl OutputFormat {
@@ -38,6 +40,7 @@ impl OutputFormat {
         OutputFormat::Csv,
         OutputFormat::Tsv,
         OutputFormat::Parquet,
+        OutputFormat::Xlsx,
     ];
 
     /// Name of the format on the command line.
@@ -48,12 +51,13 @@ impl OutputFormat {
             OutputFormat::Csv => "csv",
             OutputFormat::Tsv => "tsv",
             OutputFormat::Parquet => "parquet",
+            OutputFormat::Xlsx => "xlsx",
         }
     }
 
     /// Returns true if a file of this format can be continued after any row.
     pub(crate) fn is_resumable(self) -> bool {
-        !matches!(self, OutputFormat::Parquet)
+        !matches!(self, OutputFormat::Parquet | OutputFormat::Xlsx)
     }
 
     /// Format inferred from the output's file extension, or from the input format.
@@ -64,6 +68,7 @@ impl OutputFormat {
             Some("csv") => OutputFormat::Csv,
             Some("tsv" | "tab") => OutputFormat::Tsv,
             Some("parquet") => OutputFormat::Parquet,
+            Some("xlsx") => OutputFormat::Xlsx,
             _ if input == Some(InputFormat::OpenAi) => OutputFormat::OpenAi,
             _ => OutputFormat::Jsonl,
         }

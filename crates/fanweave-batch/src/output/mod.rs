@@ -8,6 +8,8 @@ mod openai;
 mod parquet;
 mod plain;
 mod shape;
+#[cfg(feature = "xlsx")]
+mod xlsx;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -17,7 +19,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::columns::OwnColumns;
-use crate::disk::{Disk, DiskFile};
+pub(crate) use crate::disk::journal_path;
+use crate::disk::{Disk, DiskFile, with_suffix};
 use crate::finished::FinishedRow;
 use crate::journal::Record;
 use crate::memory::{self, RowStream};
@@ -25,8 +28,11 @@ use crate::recorder::Driver;
 use crate::records::{DynRecords, Records, RowSink};
 use crate::{Advice, Error, ErrorKind, Result};
 
+pub(crate) use csv::{guarded_record, write as csv_record};
 pub use format::OutputFormat;
 pub(crate) use shape::Shape;
+#[cfg(feature = "xlsx")]
+pub(crate) use xlsx::MAX_ROWS as MAX_SHEET_ROWS;
 
 /// Destination of results.
 ///
@@ -104,6 +110,16 @@ impl Output {
     }
 }
 
+impl Output {
+    /// Path of the file. `None` for other outputs.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            _ => None,
+        }
+    }
+}
+
 impl std::fmt::Debug for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -125,29 +141,18 @@ impl std::fmt::Debug for OwnOutput {
     }
 }
 
-/// Path of the journal of an output file.
-pub(crate) fn journal_path(path: &Path) -> PathBuf {
-    with_suffix(path, ".journal")
-}
-
 /// Path of an output file until it is complete.
 fn partial_path(path: &Path) -> PathBuf {
     with_suffix(path, ".partial")
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 /// Checks that the output file can be written, before any call is paid for.
-pub(crate) fn check(path: &Path, input: Option<&Path>, fresh: bool) -> Result<()> {
+pub(crate) fn check(path: &Path, inputs: &[PathBuf], fresh: bool) -> Result<()> {
     let shown = path.display();
     let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    if matches!(extension.as_deref(), Some("xlsx" | "xls" | "ods")) {
+    if matches!(extension.as_deref(), Some("xls" | "xlsb" | "ods")) {
         return Err(Error::usage(format!(
-            "{shown}: workbooks cannot be written; write .csv, which they open"
+            "{shown}: this kind of workbook cannot be written; write .xlsx, or .csv, which it opens"
         )));
     }
     let folder = folder_of(path);
@@ -155,7 +160,10 @@ pub(crate) fn check(path: &Path, input: Option<&Path>, fresh: bool) -> Result<()
         let message = format!("{shown}: the folder {} does not exist; create it first", folder.display());
         return Err(Error::usage(message));
     }
-    let is_input = |written: &PathBuf| matches!((input.map(Path::canonicalize), written.canonicalize()), (Some(Ok(a)), Ok(b)) if a == b);
+    let is_input = |written: &PathBuf| {
+        let is_equal = |read: &PathBuf| matches!((read.canonicalize(), written.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        inputs.iter().any(is_equal)
+    };
     let written = [path.to_owned(), partial_path(path), journal_path(path)];
     if let Some(written) = written.iter().find(|written| is_input(written)) {
         return Err(Error::usage(format!("{} is also the input", written.display()))
@@ -383,6 +391,12 @@ fn encoder(layout: &Layout) -> Result<Box<dyn OutputEncoder>> {
         OutputFormat::Parquet => Box::new(parquet::Columns::new(shape)),
         #[cfg(not(feature = "parquet"))]
         OutputFormat::Parquet => return Err(Error::without_parquet()),
+        #[cfg(feature = "xlsx")]
+        OutputFormat::Xlsx => Box::new(xlsx::Sheet::new(shape).map_err(|e| {
+            Error::io("write a workbook to a temporary file", &std::env::temp_dir(), io::Error::other(e))
+        })?),
+        #[cfg(not(feature = "xlsx"))]
+        OutputFormat::Xlsx => return Err(Error::without_xlsx()),
     })
 }
 

@@ -56,6 +56,12 @@ impl Shape {
         })
     }
 
+    /// The fields of the input that are columns, in order.
+    #[cfg(feature = "xlsx")]
+    pub(super) fn own_fields(&self) -> impl Iterator<Item = &str> {
+        self.own.iter().map(|column| column.field.as_str())
+    }
+
     /// Names and types of the columns, in order.
     pub(super) fn columns(&self) -> impl Iterator<Item = (&str, ColumnType)> {
         let outside = |column: &'_ Column| column.kind;

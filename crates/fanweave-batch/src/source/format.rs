@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// assert_eq!(
 ///     "jsnl".parse::<InputFormat>().unwrap_err().to_string(),
 ///     "`jsnl` is not a valid input format; did you mean `jsonl`? \
-///      Valid formats: openai, jsonl, csv, tsv, parquet, text",
+///      Valid formats: openai, jsonl, csv, tsv, parquet, xlsx, text",
 /// );
 /// # Ok::<_, fanweave::batch::Error>(())
 /// ```
@@ -38,18 +38,22 @@ pub enum InputFormat {
     Tsv,
     /// A Parquet file, whose columns are variables. Needs the feature `parquet`.
     Parquet,
+    /// A workbook of Excel, of which one sheet is read; its first row names the columns. Needs the feature
+    /// `xlsx`.
+    Xlsx,
     /// One prompt per line.
     Text,
 }
 
 impl InputFormat {
     /// All formats.
-    pub const ALL: [InputFormat; 6] = [
+    pub const ALL: [InputFormat; 7] = [
         InputFormat::OpenAi,
         InputFormat::Jsonl,
         InputFormat::Csv,
         InputFormat::Tsv,
         InputFormat::Parquet,
+        InputFormat::Xlsx,
         InputFormat::Text,
     ];
 
@@ -61,6 +65,7 @@ impl InputFormat {
             InputFormat::Csv => "csv",
             InputFormat::Tsv => "tsv",
             InputFormat::Parquet => "parquet",
+            InputFormat::Xlsx => "xlsx",
             InputFormat::Text => "text",
         }
     }
@@ -70,6 +75,11 @@ impl InputFormat {
         matches!(self, InputFormat::Csv | InputFormat::Tsv)
     }
 
+    /// Returns true for the formats of spreadsheets, whose columns come out beside the answers.
+    pub(crate) fn has_records(self) -> bool {
+        self.is_table() || self == InputFormat::Xlsx
+    }
+
     /// Infers the format from a file's extension and its first line that is not blank.
     pub(super) fn detect(path: Option<&Path>, first: &[u8]) -> Self {
         let extension = path.and_then(extension);
@@ -77,6 +87,7 @@ impl InputFormat {
             Some("csv") => return InputFormat::Csv,
             Some("tsv" | "tab") => return InputFormat::Tsv,
             Some("parquet") => return InputFormat::Parquet,
+            Some("xlsx") => return InputFormat::Xlsx,
             Some("txt" | "md") => return InputFormat::Text,
             _ if delimiter::of_line(first).is_some() => return InputFormat::Csv,
             _ if first.starts_with(b"PAR1") => return InputFormat::Parquet,
@@ -175,7 +186,7 @@ mod tests {
         let error = "spreadsheet".parse::<InputFormat>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`spreadsheet` is not a valid input format. Valid formats: openai, jsonl, csv, tsv, parquet, text"
+            "`spreadsheet` is not a valid input format. Valid formats: openai, jsonl, csv, tsv, parquet, xlsx, text"
         );
     }
 }

@@ -8,9 +8,13 @@ mod compression;
 mod container;
 mod delimiter;
 mod encoding;
+mod files;
 mod format;
+mod ids;
+mod line;
 mod lines;
 mod openai;
+mod opening;
 mod options;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -21,22 +25,20 @@ mod scan;
 mod table;
 mod values;
 mod vendor_rows;
+#[cfg(feature = "xlsx")]
+mod xlsx;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::collections::hash_map::{Entry, RandomState};
-use std::fs::File;
-use std::hash::BuildHasher;
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use fanweave_core::{ErrorKind as RowErrorKind, blocking, closest};
-use serde_json::{Map, Value};
+use fanweave_core::blocking;
 
 pub(crate) use chat::{parse as parse_chat, read_row};
 pub use encoding::Encoding;
+pub(crate) use files::FILE_COLUMN;
 pub use format::InputFormat;
 pub use lines::MAX_LINE;
 pub use options::InputOptions;
@@ -44,14 +46,16 @@ pub(crate) use scan::{InputScan, refuse};
 pub(crate) use vendor_rows::read as read_vendor_row;
 
 use crate::input::Input;
-use crate::key::Key;
 use crate::rows::{DynRowSource, InputRow, Listed, RowKey, RowSource};
-use crate::{Advice, Error, Result};
-use container::Container;
-use lines::{LineReader, TextLine};
+use crate::{Error, Result};
+use files::Files;
+use ids::Ids;
+use line::json_error;
+use lines::LineReader;
+use opening::{buffered, open_file};
 use positional::PositionalFile;
 use sample::Sample;
-use table::{Table, TableForm};
+use table::Table;
 use values::ValueReader;
 
 /// Name of standard input in messages.
@@ -77,7 +81,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// ```
 pub struct Source {
     name: String,
-    path: Option<PathBuf>,
+    /// The files. Empty for other sources.
+    paths: Vec<PathBuf>,
     /// `None` for rows from outside.
     format: Option<InputFormat>,
     options: InputOptions,
@@ -91,10 +96,8 @@ pub struct Source {
     /// Set unless the rows are only checked: their keys are hashes, which cost more than reading them.
     has_keys: bool,
     index: u64,
-    /// Hash and line of each `custom_id` seen. The hashes have 64 bits and a random key: with a million ids,
-    /// a false duplicate occurs once in 10^7 runs. They take 35 MB, while the ids could take 100 MB.
-    ids: HashMap<u64, u64>,
-    hasher: RandomState,
+    /// The ids of an OpenAI batch.
+    ids: Ids,
 }
 
 enum Rows {
@@ -103,6 +106,10 @@ enum Rows {
     Table(Box<Table>),
     #[cfg(feature = "parquet")]
     Parquet(Box<parquet::Rows>),
+    #[cfg(feature = "xlsx")]
+    Xlsx(Box<xlsx::Rows>),
+    /// Several files.
+    Files(Box<Files>),
     /// Rows from outside.
     Own {
         source: Box<dyn DynRowSource>,
@@ -139,17 +146,25 @@ impl Source {
         let is_file = file.metadata().is_ok_and(|file| file.is_file());
         if !is_file {
             let reader = Box::new(BufReader::with_capacity(1 << 16, file));
-            return Self::read(path.display().to_string(), None, reader, options);
+            return Self::read(path.display().to_string(), Vec::new(), reader, options);
         }
         let file = PositionalFile::new(file);
-        if format.is_none_or(|format| format == InputFormat::Parquet) {
-            let mut magic = [0; 4];
-            if format.is_some() || (file.clone().read(&mut magic).is_ok() && magic == *b"PAR1") {
-                return Self::parquet(file, path, options);
-            }
+        let mut magic = [0; 4];
+        let read = file.clone().read(&mut magic).unwrap_or_default();
+        let begins = |bytes: &[u8]| read == magic.len() && magic == *bytes;
+        let is = |binary: InputFormat, bytes: &[u8]| match format {
+            None => begins(bytes),
+            Some(format) => format == binary,
+        };
+        if is(InputFormat::Parquet, b"PAR1") {
+            return Self::parquet(file, path, options);
+        }
+        // Other zip archives are rejected there, too.
+        if is(InputFormat::Xlsx, b"PK\x03\x04") {
+            return Self::xlsx(file, path, options);
         }
         let reader = Box::new(BufReader::with_capacity(1 << 16, file));
-        Self::read(path.display().to_string(), Some(path.to_owned()), reader, options)
+        Self::read(path.display().to_string(), vec![path.to_owned()], reader, options)
     }
 
     /// Reads standard input. Blocks until its first line is available.
@@ -165,7 +180,7 @@ impl Source {
     /// # Errors
     /// Those of [`open_with`](Self::open_with).
     pub fn stdin_with(options: InputOptions) -> Result<Self> {
-        Self::read(STDIN.to_owned(), None, Box::new(BufReader::new(io::stdin())), options)
+        Self::read(STDIN.to_owned(), Vec::new(), Box::new(BufReader::new(io::stdin())), options)
     }
 
     /// Reads from any reader. `name` is its name in messages.
@@ -189,20 +204,33 @@ impl Source {
         reader: impl Read + Send + 'static,
         options: InputOptions,
     ) -> Result<Self> {
-        Self::read(name.into(), None, Box::new(BufReader::new(reader)), options)
+        Self::read(name.into(), Vec::new(), Box::new(BufReader::new(reader)), options)
     }
 
     #[cfg(feature = "parquet")]
     fn parquet(file: PositionalFile, path: &Path, options: InputOptions) -> Result<Self> {
         let rows = Rows::Parquet(Box::new(parquet::Rows::open(file, path)?));
-        let (name, path) = (path.display().to_string(), Some(path.to_owned()));
-        let source = Self::over(name, path, Some(InputFormat::Parquet), rows);
+        let (name, paths) = (path.display().to_string(), vec![path.to_owned()]);
+        let source = Self::over(name, paths, Some(InputFormat::Parquet), rows);
         Self { options, ..source }.checked()
     }
 
     #[cfg(not(feature = "parquet"))]
     fn parquet(_: PositionalFile, _: &Path, _: InputOptions) -> Result<Self> {
         Err(Error::without_parquet())
+    }
+
+    #[cfg(feature = "xlsx")]
+    fn xlsx(file: PositionalFile, path: &Path, options: InputOptions) -> Result<Self> {
+        let (rows, notes) = xlsx::Rows::open(file, path, options.sheet.as_deref())?;
+        let (name, paths) = (path.display().to_string(), vec![path.to_owned()]);
+        let source = Self::over(name, paths, Some(InputFormat::Xlsx), Rows::Xlsx(Box::new(rows)));
+        Self { options, notes, ..source }.checked()
+    }
+
+    #[cfg(not(feature = "xlsx"))]
+    fn xlsx(_: PositionalFile, _: &Path, _: InputOptions) -> Result<Self> {
+        Err(Error::without_xlsx())
     }
 
     /// Rows of an iterator, from memory. `name` is their name in messages. The iterator runs on a thread of
@@ -243,15 +271,14 @@ impl Source {
 
     fn own(source: impl RowSource, may_block: bool) -> Self {
         let name = source.name().to_owned();
-        Self::over(name, None, None, Rows::Own { source: Box::new(source), may_block })
+        Self::over(name, Vec::new(), None, Rows::Own { source: Box::new(source), may_block })
     }
 
-    fn over(name: String, path: Option<PathBuf>, format: Option<InputFormat>, rows: Rows) -> Self {
-        let (ids, hasher) = (HashMap::new(), RandomState::new());
+    fn over(name: String, paths: Vec<PathBuf>, format: Option<InputFormat>, rows: Rows) -> Self {
         let (options, notes) = (InputOptions::default(), Vec::new());
         Self {
             name,
-            path,
+            paths,
             format,
             options,
             rows,
@@ -260,122 +287,8 @@ impl Source {
             sample: None,
             has_keys: true,
             index: 0,
-            ids,
-            hasher,
+            ids: Ids::default(),
         }
-    }
-
-    fn read(
-        name: String,
-        path: Option<PathBuf>,
-        reader: Box<dyn BufRead + Send>,
-        options: InputOptions,
-    ) -> Result<Self> {
-        let invalid = |why: &dyn std::fmt::Display| Error::usage(format!("{name}: {why}"));
-        let failed = |e: io::Error| match e.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => invalid(&e),
-            _ => Error::io("read the input", Path::new(&name), e),
-        };
-        let (mut reader, is_plain) = text(reader, options.encoding).map_err(failed)?;
-        let encoding_error = encoding::look_ahead(&mut reader).map_err(failed)?;
-        let mut begin = begin(&mut reader, MAX_LINE).map_err(failed)?;
-        let first = begin.trim_ascii();
-        if first.is_empty() {
-            return Err(invalid(&"the input is empty"));
-        }
-        let extension = path.as_deref().and_then(format::extension);
-        let is_json = matches!(options.format, Some(InputFormat::Jsonl | InputFormat::OpenAi))
-            || (options.format.is_none()
-                && matches!(extension.as_deref(), Some("json" | "jsonl" | "ndjson")));
-        // Only these need the bytes after the first line.
-        let container = match first {
-            [b'{'] | [b'[', ..] if is_json || options.format.is_none() => {
-                Container::detect(first, buffered(&mut reader).map_err(failed)?, is_json)
-            }
-            _ => Container::Lines,
-        };
-        let format = match (options.format, container) {
-            (Some(format), _) => format,
-            (None, Container::Lines) => InputFormat::detect(path.as_deref(), first),
-            (None, container) => {
-                let sample = [&begin[..], buffered(&mut reader).map_err(failed)?].concat();
-                InputFormat::detect(path.as_deref(), &first_value(container, &sample))
-            }
-        };
-        if format == InputFormat::Parquet {
-            return Err(invalid(&"a Parquet file must be a regular file, because it is read from its end"));
-        }
-        if first.starts_with(b"PK\x03\x04") {
-            return Err(invalid(&"this is a zip archive or a workbook, not text; save its rows as CSV"));
-        }
-        // The first read from a pipe may have returned less than a byte order mark.
-        if let Some(why) = encoding_error.or_else(|| encoding::encoding_error(&begin)) {
-            return Err(invalid(&why));
-        }
-        let mut notes = Vec::new();
-        let rows = if format.is_table() {
-            let mut form = TableForm { delimiter: b'\t', lines_before: 0, max_len: MAX_LINE };
-            let named = delimiter::of_line(begin.trim_ascii());
-            if named.is_some() {
-                form.lines_before = begin.iter().filter(|byte| **byte == b'\n').count() as u64;
-                begin = self::begin(&mut reader, MAX_LINE).map_err(failed)?;
-            }
-            let sample = [&begin[..], buffered(&mut reader).map_err(failed)?].concat();
-            if options.encoding.is_none()
-                && let Some(line) = encoding::invalid_line(&sample)
-            {
-                let line = form.lines_before + line as u64;
-                return Err(
-                    invalid(&format!("line {line} is not valid UTF-8")).advising([Advice::SetEncoding])
-                );
-            }
-            form.delimiter = match (options.delimiter, named) {
-                (Some(delimiter), _) => {
-                    u8::try_from(delimiter).ok().filter(u8::is_ascii).ok_or_else(|| {
-                        invalid(&format!("the delimiter must be an ASCII character, got `{delimiter}`"))
-                    })?
-                }
-                (None, Some(named)) => named,
-                (None, None) if format == InputFormat::Tsv => b'\t',
-                (None, None) => delimiter::infer(&sample),
-            };
-            let reader = Box::new(Cursor::new(begin).chain(reader));
-            let mut table = Table::new(reader, form).map_err(|e| invalid(&e))?;
-            notes = table.take_notes();
-            Rows::Table(Box::new(table))
-        } else {
-            let reader: Box<dyn BufRead + Send> = Box::new(Cursor::new(begin).chain(reader));
-            match container {
-                Container::Lines => Rows::Lines(LineReader::new(reader, MAX_LINE)),
-                Container::List => Rows::Values(ValueReader::list(reader, MAX_LINE)),
-                Container::Values => Rows::Values(ValueReader::plain(reader, MAX_LINE)),
-            }
-        };
-        let source = Self::over(name, path, Some(format), rows);
-        Self { options, is_plain, notes, ..source }.checked()
-    }
-
-    /// Rejects options that the input does not have.
-    fn checked(self) -> Result<Self> {
-        let Self { name, options, .. } = &self;
-        if options.delimiter.is_some() && !self.format.is_some_and(InputFormat::is_table) {
-            return Err(Error::usage(format!("{name}: only rows of CSV and TSV have a delimiter")));
-        }
-        if let Some(id) = &options.id_column {
-            if self.format == Some(InputFormat::OpenAi) {
-                let message =
-                    "the lines of an OpenAI batch are identified by their custom_id, not by a column";
-                return Err(Error::usage(format!("{name}: {message}")));
-            }
-            if let Some(columns) = self.columns()
-                && !columns.contains(id)
-            {
-                let near = closest(id, &columns).map(|near| format!("; did you mean `{near}`?"));
-                let message = format!("{name}: no column is named `{id}`{}", near.unwrap_or_default());
-                return Err(Error::usage(message));
-            }
-        }
-        Ok(self)
     }
 
     /// Takes a random sample of the rows, in input order. All rows are as likely. A larger sample with the
@@ -416,9 +329,20 @@ impl Source {
     /// The rows of the file from its beginning, without a sample and without keys: for checks before the run.
     /// `None` for a source that is not a file.
     pub(crate) fn reopened(&self) -> Result<Option<Self>> {
-        let (Some(path), Some(format)) = (&self.path, self.format) else { return Ok(None) };
-        let rows = Self::open_with(path, self.options.clone().format(format))?;
+        let rows = match (self.paths.as_slice(), self.format) {
+            ([], _) | (_, None) => return Ok(None),
+            ([path], Some(format)) => Self::open_with(path, self.options.clone().format(format))?,
+            (paths, Some(_)) => Self::open_all(paths, self.options.clone())?,
+        };
         Ok(Some(Self { has_keys: false, ..rows }))
+    }
+
+    /// Opens each of several files for a check. `None` for other sources.
+    pub(crate) fn each_file(&self) -> Option<impl Iterator<Item = Result<Self>>> {
+        match &self.rows {
+            Rows::Files(files) => Some(files.each()),
+            _ => None,
+        }
     }
 
     /// The options that were given.
@@ -431,12 +355,15 @@ impl Source {
         &self.notes
     }
 
-    /// Names of the columns of CSV, TSV and Parquet, in their order. `None` for other rows.
+    /// Names of the columns of CSV, TSV, Parquet and workbooks, in their order. `None` for other rows.
     pub fn columns(&self) -> Option<Vec<String>> {
         match &self.rows {
             Rows::Table(table) => Some(table.columns().map(str::to_owned).collect()),
             #[cfg(feature = "parquet")]
             Rows::Parquet(rows) => Some(rows.columns()),
+            #[cfg(feature = "xlsx")]
+            Rows::Xlsx(rows) => Some(rows.columns().to_vec()),
+            Rows::Files(files) => files.columns().map(<[_]>::to_vec),
             _ => None,
         }
     }
@@ -451,14 +378,23 @@ impl Source {
         self.format
     }
 
-    /// Name in messages: the path as it was given, or `standard input`.
+    /// Name in messages: the path as it was given, or `standard input`. For several files, the first path and
+    /// the number of the others.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Path of the file. `None` for other sources.
+    /// Path of the file. `None` for several files and for other sources.
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        match self.paths.as_slice() {
+            [one] => Some(one),
+            _ => None,
+        }
+    }
+
+    /// Paths of the files. Empty for other sources.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     /// Identity of all rows together, if it is known without reading them.
@@ -516,97 +452,20 @@ impl Source {
     }
 
     fn next_of_all(&mut self) -> Option<Result<InputRow>> {
+        if let Rows::Files(files) = &mut self.rows {
+            let row = files.next(self.has_keys)?;
+            if row.is_err() {
+                self.rows = Rows::Ended;
+            }
+            let index = self.index;
+            self.index += 1;
+            return Some(row.map(|row| InputRow { index, ..row }));
+        }
         let row = self.read_line().map_err(|e| {
             self.rows = Rows::Ended;
             Error::io("continue reading", Path::new(&self.name), e)
         });
         row.transpose()
-    }
-
-    fn read_line(&mut self) -> io::Result<Option<InputRow>> {
-        let Some(format) = self.format else { return Ok(None) };
-        let index = self.index;
-        let (id_column, has_keys) = (self.options.id_column.as_deref(), self.has_keys);
-        let unreadable = || has_keys.then(|| Key::of(&[b"unreadable"]));
-        let read = |line: TextLine<'_>| {
-            let (id, content, input) = read_line(format, id_column, line.bytes, has_keys);
-            // A line that cannot be read is identified by its bytes.
-            let of_bytes = || has_keys.then(|| Key::of(&[line.bytes.unwrap_or_default()]));
-            (line.number, id, content.or_else(of_bytes), input)
-        };
-        let (line, id, content, input) = match &mut self.rows {
-            Rows::Ended | Rows::Own { .. } => return Ok(None),
-            Rows::Lines(lines) => {
-                let Some(line) = lines.next()? else { return Ok(None) };
-                read(line)
-            }
-            Rows::Values(values) => match values.next()? {
-                None => return Ok(None),
-                Some(Ok(value)) => read(value),
-                Some(Err(why)) => {
-                    let line = values.line();
-                    self.rows = Rows::Ended;
-                    (line, None, unreadable(), Err(why))
-                }
-            },
-            #[cfg(feature = "parquet")]
-            Rows::Parquet(rows) => {
-                let Some(row) = rows.next() else { return Ok(None) };
-                let id = row.as_ref().ok().and_then(|map| id_of(map, id_column));
-                let content =
-                    row.as_ref().map_or_else(|_| unreadable(), |map| has_keys.then(|| Key::of_object(map)));
-                if row.is_err() {
-                    self.rows = Rows::Ended;
-                }
-                (index + 1, id, content, row.map(|map| Input::Vars(map.into())))
-            }
-            Rows::Table(table) => match table.next() {
-                Ok(None) => return Ok(None),
-                Ok(Some(record)) => {
-                    let (line, vars) = (record.line, record.vars);
-                    let fields = has_keys.then(|| Key::of(&record.fields.iter().collect::<Vec<_>>()));
-                    let content = fields.map(|fields| fields.and(&Key::of(&table_names(table.header()))));
-                    (
-                        line,
-                        vars.as_ref().ok().and_then(|v| id_of(v.as_map(), id_column)),
-                        content,
-                        vars.map(Input::Vars),
-                    )
-                }
-                Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-                    let line = table.line() + 1;
-                    self.rows = Rows::Ended;
-                    let input = Err(format!("{e}; nothing after it can be read"));
-                    (line, None, unreadable(), input)
-                }
-                Err(e) => return Err(e),
-            },
-        };
-        self.index += 1;
-        let input = input.and_then(|input| self.check_id(id.as_deref(), line).map(|()| input));
-        let input = input.map_err(|e| {
-            let unit = if format == InputFormat::Parquet { "row" } else { "line" };
-            let message = format!("{} {unit} {line}: {e}", self.name);
-            fanweave_core::Error::new(RowErrorKind::Input, message)
-        });
-        Ok(Some(InputRow { index, line, id, input, key: content.map(RowKey) }))
-    }
-
-    /// Rejects a duplicate `custom_id`: results are identified by it, and OpenAI rejects duplicates too.
-    fn check_id(&mut self, id: Option<&str>, line: u64) -> Result<(), String> {
-        let (Some(InputFormat::OpenAi), Some(id)) = (self.format, id) else { return Ok(()) };
-        match self.ids.entry(self.hasher.hash_one(id)) {
-            Entry::Vacant(free) => {
-                free.insert(line);
-                Ok(())
-            }
-            Entry::Occupied(first) => {
-                let first = first.get();
-                Err(format!(
-                    "duplicate custom_id `{id}` (first used in line {first}); each row needs a unique one"
-                ))
-            }
-        }
     }
 }
 
@@ -629,168 +488,4 @@ impl std::fmt::Debug for Source {
             .field("format", &self.format)
             .finish_non_exhaustive()
     }
-}
-
-/// Reads up to the end of the first line that is not blank, without a byte order mark.
-fn begin(reader: &mut impl BufRead, max_len: usize) -> io::Result<Vec<u8>> {
-    let mut begin = Vec::new();
-    loop {
-        let line = begin.len();
-        if reader.by_ref().take(max_len as u64).read_until(b'\n', &mut begin)? == 0 {
-            return Ok(begin);
-        }
-        if begin.len() > max_len && begin.trim_ascii().is_empty() {
-            let message = format!("only whitespace in its first {} MiB", max_len >> 20);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
-        if line == 0 && begin.starts_with(BYTE_ORDER_MARK) {
-            begin.drain(..BYTE_ORDER_MARK.len());
-        }
-        if !begin[line.min(begin.len())..].trim_ascii().is_empty() {
-            return Ok(begin);
-        }
-    }
-}
-
-fn table_names(header: &csv::StringRecord) -> Vec<&[u8]> {
-    header.iter().map(str::as_bytes).collect()
-}
-
-/// Reads a line: its id, the key of its content, if that is wanted and not the key of its bytes, and its
-/// input.
-fn read_line(
-    format: InputFormat,
-    id_column: Option<&str>,
-    bytes: Option<&[u8]>,
-    has_key: bool,
-) -> (Option<String>, Option<Key>, Result<Input, String>) {
-    let Some(bytes) = bytes else {
-        return (None, None, Err(format!("the line is longer than {} MiB", MAX_LINE >> 20)));
-    };
-    let Ok(line) = str::from_utf8(bytes) else {
-        return (None, None, Err("the line is not valid UTF-8".to_owned()));
-    };
-    match format {
-        InputFormat::OpenAi => {
-            let openai::Line { id, request } = openai::read(line, has_key);
-            match request {
-                Ok((prompt, key)) => (id, key, Ok(Input::Prompt(Box::new(prompt)))),
-                Err(why) => (id, None, Err(why)),
-            }
-        }
-        InputFormat::Text => (None, None, Ok(Input::Text(line.to_owned()))),
-        InputFormat::Jsonl | InputFormat::Csv | InputFormat::Tsv | InputFormat::Parquet => {
-            match serde_json::from_str(line) {
-                Ok(Value::Object(map)) => {
-                    let key = has_key.then(|| Key::of_object(&map));
-                    (id_of(&map, id_column), key, Ok(Input::Vars(map.into())))
-                }
-                Ok(Value::String(text)) => (None, None, Ok(Input::Text(text))),
-                Ok(_) => (None, None, Err("expected a JSON object or string".to_owned())),
-                Err(e) => (None, None, Err(format!("expected a JSON object: {}", json_error(&e, line)))),
-            }
-        }
-    }
-}
-
-fn id_of(map: &Map<String, Value>, column: Option<&str>) -> Option<String> {
-    let id = match column {
-        Some(column) => map.get(column),
-        None => map.get("custom_id").or_else(|| map.get("id")).or_else(|| vendor_rows::id_field(map)),
-    };
-    match id? {
-        Value::String(id) => Some(id.clone()),
-        Value::Number(id) => Some(id.to_string()),
-        _ => None,
-    }
-}
-
-/// Formats the error of a JSON text with its column first, and its line if the text has several. Names the
-/// cause of frequent mistakes.
-fn json_error(error: &serde_json::Error, json: &str) -> String {
-    let position = format!(" at line {} column {}", error.line(), error.column());
-    let text = error.to_string();
-    let text = text.strip_suffix(&position).unwrap_or(&text);
-    let line = json.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
-    let at = |column: usize| line.get(column.saturating_sub(1)..).unwrap_or_default();
-    let (from, inside) = (at(error.column()), at(error.column().saturating_sub(10)));
-    let cause = if text.contains("surrogate") || text.contains("hex escape") {
-        "; an escape such as \\ud83d is half a character: was the text cut in the middle of an emoji?"
-    } else if ["NaN", "Infinity", "-Infinity", "nan"].iter().any(|word| from.starts_with(word)) {
-        "; NaN and Infinity are not JSON: write null"
-    } else if text == "trailing characters" && from.starts_with(',') {
-        "; a comma follows the value: write one value per line without commas, or a list in brackets"
-    } else if text.starts_with("key must be a string") && inside.contains('\'') {
-        "; JSON needs double quotes: was a Python dict printed?"
-    } else {
-        ""
-    };
-    match error.line() {
-        0 | 1 => format!("column {}: {text}{cause}", error.column()),
-        line => format!("line {line} of the value, column {}: {text}{cause}", error.column()),
-    }
-}
-
-/// The text of an input as UTF-8, and whether it is the same as in the input.
-fn text(
-    reader: Box<dyn BufRead + Send>,
-    encoding: Option<Encoding>,
-) -> io::Result<(Box<dyn BufRead + Send>, bool)> {
-    let (reader, is_compressed) = compression::open(reader)?;
-    let (begin, reader) = compression::peek(reader, 4)?;
-    match encoding.or_else(|| encoding::detect(&begin)) {
-        Some(encoding) if encoding != Encoding::UTF_8 => {
-            let decoded = encoding::Decoded::new(reader, encoding);
-            Ok((Box::new(BufReader::with_capacity(1 << 16, decoded)), false))
-        }
-        _ => Ok((reader, !is_compressed)),
-    }
-}
-
-/// The bytes that are buffered or arrive next.
-fn buffered(reader: &mut (impl BufRead + ?Sized)) -> io::Result<&[u8]> {
-    // Twice, because the buffer of a chain of readers would be borrowed in a loop.
-    while let Err(e) = reader.fill_buf() {
-        if e.kind() != io::ErrorKind::Interrupted {
-            return Err(e);
-        }
-    }
-    reader.fill_buf()
-}
-
-/// The text of the first value in the beginning of an input.
-fn first_value(container: Container, begin: &[u8]) -> Vec<u8> {
-    let mut values = match container {
-        Container::List => ValueReader::list(begin, usize::MAX),
-        _ => ValueReader::plain(begin, usize::MAX),
-    };
-    match values.next() {
-        Ok(Some(Ok(TextLine { bytes: Some(bytes), .. }))) => bytes.to_vec(),
-        _ => Vec::new(),
-    }
-}
-
-fn open_file(path: &Path) -> Result<File> {
-    let shown = path.display();
-    if path.is_dir() {
-        return Err(Error::usage(format!("{shown} is a folder; specify a file in it")));
-    }
-    File::open(path).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => {
-            let suggestion = similar(path).map(|near| format!("; did you mean {}?", near.display()));
-            Error::usage(format!("{shown}: no such file{}", suggestion.unwrap_or_default()))
-        }
-        _ => Error::io("open the file", path, e),
-    })
-}
-
-/// A file in the same folder with a similar name.
-fn similar(path: &Path) -> Option<PathBuf> {
-    let folder = match path.parent()? {
-        here if here.as_os_str().is_empty() => Path::new("."),
-        folder => folder,
-    };
-    let files = std::fs::read_dir(folder).ok()?.filter_map(std::result::Result::ok);
-    let names: Vec<_> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    closest(path.file_name()?.to_str()?, names).map(|name| path.with_file_name(name))
 }

@@ -28,6 +28,8 @@ pub struct InputOptions {
     /// Field that identifies a row in the output. Default: `custom_id`, or else `id`. Not for the lines of an
     /// OpenAI batch, which have a `custom_id`.
     pub id_column: Option<String>,
+    /// Sheet of a workbook: its name, or its number from 1. Default: the first one.
+    pub sheet: Option<String>,
 }
 
 /// Each method sets the field of its name.
@@ -59,6 +61,12 @@ impl InputOptions {
     #[must_use]
     pub fn id_column(self, name: impl Into<String>) -> Self {
         Self { id_column: Some(name.into()), ..self }
+    }
+
+    /// Sets the sheet of a workbook.
+    #[must_use]
+    pub fn sheet(self, name: impl Into<String>) -> Self {
+        Self { sheet: Some(name.into()), ..self }
     }
 }
 

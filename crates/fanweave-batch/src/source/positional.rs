@@ -25,7 +25,7 @@ impl PositionalFile {
     }
 
     /// Length of the file, in bytes.
-    #[cfg(feature = "parquet")]
+    #[cfg(any(feature = "parquet", feature = "xlsx"))]
     pub(super) fn length(&self) -> u64 {
         self.file.metadata().map(|file| file.len()).unwrap_or_default()
     }
@@ -39,5 +39,19 @@ impl Read for PositionalFile {
         let n = std::os::windows::fs::FileExt::seek_read(&*self.file, buffer, self.position)?;
         self.position += n as u64;
         Ok(n)
+    }
+}
+
+#[cfg(feature = "xlsx")]
+impl io::Seek for PositionalFile {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            io::SeekFrom::Start(position) => Some(position),
+            io::SeekFrom::End(offset) => self.length().checked_add_signed(offset),
+            io::SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        self.position = position
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a position before the file"))?;
+        Ok(self.position)
     }
 }

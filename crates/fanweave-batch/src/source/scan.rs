@@ -20,29 +20,47 @@ pub(crate) struct InputScan {
 }
 
 impl InputScan {
-    /// Reads the whole file of `source`. Its first `strict` rows must be valid; 0 disables the check. `None`
+    /// Reads the whole files of `source`. Its first `strict` rows must be valid; 0 disables the check. `None`
     /// for a source that is not a file.
     pub(crate) fn of(source: &Source, strict: u64) -> Result<Option<Self>> {
-        let (Some(path), Some(rows)) = (source.path(), source.reopened()?) else { return Ok(None) };
-        let failed = |e| Error::io("read the file", path, e);
-        let mut tee = Tee { reader: open_file(path)?, digest: Digest::default() };
+        let Some(rows) = source.reopened()? else { return Ok(None) };
+        let Some(files) = rows.each_file() else { return Self::of_file(rows, strict).map(Some) };
+        let (mut total, mut hashes) = (0, Digest::default());
+        for file in files {
+            let Self { rows, hash } = Self::of_file(file?, 0)?;
+            total += rows;
+            hashes.update(hash.to_string().as_bytes());
+        }
+        if strict > 0 {
+            Self::count_good(rows, strict)?;
+        }
+        Ok(Some(Self { rows: total, hash: hashes.finish() }))
+    }
+
+    fn of_file(rows: Source, strict: u64) -> Result<Self> {
+        let path = rows.path().expect("it is a file").to_owned();
+        let failed = |e| Error::io("read the file", &path, e);
+        let mut tee = Tee { reader: open_file(&path)?, digest: Digest::default() };
         if strict == 0 && rows.is_plain_lines() {
             let (rows, tee) = count_lines(tee).map_err(failed)?;
-            return Ok(Some(Self { rows, hash: tee.digest.finish() }));
+            return Ok(Self { rows, hash: tee.digest.finish() });
         }
         let rows = match rows.format() {
             #[cfg(feature = "parquet")]
             Some(InputFormat::Parquet) if strict == 0 => {
-                super::parquet::count(PositionalFile::new(open_file(path)?), path)?
+                super::parquet::count(PositionalFile::new(open_file(&path)?), &path)?
             }
             _ => Self::count_good(rows, strict)?,
         };
         io::copy(&mut tee, &mut io::sink()).map_err(failed)?;
-        Ok(Some(Self { rows, hash: tee.digest.finish() }))
+        Ok(Self { rows, hash: tee.digest.finish() })
     }
 
-    /// The number of rows of a file, without blank lines.
+    /// The number of rows of the files, without blank lines.
     pub(super) fn count(rows: Source) -> Result<u64> {
+        if let Some(mut files) = rows.each_file() {
+            return files.try_fold(0, |sum, file| Ok(sum + Self::count(file?)?));
+        }
         let Some(path) = rows.path() else { return Ok(0) };
         if rows.is_plain_lines() {
             let counted = count_lines(open_file(path)?);

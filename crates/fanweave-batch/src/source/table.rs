@@ -138,10 +138,10 @@ impl Table {
 }
 
 /// Positions and names of columns, and notes.
-type Named = (Vec<(usize, String)>, Vec<String>);
+pub(super) type Named = (Vec<(usize, String)>, Vec<String>);
 
 /// Positions and names of the columns, and notes on those that have no name of their own.
-fn columns(header: &StringRecord) -> Result<Named, String> {
+pub(super) fn columns(header: &StringRecord) -> Result<Named, String> {
     let mut notes = Vec::new();
     // A set: a hostile file may have 100,000 columns.
     let all: HashSet<&str> = header.iter().collect();

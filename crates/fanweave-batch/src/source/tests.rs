@@ -1,4 +1,10 @@
+use std::io::Cursor;
+
+use super::opening::begin;
+use super::table::TableForm;
 use super::*;
+use crate::Advice;
+use crate::key::Key;
 
 /// Description of each row of a text: its line, its id, and its input or error.
 fn rows(text: impl AsRef<[u8]>, format: Option<InputFormat>) -> Vec<String> {
@@ -374,4 +380,116 @@ fn rows_have_keys_unless_they_are_only_checked() {
         assert!(rows.next().unwrap().unwrap().key.is_some(), "{name}");
         assert!(checked.next().unwrap().unwrap().key.is_none(), "{name}");
     }
+}
+
+/// The rows of several files, with the place of each.
+fn all(files: &[(&str, &str)], options: InputOptions) -> Result<(Vec<String>, Source)> {
+    let folder = tempfile::tempdir().unwrap();
+    let paths: Vec<_> = files.iter().map(|(name, _)| folder.path().join(name)).collect();
+    for (path, (_, text)) in paths.iter().zip(files) {
+        std::fs::write(path, text).unwrap();
+    }
+    let hidden = folder.path().display().to_string() + "/";
+    let rows = Source::open_all(&paths, options.clone())?;
+    let rows = rows.map(|row| {
+        let row = row.expect("it can be read");
+        format!("{} ({})", show(&row), row.location()).replace(&hidden, "")
+    });
+    Ok((rows.collect(), Source::open_all(&paths, options)?))
+}
+
+#[test]
+fn rows_of_several_files_are_numbered_through_and_name_their_file() {
+    let (rows, source) = all(
+        &[
+            ("a.csv", "city\nOslo\n"),
+            ("b.jsonl", "{\"city\": \"Rome\"}\noops\n"),
+            ("c.tsv", "n\tcity\n1\tBonn\n"),
+        ],
+        InputOptions::new(),
+    )
+    .unwrap();
+    assert_eq!(
+        rows,
+        [
+            r#"0 @2 -: {"city":"Oslo"} (line 2 of a.csv)"#,
+            r#"1 @1 -: {"city":"Rome"} (line 1 of b.jsonl)"#,
+            "2 @2 -: failed: b.jsonl line 2: expected a JSON object: column 1: expected value (line 2 of b.jsonl)",
+            r#"3 @2 -: {"n":"1","city":"Bonn"} (line 2 of c.tsv)"#,
+        ]
+    );
+    assert_eq!((source.format(), source.columns(), source.path()), (Some(InputFormat::Jsonl), None, None));
+    let (_, tables) =
+        all(&[("a.csv", "a,b\n1,2\n"), ("b.tsv", "c\ta\n3\t4\n")], InputOptions::new()).unwrap();
+    assert_eq!(tables.columns().unwrap(), ["a", "b", "c"]);
+    assert_eq!(tables.format(), Some(InputFormat::Csv));
+}
+
+#[test]
+fn ids_of_a_batch_are_unique_across_its_files() {
+    let (rows, _) = all(
+        &[("a.jsonl", &chat("a", "hi")), ("b.jsonl", &(chat("b", "ho") + "\n" + &chat("a", "hu")))],
+        InputOptions::new(),
+    )
+    .unwrap();
+    assert_eq!(rows[1], "1 @1 b: prompt ho (line 1 of b.jsonl)");
+    assert!(rows[2].contains("duplicate custom_id `a` (first used in line 1 of "), "{}", rows[2]);
+    assert!(rows[2].contains("a.jsonl)"), "{}", rows[2]);
+}
+
+#[test]
+fn files_that_do_not_go_together_are_rejected() {
+    let refused = |files: &[(&str, &str)], options| {
+        all(files, options).map(|(rows, _)| rows).expect_err("they are refused").to_string()
+    };
+    let batch = chat("a", "hi");
+    let mixed = refused(&[("a.jsonl", batch.as_str()), ("b.csv", "x\n1\n")], InputOptions::new());
+    assert!(mixed.ends_with("b.csv is not: run them separately"), "{mixed}");
+    let twice = refused(&[("a.csv", "x\n1\n"), ("a.csv", "x\n1\n")], InputOptions::new());
+    assert!(twice.ends_with("a.csv: this input is named twice"), "{twice}");
+    let no_id = refused(&[("a.csv", "id\n1\n"), ("b.csv", "key\n1\n")], InputOptions::new().id_column("id"));
+    assert!(no_id.ends_with("b.csv: no column is named `id`"), "{no_id}");
+}
+
+#[test]
+fn a_folder_stands_for_its_inputs_without_outputs_of_earlier_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("b.csv", "n\n2\n"),
+        ("a.csv", "n\n1\n"),
+        ("out.csv", "n\n9\n"),
+        ("out.csv.journal", "{}"),
+        ("notes.doc", "x"),
+        (".hidden.csv", "n\n8\n"),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let source = Source::open_all([folder.path()], InputOptions::new()).unwrap();
+    assert!(source.notes()[0].ends_with("3 other files of the folder are ignored"), "{:?}", source.notes());
+    assert_eq!(
+        source.map(|row| show(&row.unwrap())).collect::<Vec<_>>().join(" "),
+        r#"0 @2 -: {"n":"1"} 1 @2 -: {"n":"2"}"#
+    );
+    let empty = tempfile::tempdir().unwrap();
+    let error = Source::open_all([empty.path()], InputOptions::new()).unwrap_err().to_string();
+    assert!(error.contains("the folder has no input file: none ends with .csv"), "{error}");
+}
+
+#[test]
+fn several_files_are_counted_hashed_and_sampled_as_one() {
+    let files = [("a.csv", "n\n1\n2\n"), ("b.jsonl", "{\"n\": 3}\n")];
+    let folder = tempfile::tempdir().unwrap();
+    let paths = files.map(|(name, text)| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    });
+    let open = || Source::open_all(&paths, InputOptions::new()).unwrap();
+    let scan = |strict| InputScan::of(&open(), strict).unwrap().unwrap();
+    assert_eq!((scan(0).rows, scan(3).rows), (3, 3));
+    let hash = scan(0).hash;
+    std::fs::write(&paths[1], "{\"n\": 4}\n").unwrap();
+    assert!(scan(0).hash != hash, "a change of the second file is noticed");
+    assert_eq!(open().sample(2, 1).unwrap().count(), 2);
+    assert_eq!(open().reopened().unwrap().unwrap().count(), 3);
 }

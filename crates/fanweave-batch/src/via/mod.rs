@@ -143,7 +143,7 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
         let PreviousRun { done, mut notes, parts, .. } = previous;
         let recorder = Recorder::spawn(recording, driver)?;
         let (jobs, inbox) = mpsc::channel(AHEAD);
-        let is_file = source.path().is_some();
+        let is_file = !source.paths().is_empty();
         let is_limited = settings.limit.is_some() || source.sampled().is_some();
         let feed = Feed {
             rows: KeyedRows::new(source, settings.limit).with_columns(columns),

@@ -7,12 +7,12 @@ use clap::{Args, ValueEnum};
 
 use super::{ModelArgs, RowArgs, ShowProgress, at_least_one, dollars};
 
-/// Run a prompt for every row of a file
+/// Run a prompt for every row of files
 ///
-/// The input is JSON Lines or a JSON list, CSV or TSV with a header, Parquet, plain text with one prompt per
-/// line, or an OpenAI batch file, also compressed with gzip or Zstandard. The fields of a row fill the prompt
-/// template. Without a template, each row needs a `prompt` or
-/// `messages` field; a row with `messages` may set request parameters, such as `response_format`.
+/// The input is JSON Lines or a JSON list, CSV or TSV with a header, an Excel workbook, Parquet, plain text
+/// with one prompt per line, or an OpenAI batch file, also compressed with gzip or Zstandard. The fields of a
+/// row fill the prompt template. Without a template, each row needs a `prompt` or `messages` field; a row
+/// with `messages` may set request parameters, such as `response_format`.
 ///
 /// The output has one result per row, in input order, and is written when the run ends or stops. A failed row
 /// has an `error` and does not affect other rows.
@@ -25,6 +25,8 @@ Examples:
   fanweave batch questions.jsonl -o answers.jsonl --model sim/writer
   fanweave batch products.csv -o names.jsonl --model openai/gpt-5-mini \\
       --prompt 'Name a shop that sells {{ product }}.'
+  fanweave batch orders.xlsx more/*.csv -o labels.xlsx --model openai/gpt-5-mini \\
+      --prompt 'Which department handles this? {{ text }}'
   cat topics.txt | fanweave batch - -o - --model sim/writer --prompt 'Title: {{ input }}'
 
 Exit codes:
@@ -41,8 +43,12 @@ Press t during a run, or send SIGUSR1, to list the rows in flight.
 To distribute rows over several models, list them with weights: with
 --model openai/gpt-5-mini=3,openai/gpt-4o-mini=1 the first model gets three of every four rows.")]
 pub(crate) struct BatchArgs {
-    /// Input file, or - for stdin
+    /// Input file, folder of input files, or - for stdin
     pub(crate) input: PathBuf,
+
+    /// More input files or folders, read after the first one
+    #[arg(value_name = "INPUT")]
+    pub(crate) more_input: Vec<PathBuf>,
 
     /// Output file, or - for stdout
     #[arg(short, long, value_name = "FILE")]
@@ -156,4 +162,11 @@ pub(crate) enum Via {
     Calls,
     /// The provider's batch API (/v1/batches of OpenAI, /v1/messages/batches of Anthropic)
     BatchApi,
+}
+
+impl BatchArgs {
+    /// The paths of all inputs.
+    pub(crate) fn inputs(&self) -> Vec<PathBuf> {
+        std::iter::once(&self.input).chain(&self.more_input).cloned().collect()
+    }
 }

@@ -8,32 +8,52 @@ use clap::{Args, Subcommand};
 
 use super::{at_least_one, duration};
 
-/// Show the time, cost and failures of a run
+/// Show the time, cost and failures of a run, or compare two runs
 ///
-/// Reads the journal of the run, also while it is still in progress. Prints a summary by default; --html and
-/// --chrome-trace write a report or a trace instead.
+/// Reads the journal of the run, also while it is still in progress. Prints a summary by default, with
+/// figures per model and per step of a chain; --html, --csv and --chrome-trace write a report, the rows or a
+/// trace instead.
+///
+/// With two runs, their figures are printed side by side, and their rows are compared: the same input row is
+/// found in both, also if the prompt or the model differs.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
     fanweave report answers.jsonl\n  \
     fanweave report answers.jsonl --html report.html --input questions.jsonl\n  \
+    fanweave report small.jsonl large.jsonl --csv changes.csv\n  \
+    fanweave report answers.csv --failed failed.csv\n  \
     fanweave report answers.jsonl --chrome-trace trace.json   # for ui.perfetto.dev")]
 pub(crate) struct ReportArgs {
     /// Output of `fanweave batch` or `fanweave run --rows`, or its journal
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
 
+    /// A second run to compare with it
+    #[arg(value_name = "OTHER", conflicts_with_all = ["html", "chrome_trace", "failed", "input"])]
+    pub(crate) other: Option<PathBuf>,
+
     /// Write a self-contained HTML report: summary, timeline, latencies, failures and all rows. `-` writes to
     /// stdout
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 
+    /// Write the rows as CSV, or with two runs their answers side by side. `-` writes to stdout
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+
+    /// Write the rows of the input that failed to this file, as an input for another run: .csv, .tsv, .txt or
+    /// JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) failed: Option<PathBuf>,
+
     /// Write a trace for Perfetto or chrome://tracing. `-` writes to stdout
     #[arg(long, value_name = "FILE")]
     pub(crate) chrome_trace: Option<PathBuf>,
 
-    /// Input file of the run, to show prompts in the HTML report [default: the original input, if unchanged]
+    /// Input file of the run, for --failed and for the prompts in the HTML report [default: the original
+    /// input, if unchanged]. Can be repeated for a run with several inputs, in their order
     #[arg(long, value_name = "FILE")]
-    pub(crate) input: Option<PathBuf>,
+    pub(crate) input: Vec<PathBuf>,
 
     /// Print the summary as JSON
     #[arg(long)]

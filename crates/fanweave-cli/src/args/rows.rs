@@ -12,7 +12,7 @@ use super::at_least_one;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Rows")]
 pub(crate) struct RowArgs {
-    /// Input format: openai, jsonl, csv, tsv, parquet or text [default: auto-detected]
+    /// Input format: openai, jsonl, csv, tsv, parquet, xlsx or text [default: auto-detected]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) input_format: Option<String>,
 
@@ -29,14 +29,18 @@ pub(crate) struct RowArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) id_column: Option<String>,
 
-    /// Output format: openai, jsonl, csv, tsv or parquet [default: from the output's extension, else the
-    /// input format]
+    /// Sheet of a workbook: its name, or its number from 1 [default: the first one]
+    #[arg(long, value_name = "SHEET")]
+    pub(crate) sheet: Option<String>,
+
+    /// Output format: openai, jsonl, csv, tsv, parquet or xlsx [default: from the output's extension, else
+    /// the input format]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) output_format: Option<String>,
 
     /// The input's own columns or fields in the output: all, none, or names with commas between them. They
-    /// are columns of CSV, TSV and Parquet, and the field `input` of JSON lines [default: all from CSV or TSV
-    /// to CSV or TSV, else none]
+    /// are columns of tables, and the field `input` of JSON lines. With several inputs, `file` is the name of
+    /// the row's file [default: all from CSV, TSV or xlsx to one of these, else none]
     #[arg(long, value_name = "COLUMNS", value_parser = columns)]
     pub(crate) columns: Option<Columns>,
 
@@ -151,6 +155,7 @@ impl RowArgs {
         options.delimiter = self.delimiter;
         options.encoding = self.encoding;
         options.id_column.clone_from(&self.id_column);
+        options.sheet.clone_from(&self.sheet);
         Ok(options)
     }
 

@@ -57,10 +57,12 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "MIB", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true)]
     pub(crate) template_memory: Option<NonZeroU32>,
 
-    /// Run the chain for every row of this file, or of stdin if it is -. The fields of a row set the inputs
-    /// of the same name; strings are parsed like the values of --set
+    /// Run the chain for every row of this file or of the files of this folder, or of stdin if it is -. Can
+    /// be repeated. The fields of a row set the inputs of the same name; strings are parsed like the values
+    /// of
+    /// --set
     #[arg(long, value_name = "FILE", requires = "ends", help_heading = "Rows")]
-    pub(crate) rows: Option<PathBuf>,
+    pub(crate) rows: Vec<PathBuf>,
 
     /// Output file for all rows, or - for stdout
     #[arg(short, long, value_name = "FILE", requires = "rows", help_heading = "Rows")]

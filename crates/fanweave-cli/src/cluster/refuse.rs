@@ -25,6 +25,7 @@ pub(crate) fn refuse_flags(args: &BatchArgs) -> Result<(), Failure> {
         ("--schema", args.schema.is_some()),
         ("--columns", args.rows.columns.is_some()),
         ("an input from stdin", is_dash(&args.input)),
+        ("several inputs", !args.more_input.is_empty() || args.input.is_dir()),
         ("an output to stdout", is_dash(&args.output)),
     ];
     let given: Vec<_> = refused.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect();

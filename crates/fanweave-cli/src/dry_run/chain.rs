@@ -77,20 +77,21 @@ pub(crate) async fn for_rows(
     for item in rows {
         let item = item.map_err(|e| Failure::new(e.to_string()))?;
         count += 1;
+        let location = item.location();
         let vars = match item.input.and_then(&inputs) {
             Ok(vars) if sampled < MAX_DRY_RUN_ROWS => vars,
             Ok(_) => continue,
             Err(error) => {
-                invalid.note(item.line, &error);
+                invalid.note(&location, &error);
                 continue;
             }
         };
         let (of_row, done) = dry_run.run(vars).await;
         if let Err(error) = done {
-            incomplete.note(item.line, &error);
+            incomplete.note(&location, &error);
         }
         if sampled == 0 {
-            let _ = writeln!(text, "line {}:", item.line);
+            let _ = writeln!(text, "{location}:");
             show_steps(&mut text, "  ", &of_row.steps);
         }
         sampled += 1;
@@ -192,9 +193,9 @@ impl SimulatedPrompts {
 }
 
 impl Failed {
-    fn note(&mut self, line: u64, why: &Error) {
+    fn note(&mut self, location: &str, why: &Error) {
         if self.rows == 0 {
-            self.first = format!("line {line}: {why}");
+            self.first = format!("{location}: {why}");
         }
         self.rows += 1;
     }

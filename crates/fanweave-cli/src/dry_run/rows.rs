@@ -34,6 +34,7 @@ pub(crate) fn run(
     for item in source.take(args.rows.max_rows()) {
         let item = item.map_err(|e| Failure::new(e.to_string()))?;
         rows += 1;
+        let location = item.location();
         match item.input.and_then(|input| render.render(input)) {
             Ok(prompt) => {
                 let of_row = expected(Some(&prompt), max_output);
@@ -43,13 +44,13 @@ pub(crate) fn run(
                     usage_of_others += of_row;
                 }
                 if rows - bad <= SHOWN {
-                    let _ = writeln!(text, "line {}:", item.line);
+                    let _ = writeln!(text, "{location}:");
                     show(&mut text, "  ", &prompt);
                 }
             }
             Err(error) => {
                 bad += 1;
-                first_bad.get_or_insert_with(|| format!("line {}: {}", item.line, error.message()));
+                first_bad.get_or_insert_with(|| format!("{location}: {}", error.message()));
             }
         }
     }

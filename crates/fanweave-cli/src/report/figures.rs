@@ -7,6 +7,8 @@ use std::time::Duration;
 use fanweave::batch::{CallTimes, RunRecord};
 use serde::Serialize;
 
+use super::parts::{self, Part};
+use super::percentile::percentile;
 use crate::cost::dollars;
 use crate::progress::{rounded, short};
 
@@ -39,6 +41,9 @@ pub(super) struct Figures {
     pub(super) waited_p50_ms: Option<u64>,
     /// Rows by the model that answered.
     pub(super) models: BTreeMap<String, usize>,
+    pub(super) per_model: Vec<Part>,
+    /// Empty for rows of one call.
+    pub(super) per_step: Vec<Part>,
     /// Failures by kind and message, most frequent first.
     pub(super) failures: Vec<FailureGroup>,
 }
@@ -87,6 +92,8 @@ impl Figures {
             ),
             waited_p50_ms: percentile(calls.iter().map(|call| waited(call)).collect(), 50),
             models,
+            per_model: parts::models(run),
+            per_step: parts::steps(run),
             failures: failures(run),
         }
     }
@@ -116,8 +123,11 @@ impl Figures {
             let maybe = self.maybe_billed_usd.map(|usd| format!(", maybe billed {} more", dollars(usd)));
             let _ = writeln!(text, "cost       {}{}", dollars(cost), maybe.unwrap_or_default());
         }
-        for (model, rows) in &self.models {
-            let _ = writeln!(text, "model      {model}: {rows} rows");
+        for part in &self.per_model {
+            let _ = writeln!(text, "model      {}", part_text(part));
+        }
+        for part in &self.per_step {
+            let _ = writeln!(text, "step       {}", part_text(part));
         }
         for group in self.failures.iter().take(MAX_LISTED) {
             let FailureGroup { kind, message, rows, first_line } = group;
@@ -130,15 +140,29 @@ impl Figures {
     }
 }
 
+fn part_text(part: &Part) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    let [calls, sent, got] = [part.calls, part.input_tokens, part.output_tokens].map(|n| short(n as f64));
+    let mut text = format!("{}: {calls} calls, tokens {sent} in, {got} out", part.name);
+    if let Some(cost) = part.cost_usd.filter(|usd| *usd > 0.0) {
+        let _ = write!(text, ", {}", dollars(cost));
+    }
+    for (name, ms) in [("p50", part.latency_p50_ms), ("p95", part.latency_p95_ms)] {
+        if let Some(ms) = ms {
+            let _ = write!(text, ", {name} {}", rounded(Duration::from_millis(ms)));
+        }
+    }
+    for (name, n) in [("retries", part.retries), ("failed", part.failed)] {
+        if n > 0 {
+            let _ = write!(text, ", {n} {name}");
+        }
+    }
+    text
+}
+
 fn waited(call: &CallTimes) -> u64 {
     let first_sent = call.failed_attempts.first().map_or(call.sent_ms, |(sent, ..)| *sent);
     first_sent.saturating_sub(call.ready_ms)
-}
-
-/// Nearest-rank percentile.
-fn percentile(mut values: Vec<u64>, percent: usize) -> Option<u64> {
-    values.sort_unstable();
-    values.get((values.len() * percent).div_ceil(100).max(1) - 1).copied()
 }
 
 fn failures(run: &RunRecord) -> Vec<FailureGroup> {
@@ -156,17 +180,4 @@ fn failures(run: &RunRecord) -> Vec<FailureGroup> {
     let mut groups: Vec<_> = groups.into_values().collect();
     groups.sort_by(|a, b| b.rows.cmp(&a.rows).then(a.first_line.cmp(&b.first_line)));
     groups
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_percentile_is_one_of_the_values() {
-        assert_eq!(percentile(Vec::new(), 50), None);
-        assert_eq!(percentile(vec![3], 95), Some(3));
-        assert_eq!(percentile(vec![4, 1, 3, 2], 50), Some(2));
-        assert_eq!(percentile((1..=100).collect(), 95), Some(95));
-    }
 }

@@ -30,7 +30,9 @@ fn a_missing_input_file() {
 
 #[test]
 fn a_folder_as_input() {
-    insta::assert_snapshot!(batch(&[&["."], &OUT[..]].concat()));
+    let folder = Folder::new();
+    std::fs::create_dir(folder.file("empty")).unwrap();
+    insta::assert_snapshot!(batch_in(&folder, &[&["empty"], &OUT[..]].concat()));
 }
 
 #[test]

@@ -473,13 +473,14 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_rejected() {
         &["--quiet"],
         &["--json"],
     ];
-    // Flags that every run here or every command has. A template and a delimiter are part of the rows.
+    // Flags that every run here or every command has. A template, a delimiter and a sheet are part of the
+    // rows.
     let others = match cfg!(feature = "workers") {
         // Rows of several processes do not go by a batch API, which `cluster::refuse` says.
         true => {
-            "--output --model --base-url --via --prompt --delimiter --color --help --version --on --workers"
+            "--output --model --base-url --via --prompt --delimiter --sheet --color --help --version --on --workers"
         }
-        false => "--output --model --base-url --via --prompt --delimiter --color --help --version",
+        false => "--output --model --base-url --via --prompt --delimiter --sheet --color --help --version",
     };
     let help = folder.run(&["batch", "--help"]).expect_code(0).stdout;
     // Only flags at the start of a line, not those in descriptions.

@@ -143,3 +143,62 @@ fn a_column_identifies_the_rows_of_the_output() {
         batch(&folder, "in.csv", &["-p", "{{ question }}", "--id-column", "skU", "--fresh"]).expect_code(2);
     assert!(ran.stderr.contains("no column is named `skU`; did you mean `sku`?"), "{}", ran.stderr);
 }
+
+#[test]
+fn several_inputs_are_one_run_that_resumes() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.file("more")).unwrap();
+    folder.write("a.csv", "id,city\n1,Oslo\n2,Rome\n");
+    folder.write("more/b.jsonl", "{\"id\": 1, \"city\": \"Bonn\"}\n");
+    folder.write("more/c.csv", "id,city\n1,Oslo\n");
+    let run = |more: &[&str]| {
+        let args =
+            ["batch", "a.csv", "more", "-o", "out.jsonl", "-m", "sim/echo", "-p", "Where is {{ city }}?"];
+        folder.run(&[&args, more].concat())
+    };
+    run(&["--limit", "2"]).expect_code(0);
+    assert_eq!(folder.rows("out.jsonl").len(), 2);
+    let ran = run(&["--json", "--columns", "file,city"]).expect_code(0);
+    let summary: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&summary["rows"], &summary["resumed"]), (&4.into(), &2.into()), "{summary}");
+    let rows = folder.rows("out.jsonl");
+    // Rows with the same id, and even with the same content, are distinct.
+    for (at, (city, file)) in
+        [("Oslo", "a.csv"), ("Rome", "a.csv"), ("Bonn", "more/b.jsonl"), ("Oslo", "more/c.csv")]
+            .iter()
+            .enumerate()
+    {
+        assert_eq!(rows[at]["index"], at);
+        assert_eq!(rows[at]["input"], serde_json::json!({"file": file, "city": city}));
+        assert_eq!(rows[at]["answer"], crate::support::echo_of(&format!("Where is {city}?")));
+    }
+    folder.write("more/c.csv", "id,city\n1,Kyiv\n");
+    let ran = run(&[]).expect_code(2);
+    assert!(ran.stderr.contains("the input file has changed"), "{}", ran.stderr);
+    run(&["--resume-changed"]).expect_code(0);
+    assert_eq!(folder.rows("out.jsonl")[3]["answer"], crate::support::echo_of("Where is Kyiv?"));
+    let ran = folder
+        .run(&["batch", "a.csv", "-", "-o", "x.jsonl", "-m", "sim/echo", "-p", "{{ city }}"])
+        .expect_code(2);
+    assert!(ran.stderr.contains("- (stdin) cannot be combined with other inputs"), "{}", ran.stderr);
+}
+
+#[cfg(feature = "xlsx")]
+#[test]
+fn a_workbook_becomes_a_workbook_with_the_answers_beside_its_columns() {
+    let folder = Folder::new();
+    folder.write("in.csv", "city,pop\nOslo,7\nRome,\n");
+    let args = |from: &'static str, to: &'static str| {
+        ["batch", from, "-o", to, "-m", "sim/echo", "-p", "Where is {{ city }}?"]
+    };
+    folder.run(&args("in.csv", "one.xlsx")).expect_code(0);
+    folder.run(&args("one.xlsx", "two.xlsx")).expect_code(0);
+    folder.run(&args("two.xlsx", "three.csv")).expect_code(0);
+    let text = folder.read("three.csv");
+    assert!(text.starts_with("city,pop,input_index,"), "{text}");
+    assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("Oslo,7,0,")), "{text}");
+    let ran = folder.run(&[&args("two.xlsx", "x.csv")[..], &["--sheet", "orders"]].concat()).expect_code(2);
+    assert!(ran.stderr.contains("no sheet `orders`; its sheets: `answers`"), "{}", ran.stderr);
+    let ran = folder.run(&args("in.csv", "out.ods")).expect_code(2);
+    assert!(ran.stderr.contains("this kind of workbook cannot be written; write .xlsx"), "{}", ran.stderr);
+}

@@ -95,3 +95,126 @@ fn a_report_and_a_trace_go_to_separate_files() {
     assert!(ran.stdout.starts_with("<!doctype html>"), "{}", ran.stdout);
     assert!(!folder.file("-").exists());
 }
+
+/// A run of `rows` with the provider's `echo`, to `output`.
+fn run(folder: &Folder, provider: &Provider, output: &str, more: &[&str]) -> crate::support::Ran {
+    let url = provider.url();
+    let args =
+        ["batch", "in.csv", "-o", output, "-m", "openai/gpt-4o-mini", "--base-url", &url, "--retries", "0"];
+    folder.run(&[&args, more].concat())
+}
+
+#[test]
+fn failed_rows_are_exported_as_an_input_that_can_be_run() {
+    let failing = Provider::start(Settings { poison: Some("Rome".into()), ..Settings::default() });
+    let folder = Folder::new();
+    folder.write("in.csv", "id;city;note\n1;Oslo;a\n2;Rome;\"=b; c\"\n3;Bonn;d\n4;Rome;e\n");
+    let args = ["-p", "Where is {{ city }}?"];
+    run(&folder, &failing, "out.jsonl", &args).expect_code(3);
+    let ran = folder.run(&["report", "out.jsonl", "--failed", "failed.csv"]).expect_code(0);
+    assert!(ran.stderr.contains("wrote 2 failed rows to failed.csv"), "{}", ran.stderr);
+    assert_eq!(folder.read("failed.csv"), "id,city,note\n2,Rome,=b; c\n4,Rome,e\n");
+    folder.run(&["report", "out.jsonl", "--failed", "failed.jsonl"]).expect_code(0);
+    assert_eq!(folder.rows("failed.jsonl")[1], serde_json::json!({"id": "4", "city": "Rome", "note": "e"}));
+    let second =
+        ["batch", "failed.csv", "-o", "second.jsonl", "-m", "sim/echo", "-p", "Where is {{ city }}?"];
+    folder.run(&second).expect_code(0);
+    assert_eq!(folder.rows("second.jsonl").len(), 2);
+
+    folder.write("in.csv", "id;city;note\n1;Oslo;a\n");
+    let ran = folder.run(&["report", "out.jsonl", "--failed", "other.csv"]).expect_code(2);
+    assert!(ran.stderr.contains("the input of the run is missing, or has changed"), "{}", ran.stderr);
+    let ran =
+        folder.run(&["report", "out.jsonl", "--failed", "other.csv", "--input", "in.csv"]).expect_code(0);
+    assert!(ran.stderr.contains("2 failed rows are not in this input"), "{}", ran.stderr);
+    let ran = folder.run(&["report", "out.jsonl", "--failed", "in.csv", "--input", "in.csv"]).expect_code(2);
+    assert!(ran.stderr.contains("this file belongs to the run"), "{}", ran.stderr);
+}
+
+#[test]
+fn failed_rows_of_an_openai_batch_keep_their_requests() {
+    let failing = Provider::start(Settings { poison: Some("Rome".into()), ..Settings::default() });
+    let folder = Folder::new();
+    let line = |id: &str, city: &str| {
+        let body = format!(
+            r#"{{"model":"gpt-4o-mini","messages":[{{"role":"user","content":"{city}"}}],"seed":7}}"#
+        );
+        format!(
+            "{{\"custom_id\":\"{id}\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{body}}}\n"
+        )
+    };
+    folder.write("in.csv", line("a", "Oslo") + &line("b", "Rome"));
+    run(&folder, &failing, "out.jsonl", &["--input-format", "openai"]).expect_code(3);
+    folder.run(&["report", "out.jsonl", "--failed", "failed.jsonl"]).expect_code(0);
+    assert_eq!(folder.read("failed.jsonl"), line("b", "Rome"));
+}
+
+#[test]
+fn two_runs_are_compared_row_by_row() {
+    let failing = Provider::start(Settings { poison: Some("Rome".into()), ..Settings::default() });
+    let whole = Provider::start(Settings::default());
+    let folder = Folder::new();
+    folder.write("in.csv", "city\nOslo\nRome\nBonn\n");
+    run(&folder, &failing, "a.jsonl", &["-p", "Where is {{ city }}?"]).expect_code(3);
+    run(&folder, &whole, "b.jsonl", &["-p", "Where is {{ city }}?", "--limit", "2"]).expect_code(0);
+    let ran = folder.run(&["report", "a.jsonl", "b.jsonl", "--json"]).expect_code(0);
+    let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let expected = serde_json::json!({
+        "in_both": 2, "only_in_first": 1, "only_in_second": 0, "equal_answer": 1, "different_answer": 0, "fixed": 1,
+        "broken": 0, "failed_in_both": 0,
+    });
+    assert_eq!(json["rows"], expected, "{json}");
+    assert_eq!(
+        (&json["first"]["figures"]["failed"], &json["second"]["figures"]["failed"]),
+        (&1.into(), &0.into())
+    );
+    let text = folder.run(&["report", "a.jsonl", "b.jsonl", "--csv", "both.csv"]).expect_code(0).stdout;
+    assert!(text.contains("2 rows in both: 1 with the same answer, 0 with another, 1 fixed"), "{text}");
+    assert!(text.contains("model gpt-4o-mini: calls"), "{text}");
+    let csv = folder.read("both.csv");
+    assert!(csv.starts_with("index,line,custom_id,answer_1,answer_2,equal,error_1,"), "{csv}");
+    assert!(
+        csv.lines().nth(2).is_some_and(|line| line.starts_with("1,3,,,") && line.contains("server: ")),
+        "{csv}"
+    );
+    run(&folder, &whole, "c.jsonl", &["-p", "Tell me of {{ city }}."]).expect_code(0);
+    let json = folder.run(&["report", "b.jsonl", "c.jsonl", "--json"]).expect_code(0).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json["rows"]["different_answer"], &json["rows"]["only_in_second"]),
+        (&2.into(), &1.into()),
+        "{json}"
+    );
+}
+
+#[test]
+fn figures_are_given_per_model_and_per_step() {
+    let folder = Folder::new();
+    folder.write(
+        "chain.yaml",
+        "version: 1\nmodel: sim/echo\ninputs: { topic: tides }\nsteps:\n  \
+        a: { prompt: 'First: {{ topic }}' }\n  \
+        b: { prompt: 'Then: {{ steps.a.output }}', model: sim/writer, output: json }\n",
+    );
+    folder.write("in.jsonl", "{\"topic\":\"rain\"}\n{\"topic\":\"snow\"}\n");
+    folder
+        .run(&["run", "chain.yaml", "--rows", "in.jsonl", "-o", "out.jsonl", "--keep-going"])
+        .expect_code(3);
+    let json = folder.run(&["report", "out.jsonl", "--json"]).expect_code(0).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let names = |parts: &str| -> Vec<String> {
+        let parts = json[parts].as_array().unwrap().iter();
+        parts
+            .map(|part| format!("{} {} {}", part["name"].as_str().unwrap(), part["calls"], part["failed"]))
+            .collect()
+    };
+    assert_eq!(names("per_model"), ["sim/echo 2 0", "sim/writer 2 0"], "{json}");
+    assert_eq!(names("per_step"), ["a 2 0", "b 2 2"], "{json}");
+    assert!(json["per_step"][0]["latency_p50_ms"].is_u64(), "{json}");
+    let text = folder.run(&["report", "out.jsonl"]).expect_code(0).stdout;
+    assert!(text.contains("step       b: 2 calls, tokens ") && text.contains("2 failed"), "{text}");
+    folder.run(&["report", "out.jsonl", "--csv", "rows.csv"]).expect_code(0);
+    let csv = folder.read("rows.csv");
+    assert!(csv.lines().next().is_some_and(|line| line.ends_with(",error_kind,error,error_step")), "{csv}");
+    assert_eq!(csv.lines().filter(|line| line.ends_with(",b")).count(), 2, "{csv}");
+}

@@ -1,0 +1,178 @@
+//! Reading of one row: its id, its key and its input.
+
+use std::io;
+
+use fanweave_core::ErrorKind as RowErrorKind;
+use serde_json::{Map, Value};
+
+use super::lines::{MAX_LINE, TextLine};
+use super::{InputFormat, Rows, Source, openai, vendor_rows};
+use crate::input::Input;
+use crate::key::Key;
+use crate::rows::{InputRow, RowKey};
+
+impl Source {
+    pub(super) fn read_line(&mut self) -> io::Result<Option<InputRow>> {
+        let Some(format) = self.format else { return Ok(None) };
+        let index = self.index;
+        let (id_column, has_keys) = (self.options.id_column.as_deref(), self.has_keys);
+        let unreadable = || has_keys.then(|| Key::of(&[b"unreadable"]));
+        let read = |line: TextLine<'_>| {
+            let (id, content, input) = read_line(format, id_column, line.bytes, has_keys);
+            // A line that cannot be read is identified by its bytes.
+            let of_bytes = || has_keys.then(|| Key::of(&[line.bytes.unwrap_or_default()]));
+            (line.number, id, content.or_else(of_bytes), input)
+        };
+        let (line, id, content, input) = match &mut self.rows {
+            Rows::Ended | Rows::Own { .. } | Rows::Files(_) => return Ok(None),
+            Rows::Lines(lines) => {
+                let Some(line) = lines.next()? else { return Ok(None) };
+                read(line)
+            }
+            Rows::Values(values) => match values.next()? {
+                None => return Ok(None),
+                Some(Ok(value)) => read(value),
+                Some(Err(why)) => {
+                    let line = values.line();
+                    self.rows = Rows::Ended;
+                    (line, None, unreadable(), Err(why))
+                }
+            },
+            #[cfg(feature = "parquet")]
+            Rows::Parquet(rows) => {
+                let Some(row) = rows.next() else { return Ok(None) };
+                let id = row.as_ref().ok().and_then(|map| id_of(map, id_column));
+                let content =
+                    row.as_ref().map_or_else(|_| unreadable(), |map| has_keys.then(|| Key::of_object(map)));
+                if row.is_err() {
+                    self.rows = Rows::Ended;
+                }
+                (index + 1, id, content, row.map(|map| Input::Vars(map.into())))
+            }
+            #[cfg(feature = "xlsx")]
+            Rows::Xlsx(rows) => {
+                let Some((line, map)) = rows.next()? else { return Ok(None) };
+                let content = has_keys.then(|| Key::of_object(&map));
+                (line, id_of(&map, id_column), content, Ok(Input::Vars(map.into())))
+            }
+            Rows::Table(table) => match table.next() {
+                Ok(None) => return Ok(None),
+                Ok(Some(record)) => {
+                    let (line, vars) = (record.line, record.vars);
+                    let fields = has_keys.then(|| Key::of(&record.fields.iter().collect::<Vec<_>>()));
+                    let content = fields.map(|fields| fields.and(&Key::of(&table_names(table.header()))));
+                    (
+                        line,
+                        vars.as_ref().ok().and_then(|v| id_of(v.as_map(), id_column)),
+                        content,
+                        vars.map(Input::Vars),
+                    )
+                }
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                    let line = table.line() + 1;
+                    self.rows = Rows::Ended;
+                    let input = Err(format!("{e}; nothing after it can be read"));
+                    (line, None, unreadable(), input)
+                }
+                Err(e) => return Err(e),
+            },
+        };
+        self.index += 1;
+        let input = match (format, &id) {
+            (InputFormat::OpenAi, Some(id)) => {
+                input.and_then(|input| self.ids.check(id, line).map(|()| input))
+            }
+            _ => input,
+        };
+        let input = input.map_err(|e| {
+            let unit = match format {
+                InputFormat::Parquet | InputFormat::Xlsx => "row",
+                _ => "line",
+            };
+            let message = format!("{} {unit} {line}: {e}", self.name);
+            fanweave_core::Error::new(RowErrorKind::Input, message)
+        });
+        Ok(Some(InputRow { index, line, id, input, file: None, key: content.map(RowKey) }))
+    }
+}
+
+fn table_names(header: &csv::StringRecord) -> Vec<&[u8]> {
+    header.iter().map(str::as_bytes).collect()
+}
+
+/// Reads a line: its id, the key of its content, if that is wanted and not the key of its bytes, and its
+/// input.
+fn read_line(
+    format: InputFormat,
+    id_column: Option<&str>,
+    bytes: Option<&[u8]>,
+    has_key: bool,
+) -> (Option<String>, Option<Key>, Result<Input, String>) {
+    let Some(bytes) = bytes else {
+        return (None, None, Err(format!("the line is longer than {} MiB", MAX_LINE >> 20)));
+    };
+    let Ok(line) = str::from_utf8(bytes) else {
+        return (None, None, Err("the line is not valid UTF-8".to_owned()));
+    };
+    match format {
+        InputFormat::OpenAi => {
+            let openai::Line { id, request } = openai::read(line, has_key);
+            match request {
+                Ok((prompt, key)) => (id, key, Ok(Input::Prompt(Box::new(prompt)))),
+                Err(why) => (id, None, Err(why)),
+            }
+        }
+        InputFormat::Text => (None, None, Ok(Input::Text(line.to_owned()))),
+        InputFormat::Jsonl
+        | InputFormat::Csv
+        | InputFormat::Tsv
+        | InputFormat::Parquet
+        | InputFormat::Xlsx => match serde_json::from_str(line) {
+            Ok(Value::Object(map)) => {
+                let key = has_key.then(|| Key::of_object(&map));
+                (id_of(&map, id_column), key, Ok(Input::Vars(map.into())))
+            }
+            Ok(Value::String(text)) => (None, None, Ok(Input::Text(text))),
+            Ok(_) => (None, None, Err("expected a JSON object or string".to_owned())),
+            Err(e) => (None, None, Err(format!("expected a JSON object: {}", json_error(&e, line)))),
+        },
+    }
+}
+
+fn id_of(map: &Map<String, Value>, column: Option<&str>) -> Option<String> {
+    let id = match column {
+        Some(column) => map.get(column),
+        None => map.get("custom_id").or_else(|| map.get("id")).or_else(|| vendor_rows::id_field(map)),
+    };
+    match id? {
+        Value::String(id) => Some(id.clone()),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    }
+}
+
+/// Formats the error of a JSON text with its column first, and its line if the text has several. Names the
+/// cause of frequent mistakes.
+pub(super) fn json_error(error: &serde_json::Error, json: &str) -> String {
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let text = error.to_string();
+    let text = text.strip_suffix(&position).unwrap_or(&text);
+    let line = json.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let at = |column: usize| line.get(column.saturating_sub(1)..).unwrap_or_default();
+    let (from, inside) = (at(error.column()), at(error.column().saturating_sub(10)));
+    let cause = if text.contains("surrogate") || text.contains("hex escape") {
+        "; an escape such as \\ud83d is half a character: was the text cut in the middle of an emoji?"
+    } else if ["NaN", "Infinity", "-Infinity", "nan"].iter().any(|word| from.starts_with(word)) {
+        "; NaN and Infinity are not JSON: write null"
+    } else if text == "trailing characters" && from.starts_with(',') {
+        "; a comma follows the value: write one value per line without commas, or a list in brackets"
+    } else if text.starts_with("key must be a string") && inside.contains('\'') {
+        "; JSON needs double quotes: was a Python dict printed?"
+    } else {
+        ""
+    };
+    match error.line() {
+        0 | 1 => format!("column {}: {text}{cause}", error.column()),
+        line => format!("line {line} of the value, column {}: {text}{cause}", error.column()),
+    }
+}

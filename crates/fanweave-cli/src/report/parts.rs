@@ -1,0 +1,117 @@
+//! Figures per model and per step.
+
+use std::collections::BTreeMap;
+
+use fanweave::batch::{RowRecord, RunRecord};
+use serde::Serialize;
+
+use super::percentile::percentile;
+
+/// Figures of the calls of one model or one step. Times are in milliseconds.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub(super) struct Part {
+    pub(super) name: String,
+    /// Answered calls.
+    pub(super) calls: u64,
+    /// Failed attempts that were retried. Only known for steps.
+    pub(super) retries: u64,
+    /// Rows that failed here.
+    pub(super) failed: u64,
+    pub(super) input_tokens: u64,
+    pub(super) output_tokens: u64,
+    /// `None` if no price is known.
+    pub(super) cost_usd: Option<f64>,
+    pub(super) latency_p50_ms: Option<u64>,
+    pub(super) latency_p95_ms: Option<u64>,
+    #[serde(skip)]
+    latencies: Vec<u64>,
+}
+
+impl Part {
+    fn add(&mut self, input_tokens: u64, output_tokens: u64, cost_usd: Option<f64>) {
+        self.calls += 1;
+        self.input_tokens = self.input_tokens.saturating_add(input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(output_tokens);
+        if let Some(cost) = cost_usd {
+            *self.cost_usd.get_or_insert(0.0) += cost;
+        }
+    }
+}
+
+/// Parts by their names.
+#[derive(Default)]
+struct Parts(BTreeMap<String, Part>);
+
+impl Parts {
+    fn named(&mut self, name: &str) -> &mut Part {
+        if !self.0.contains_key(name) {
+            self.0.insert(name.to_owned(), Part { name: name.to_owned(), ..Part::default() });
+        }
+        self.0.get_mut(name).expect("it is there")
+    }
+
+    fn finish(self) -> Vec<Part> {
+        let finish = |mut part: Part| {
+            let latencies = std::mem::take(&mut part.latencies);
+            part.latency_p50_ms = percentile(latencies.clone(), 50);
+            part.latency_p95_ms = percentile(latencies, 95);
+            part
+        };
+        self.0.into_values().map(finish).collect()
+    }
+}
+
+/// Figures per model that answered, by its name.
+pub(super) fn models(run: &RunRecord) -> Vec<Part> {
+    let mut parts = Parts::default();
+    for row in &run.rows {
+        for answer in &row.answers {
+            let part = parts.named(answer.model.as_deref().unwrap_or("unknown"));
+            part.add(answer.usage.input_tokens, answer.usage.output_tokens, answer.cost_usd);
+        }
+        // The only call of a row.
+        if let (true, Some(model)) = (row.answers.is_empty(), &row.model) {
+            let part = parts.named(model);
+            part.add(row.usage.input_tokens, row.usage.output_tokens, row.cost_usd);
+            part.latencies.push(row.latency_ms);
+        }
+    }
+    parts.finish()
+}
+
+/// Figures per step of a chain, by its name. Empty for rows of one call.
+pub(super) fn steps(run: &RunRecord) -> Vec<Part> {
+    let mut parts = Parts::default();
+    for row in &run.rows {
+        for answer in &row.answers {
+            let Some(step) = &answer.step else { continue };
+            let part = parts.named(step);
+            part.add(answer.usage.input_tokens, answer.usage.output_tokens, answer.cost_usd);
+        }
+        for call in &row.calls {
+            let Some(step) = step_of(&call.step) else { continue };
+            let part = parts.named(step);
+            part.retries += call.failed_attempts.len() as u64;
+            part.latencies.push(call.ended_ms.saturating_sub(call.ready_ms));
+        }
+        if let Some(step) = failed_step(row) {
+            parts.named(step).failed += 1;
+        }
+    }
+    parts.finish()
+}
+
+/// The step in `outline > openai/gpt-5-mini`. `None` for the name of a model alone.
+fn step_of(path: &str) -> Option<&str> {
+    path.rsplit_once(" > ").map(|(step, _)| step)
+}
+
+/// The step that failed, without the model that it called.
+fn failed_step(row: &RowRecord) -> Option<&str> {
+    let path = row.failed_step.as_deref()?;
+    match path.rsplit_once(" > ") {
+        Some((step, model)) if model.contains('/') => Some(step),
+        _ if path.contains('/') => None,
+        _ => Some(path),
+    }
+}
