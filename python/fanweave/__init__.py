@@ -27,7 +27,8 @@ from ._chain import (
     step,
     text,
 )
-from ._core import Delta, Event, Message, Prompt, ToolCall, Usage
+from ._client import Client, configure
+from ._core import Delta, Document, Event, Hit, Message, Prompt, RawResponse, ToolCall, Usage
 from ._errors import (
     AuthenticationError,
     BadRequestError,
@@ -61,17 +62,29 @@ __version__ = _core.__version__
 # Loaded when they are used: with them, the import would take several times as long.
 _LAZY = {
     "AsyncCall": "_call",
+    "AsyncRawStream": "_raw",
     "Call": "_call",
     "CallOf": "_call",
     "Config": "_types",
+    "Embedder": "_embedder",
+    "FileChain": "_chain_file",
+    "RawModel": "_raw",
+    "RawStream": "_raw",
     "Response": "_call",
     "Snapshot": "_progress",
+    "Store": "_store",
     "Summary": "_batch",
     "Tool": "_tool",
     "ToolUse": "_tool",
     "abatch": "_batch",
     "batch": "_batch",
     "call": "_call",
+    "chroma_store": "_store",
+    "embedder": "_embedder",
+    "load": "_chain_file",
+    "memory_store": "_store",
+    "raw_model": "_raw",
+    "sqlite_store": "_store",
     "tool": "_tool",
 }
 
@@ -79,7 +92,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._batch import Summary, abatch, batch
     from ._call import AsyncCall, Call, CallOf, Response, call
+    from ._chain_file import FileChain, load
+    from ._embedder import Embedder, embedder
     from ._progress import Snapshot
+    from ._raw import AsyncRawStream, RawModel, RawStream, raw_model
+    from ._store import Store, chroma_store, memory_store, sqlite_store
     from ._tool import Tool, ToolUse, tool
     from ._types import Config
 
@@ -102,6 +119,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "AccountState",
     "AsyncCall",
+    "AsyncRawStream",
     "AsyncStream",
     "AuthenticationError",
     "BadRequestError",
@@ -111,6 +129,7 @@ __all__ = [
     "CancelledError",
     "Chain",
     "Chat",
+    "Client",
     "Config",
     "ConfigError",
     "ConnectionError",
@@ -118,9 +137,13 @@ __all__ = [
     "ContextLengthError",
     "DecodeError",
     "Delta",
+    "Document",
+    "Embedder",
     "EmptyError",
     "Error",
     "Event",
+    "FileChain",
+    "Hit",
     "InputError",
     "Many",
     "Message",
@@ -132,11 +155,15 @@ __all__ = [
     "Prompt",
     "QuotaExhaustedError",
     "RateLimitError",
+    "RawModel",
+    "RawResponse",
+    "RawStream",
     "RecursionLimitError",
     "Response",
     "Row",
     "ServerError",
     "Snapshot",
+    "Store",
     "Stream",
     "StreamIncompleteError",
     "Summary",
@@ -154,16 +181,23 @@ __all__ = [
     "call",
     "chat",
     "choice",
+    "chroma_store",
+    "configure",
+    "embedder",
     "fstring",
     "json",
     "limits",
+    "load",
+    "memory_store",
     "model",
     "parallel",
     "passthrough",
     "pick",
     "prompt",
+    "raw_model",
     "regex",
     "router",
+    "sqlite_store",
     "step",
     "text",
     "tool",

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
 from typing import Any, Final, Literal, TypeVar, final
 from weakref import ref
 
@@ -15,16 +16,26 @@ __all__ = [
     "Asked",
     "Bridge",
     "Chain",
+    "Client",
     "Delta",
+    "Document",
+    "Embedder",
     "Event",
+    "Hit",
     "Job",
     "Many",
     "Message",
+    "Operation",
     "Prompt",
+    "QaAnswer",
+    "RawModel",
+    "RawResponse",
     "Reader",
     "Ready",
     "Rows",
+    "Sessions",
     "Sim",
+    "Store",
     "ToolCall",
     "Usage",
     "__version__",
@@ -34,8 +45,16 @@ __all__ = [
     "chat",
     "choice",
     "chosen",
+    "chroma_store",
+    "client",
+    "configure",
+    "conversation",
+    "conversational_qa",
     "cost",
+    "documents_as_question",
     "dynamic",
+    "embedder",
+    "embedder_of",
     "events",
     "fake",
     "fstring",
@@ -45,6 +64,9 @@ __all__ = [
     "json",
     "limits",
     "lines",
+    "load",
+    "math",
+    "memory_store",
     "model",
     "opaque",
     "parallel",
@@ -52,13 +74,20 @@ __all__ = [
     "pick",
     "prompt",
     "prompt_of",
+    "qa",
+    "raw_model",
     "regex",
+    "retrieval_qa",
     "router",
+    "serve_keys",
+    "sessions",
+    "sqlite_store",
     "step",
     "stream",
     "structured",
     "text",
     "variables",
+    "with_history",
     "with_parameters",
     "with_tools",
 ]
@@ -67,6 +96,24 @@ WAIT: Final[object]
 END: Final[object]
 
 _Options = Mapping[str, Any] | None
+_Memory = tuple[str, int, Chain | None, Chain | None]
+
+@final
+class QaAnswer:
+    @property
+    def text(self) -> str: ...
+    @property
+    def question(self) -> str | None: ...
+    @property
+    def sources(self) -> list[Document]: ...
+    @property
+    def usage(self) -> Usage: ...
+    @property
+    def score(self) -> float | None: ...
+    @property
+    def skipped(self) -> list[tuple[int, str]]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
 
 @final
 class Bridge:
@@ -136,6 +183,110 @@ class Job:
     def summary(self) -> dict[str, Any]: ...
     def take(self) -> dict[str, list[Any]]: ...
     def close(self) -> None: ...
+
+@final
+class Document:
+    def __new__(cls, text: str, metadata: Mapping[str, Any] | None = None) -> Document: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def metadata(self) -> dict[str, Any]: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class Embedder:
+    @property
+    def name(self) -> str: ...
+    @property
+    def has_functions(self) -> bool: ...
+    def embed(
+        self, texts: list[str], packed: bool, options: _Options, bridge: Bridge | None
+    ) -> Operation: ...
+
+@final
+class Store:
+    @property
+    def has_functions(self) -> bool: ...
+    def add(
+        self,
+        documents: Iterable[object],
+        ids: list[str] | None,
+        vectors: list[list[float]] | None,
+        options: _Options,
+        bridge: Bridge | None,
+    ) -> Operation: ...
+    def search(
+        self, question: str, settings: Mapping[str, Any], options: _Options, bridge: Bridge | None
+    ) -> Operation: ...
+    def search_vector(
+        self, vector: list[float], limit: int, filter: Mapping[str, Any] | None
+    ) -> Operation: ...
+    def delete(self, ids: list[str]) -> Operation: ...
+    def count(self) -> Operation: ...
+    def retriever(self, settings: Mapping[str, Any]) -> Chain: ...
+
+@final
+class Hit:
+    @property
+    def id(self) -> str: ...
+    @property
+    def score(self) -> float: ...
+    @property
+    def document(self) -> Document: ...
+
+@final
+class Sessions:
+    def load(self, id: str) -> Operation: ...
+    def append(self, id: str, messages: list[Any]) -> Operation: ...
+    def clear(self, id: str) -> Operation: ...
+
+@final
+class Client: ...
+
+@final
+class Operation:
+    def start(self, bridge: Bridge) -> tuple[Any, int]: ...
+    def wait(self) -> Any: ...
+
+@final
+class RawModel:
+    @property
+    def name(self) -> str: ...
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        headers: object,
+        max_tokens: int | None,
+        return_errors: bool,
+        options: _Options,
+    ) -> Operation: ...
+    def stream(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        headers: object,
+        max_tokens: int | None,
+        return_errors: bool,
+        options: _Options,
+    ) -> Reader: ...
+
+@final
+class RawResponse:
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> list[tuple[str, str]]: ...
+    def header(self, name: str) -> str | None: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def body(self) -> bytes: ...
+    def json(self) -> Any: ...
 
 @final
 class Asked:
@@ -271,6 +422,35 @@ def items(chain: Chain) -> Many: ...
 def regex(pattern: str) -> Chain: ...
 def passthrough() -> Chain: ...
 def model(name: str, settings: Mapping[str, Any], cache: str | None) -> Chain: ...
+def embedder(name: str, settings: Mapping[str, Any]) -> Embedder: ...
+def embedder_of(function: Callable[..., Any], name: str, on_loop: bool) -> Embedder: ...
+def memory_store(embedder: Embedder) -> Store: ...
+def sqlite_store(path: str | PathLike[str], embedder: Embedder) -> Store: ...
+def chroma_store(url: str, collection: str, embedder: Embedder, client: Client | None) -> Store: ...
+def qa(model: Chain, strategy: str, settings: Mapping[str, Any]) -> Chain: ...
+def retrieval_qa(model: Chain, retriever: Chain, strategy: str, settings: Mapping[str, Any]) -> Chain: ...
+def conversational_qa(
+    model: Chain,
+    retriever: Chain,
+    strategy: str,
+    settings: Mapping[str, Any],
+    condense_prompt: Chain | None,
+    history_tokens: int | None,
+) -> Chain: ...
+def math(model: Chain, prompt: Chain | None) -> Chain: ...
+def sessions(path: str | PathLike[str] | None) -> Sessions: ...
+def conversation(chain: Chain, sessions: Sessions, memory: _Memory, system: str | None) -> Chain: ...
+def with_history(
+    chain: Chain, sessions: Sessions, memory: _Memory, variable: str, question: str, session: str
+) -> Chain: ...
+def documents_as_question() -> Chain: ...
+def load(
+    path: str | PathLike[str], connect: Callable[[str | None, int | None, int | None], Chain]
+) -> tuple[Chain, str, list[tuple[str, Any]]]: ...
+def client(settings: Mapping[str, Any]) -> Client: ...
+def configure(threads: int) -> None: ...
+def raw_model(name: str, settings: Mapping[str, Any]) -> RawModel: ...
+def serve_keys(bridge: Bridge) -> None: ...
 def limits() -> list[dict[str, Any]]: ...
 def job(chain: Chain, settings: Mapping[str, Any], options: _Options, bridge: Bridge | None) -> Job: ...
 def variables(text: str) -> list[str]: ...

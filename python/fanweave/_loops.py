@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # Threads for plain functions that are steps, for each level of nested blocking calls.
 STEP_THREADS = 64
 
+# The level of the functions of keys: one that no blocking call reaches.
+KEYS = 1 << 16
+
 
 class _Local(threading.local):
     """What a thread knows of its loop."""
@@ -39,6 +42,8 @@ _starting = threading.Lock()
 _bridges: weakref.WeakKeyDictionary[Any, weakref.ref[_core.Bridge]] = weakref.WeakKeyDictionary()
 _blocking: dict[int, _core.Bridge] = {}
 _pools: dict[int, ThreadPoolExecutor] = {}
+# Set once a key is a function.
+_serves_keys = False
 
 
 def bridge() -> _core.Bridge:
@@ -62,6 +67,7 @@ def bridge() -> _core.Bridge:
     found = known() if known else None
     if found is None:
         found = _connect(loop, _local.level)
+        keep_keys()
     _local.loop, _local.bridge = weakref.ref(loop), weakref.ref(found)
     return found
 
@@ -76,12 +82,47 @@ def _connect(loop: Any, level: int) -> _core.Bridge:
 
 def blocking_bridge() -> _core.Bridge:
     """The bridge of the loop for the steps of a blocking call on this thread."""
-    level = _local.level + 1
+    keep_keys()
+    return _loop_of(_local.level + 1)
+
+
+def _loop_of(level: int) -> _core.Bridge:
     found = _blocking.get(level)
     if found is None:
         with _starting:
             found = _blocking.get(level) or _start(level)
     return found
+
+
+def serve_keys() -> None:
+    """Starts the loop that the functions of keys run on, unless it runs."""
+    global _serves_keys
+    _serves_keys = True
+    keep_keys()
+
+
+def keep_keys() -> None:
+    """Starts that loop again in a forked child, which has no threads."""
+    if _serves_keys and KEYS not in _blocking:
+        _core.serve_keys(_loop_of(KEYS))
+
+
+async def run(operation: _core.Operation) -> Any:
+    """The result of an operation. Cancelling the task ends it."""
+    here = bridge()
+    future, number = operation.start(here)
+    try:
+        return await future
+    except BaseException:
+        here.cancel(number)
+        raise
+
+
+def run_blocking(operation: _core.Operation) -> Any:
+    """The result of an operation, from code that is not async."""
+    warn_if_blocked()
+    keep_keys()
+    return operation.wait()
 
 
 def _start(level: int) -> _core.Bridge:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import _core
 from ._chain import Chain
+from ._client import prepared
 
 # `typing` takes longer to load than all of this package.
 TYPE_CHECKING = False
@@ -18,7 +19,7 @@ class Model(Chain):
     __slots__ = ("_cache", "_settings", "name")
 
     def __init__(self, name: str, settings: dict[str, Any], cache: str | None = None) -> None:
-        super().__init__(_core.model(name, settings, cache))
+        super().__init__(_core.model(name, prepared(name, settings), cache))
         self.name = name
         self._settings = settings
         self._cache = cache
@@ -79,8 +80,19 @@ class Model(Chain):
 def model(name: str, /, **settings: Any) -> Model:
     """The model called ``name``: ``provider/model``, such as ``openai/gpt-5-mini``.
 
-    Key and base URL are read from the environment variables of the provider. ``sim/writer`` and ``sim/echo``
-    need no key.
+    Key and base URL are read from the environment variables of the provider, unless ``api_key`` and ``base_url`` are given.
+    ``sim/writer`` and ``sim/echo`` need no key. ``api_key`` may be a function without arguments, also an async one, that
+    returns the key. It is called before each request, so it should keep a key while it is valid; a plain function runs on a
+    thread, an async one on a loop that all such functions share. What it raises is raised by the call.
+
+    ``timeout`` is that of one request in seconds, ``retries`` the number of retries of a request; ``rpm``, ``tpm`` and
+    ``concurrency`` limit requests and tokens per minute and requests at once of the account. ``headers`` are sent with each
+    request, and ``client`` is a ``Client``. Other settings are parameters of each call.
+
+    Raises ``ConfigError`` for an unknown provider or setting, ``AuthenticationError`` for a missing key.
+
+    >>> fw.model("openai/gpt-5-mini", api_key=lambda: "a key of the day")
+    Model(openai/gpt-5-mini)
     """
     return Model(name, settings)
 

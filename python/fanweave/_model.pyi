@@ -4,7 +4,6 @@ from typing import Any, Literal, TypeVar
 
 from typing_extensions import Unpack
 
-from . import _core
 from ._chain import Chain
 from ._core import Delta, Message
 from ._types import Parameters, PromptLike, Settings
@@ -13,7 +12,6 @@ _T = TypeVar("_T")
 
 class Model(Chain[PromptLike, Message, Delta]):
     name: str
-    _engine: _core.Chain
     _settings: dict[str, Any]
     def __init__(self, name: str, settings: dict[str, Any], cache: str | None = None) -> None: ...
     def bind(self, *, model: str | None = None, **parameters: Unpack[Parameters]) -> Model: ...

@@ -22,6 +22,11 @@ def is_async(function: Callable[..., Any]) -> bool:
     return not inspect.isroutine(function) and inspect.iscoroutinefunction(type(function).__call__)
 
 
+def without_input(function: Callable[[], Any]) -> Callable[[Any], Any]:
+    """A function without arguments, as a step."""
+    return lambda _: function()
+
+
 def begin(
     loop: Any,
     level: int,

@@ -1,11 +1,12 @@
 """Types of arguments, for annotations. Not loaded at run time."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from ._core import Message, Prompt
 
 if TYPE_CHECKING:
+    from ._client import Client
     from ._model import Model
 
 PromptLike: TypeAlias = str | Message | Prompt | Sequence[Message | tuple[str, str] | Mapping[str, Any]]
@@ -19,6 +20,7 @@ class RunOptions(TypedDict, total=False):
     tags: Sequence[str]
     metadata: Mapping[str, Any]
     priority: Literal["interactive", "batch"]
+    session: str | None
     fresh: bool
 
 
@@ -43,14 +45,26 @@ class Config(TypedDict, total=False):
     parameters: Parameters
 
 
-class Settings(Parameters, total=False):
-    """Settings of a model: its connection, its limits, and parameters of its calls."""
+class ConnectionSettings(TypedDict, total=False):
+    """Settings of the connection and the account of a model."""
 
     base_url: str | None
-    api_key: str | None
+    api_key: str | Callable[[], str | Awaitable[str]] | None
     timeout: float | None
     retries: int | None
     rpm: int | None
     tpm: int | None
     concurrency: int | None
     headers: dict[str, str] | None
+    client: "Client | None"
+
+
+class Settings(Parameters, ConnectionSettings, total=False):
+    """Settings of a model: its connection, its limits, and parameters of its calls."""
+
+
+class EmbedderSettings(ConnectionSettings, total=False):
+    """Settings of an embedder."""
+
+    dimensions: int | None
+    max_inputs: int | None

@@ -4,8 +4,10 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -48,6 +50,45 @@ def at():
         return fw.model("openai/gpt-5-mini", base_url=provider.url, api_key="simulated", **settings)
 
     return make
+
+
+class Recorder:
+    """A server that keeps its requests, as method, path, headers and body, and answers with `answer(body)`."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.answer = lambda body: body
+        recorder = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"] or 0))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                recorder.seen.append((self.command, self.path, headers, body))
+                answer = recorder.answer(body)
+                self.send_response(200)
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            do_GET = do_PUT = do_POST
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    started = Recorder()
+    yield started
+    started.server.shutdown()
+    started.server.server_close()
 
 
 @pytest.fixture(autouse=True)

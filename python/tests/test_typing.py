@@ -25,6 +25,13 @@ def test_types_are_inferred_and_wrong_programs_are_refused():
 
 
 @pytest.mark.timeout(120)
+def test_pyright_agrees_with_mypy():
+    # Pyright, with its own Node.js.
+    pytest.importorskip("basedpyright")
+    check("basedpyright", "-p", "python/tests/typing/pyright.json", "--level", "error")
+
+
+@pytest.mark.timeout(120)
 def test_the_stubs_say_what_the_modules_have():
     allowed = "python/tests/typing/allowed.txt"
     check("mypy.stubtest", "fanweave", "--allowlist", allowed, "--mypy-config-file", "pyproject.toml")

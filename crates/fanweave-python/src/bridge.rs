@@ -70,7 +70,7 @@ impl Bridge {
         Ok((future, id))
     }
 
-    fn start(&self, id: u64, work: impl Future<Output = Result<Outcome>> + Send + 'static) {
+    pub(crate) fn start(&self, id: u64, work: impl Future<Output = Result<Outcome>> + Send + 'static) {
         let mailbox = self.mailbox.clone();
         let work = Work::spawn(async move { mailbox.post(Letter::Done(id, caught(work).await)) });
         if let Some(pending) = lock(&self.futures).by_id.get_mut(&id) {
@@ -129,6 +129,7 @@ fn outcome(py: Python<'_>, result: Result<Outcome>) -> PyResult<Bound<'_, PyAny>
     match result.map_err(|error: Error| raise(py, &error))? {
         Outcome::Item(item) => to_python(py, item),
         Outcome::Rows(rows) => outputs_to_python(py, rows),
+        Outcome::Finish(finish) => finish(py),
     }
 }
 

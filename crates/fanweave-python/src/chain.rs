@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use fanweave::compose::{self, Node, RetryPolicy, Streaming};
-use fanweave::{Context, Error, Item, Result, Runnable};
+use fanweave::{Context, Error, Item, Model, Result, Runnable};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
@@ -36,12 +36,24 @@ pub(crate) struct Chain {
     pieces: Pieces,
     /// The Python code of its steps, which needs a loop.
     functions: Functions,
+    /// The model, if it is one.
+    model: Option<Model>,
 }
 
 impl Chain {
     /// A chain of steps in Rust.
     pub(crate) fn new(engine: EngineChain, pieces: Pieces) -> Self {
-        Self { engine, pieces, functions: Functions::default() }
+        Self { engine, pieces, functions: Functions::default(), model: None }
+    }
+
+    /// The chain of a model.
+    pub(crate) fn with_model(mut self, model: Model) -> Self {
+        self.model = Some(model);
+        self
+    }
+
+    pub(crate) fn model(&self) -> Option<&Model> {
+        self.model.as_ref()
     }
 
     pub(crate) fn engine(&self) -> &EngineChain {
@@ -68,7 +80,7 @@ impl Chain {
         let is_uniform = parts.iter().all(|part| part.pieces == first);
         let pieces = pieces.unwrap_or(if is_uniform { first } else { Pieces::Delta });
         let functions = Functions::of(py, parts.iter().map(|part| &part.functions));
-        Self { engine, pieces, functions }
+        Self { engine, pieces, functions, model: None }
     }
 
     /// The same chain with these functions.
@@ -79,7 +91,7 @@ impl Chain {
 
     /// The same chain with another engine.
     fn with(&self, py: Python<'_>, engine: EngineChain) -> Self {
-        Self { engine, pieces: self.pieces, functions: Functions::of(py, [&self.functions]) }
+        Self { engine, pieces: self.pieces, functions: Functions::of(py, [&self.functions]), model: None }
     }
 }
 
@@ -123,6 +135,7 @@ impl Chain {
             engine: self.engine.clone().connect(next.engine.clone()),
             pieces: next.pieces,
             functions: Functions::of(py, [&self.functions, &next.functions]),
+            model: None,
         }
     }
 

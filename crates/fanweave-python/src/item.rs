@@ -4,14 +4,17 @@
 //! object travels as it is, as a ticket that only steps in Python can read.
 
 use fanweave::crates::serde_json::{Map, Number, Value};
+use fanweave::retrieval::Document as EngineDocument;
 use fanweave::values::Ticket;
 use fanweave::{Error, ErrorKind, Item, Result};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple};
 
+use crate::document::{Document, document_json};
 use crate::errors::raise;
 use crate::message::{Message, Prompt};
 use crate::object::Object;
+use crate::ready::{Answered, QaAnswer};
 
 /// Maximum levels of lists and dicts. Their conversion and their destructors recurse.
 const MAX_DEPTH: usize = 200;
@@ -68,7 +71,11 @@ pub(crate) fn plain(item: Item) -> Result<Item> {
     Ok(match item {
         Item::Foreign(ticket) => match ticket.downcast::<Mapping>() {
             Some(mapping) => Item::Value(mapping.to_value()?),
-            None => Item::Foreign(ticket),
+            None => match (ticket.downcast::<EngineDocument>(), ticket.downcast::<Answered>()) {
+                (Some(document), _) => Item::Value(document_json(&document)),
+                (_, Some(answer)) => Item::Value(answer.to_json()),
+                _ => Item::Foreign(ticket),
+            },
         },
         Item::List(items) => Item::List(items.into_iter().map(plain).collect::<Result<_>>()?),
         item => item,
@@ -106,6 +113,12 @@ fn convert(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Item> {
     }
     if let Ok(prompt) = value.cast::<Prompt>() {
         return Ok(Item::Prompt(Box::new(prompt.get().inner().clone())));
+    }
+    if let Ok(document) = value.cast::<Document>() {
+        return Ok(Item::foreign(document.get().0.clone()));
+    }
+    if let Ok(answer) = value.cast::<QaAnswer>() {
+        return Ok(Item::foreign(answer.get().0.clone()));
     }
     if let Ok(list) = value.cast::<PyList>() {
         return convert_list(list.iter(), depth);
@@ -192,6 +205,12 @@ fn foreign_to_python<'py>(py: Python<'py>, ticket: &Ticket) -> PyResult<Bound<'p
     if let Some(object) = ticket.downcast::<Object>() {
         return Ok(object.bind(py).clone());
     }
+    if let Some(document) = ticket.downcast::<EngineDocument>() {
+        return Ok(Bound::new(py, Document(document.as_ref().clone()))?.into_any());
+    }
+    if let Some(answer) = ticket.downcast::<Answered>() {
+        return Ok(Bound::new(py, QaAnswer(answer.as_ref().clone()))?.into_any());
+    }
     if let Some(mapping) = ticket.downcast::<Mapping>() {
         let dict = PyDict::new(py);
         for (name, item) in &mapping.0 {
@@ -233,5 +252,10 @@ pub(crate) fn value_to_python(py: Python<'_>, value: Value) -> PyResult<Bound<'_
 /// The JSON value of a Python value, for settings.
 pub(crate) fn json_from_python(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     let item = from_python(value)?;
-    plain(item).and_then(Item::into_value).map_err(|error| raise(value.py(), &error))
+    plain(item).and_then(Item::into_value).map_err(|_| {
+        let kind = value.get_type().name().map_or_else(|_| String::new(), |name| format!(" ({name})"));
+        let message =
+            format!("the value{kind} has no JSON form: use texts, numbers, booleans, None, lists and dicts");
+        raise(value.py(), &Error::new(ErrorKind::Input, message))
+    })
 }

@@ -11,24 +11,33 @@ mod answer;
 mod blocking;
 mod bridge;
 mod chain;
+mod client;
 mod compose;
+mod document;
+mod embedder;
 mod errors;
 mod event;
 mod function;
 mod item;
 mod job;
+mod keys;
 mod mailbox;
 mod many;
 mod message;
 mod model;
 mod object;
+mod operation;
 mod options;
 mod outputs;
 mod process;
+mod raw;
 mod reader;
+mod ready;
 mod rows;
+mod settings;
 mod sim;
 mod step;
+mod store;
 mod structured;
 mod tools;
 mod waiter;
@@ -40,6 +49,22 @@ use fanweave::runtime::{RuntimeSettings, configure};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::wrap_pyfunction;
+
+/// Sets the number of threads of the engine.
+///
+/// # Errors
+/// `ConfigError` if the engine has started.
+#[pyfunction]
+#[pyo3(name = "configure")]
+fn set_threads(py: Python<'_>, threads: usize) -> PyResult<()> {
+    let threads =
+        NonZeroUsize::new(threads).ok_or_else(|| errors::config(py, "threads must be at least 1 (got 0)"))?;
+    configure(settings(threads)).map_err(|error| errors::raise(py, &error))
+}
+
+fn settings(threads: NonZeroUsize) -> RuntimeSettings {
+    RuntimeSettings::new().worker_threads(threads).thread_name("fanweave")
+}
 
 #[pymodule(gil_used = false)]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -67,6 +92,34 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(item::opaque, m)?)?;
     m.add_function(wrap_pyfunction!(step::chosen, m)?)?;
     m.add_class::<model::Asked>()?;
+    m.add_class::<document::Document>()?;
+    m.add_class::<embedder::Embedder>()?;
+    m.add_function(wrap_pyfunction!(embedder::embedder, m)?)?;
+    m.add_function(wrap_pyfunction!(embedder::embedder_of, m)?)?;
+    m.add_class::<store::Store>()?;
+    m.add_class::<store::Hit>()?;
+    m.add_function(wrap_pyfunction!(store::memory_store, m)?)?;
+    m.add_function(wrap_pyfunction!(store::sqlite_store, m)?)?;
+    m.add_function(wrap_pyfunction!(store::chroma_store, m)?)?;
+    m.add_class::<ready::QaAnswer>()?;
+    m.add_class::<ready::Sessions>()?;
+    m.add_function(wrap_pyfunction!(ready::qa, m)?)?;
+    m.add_function(wrap_pyfunction!(ready::retrieval_qa, m)?)?;
+    m.add_function(wrap_pyfunction!(ready::conversational_qa, m)?)?;
+    m.add_function(wrap_pyfunction!(ready::math, m)?)?;
+    m.add_function(wrap_pyfunction!(ready::sessions, m)?)?;
+    m.add_function(wrap_pyfunction!(ready::conversation, m)?)?;
+    m.add_function(wrap_pyfunction!(ready::with_history, m)?)?;
+    m.add_function(wrap_pyfunction!(ready::documents_as_question, m)?)?;
+    m.add_function(wrap_pyfunction!(ready::load, m)?)?;
+    m.add_class::<client::Client>()?;
+    m.add_function(wrap_pyfunction!(set_threads, m)?)?;
+    m.add_function(wrap_pyfunction!(client::client, m)?)?;
+    m.add_function(wrap_pyfunction!(keys::serve_keys, m)?)?;
+    m.add_class::<operation::Operation>()?;
+    m.add_class::<raw::RawModel>()?;
+    m.add_class::<raw::RawResponse>()?;
+    m.add_function(wrap_pyfunction!(raw::raw_model, m)?)?;
     m.add_function(wrap_pyfunction!(accounts::limits, m)?)?;
     m.add_function(wrap_pyfunction!(accounts::cost, m)?)?;
     m.add_function(wrap_pyfunction!(blocking::invoke, m)?)?;
@@ -99,8 +152,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
 
     // A second worker costs up to 20 % more CPU time for each call. Fails in a second interpreter of a
     // process whose engine runs, with these settings.
-    let one_worker = RuntimeSettings::new().worker_threads(NonZeroUsize::MIN).thread_name("fanweave");
-    let _ = configure(one_worker);
+    let _ = configure(settings(NonZeroUsize::MIN));
     let hooks = PyDict::new(py);
     hooks.set_item("after_in_child", wrap_pyfunction!(work::after_fork, m)?)?;
     py.import("os")?.call_method("register_at_fork", (), Some(&hooks))?;

@@ -12,6 +12,7 @@ use fanweave::{Item, Result};
 use tokio::sync::oneshot;
 
 use crate::object::Object;
+use crate::operation::Finish;
 
 /// A message of a task of the engine to the loop.
 pub(crate) enum Letter {
@@ -29,6 +30,8 @@ pub(crate) enum Letter {
 pub(crate) enum Outcome {
     Item(Item),
     Rows(Vec<Result<Item>>),
+    /// Makes the value.
+    Finish(Finish),
 }
 
 /// A call of a Python function that waits for its loop.

@@ -1,14 +1,10 @@
 //! Models, prompts and parsers.
 
-use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
-use fanweave::compose::RetryPolicy;
 use fanweave::crates::serde_json::{Map, Value};
-use fanweave::models::{ModelBuilder, RateLimits};
 use fanweave::stores::{MemoryCache, SqliteCache};
 use fanweave::testing::{Answer, Fake};
-use fanweave::tools::ToolChoice;
 use fanweave::values::{FromItem, IntoItem};
 use fanweave::{Context, Error, ErrorKind, Item, Parameters, Result, Runnable};
 use pyo3::exceptions::PyBaseException;
@@ -19,7 +15,7 @@ use crate::chain::{Chain, EngineChain, Pieces, reads_json};
 use crate::errors::{config, from_exception, raise};
 use crate::function::Functions;
 use crate::item::{from_python, json_from_python};
-use crate::options::{explained, seconds};
+use crate::settings::{parameters_of, settings_of};
 use crate::work::wait;
 
 /// A chain whose input may be a list of messages.
@@ -46,10 +42,23 @@ impl Runnable for Conversation {
 
 /// A list of messages, of pairs of role and text, or of messages in the form of other programs, as a prompt.
 fn as_prompt(input: Item) -> Result<Item> {
+    match input {
+        Item::List(_) | Item::Value(Value::Array(_)) => {
+            Ok(Item::Prompt(Box::new(fanweave::Prompt::new(messages_of(input)?))))
+        }
+        other => Ok(other),
+    }
+}
+
+/// The messages of a list, in any form.
+pub(crate) fn messages_of(input: Item) -> Result<Vec<fanweave::Message>> {
     let items = match input {
         Item::List(items) => items,
         Item::Value(Value::Array(values)) => values.into_iter().map(Item::Value).collect(),
-        other => return Ok(other),
+        other => {
+            let message = format!("expected a list of messages, got {}", other.kind());
+            return Err(Error::new(ErrorKind::Input, message));
+        }
     };
     let mut messages = Vec::with_capacity(items.len());
     for item in items {
@@ -63,7 +72,7 @@ fn as_prompt(input: Item) -> Result<Item> {
             }
         }
     }
-    Ok(Item::Prompt(Box::new(fanweave::Prompt::new(messages))))
+    Ok(messages)
 }
 
 /// A model. `settings` are those of `fanweave.model`. `cache` keeps answers: in memory if it is empty,
@@ -81,17 +90,19 @@ pub(crate) fn model(
         let message = "a simulated model has no connection: it takes parameters alone";
         return Err(config(py, message));
     }
-    let built = if is_simulated { fanweave::model(name) } else { settings.build(name) };
+    let functions = settings.functions(py);
+    let built = if is_simulated { fanweave::model(name) } else { settings.builder(name).build() };
     let model = built.map_err(|error| raise(py, &error))?.with(parameters);
-    Ok(chain_of(match cache {
+    let model = match cache {
         None => model,
         Some(path) if path.as_os_str().is_empty() => model.cached(MemoryCache::default()),
         Some(path) => model.cached(wait(py, SqliteCache::open(path))?),
-    }))
+    };
+    Ok(chain_of(model).with_functions(functions))
 }
 
 fn chain_of(model: fanweave::Model) -> Chain {
-    Chain::new(conversation(fanweave::chain(model)), Pieces::Delta)
+    Chain::new(conversation(fanweave::chain(model.clone())), Pieces::Delta).with_model(model)
 }
 
 /// A step from a prompt, also for lists of messages.
@@ -198,156 +209,6 @@ fn answer_of(answer: &Bound<'_, PyAny>) -> PyResult<Answer> {
         Ok((name, json_from_python(&arguments)?))
     });
     Ok(Answer::calls(calls.collect::<PyResult<Vec<_>>>()?))
-}
-
-/// The settings of a connection.
-#[derive(Default)]
-struct Settings {
-    base_url: Option<String>,
-    api_key: Option<String>,
-    timeout: Option<std::time::Duration>,
-    retries: Option<u32>,
-    limits: RateLimits,
-    headers: Vec<(String, String)>,
-}
-
-impl Settings {
-    fn is_default(&self) -> bool {
-        self.base_url.is_none()
-            && self.api_key.is_none()
-            && self.timeout.is_none()
-            && self.retries.is_none()
-            && self.limits == RateLimits::default()
-            && self.headers.is_empty()
-    }
-
-    fn set(&mut self, parameters: &mut Parameters, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        match name {
-            "base_url" => self.base_url = Some(value.extract()?),
-            "api_key" => self.api_key = Some(value.extract()?),
-            "timeout" => self.timeout = Some(seconds(value, "timeout")?),
-            "retries" => self.retries = Some(value.extract()?),
-            "rpm" => self.limits.requests_per_minute = Some(positive(value, "rpm")?),
-            "tpm" => self.limits.tokens_per_minute = Some(positive(value, "tpm")?),
-            "concurrency" => {
-                let concurrency = positive(value, "concurrency")?.get() as usize;
-                self.limits.concurrency = NonZeroUsize::new(concurrency);
-            }
-            "headers" => {
-                for (name, value) in value.cast::<PyDict>()?.iter() {
-                    self.headers.push((name.extract()?, value.extract()?));
-                }
-            }
-            _ => return set_parameter(parameters, name, value),
-        }
-        Ok(())
-    }
-
-    fn build(self, name: &str) -> Result<fanweave::Model> {
-        let has_limits = self.limits != RateLimits::default();
-        let mut builder = ModelBuilder::new(name);
-        if let Some(url) = self.base_url {
-            builder = builder.base_url(url);
-        }
-        if let Some(key) = self.api_key {
-            builder = builder.api_key(key);
-        }
-        if let Some(timeout) = self.timeout {
-            builder = builder.timeout(timeout);
-        }
-        if let Some(retries) = self.retries {
-            let attempts = NonZeroU32::MIN.saturating_add(retries);
-            builder = builder.retry(RetryPolicy::default().max_attempts(attempts));
-        }
-        if has_limits {
-            builder = builder.limits(self.limits);
-        }
-        for (name, value) in self.headers {
-            builder = builder.header(name, value);
-        }
-        builder.build()
-    }
-}
-
-fn settings_of(settings: &Bound<'_, PyDict>) -> PyResult<(Settings, Parameters)> {
-    let (mut own, mut parameters) = (Settings::default(), Parameters::new());
-    for (name, value) in settings.iter() {
-        let name: String = name.extract()?;
-        if value.is_none() {
-            continue;
-        }
-        own.set(&mut parameters, &name, &value).map_err(|e| explained(&name, &value, e))?;
-    }
-    Ok((own, parameters))
-}
-
-/// Parameters of a call. Settings of connections are refused.
-fn parameters_of(values: &Bound<'_, PyDict>) -> PyResult<Parameters> {
-    let mut parameters = Parameters::new();
-    for (name, value) in values.iter() {
-        let name: String = name.extract()?;
-        if !value.is_none() {
-            set_parameter(&mut parameters, &name, &value).map_err(|e| explained(&name, &value, e))?;
-        }
-    }
-    Ok(parameters)
-}
-
-fn positive(value: &Bound<'_, PyAny>, name: &str) -> PyResult<NonZeroU32> {
-    let n: u32 = value.extract()?;
-    NonZeroU32::new(n).ok_or_else(|| config(value.py(), format!("{name} must be at least 1 (got 0)")))
-}
-
-fn set_parameter(parameters: &mut Parameters, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    match name {
-        "temperature" => parameters.temperature = Some(value.extract()?),
-        "top_p" => parameters.top_p = Some(value.extract()?),
-        "max_tokens" => parameters.max_tokens = Some(value.extract()?),
-        "seed" => parameters.seed = Some(value.extract()?),
-        "stop" => {
-            parameters.stop = match value.extract::<String>() {
-                Ok(one) => vec![one],
-                Err(_) => value.extract()?,
-            }
-        }
-        "tool_choice" => {
-            parameters.tool_choice = Some(match value.extract::<String>()?.as_str() {
-                "auto" => ToolChoice::Auto,
-                "none" => ToolChoice::None,
-                "required" => ToolChoice::Required,
-                tool => ToolChoice::Tool(tool.to_owned()),
-            });
-        }
-        "extra" => match json_from_python(value)? {
-            Value::Object(extra) => parameters.extra = extra,
-            _ => return Err(config(value.py(), "extra must be a dict")),
-        },
-        _ => {
-            let known = [
-                "base_url",
-                "api_key",
-                "timeout",
-                "retries",
-                "rpm",
-                "tpm",
-                "concurrency",
-                "headers",
-                "temperature",
-                "top_p",
-                "max_tokens",
-                "seed",
-                "stop",
-                "tool_choice",
-                "extra",
-            ];
-            let hint = match fanweave::errors::closest(name, known) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "use `extra` for parameters of a provider".to_owned(),
-            };
-            return Err(config(value.py(), format!("`{name}` is not a parameter of a model: {hint}")));
-        }
-    }
-    Ok(())
 }
 
 /// A prompt of one user message from a template in the syntax of Jinja, with values for some variables.

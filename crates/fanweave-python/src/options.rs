@@ -22,19 +22,27 @@ pub(crate) struct Caller {
     /// A copy of the `contextvars.Context` of the code that started the run.
     pub(crate) variables: Arc<Object>,
     /// Owns the functions of the run.
-    _chain: Object,
+    _owner: Option<Object>,
 }
 
 impl Caller {
     pub(crate) fn here(chain: &Bound<'_, PyAny>, mailbox: Arc<Mailbox>) -> PyResult<Self> {
-        let py = chain.py();
-        static COPY_CONTEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let copy = COPY_CONTEXT.get_or_try_init(py, || {
-            PyResult::Ok(py.import("contextvars")?.getattr("copy_context")?.unbind())
-        })?;
-        let variables = Arc::new(Object::new(&copy.bind(py).call0()?));
-        Ok(Self { mailbox, variables, _chain: Object::new(chain) })
+        let variables = Arc::new(context_variables(chain.py())?);
+        Ok(Self { mailbox, variables, _owner: Some(Object::new(chain)) })
     }
+
+    /// The caller of functions that another value owns.
+    pub(crate) fn of(mailbox: Arc<Mailbox>, variables: Arc<Object>) -> Self {
+        Self { mailbox, variables, _owner: None }
+    }
+}
+
+/// A copy of the `contextvars.Context` of the running code.
+pub(crate) fn context_variables(py: Python<'_>) -> PyResult<Object> {
+    static COPY_CONTEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let copy = COPY_CONTEXT
+        .get_or_try_init(py, || PyResult::Ok(py.import("contextvars")?.getattr("copy_context")?.unbind()))?;
+    Ok(Object::new(&copy.bind(py).call0()?))
 }
 
 /// The context of a run with these options.
@@ -77,11 +85,14 @@ fn with_option(cx: Context, name: &str, value: &Bound<'_, PyAny>) -> PyResult<Co
                 return Err(config(value.py(), message));
             }
         }),
+        "session" if value.is_none() => cx,
+        "session" => cx.with_session(value.extract::<String>()?),
         "fresh" if value.is_truthy()? => cx.with_fresh_answers(),
         "fresh" => cx,
         _ => {
-            let message =
-                format!("`{name}` is not an option of a run: use timeout, tags, metadata, priority or fresh");
+            let message = format!(
+                "`{name}` is not an option of a run: use timeout, tags, metadata, priority, session or fresh"
+            );
             return Err(config(value.py(), message));
         }
     })
@@ -93,7 +104,7 @@ pub(crate) fn explained(name: &str, value: &Bound<'_, PyAny>, error: PyErr) -> P
     if error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyOverflowError>(py) {
         // Keys and headers are secret.
         let shown = match name {
-            "api_key" | "headers" => String::new(),
+            "api_key" | "headers" | "proxy" | "root_certificates" => String::new(),
             _ => value.repr().map_or_else(|_| String::new(), |shown| format!(" (got {shown})")),
         };
         return config(py, format!("{name} is invalid: {}{shown}", error.value(py)));

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use fanweave::crates::bytes::Bytes;
 use fanweave::crates::serde_json::Value;
 use fanweave::{Context, Delta, Error, ErrorKind, Item, Result};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 use tokio::sync::Notify;
 
 use crate::blocking::blocking_run;
@@ -19,6 +20,7 @@ use crate::item::{to_python, value_to_python};
 use crate::mailbox::lock;
 use crate::message;
 use crate::process::Process;
+use crate::raw::RawResponse;
 use crate::waiter::{self, Waiter};
 use crate::work::{Work, caught, ended};
 
@@ -32,6 +34,9 @@ pub(crate) enum Piece {
     Delta(Delta),
     Whole(Item),
     Event(Box<fanweave::Event>),
+    /// The beginning of an answer as bytes, then its body.
+    Head(Box<RawResponse>),
+    Bytes(Bytes),
 }
 
 fn piece_to_python(py: Python<'_>, piece: Piece) -> PyResult<Bound<'_, PyAny>> {
@@ -41,6 +46,8 @@ fn piece_to_python(py: Python<'_>, piece: Piece) -> PyResult<Bound<'_, PyAny>> {
         Piece::Delta(delta) => Ok(Bound::new(py, message::Delta::from(delta))?.into_any()),
         Piece::Whole(item) => to_python(py, item),
         Piece::Event(event) => Ok(Bound::new(py, Event::new(&event)?)?.into_any()),
+        Piece::Head(head) => Ok(Bound::new(py, *head)?.into_any()),
+        Piece::Bytes(bytes) => Ok(PyBytes::new(py, &bytes).into_any()),
     }
 }
 
@@ -62,10 +69,10 @@ struct State {
 }
 
 /// The end of the queue that the task of the run has. Dropping it ends the queue.
-struct Feed(Arc<Queue>);
+pub(crate) struct Feed(Arc<Queue>);
 
 impl Feed {
-    async fn send(&self, piece: Piece) {
+    pub(crate) async fn send(&self, piece: Piece) {
         let waiters = {
             let mut state = lock(&self.0.state);
             if state.end.is_some() {
@@ -81,7 +88,7 @@ impl Feed {
         }
     }
 
-    fn finish(&self, output: Result<Item>) {
+    pub(crate) fn finish(&self, output: Result<Item>) {
         let waiters = {
             let mut state = lock(&self.0.state);
             state.end.get_or_insert(output);
@@ -163,7 +170,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    fn start<T: Future<Output = ()> + Send + 'static>(work: impl FnOnce(Feed) -> T) -> Self {
+    pub(crate) fn start<T: Future<Output = ()> + Send + 'static>(work: impl FnOnce(Feed) -> T) -> Self {
         let queue = Arc::<Queue>::default();
         let work = Work::spawn(work(Feed(queue.clone())));
         Self { queue, work: Mutex::new(Some(work)), process: Process::current() }

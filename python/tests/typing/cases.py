@@ -1,6 +1,6 @@
-"""Types that mypy infers. Checked by test_typing.py, never run.
+"""Types that mypy and pyright infer. Checked by test_typing.py, never run.
 
-A line with `type: ignore` is an error that mypy must find: an ignore without one is an error itself.
+A line with `type: ignore` is an error that both must find: an ignore without one is an error itself.
 """
 
 from typing import Any, Protocol, TypedDict
@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypedDict
 from typing_extensions import assert_type
 
 import fanweave as fw
+from fanweave import chains
 from fanweave._types import PromptLike
 
 
@@ -28,7 +29,7 @@ async def calls() -> None:
     model.batch(["a"], errors="keep")  # type: ignore[call-overload]
 
 
-def chains() -> None:
+def composition() -> None:
     joke = fw.prompt("About {{ topic }}") | fw.model("sim/echo") | fw.text()
     assert_type(joke.invoke({"topic": "bears"}), str)
     for piece in joke.stream({"topic": "bears"}):
@@ -117,3 +118,31 @@ async def tables(frame: Frame, lazy: Lazy) -> None:
     assert_type(await fw.abatch(frame, model="sim/echo", progress=print), Frame)
     fw.batch(frame, model="sim/echo", errors="ignore")  # type: ignore[call-overload]
     fw.batch(frame, model="sim/echo", tempo=1)  # type: ignore[call-overload]
+
+
+async def stores_and_chains() -> None:
+    embedder = fw.embedder("openai/text-embedding-3-small", dimensions=256)
+    assert_type(await embedder.aembed(["a"]), list[list[float]])
+    assert_type(embedder.embed_one("a"), list[float])
+    store = fw.memory_store(embedder)
+    assert_type(store.add(["a", fw.Document("b")]), list[str])
+    assert_type(await store.asearch("a", limit=2), list[fw.Hit])
+    assert_type(store.retriever().invoke("a"), list[fw.Document])
+    answer = await chains.retrieval_qa("sim/writer", store).ainvoke("a")
+    assert_type(answer.sources, list[fw.Document])
+    assert_type(chains.conversation("sim/writer").invoke({"session": "a", "text": "b"}), str)
+    assert_type((await fw.raw_model("openai/m").asend("/models")).status, int)
+    async for chunk in fw.raw_model("openai/m").astream("/models"):
+        assert_type(chunk, bytes)
+    chains.qa("sim/writer", "best")  # type: ignore[arg-type]
+    fw.embedder("openai/m", temperature=1)  # type: ignore[call-arg]
+    fw.raw_model("openai/m").send("/models", temperature=1)  # type: ignore[call-arg]
+
+
+def keys() -> None:
+    async def token() -> str:
+        return "token"
+
+    fw.model("openai/m", api_key=token, client=fw.Client(proxy=False))
+    fw.model("openai/m", api_key=lambda: "key")
+    fw.model("openai/m", api_key=7)  # type: ignore[arg-type]

@@ -104,6 +104,17 @@ impl VectorIndex {
         Ok(())
     }
 
+    /// The id that [`add`](Self::add) gives a document: a hash of its text and metadata.
+    ///
+    /// ```
+    /// use fanweave::stores::VectorIndex;
+    ///
+    /// assert_eq!(VectorIndex::id_of(&"bears".into()), VectorIndex::id_of(&"bears".into()));
+    /// ```
+    pub fn id_of(document: &Document) -> String {
+        id(document)
+    }
+
     /// A vector for each text.
     async fn embed(&self, texts: Vec<String>, cx: &Context) -> Result<Vec<Vec<f32>>> {
         let wanted = texts.len();

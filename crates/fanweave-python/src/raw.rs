@@ -1,0 +1,239 @@
+//! Requests that are sent as they are, and answers as bytes.
+
+use fanweave::crates::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use fanweave::crates::{bytes::Bytes, serde_json};
+use fanweave::models::{RawModel as EngineModel, RawRequest, RawResponse as EngineResponse};
+use fanweave::{Context, Error, ErrorKind, Result};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyString};
+
+use crate::errors::{config, raise};
+use crate::function::Functions;
+use crate::item::json_from_python;
+use crate::operation::Operation;
+use crate::options::{context, explained};
+use crate::reader::{Feed, Piece, Reader};
+use crate::settings::settings_of;
+use crate::work::caught;
+
+/// A model for requests as bytes or JSON.
+#[pyclass(frozen, module = "fanweave._core")]
+pub(crate) struct RawModel {
+    engine: EngineModel,
+    /// The function of its key.
+    functions: Functions,
+}
+
+/// A raw model. `settings` are those of `fanweave.raw_model`.
+#[pyfunction]
+pub(crate) fn raw_model(py: Python<'_>, name: &str, settings: &Bound<'_, PyDict>) -> PyResult<RawModel> {
+    let (settings, parameters) = settings_of(settings)?;
+    if parameters != fanweave::Parameters::new() {
+        return Err(config(py, "a raw model has no parameters: put them into the body of the request"));
+    }
+    let functions = settings.functions(py);
+    let engine = settings.builder(name).build_raw().map_err(|error| raise(py, &error))?;
+    Ok(RawModel { engine, functions })
+}
+
+/// Status, headers and body of an answer.
+#[pyclass(frozen, module = "fanweave")]
+pub(crate) struct RawResponse {
+    status: u16,
+    headers: HeaderMap,
+    attempts: u32,
+    /// Empty if the body is streamed.
+    body: Bytes,
+}
+
+fn text(value: &HeaderValue) -> String {
+    // Latin-1, as HTTP libraries of Python read it.
+    value.as_bytes().iter().map(|&byte| byte as char).collect()
+}
+
+#[pymethods]
+impl RawResponse {
+    /// The status, such as 200.
+    #[getter]
+    fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Pairs of the lower-case name and the value of each header, in the order of the server.
+    #[getter]
+    fn headers(&self) -> Vec<(String, String)> {
+        self.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+    }
+
+    /// The value of a header, in any case, or `None`.
+    fn header(&self, name: &str) -> Option<String> {
+        self.headers.get(name).map(text)
+    }
+
+    /// Number of requests that were sent for the answer.
+    #[getter]
+    fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The body, decompressed.
+    #[getter]
+    fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.body)
+    }
+
+    /// The value of a body in JSON, as `json.loads` reads it.
+    fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let loads = LOADS
+            .get_or_try_init(py, || PyResult::Ok(py.import("json")?.getattr("loads")?.unbind()))?
+            .bind(py);
+        loads.call1((self.body(py),)).map_err(|_| {
+            let excerpt = fanweave::errors::excerpt(
+                &String::from_utf8_lossy(&self.body),
+                fanweave::errors::EXCERPT_BYTES,
+            );
+            raise(py, &Error::new(ErrorKind::Decode, format!("the answer is not JSON: {excerpt}")))
+        })
+    }
+
+    fn __repr__(&self) -> String {
+        format!("RawResponse(status={}, {} bytes)", self.status, self.body.len())
+    }
+}
+
+/// A request: the body is `None`, bytes, a text, or a value that is sent as JSON.
+struct Request<'a, 'py> {
+    method: &'a str,
+    path: String,
+    body: Option<&'a Bound<'py, PyAny>>,
+    headers: Option<&'a Bound<'py, PyAny>>,
+    max_tokens: Option<u64>,
+    return_errors: bool,
+}
+
+impl Request<'_, '_> {
+    fn build(self, py: Python<'_>, streamed: bool) -> PyResult<RawRequest> {
+        let method = Method::from_bytes(self.method.as_bytes())
+            .map_err(|_| config(py, format!("method is invalid: `{}`", self.method)))?;
+        let body = self.body.map(body_of).transpose()?.unwrap_or_default();
+        let mut request = RawRequest::post(self.path, body)
+            .method(method)
+            .streamed(streamed)
+            .return_errors(self.return_errors);
+        if let Some(tokens) = self.max_tokens {
+            request = request.max_tokens(tokens);
+        }
+        for (name, value) in self.headers.map(pairs).transpose()?.unwrap_or_default() {
+            let refused = || config(py, format!("the header `{}` is invalid", name.escape_debug()));
+            let header = HeaderName::try_from(name.as_str()).map_err(|_| refused())?;
+            let mut value = HeaderValue::from_str(&value).map_err(|_| refused())?;
+            // It may be a key.
+            value.set_sensitive(true);
+            request = request.header(header, value);
+        }
+        Ok(request)
+    }
+}
+
+fn body_of(body: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    if let Ok(bytes) = body.cast::<PyBytes>() {
+        return Ok(Bytes::copy_from_slice(bytes.as_bytes()));
+    }
+    if let Ok(text) = body.cast::<PyString>() {
+        return Ok(Bytes::from(text.to_cow()?.into_owned()));
+    }
+    let value = json_from_python(body)?;
+    let json = serde_json::to_vec(&value)
+        .map_err(|error| config(body.py(), format!("body has no JSON form: {error}")))?;
+    Ok(Bytes::from(json))
+}
+
+/// The pairs of a mapping, or of a list of pairs.
+fn pairs(headers: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
+    let extract = || -> PyResult<Vec<(String, String)>> {
+        match headers.cast::<PyDict>() {
+            Ok(dict) => dict.iter().map(|(name, value)| Ok((name.extract()?, value.extract()?))).collect(),
+            Err(_) => headers.try_iter()?.map(|pair| pair?.extract()).collect(),
+        }
+    };
+    extract().map_err(|error| explained("headers", headers, error))
+}
+
+async fn whole(model: EngineModel, request: RawRequest, cx: Context) -> Result<RawResponse> {
+    let EngineResponse { status, headers, body, attempts, .. } = model.send(request, &cx).await?;
+    Ok(RawResponse { status: status.as_u16(), headers, attempts, body: body.whole().await? })
+}
+
+#[pymethods]
+impl RawModel {
+    #[getter]
+    fn name(&self) -> &str {
+        self.engine.name()
+    }
+
+    /// Sends a request and reads the whole answer, as a `RawResponse`.
+    #[pyo3(signature = (method, path, body, headers, max_tokens, return_errors, options))]
+    #[expect(clippy::too_many_arguments, reason = "the keywords of the Python function")]
+    fn send(
+        slf: &Bound<'_, Self>,
+        method: &str,
+        path: String,
+        body: Option<&Bound<'_, PyAny>>,
+        headers: Option<&Bound<'_, PyAny>>,
+        max_tokens: Option<u64>,
+        return_errors: bool,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Operation> {
+        let request = Request { method, path, body, headers, max_tokens, return_errors };
+        let request = request.build(slf.py(), false)?;
+        let cx = context(options, None)?;
+        let owner = (!slf.get().functions.is_empty()).then(|| slf.as_any());
+        let work = whole(slf.get().engine.clone(), request, cx);
+        Ok(Operation::new(owner, work, |py, answer| Ok(Bound::new(py, answer)?.into_any())))
+    }
+
+    /// Sends a request and reads the answer as it arrives: a `RawResponse` without body, then the chunks.
+    #[pyo3(signature = (method, path, body, headers, max_tokens, return_errors, options))]
+    #[expect(clippy::too_many_arguments, reason = "the keywords of the Python function")]
+    fn stream(
+        slf: &Bound<'_, Self>,
+        method: &str,
+        path: String,
+        body: Option<&Bound<'_, PyAny>>,
+        headers: Option<&Bound<'_, PyAny>>,
+        max_tokens: Option<u64>,
+        return_errors: bool,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Reader> {
+        let request = Request { method, path, body, headers, max_tokens, return_errors };
+        let request = request.build(slf.py(), true)?;
+        let cx = context(options, None)?;
+        let owner = crate::object::Object::new(slf.as_any());
+        let model = slf.get().engine.clone();
+        Ok(Reader::start(|feed| async move {
+            let _owner = owner;
+            feed_body(model, request, cx, feed).await;
+        }))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.functions.traverse(&visit)
+    }
+}
+
+async fn feed_body(model: EngineModel, request: RawRequest, cx: Context, feed: Feed) {
+    let result = caught(async {
+        let EngineResponse { status, headers, mut body, attempts, .. } = model.send(request, &cx).await?;
+        let head = RawResponse { status: status.as_u16(), headers, attempts, body: Bytes::new() };
+        feed.send(Piece::Head(Box::new(head))).await;
+        while let Some(chunk) = body.next().await {
+            feed.send(Piece::Bytes(chunk?)).await;
+        }
+        Ok(fanweave::Item::Value(serde_json::Value::Null))
+    });
+    let result = result.await;
+    feed.finish(result);
+}
