@@ -413,7 +413,7 @@ fn memory_of(
 
 type MemoryParts<'py> = (String, usize, Option<PyRef<'py, Chain>>, Option<PyRef<'py, Chain>>);
 
-fn read_turn(input: Item) -> Result<ConversationInput> {
+fn read_message(input: Item) -> Result<ConversationInput> {
     let mut entries = Mapping::entries(input)?;
     let session = required(&mut entries, "session")?.into_text()?;
     Ok(ConversationInput::new(session, required(&mut entries, "text")?.into_text()?))
@@ -437,7 +437,7 @@ pub(crate) fn conversation(
     if let Some(system) = system {
         conversation = conversation.system(system);
     }
-    let engine = adapted(conversation.chain(), read_turn, Item::Text);
+    let engine = adapted(conversation.chain(), read_message, Item::Text);
     Ok(Chain::new(engine, Pieces::Text).with_functions(functions))
 }
 
