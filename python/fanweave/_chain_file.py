@@ -44,7 +44,8 @@ def load(
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "greet.yaml"
     >>> size = path.write_text("inputs: { name: World }\\nsteps:\\n  greeting: { prompt: 'Hello {{ name }}' }\\n")
-    >>> fw.load(path, model="sim/echo").invoke({"name": "Ada"})
+    >>> from fanweave.testing import echo
+    >>> fw.load(path, model=echo()).invoke({"name": "Ada"})
     'Hello Ada'
     """
     return FileChain(*_loaded(path, model, dict(models or {})))

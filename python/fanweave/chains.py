@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ._core import Message
 
-    Strategy: TypeAlias = Literal["stuff", "map_reduce", "refine", "map_rerank"]
+    _Strategy: TypeAlias = Literal["stuff", "map_reduce", "refine", "map_rerank"]
 
 __all__ = [
     "Memory",
@@ -86,7 +86,7 @@ def _qa_settings(
 def qa(
     model: Model | str,
     /,
-    strategy: Strategy = "stuff",
+    strategy: _Strategy = "stuff",
     *,
     prompt: Chain[Any, Any, Any] | str | None = None,
     document_prompt: Chain[Any, Any, Any] | str | None = None,
@@ -130,7 +130,7 @@ def retrieval_qa(
     model: Model | str,
     retriever: Any,
     /,
-    strategy: Strategy = "stuff",
+    strategy: _Strategy = "stuff",
     *,
     prompt: Chain[Any, Any, Any] | str | None = None,
     document_prompt: Chain[Any, Any, Any] | str | None = None,
@@ -158,7 +158,7 @@ def conversational_qa(
     model: Model | str,
     retriever: Any,
     /,
-    strategy: Strategy = "stuff",
+    strategy: _Strategy = "stuff",
     *,
     condense_prompt: Chain[Any, Any, Any] | str | None = None,
     history_tokens: int | None = None,
@@ -343,7 +343,8 @@ def conversation(
     also be a chain from messages to a message, such as a model with tools, whose calls are then saved too. ``sessions``
     are in memory and ``memory`` is ``Memory.all()`` by default. ``system`` is a message before all others.
 
-    >>> talk = chains.conversation("sim/echo")
+    >>> from fanweave.testing import echo
+    >>> talk = chains.conversation(echo())
     >>> talk.invoke({"session": "ada", "text": "hello"})
     'hello'
     """
@@ -369,7 +370,8 @@ def with_history(
     session. Raises ``ConfigError`` for a run without a session.
 
     >>> prompt = fw.chat().history("history").user("{{ input }}")
-    >>> talk = chains.with_history(prompt | fw.model("sim/echo") | fw.text())
+    >>> from fanweave.testing import echo
+    >>> talk = chains.with_history(prompt | echo() | fw.text())
     >>> talk.invoke({"input": "hello"}, session="ada")
     'hello'
     """

@@ -19,7 +19,7 @@ use pyo3::types::{PyDict, PyList, PyNone};
 
 use crate::chain::{Chain, EngineChain, Pieces, reads_json};
 use crate::document::{Document, document_json, documents_item, documents_of};
-use crate::errors::{config, from_exception, raise};
+use crate::errors::{config, raise};
 use crate::function::Functions;
 use crate::item::{Mapping, from_python, to_python};
 use crate::message;
@@ -493,7 +493,8 @@ pub(crate) fn load<'py>(
         model_of(chain.get(), &mut functions, py)
     };
     let chain = file.chain(|name| {
-        let model = connected(name).map_err(|error| from_exception(py, error))?;
+        let model =
+            connected(name).map_err(|error| Error::new(ErrorKind::Config, error.value(py).to_string()))?;
         match &budget {
             Some(budget) => budget.wrap(model),
             None => Ok(model),
