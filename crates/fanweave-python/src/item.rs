@@ -14,7 +14,7 @@ use crate::document::{Document, document_json};
 use crate::errors::raise;
 use crate::message::{Message, Prompt};
 use crate::object::Object;
-use crate::ready::{Answered, QaAnswer};
+use crate::qa_answer::{Answered, QaAnswer};
 
 /// Maximum levels of lists and dicts. Their conversion and their destructors recurse.
 const MAX_DEPTH: usize = 200;

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fanweave::{Item, Result};
+use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::object::Object;
-use crate::operation::Finish;
 
 /// A message of a task of the engine to the loop.
 pub(crate) enum Letter {
@@ -25,6 +25,9 @@ pub(crate) enum Letter {
     /// A step in Python that is no longer needed.
     CancelCall(u64),
 }
+
+/// Makes the Python value of a result, on a thread that is attached to the interpreter.
+pub(crate) type Finish = Box<dyn for<'py> FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>> + Send>;
 
 /// The result of work.
 pub(crate) enum Outcome {

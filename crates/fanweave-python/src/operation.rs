@@ -8,12 +8,9 @@ use pyo3::prelude::*;
 
 use crate::bridge::Bridge;
 use crate::errors::raise;
-use crate::mailbox::{Outcome, lock};
+use crate::mailbox::{Finish, Outcome, lock};
 use crate::object::{Object, release_dropped};
 use crate::work::wait;
-
-/// Makes the Python value of a result, on a thread that is attached to the interpreter.
-pub(crate) type Finish = Box<dyn for<'py> FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>> + Send>;
 
 /// Work that has not started. It is started once, by one of its methods.
 #[pyclass(frozen, module = "fanweave._core")]

@@ -1,12 +1,11 @@
 //! Requests that are sent as they are, and answers as bytes.
 
-use fanweave::crates::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use fanweave::crates::http::{HeaderName, HeaderValue, Method};
 use fanweave::crates::{bytes::Bytes, serde_json};
 use fanweave::models::{RawModel as EngineModel, RawRequest, RawResponse as EngineResponse};
-use fanweave::{Context, Error, ErrorKind, Result};
+use fanweave::{Context, Result};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::errors::{config, raise};
@@ -14,6 +13,7 @@ use crate::function::Functions;
 use crate::item::json_from_python;
 use crate::operation::Operation;
 use crate::options::{context, explained};
+use crate::raw_response::RawResponse;
 use crate::reader::{Feed, Piece, Reader};
 use crate::settings::settings_of;
 use crate::work::caught;
@@ -36,72 +36,6 @@ pub(crate) fn raw_model(py: Python<'_>, name: &str, settings: &Bound<'_, PyDict>
     let functions = settings.functions(py);
     let engine = settings.builder(name).build_raw().map_err(|error| raise(py, &error))?;
     Ok(RawModel { engine, functions })
-}
-
-/// Status, headers and body of an answer.
-#[pyclass(frozen, module = "fanweave")]
-pub(crate) struct RawResponse {
-    status: u16,
-    headers: HeaderMap,
-    attempts: u32,
-    /// Empty if the body is streamed.
-    body: Bytes,
-}
-
-fn text(value: &HeaderValue) -> String {
-    // Latin-1, as HTTP libraries of Python read it.
-    value.as_bytes().iter().map(|&byte| byte as char).collect()
-}
-
-#[pymethods]
-impl RawResponse {
-    /// The status, such as 200.
-    #[getter]
-    fn status(&self) -> u16 {
-        self.status
-    }
-
-    /// Pairs of the lower-case name and the value of each header, in the order of the server.
-    #[getter]
-    fn headers(&self) -> Vec<(String, String)> {
-        self.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
-    }
-
-    /// The value of a header, in any case, or `None`.
-    fn header(&self, name: &str) -> Option<String> {
-        self.headers.get(name).map(text)
-    }
-
-    /// Number of requests that were sent for the answer.
-    #[getter]
-    fn attempts(&self) -> u32 {
-        self.attempts
-    }
-
-    /// The body, decompressed.
-    #[getter]
-    fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.body)
-    }
-
-    /// The value of a body in JSON, as `json.loads` reads it.
-    fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let loads = LOADS
-            .get_or_try_init(py, || PyResult::Ok(py.import("json")?.getattr("loads")?.unbind()))?
-            .bind(py);
-        loads.call1((self.body(py),)).map_err(|_| {
-            let excerpt = fanweave::errors::excerpt(
-                &String::from_utf8_lossy(&self.body),
-                fanweave::errors::EXCERPT_BYTES,
-            );
-            raise(py, &Error::new(ErrorKind::Decode, format!("the answer is not JSON: {excerpt}")))
-        })
-    }
-
-    fn __repr__(&self) -> String {
-        format!("RawResponse(status={}, {} bytes)", self.status, self.body.len())
-    }
 }
 
 /// A request: the body is `None`, bytes, a text, or a value that is sent as JSON.

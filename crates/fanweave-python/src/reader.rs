@@ -20,7 +20,7 @@ use crate::item::{to_python, value_to_python};
 use crate::mailbox::lock;
 use crate::message;
 use crate::process::Process;
-use crate::raw::RawResponse;
+use crate::raw_response::RawResponse;
 use crate::waiter::{self, Waiter};
 use crate::work::{Work, caught, ended};
 

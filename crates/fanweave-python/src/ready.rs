@@ -3,22 +3,22 @@
 use std::path::PathBuf;
 
 use fanweave::chains::math::{Math, MathAnswer};
-use fanweave::chains::qa::{Answer as EngineAnswer, Qa, Question};
+use fanweave::chains::qa::{Qa, Question};
 use fanweave::chains::{
-    Conversation, ConversationInput, ConversationMemory, Conversational, ConversationalAnswer, FollowUp,
-    RetrievalQa, SessionHistory,
+    Conversation, ConversationInput, ConversationMemory, Conversational, FollowUp, RetrievalQa,
+    SessionHistory,
 };
 use fanweave::compose::{Node, Streaming};
 use fanweave::crates::serde_json::{Value, json};
 use fanweave::models::{Budget, Prices};
 use fanweave::retrieval::{Document as EngineDocument, Retriever};
 use fanweave::stores::{MemorySessions, Sessions as EngineSessions, SqliteSessions};
-use fanweave::{ChainFile, Context, Error, ErrorKind, Item, Message, Prompt, Result, Runnable, Usage, Vars};
+use fanweave::{ChainFile, Context, Error, ErrorKind, Item, Message, Prompt, Result, Runnable, Vars};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyNone};
 
 use crate::chain::{Chain, EngineChain, Pieces, reads_json};
-use crate::document::{Document, document_json, documents_item, documents_of};
+use crate::documents::{documents_item, documents_of};
 use crate::errors::{config, raise};
 use crate::function::Functions;
 use crate::item::{Mapping, from_python, to_python};
@@ -26,94 +26,8 @@ use crate::message;
 use crate::model::messages_of;
 use crate::operation::Operation;
 use crate::options::explained;
+use crate::qa_answer::Answered;
 use crate::work::wait;
-
-/// An answer with its sources.
-#[derive(Clone, Default, PartialEq)]
-pub(crate) struct Answered {
-    text: String,
-    question: Option<String>,
-    sources: Vec<EngineDocument>,
-    usage: Usage,
-    score: Option<f32>,
-    skipped: Vec<(usize, String)>,
-}
-
-impl Answered {
-    /// For steps in Rust, such as prompts.
-    pub(crate) fn to_json(&self) -> Value {
-        let sources: Vec<_> = self.sources.iter().map(document_json).collect();
-        json!({ "text": self.text, "question": self.question, "sources": sources, "score": self.score })
-    }
-}
-
-impl From<EngineAnswer> for Answered {
-    fn from(answer: EngineAnswer) -> Self {
-        let EngineAnswer { text, sources, usage, score, skipped, .. } = answer;
-        let skipped = skipped.into_iter().map(|skipped| (skipped.document, skipped.answer)).collect();
-        Self { text, question: None, sources, usage, score, skipped }
-    }
-}
-
-impl From<ConversationalAnswer> for Answered {
-    fn from(answer: ConversationalAnswer) -> Self {
-        let ConversationalAnswer { text, question, sources, usage, .. } = answer;
-        Self { text, question: Some(question), sources, usage, ..Self::default() }
-    }
-}
-
-/// An answer from documents.
-#[pyclass(frozen, eq, module = "fanweave.chains")]
-#[derive(PartialEq)]
-pub(crate) struct QaAnswer(pub(crate) Answered);
-
-#[pymethods]
-impl QaAnswer {
-    /// The answer.
-    #[getter]
-    fn text(&self) -> &str {
-        &self.0.text
-    }
-
-    /// The standalone question, if the chain rewrites questions.
-    #[getter]
-    fn question(&self) -> Option<&str> {
-        self.0.question.as_deref()
-    }
-
-    /// The documents that the answer is based on.
-    #[getter]
-    fn sources(&self) -> Vec<Document> {
-        self.0.sources.iter().cloned().map(Document).collect()
-    }
-
-    /// Tokens of all calls.
-    #[getter]
-    fn usage(&self) -> message::Usage {
-        self.0.usage.into()
-    }
-
-    /// The score of the answer with `map_rerank`, from 0 to 100.
-    #[getter]
-    fn score(&self) -> Option<f32> {
-        self.0.score
-    }
-
-    /// Answers of `map_rerank` without a score: pairs of the index of the document and the answer.
-    #[getter]
-    fn skipped(&self) -> Vec<(usize, String)> {
-        self.0.skipped.clone()
-    }
-
-    fn __str__(&self) -> &str {
-        &self.0.text
-    }
-
-    fn __repr__(&self) -> String {
-        let text = fanweave::errors::excerpt(&self.0.text, 60);
-        format!("QaAnswer({text:?}, {} sources)", self.0.sources.len())
-    }
-}
 
 /// A chain with Python's form of its input and output.
 struct Adapted<I, O> {
