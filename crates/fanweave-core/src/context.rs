@@ -499,7 +499,10 @@ impl Context {
             let _ = catch_unwind(AssertUnwindSafe(|| observer.on_event(&event)));
         }
         // Outside of the condition: otherwise the event would stay until its end.
-        let full = self.shared.channel.as_ref().and_then(|channel| channel.send(event));
+        let full = match &self.shared.channel {
+            Some(channel) => channel.send(event),
+            None => None,
+        };
         if let Some(full) = full {
             full.await;
         }

@@ -63,8 +63,8 @@ pub enum Delta {
     Part {
         /// Index of the part.
         part: u32,
-        /// The part.
-        content: Part,
+        /// The part. Boxed, to keep the deltas of text small.
+        content: Box<Part>,
     },
     /// A source that the answer cites, for [`Reply::citations`].
     Citation(Box<Citation>),
@@ -125,7 +125,7 @@ pub(crate) fn of_parts(parts: &[Part]) -> impl Iterator<Item = Delta> {
             arguments: call.arguments.clone(),
         },
         Part::Other(value) => Delta::Other { part, value: value.clone() },
-        content => Delta::Part { part, content: content.clone() },
+        content => Delta::Part { part, content: Box::new(content.clone()) },
     })
 }
 
@@ -209,7 +209,7 @@ impl Fold {
                 *whole = Part::Other(value.clone());
             }
             Delta::Part { part, content } => {
-                *self.part((Kind::Part, *part), || Part::Other(Value::Null)) = content.clone();
+                *self.part((Kind::Part, *part), || Part::Other(Value::Null)) = Part::clone(content);
             }
             Delta::Citation(citation) => {
                 if !self.reply.citations.contains(citation) {

@@ -1,6 +1,7 @@
 //! Events that a run reports while it is in progress.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -13,12 +14,12 @@ use crate::{Delta, Error, Message, Prompt, Reply, Usage};
 
 /// Identifies one run of one step within the process that ran it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct RunId(u64);
+pub struct RunId(NonZeroU64);
 
 impl RunId {
     pub(crate) fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        Self(NonZeroU64::new(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap_or(NonZeroU64::MIN))
     }
 }
 

@@ -45,9 +45,16 @@ impl DeltaSink {
                     return work.push_delta(delta).map_or(Sent::Dropped, Sent::Full);
                 }
                 DeltaSink::Reader(Reader::Run(run)) => {
-                    let Err(TrySendError::Full(delta)) = run.try_send(delta) else { return Sent::Delivered };
-                    // A dropped reader has dropped the run, and this future with it.
-                    return Sent::Full(Box::pin(async move { run.send(delta).await.is_ok() }));
+                    // Reserved first: the delta is then moved into the channel alone, not into a result too.
+                    match run.try_reserve() {
+                        Ok(permit) => permit.send(delta),
+                        // A dropped reader has dropped the run, and this future with it.
+                        Err(TrySendError::Full(())) => {
+                            return Sent::Full(Box::pin(async move { run.send(delta).await.is_ok() }));
+                        }
+                        Err(TrySendError::Closed(())) => {}
+                    }
+                    return Sent::Delivered;
                 }
             }
         }

@@ -170,14 +170,14 @@ fn delta_bytes(delta: &Delta) -> usize {
         Delta::Reasoning { text, signature, .. } => text.len() + signature.as_ref().map_or(0, String::len),
         Delta::ToolCall { arguments, .. } => arguments.len(),
         Delta::Other { value, .. } | Delta::Value(value) => value_bytes(value),
-        Delta::Part { content: Part::Image(media) | Part::Audio(media) | Part::File(media), .. } => {
-            match media {
+        Delta::Part { content, .. } => match &**content {
+            Part::Image(media) | Part::Audio(media) | Part::File(media) => match media {
                 Media::Url(url) => url.len(),
                 Media::Inline { base64, .. } => base64.len(),
-            }
-        }
+            },
+            _ => 0,
+        },
         Delta::Citation(citation) => value_bytes(&citation.source),
-        Delta::Part { .. } => 0,
         Delta::Branch { delta, .. } => delta_bytes(delta),
         Delta::Started { .. } | Delta::Finished(_) | Delta::Usage(_) => 0,
     }

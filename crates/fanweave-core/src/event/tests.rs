@@ -25,6 +25,10 @@ fn a_path_too_long_to_be_freed_is_an_error() {
     assert_eq!(error.to_string(), "a path has 1001 names: at most 1000");
 }
 
+fn run_id(n: u64) -> RunId {
+    RunId(NonZeroU64::new(n).expect("runs are numbered from 1"))
+}
+
 fn usage() -> impl Strategy<Value = Usage> {
     (any::<u32>(), any::<u32>(), any::<u32>()).prop_map(|(input, output, cached)| Usage {
         input_tokens: input.into(),
@@ -157,7 +161,7 @@ proptest! {
         };
         let event = Event {
             run: RunId::next(),
-            parent: parent.map(RunId),
+            parent: parent.and_then(NonZeroU64::new).map(RunId),
             path: names.iter().fold(Path::default(), |path, name| path.join(name.as_str().into())),
             at: Duration::from_micros(at.into()),
             kind,
@@ -174,8 +178,8 @@ proptest! {
 #[test]
 fn an_event_is_an_object_with_named_fields() {
     let event = Event {
-        run: RunId(7),
-        parent: Some(RunId(3)),
+        run: run_id(7),
+        parent: Some(run_id(3)),
         path: path(&["outline", "openai/gpt-5-mini"]),
         at: Duration::from_micros(1_250),
         kind: EventKind::Retrying {

@@ -145,7 +145,7 @@ impl Decoder {
         if part["thought"] != true
             && let Some(content) = extras::media(part)
         {
-            deltas.push(Delta::Part { part: self.next(), content });
+            deltas.push(Delta::Part { part: self.next(), content: Box::new(content) });
         } else if said.is_none() || CONTENTS.iter().any(|name| !is_empty(&part[*name])) {
             let mut value = part.clone();
             value.as_object_mut().map(|fields| fields.shift_remove("text"));

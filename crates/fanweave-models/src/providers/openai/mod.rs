@@ -346,7 +346,7 @@ impl Decoder {
                 self.others += 1;
                 match content {
                     Part::Other(value) => Delta::Other { part: self.others, value },
-                    content => Delta::Part { part: self.others, content },
+                    content => Delta::Part { part: self.others, content: Box::new(content) },
                 }
             }
         }
