@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use fanweave_core::__private::{Made, PerProcess};
@@ -76,6 +76,26 @@ pub(crate) struct InUse {
     pub(crate) connections: Connections,
     shape: Arc<Shape>,
     idempotency_keys: IdempotencyKeys,
+    /// The path of the first request and its URL: nearly all requests of a model have the same.
+    url: OnceLock<(String, Uri)>,
+}
+
+impl InUse {
+    /// The URL of `path`.
+    ///
+    /// # Errors
+    /// Those of [`Endpoint::uri`].
+    fn uri(&self, endpoint: &Endpoint, path: &str) -> Result<Uri> {
+        if let Some((known, uri)) = self.url.get()
+            && known == path
+        {
+            return Ok(uri.clone());
+        }
+        let uri = endpoint.uri(path)?;
+        // Only the first path is kept.
+        let _ = self.url.set((path.to_owned(), uri.clone()));
+        Ok(uri)
+    }
 }
 
 impl HttpModel {
@@ -91,6 +111,7 @@ impl HttpModel {
                 connections: self.client.connections(),
                 shape: Shape::of(&self.account.base_url, &self.account.model),
                 idempotency_keys: IdempotencyKeys::new(),
+                url: OnceLock::new(),
             }
         })
     }
@@ -150,8 +171,8 @@ impl SharedModel {
             stream: cx.wants_deltas(),
             idle_timeout,
         })?;
-        let uri = self.endpoint.uri(&request.path)?;
         let in_use = self.in_use();
+        let uri = in_use.uri(&self.endpoint, &request.path)?;
         self.identify(&mut request, &in_use);
         let ask = ask(prompt, &request);
         // A caller without retries expects a single request.
@@ -343,7 +364,11 @@ impl HttpModel {
         let mut http = Request::new(request.body.clone());
         *http.method_mut() = request.method.clone();
         *http.uri_mut() = uri.clone();
-        let mut headers = self.headers.clone();
+        // With room for all headers, also those of the connection: a map that grows is hashed once more.
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + request.headers.len() + 6);
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
+        }
         let accept = match self.protocol.framing() {
             Framing::Events if request.streams => "text/event-stream",
             Framing::Lines if request.streams => "application/x-ndjson",
@@ -612,8 +637,8 @@ async fn emit_all(
 /// in processes that were forked from one another: a server that remembers keys would send the answer of
 /// another call.
 struct IdempotencyKeys {
-    /// Random for each process.
-    process: u128,
+    /// Beginning of all keys, random for each process.
+    prefix: String,
 }
 
 impl IdempotencyKeys {
@@ -625,14 +650,20 @@ impl IdempotencyKeys {
             random.fill(&mut bytes).expect("the system has random numbers, which every TLS connection needs");
             u128::from_le_bytes(bytes)
         };
-        Self { process: **PROCESS.get(random) }
+        Self { prefix: format!("fanweave-{:032x}-", **PROCESS.get(random)) }
     }
 
     /// The key of the next call, the same for all its attempts.
     fn next(&self) -> HeaderValue {
         static CALLS: AtomicU64 = AtomicU64::new(0);
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
-        let key = format!("fanweave-{:032x}-{call:x}", self.process);
+        // Written by hand: formatting would take as long as the rest of the request's headers.
+        let mut key = String::with_capacity(self.prefix.len() + 16);
+        key.push_str(&self.prefix);
+        let digits = (u64::BITS - call.leading_zeros()).div_ceil(4).max(1);
+        key.extend(
+            (0..digits).rev().map(|at| char::from(b"0123456789abcdef"[(call >> (4 * at)) as usize % 16])),
+        );
         HeaderValue::try_from(key).expect("letters, digits and dashes are valid in a header")
     }
 }

@@ -5,6 +5,7 @@
 /// | where | wrong | becomes |
 /// |---|---|---|
 /// | outside of strings | `NaN`, `Infinity`, `undefined`, `None` | `null` |
+/// | | a number that is too large for a double, such as `1e999` | `null` |
 /// | | `True`, `False` | `true`, `false` |
 /// | | a comma before `}` or `]` | removed |
 /// | inside strings | control characters | `\u00xx` |
@@ -95,6 +96,7 @@ impl Repair<'_> {
             "NaN" | "nan" | "Infinity" | "infinity" | "Inf" | "inf" | "undefined" | "None" => "null",
             "True" => "true",
             "False" => "false",
+            number if number.parse::<f64>().is_ok_and(f64::is_infinite) => "null",
             _ => return end,
         };
         self.replace(at, end, with);

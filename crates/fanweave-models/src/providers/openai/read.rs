@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use fanweave_core::{Error, ErrorKind, Part, Result, Usage};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -30,8 +30,8 @@ pub(super) struct Completion<'a> {
     pub(super) model: Text<'a>,
     #[serde(borrow, default)]
     pub(super) choices: Many<Choice<'a>>,
-    #[serde(default, deserialize_with = "or_nothing")]
-    usage: Option<WireUsage>,
+    #[serde(default)]
+    usage: Maybe<WireUsage>,
     /// Groq reports the usage of a stream here.
     #[serde(default)]
     x_groq: Maybe<Wrapped>,
@@ -73,9 +73,9 @@ impl<'a> Completion<'a> {
 
     /// Takes the usage, from any of the fields in use.
     pub(super) fn take_usage(&mut self) -> Option<Usage> {
-        let choices = self.choices.0.iter_mut().flatten().filter_map(|choice| choice.usage.take());
-        let wrapped = self.x_groq.0.take().and_then(|wrapped| wrapped.usage);
-        let all = self.usage.take().into_iter().chain(wrapped).chain(choices);
+        let choices = self.choices.0.iter_mut().flatten().filter_map(|choice| choice.usage.0.take());
+        let wrapped = self.x_groq.0.take().and_then(|wrapped| wrapped.usage.0);
+        let all = self.usage.0.take().into_iter().chain(wrapped).chain(choices);
         all.map(Usage::from).reduce(largest)
     }
 
@@ -89,21 +89,13 @@ impl<'a> Completion<'a> {
     pub(super) fn failure_instead(&self, json: &[u8], vendor: &str) -> Option<Error> {
         // Gemini's compatible endpoint wraps failures into a list.
         let is_nothing = json.starts_with(b"[")
-            || (self.choices.0.is_none() && self.usage.is_none() && self.id.is_empty());
+            || (self.choices.0.is_none() && self.usage.0.is_none() && self.id.is_empty());
         if !is_nothing {
             return self.failure(json, vendor);
         }
         let error = failure::instead(&json::read(json).ok()?, vendor, "");
         Some(error).filter(|error| error.kind() != ErrorKind::Decode)
     }
-}
-
-/// Reads an invalid value as `None`: the answer has been paid for, so it must not fail the call.
-fn or_nothing<'de, D: Deserializer<'de>, T: DeserializeOwned>(json: D) -> Result<Option<T>, D::Error> {
-    let json = Option::<&RawValue>::deserialize(json)?;
-    let Some(json) = json.map(RawValue::get) else { return Ok(None) };
-    let normalised = || serde_json::from_value(json::read(json.as_bytes()).ok()?).ok();
-    Ok(serde_json::from_str(json).ok().or_else(normalised))
 }
 
 #[derive(Deserialize)]
@@ -121,8 +113,8 @@ pub(super) struct Choice<'a> {
     pub(super) text: Text<'a>,
     #[serde(borrow, default)]
     pub(super) finish_reason: Text<'a>,
-    #[serde(default, deserialize_with = "or_nothing")]
-    usage: Option<WireUsage>,
+    #[serde(default)]
+    usage: Maybe<WireUsage>,
     /// OpenRouter, if a provider fails in the middle of an answer.
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
@@ -277,8 +269,8 @@ impl Function<'_> {
 /// An object that has the usage in it.
 #[derive(Deserialize)]
 struct Wrapped {
-    #[serde(default, deserialize_with = "or_nothing")]
-    usage: Option<WireUsage>,
+    #[serde(default)]
+    usage: Maybe<WireUsage>,
 }
 
 /// The usage, under the names of either API.
@@ -294,10 +286,10 @@ struct WireUsage {
     output_tokens: Count,
     #[serde(default)]
     total_tokens: Count,
-    #[serde(default, deserialize_with = "or_nothing")]
-    prompt_tokens_details: Option<Details>,
-    #[serde(default, deserialize_with = "or_nothing")]
-    completion_tokens_details: Option<Details>,
+    #[serde(default)]
+    prompt_tokens_details: Maybe<Details>,
+    #[serde(default)]
+    completion_tokens_details: Maybe<Details>,
     /// DeepSeek's name for the cached tokens.
     #[serde(default)]
     prompt_cache_hit_tokens: Count,
@@ -313,7 +305,7 @@ struct Details {
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
-        let cached = wire.prompt_tokens_details.unwrap_or_default().cached_tokens.0;
+        let cached = wire.prompt_tokens_details.0.unwrap_or_default().cached_tokens.0;
         let mut input = wire.prompt_tokens.0.max(wire.input_tokens.0);
         let mut output = wire.completion_tokens.0.max(wire.output_tokens.0);
         // A larger total has tokens that are counted nowhere else, such as those of reasoning.
@@ -321,7 +313,7 @@ impl From<WireUsage> for Usage {
         *(if input == 0 && output > 0 { &mut input } else { &mut output }) += missing;
         Usage::new(input, output)
             .cached_tokens(cached.max(wire.prompt_cache_hit_tokens.0))
-            .reasoning_tokens(wire.completion_tokens_details.unwrap_or_default().reasoning_tokens.0)
+            .reasoning_tokens(wire.completion_tokens_details.0.unwrap_or_default().reasoning_tokens.0)
     }
 }
 
