@@ -5,6 +5,7 @@ use fanweave_core::{Prompt, Vars};
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::key::Key;
 use crate::source::parse_chat;
@@ -42,6 +43,15 @@ impl Input {
             Input::Text(text) => Key::of(&[text.as_bytes()]),
         }
     }
+}
+
+/// A field of a row. In a row of few fields, comparing the names is faster than hashing one.
+pub(crate) fn field<'a>(row: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    const FEW: usize = 8;
+    if row.len() > FEW {
+        return row.get(name);
+    }
+    row.iter().find(|(own, _)| *own == name).map(|(_, value)| value)
 }
 
 /// An input as JSON.

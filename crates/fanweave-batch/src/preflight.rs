@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use fanweave_core::Template;
 use serde_json::Value;
 
+use crate::input::field;
 use crate::render::{Prepared, ROW, Render, ends_with_answer, example, reference};
 use crate::source::Source;
 use crate::{Advice, Error, Input, Result};
@@ -156,13 +157,13 @@ impl Render {
     /// The number of rows with an empty field that is used.
     fn note_on_empty_fields(&self, rows: Source) -> Result<Option<String>> {
         let used = self.used_fields();
-        if used.is_empty() {
+        if used.is_empty() || !rows.has_fields() {
             return Ok(None);
         }
-        let (mut all, mut empty, mut first) = (0_u64, 0_u64, None);
-        for row in rows {
+        let mut rows = rows.without_filled_lines();
+        let (mut empty, mut first) = (0_u64, None);
+        while let Some(row) = rows.next() {
             let row = row?;
-            all += 1;
             let Ok(input) = &row.input else { continue };
             if let Some(name) = empty_field(input, &used) {
                 empty += 1;
@@ -171,6 +172,7 @@ impl Render {
         }
         Ok(first.map(|(name, location)| {
             let have = if empty == 1 { "has" } else { "have" };
+            let all = rows.read_so_far();
             format!("{empty} of {all} rows {have} an empty field, the first: `{name}` in {location}")
         }))
     }
@@ -263,7 +265,7 @@ struct First {
 /// The first of the `used` fields that the row has and that is empty.
 fn empty_field<'a>(input: &Input, used: &'a [String]) -> Option<&'a str> {
     let Input::Vars(vars) = input else { return None };
-    let is_empty = |name: &&String| match vars.get(name) {
+    let is_empty = |name: &&String| match field(vars.as_map(), name) {
         Some(Value::String(text)) => text.trim().is_empty(),
         Some(Value::Null) => true,
         _ => false,

@@ -5,6 +5,7 @@ use fanweave_core::{Error, ErrorKind, Prompt, Result, Role, Template, Vars};
 use serde_json::{Map, Value};
 
 use crate::Input;
+use crate::input::field;
 use crate::source::{read_row, read_vendor_row};
 
 /// Variable of templates that has all fields of a row.
@@ -223,14 +224,15 @@ impl<I: Send + 'static> Prepared<I> {
 /// The prompt that a row contains.
 fn own_prompt(vars: &Vars) -> Result<Prompt> {
     let wrong = |message: String| Error::new(ErrorKind::Input, message);
-    if vars.get("messages").is_some() {
+    let own = |name: &str| field(vars.as_map(), name);
+    if own("messages").is_some() {
         return read_row(vars.as_map().clone())
             .map_err(|e| wrong(format!("the row is not a valid chat: {e}")));
     }
     if let Some(read) = read_vendor_row(vars.as_map()) {
         return read.map_err(wrong);
     }
-    match vars.get("prompt") {
+    match own("prompt") {
         Some(Value::String(text)) => Ok(Prompt::from(text.as_str())),
         // The messages of a prompt, as in data sets for training.
         Some(Value::Array(messages)) if messages.iter().any(Value::is_object) => {

@@ -5,16 +5,16 @@ use std::io;
 use fanweave_core::ErrorKind as RowErrorKind;
 use serde_json::{Map, Value};
 
-use super::lines::{MAX_LINE, TextLine};
+use super::lines::{MAX_LINE, TextLine, may_have_empty_field};
 use super::{InputFormat, Rows, Source, openai, vendor_rows};
-use crate::input::Input;
+use crate::input::{Input, field};
 use crate::key::Key;
 use crate::rows::{InputRow, RowKey};
 
 impl Source {
     pub(super) fn read_line(&mut self) -> io::Result<Option<InputRow>> {
         let Some(format) = self.format else { return Ok(None) };
-        let index = self.index;
+        let mut index = self.index;
         let (id_column, has_keys) = (self.options.id_column.as_deref(), self.has_keys);
         let unreadable = || has_keys.then(|| Key::of(&[b"unreadable"]));
         let read = |line: TextLine<'_>| {
@@ -25,10 +25,17 @@ impl Source {
         };
         let (line, id, content, input) = match &mut self.rows {
             Rows::Ended | Rows::Own { .. } | Rows::Files(_) => return Ok(None),
-            Rows::Lines(lines) => {
-                let Some(line) = lines.next()? else { return Ok(None) };
-                read(line)
-            }
+            Rows::Lines(lines) => loop {
+                let Some(line) = lines.next()? else {
+                    self.index = index;
+                    return Ok(None);
+                };
+                if self.skips_filled && line.bytes.is_some_and(|line| !may_have_empty_field(line)) {
+                    index += 1;
+                    continue;
+                }
+                break read(line);
+            },
             Rows::Values(values) => match values.next()? {
                 None => return Ok(None),
                 Some(Ok(value)) => read(value),
@@ -77,7 +84,7 @@ impl Source {
                 Err(e) => return Err(e),
             },
         };
-        self.index += 1;
+        self.index = index + 1;
         let input = match (format, &id) {
             (InputFormat::OpenAi, Some(id)) => {
                 input.and_then(|input| self.ids.check(id, line).map(|()| input))
@@ -141,8 +148,8 @@ fn read_line(
 
 fn id_of(map: &Map<String, Value>, column: Option<&str>) -> Option<String> {
     let id = match column {
-        Some(column) => map.get(column),
-        None => map.get("custom_id").or_else(|| map.get("id")).or_else(|| vendor_rows::id_field(map)),
+        Some(column) => field(map, column),
+        None => field(map, "custom_id").or_else(|| field(map, "id")).or_else(|| vendor_rows::id_field(map)),
     };
     match id? {
         Value::String(id) => Some(id.clone()),

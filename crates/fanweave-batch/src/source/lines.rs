@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, Read};
 
+use memchr::memchr2_iter;
+
 /// Maximum length of an input line in bytes: 64 MiB.
 ///
 /// A longer line is a failed row. Source: three times the 20 MiB that providers accept for a request with
@@ -58,6 +60,19 @@ impl<R: BufRead> LineReader<R> {
     }
 }
 
+/// Returns false if the JSON in a line has neither a null nor a string without visible characters.
+pub(super) fn may_have_empty_field(line: &[u8]) -> bool {
+    memchr2_iter(b'"', b':', line).any(|at| {
+        let next = line[at + 1..].iter().find(|byte| !byte.is_ascii_whitespace());
+        match (line[at], next) {
+            (b':', Some(b'n')) => true,
+            // An empty string, an escape, or the first byte of whitespace outside of ASCII.
+            (b'"', Some(b'"' | b'\\' | 0xC2 | 0xE1..=0xE3)) => true,
+            _ => false,
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +85,24 @@ mod tests {
             all.push((line.number, text));
         }
         all
+    }
+
+    #[test]
+    fn lines_with_an_empty_field_are_never_passed_over() {
+        let blank = ["", " ", "\u{a0}", "\u{1680}", "\u{2003}\t", "\u{3000}", "\u{85}", "\n"];
+        for text in blank {
+            let json = serde_json::json!({ "a": "x", "b": text, "c": 1 });
+            for line in [json.to_string(), serde_json::to_string_pretty(&json).unwrap()] {
+                assert!(may_have_empty_field(line.as_bytes()), "{line}");
+            }
+        }
+        assert!(may_have_empty_field(br#"{"a":"\u0020\u0009"}"#));
+        assert!(may_have_empty_field(b"{\"a\" : \t null}"));
+        let filled =
+            ["{\"a\":\"x y\",\"b\":[1,{\"c\":\"\u{43f}\"}]}", "{ \"a\" : \"nullable\" , \"b\" : 0 }", "{}"];
+        for line in filled {
+            assert!(!may_have_empty_field(line.as_bytes()), "{line}");
+        }
     }
 
     #[test]

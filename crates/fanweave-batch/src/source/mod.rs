@@ -95,6 +95,8 @@ pub struct Source {
     sample: Option<Sample>,
     /// Set unless the rows are only checked: their keys are hashes, which cost more than reading them.
     has_keys: bool,
+    /// See [`without_filled_lines`](Self::without_filled_lines).
+    skips_filled: bool,
     index: u64,
     /// The ids of an OpenAI batch.
     ids: Ids,
@@ -286,6 +288,7 @@ impl Source {
             notes,
             sample: None,
             has_keys: true,
+            skips_filled: false,
             index: 0,
             ids: Ids::default(),
         }
@@ -343,6 +346,22 @@ impl Source {
             Rows::Files(files) => Some(files.each()),
             _ => None,
         }
+    }
+
+    /// Without the JSON lines whose text shows that none of their fields is empty, which are then not parsed:
+    /// nearly all lines. They still count in [`read_so_far`](Self::read_so_far).
+    pub(crate) fn without_filled_lines(self) -> Self {
+        Self { skips_filled: self.format == Some(InputFormat::Jsonl), ..self }
+    }
+
+    /// Number of rows that were read, also of those that were not returned.
+    pub(crate) fn read_so_far(&self) -> u64 {
+        self.index
+    }
+
+    /// Returns true if rows may have named fields, rather than being texts or requests.
+    pub(crate) fn has_fields(&self) -> bool {
+        !matches!(self.format, Some(InputFormat::Text | InputFormat::OpenAi))
     }
 
     /// The options that were given.

@@ -7,28 +7,30 @@
 use fanweave_core::{Media, Message, Parameters, Part, Prompt, Role, ToolChoice, ToolSpec};
 use serde_json::{Map, Value};
 
+use crate::input::field;
+
 type Result<T> = std::result::Result<T, String>;
 
 /// The prompt of a row in one of these forms. `None` for other rows.
 pub(crate) fn read(row: &Map<String, Value>) -> Option<Result<Prompt>> {
-    let object = |name: &str| row.get(name).and_then(Value::as_object);
-    if let (Some(params), true) = (object("params"), row.contains_key("custom_id")) {
+    let object = |name: &str| field(row, name).and_then(Value::as_object);
+    if let (Some(params), true) = (object("params"), field(row, "custom_id").is_some()) {
         return Some(anthropic(params).map_err(|why| format!("`params`: {why}")));
     }
-    if let (Some(input), true) = (object("modelInput"), row.contains_key("recordId")) {
+    if let (Some(input), true) = (object("modelInput"), field(row, "recordId").is_some()) {
         return Some(match input.contains_key("anthropic_version") {
             true => anthropic(input).map_err(|why| format!("`modelInput`: {why}")),
             false => Err("`modelInput`: only requests for models of Anthropic can be read".to_owned()),
         });
     }
-    if let (Some(request), true) = (object("request"), row.contains_key("key")) {
+    if let (Some(request), true) = (object("request"), field(row, "key").is_some()) {
         return Some(gemini(request).map_err(|why| format!("`request`: {why}")));
     }
-    if let Some(Value::Array(dialogue)) = row.get("conversations") {
+    if let Some(Value::Array(dialogue)) = field(row, "conversations") {
         return Some(sharegpt(dialogue).map_err(|why| format!("`conversations`: {why}")));
     }
-    if let (Some(Value::String(instruction)), None) = (row.get("instruction"), row.get("prompt")) {
-        return Some(alpaca(instruction, row.get("input")));
+    if let (Some(Value::String(instruction)), None) = (field(row, "instruction"), field(row, "prompt")) {
+        return Some(alpaca(instruction, field(row, "input")));
     }
     None
 }
@@ -36,8 +38,8 @@ pub(crate) fn read(row: &Map<String, Value>) -> Option<Result<Prompt>> {
 /// The field that identifies a row in one of these forms.
 pub(super) fn id_field(row: &Map<String, Value>) -> Option<&Value> {
     [("key", "request"), ("recordId", "modelInput")].into_iter().find_map(|(id, request)| {
-        row.get(request)?.as_object()?;
-        row.get(id)
+        field(row, request)?.as_object()?;
+        field(row, id)
     })
 }
 
