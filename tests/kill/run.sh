@@ -4,6 +4,8 @@
 # calls 50 times over 500 rows, without and with outages: no call whose answer is journalled is made a second time.
 #
 #   tests/kill/run.sh [kills] [rows] [seed]
+#
+# FANWEAVE_TEST_PROGRAM is the program to kill. Default: that of the debug build.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -68,9 +68,11 @@ impl Folder {
         self.read(name).lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 
-    /// The program, in this folder and with an empty environment.
+    /// The program, in this folder and with an empty environment. `FANWEAVE_TEST_PROGRAM` is another build of
+    /// it, such as a release build.
     pub(crate) fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fanweave"));
+        let other = std::env::var_os("FANWEAVE_TEST_PROGRAM");
+        let mut command = Command::new(other.as_deref().unwrap_or(env!("CARGO_BIN_EXE_fanweave").as_ref()));
         command.current_dir(self.path()).env_clear().args(args).stdin(Stdio::null());
         command
     }
