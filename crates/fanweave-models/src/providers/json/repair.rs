@@ -126,8 +126,9 @@ mod tests {
     #[test]
     fn odd_literals_are_null_and_strings_keep_their_text() {
         let odd =
-            br#"{"a":NaN,"b":[-Infinity,+inf,undefined,],"c":"NaN, True,}","d":None,"e":True,"f":1e5,}"#;
-        let want = json!({"a":null,"b":[null,null,null],"c":"NaN, True,}","d":null,"e":true,"f":1e5});
+            br#"{"a":NaN,"b":[-Infinity,+inf,undefined,],"c":"NaN, True,}","d":None,"e":True,"f":1e5,"g":[-1e999,1e-999],}"#;
+        let want =
+            json!({"a":null,"b":[null,null,null],"c":"NaN, True,}","d":null,"e":true,"f":1e5,"g":[null,0.0]});
         assert_eq!(repaired(odd), Some(want));
     }
 

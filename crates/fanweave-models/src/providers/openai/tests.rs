@@ -248,6 +248,12 @@ mod answers {
             (r#"{"choices":[{"message":{"content":5}}]}"#, "5"),
             (r#"{"choices":[{"message":{"content":"a"}}],"usage":"unknown"}"#, "a"),
             (r#"{"choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens_details":"none"}}"#, "a"),
+            (r#"{"choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens":1e999,"a":{}}}"#, "a"),
+            (
+                r#"{"choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens":1,"prompt_tokens":[2]}}"#,
+                "a",
+            ),
+            (r#"{"choices":[{"message":{"content":"a"}}],"usage":[{"prompt_tokens":{"a":1}}]}"#, "a"),
             (
                 r#"{"choices":[{"index":1,"message":{"content":"b"}},{"index":0,"message":{"content":"a"}}]}"#,
                 "a",
