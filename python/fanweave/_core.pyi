@@ -11,6 +11,7 @@ __version__: Final[str]
 
 __all__ = [
     "END",
+    "MATH_PROMPT",
     "WAIT",
     "Answer",
     "Asked",
@@ -42,6 +43,7 @@ __all__ = [
     "as_list",
     "assign",
     "batch",
+    "calculate",
     "chat",
     "choice",
     "chosen",
@@ -92,6 +94,7 @@ __all__ = [
     "with_tools",
 ]
 
+MATH_PROMPT: Final[str]
 WAIT: Final[object]
 END: Final[object]
 
@@ -453,6 +456,7 @@ def raw_model(name: str, settings: Mapping[str, Any]) -> RawModel: ...
 def serve_keys(bridge: Bridge) -> None: ...
 def limits() -> list[dict[str, Any]]: ...
 def job(chain: Chain, settings: Mapping[str, Any], options: _Options, bridge: Bridge | None) -> Job: ...
+def calculate(expression: str) -> str: ...
 def variables(text: str) -> list[str]: ...
 def chosen(chain: Chain, input: object) -> Ready: ...
 def opaque(value: object) -> Ready: ...

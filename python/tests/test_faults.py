@@ -116,3 +116,18 @@ async def test_rows_of_a_table_wait_for_the_limit_of_the_provider():
         model = fw.model("openai/gpt-5-mini", base_url=provider.url, api_key="x")
         rows = await fw.abatch([f"item {i}" for i in range(30)], model=model)
         assert all(row.error is None for row in rows)
+
+
+def test_an_outage_has_its_last_failure_as_its_cause(at):
+    with sim(outages=["0s..60s=503"]) as provider:
+        with pytest.raises(fw.Error) as caught:
+            at(provider, retries=0).invoke("hello", timeout=20)
+        assert isinstance(caught.value, fw.UnavailableError)
+        assert isinstance(caught.value.__cause__, fw.OverloadedError)
+        assert provider.stats["outage_status"] > 1
+
+
+def test_an_outage_that_ends_is_waited_for(at):
+    with sim(outages=["0s..1s=503"]) as provider:
+        assert at(provider).invoke("hello").text
+        assert provider.stats["outage_status"] > 0

@@ -1,5 +1,6 @@
 //! Errors of the engine as Python exceptions, and exceptions of steps as errors.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,7 +60,12 @@ fn exception_of(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     state.set_item("partial", partial)?;
     state.set_item("is_retryable", error.is_retryable())?;
     state.set_item("headers", error.headers().collect::<Vec<_>>())?;
-    Ok(PyErr::from_value(function.bind(py).call1((error.to_string(), state))?))
+    let made = PyErr::from_value(function.bind(py).call1((error.to_string(), state))?);
+    // An outage has the last failure as its cause.
+    if let Some(cause) = error.source().and_then(|source| source.downcast_ref::<Error>()) {
+        made.set_cause(py, Some(raise(py, cause)));
+    }
+    Ok(made)
 }
 
 /// The error of an exception that a step raised. [`raise`] returns that very object.

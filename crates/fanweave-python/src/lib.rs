@@ -24,6 +24,7 @@ mod job;
 mod keys;
 mod mailbox;
 mod many;
+mod math;
 mod message;
 mod model;
 mod object;
@@ -135,6 +136,8 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(compose::assign, m)?)?;
     m.add_function(wrap_pyfunction!(compose::pick, m)?)?;
     m.add_function(wrap_pyfunction!(compose::router, m)?)?;
+    m.add_function(wrap_pyfunction!(math::calculate, m)?)?;
+    m.add("MATH_PROMPT", fanweave::chains::math::MATH_PROMPT)?;
     m.add_function(wrap_pyfunction!(many::lines, m)?)?;
     m.add_function(wrap_pyfunction!(many::items, m)?)?;
     m.add_function(wrap_pyfunction!(model::regex, m)?)?;

@@ -95,6 +95,9 @@ fn settings_of(settings: &Bound<'_, PyDict>) -> PyResult<Settings> {
             "reset_rate" => own.reset_rate = value.extract()?,
             "hang_rate" => own.hang_rate = value.extract()?,
             "truncate_rate" => own.truncate_rate = value.extract()?,
+            "outages" => own.outages = parsed(&value)?,
+            "flaky" => own.flaky = Some(value.extract::<String>()?.parse().map_err(invalid)?),
+            "first_429" => own.first_429 = Some(value.extract::<String>()?.parse().map_err(invalid)?),
             "seed" => own.seed = value.extract()?,
             "api_key" => own.api_key = value.extract()?,
             _ => {
@@ -104,6 +107,15 @@ fn settings_of(settings: &Bound<'_, PyDict>) -> PyResult<Settings> {
         }
     }
     Ok(own)
+}
+
+fn invalid(error: impl std::fmt::Display) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
+/// A list of texts that are parsed, such as `["5s..8s=502"]`.
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(texts: &Bound<'_, PyAny>) -> PyResult<Vec<T>> {
+    texts.extract::<Vec<String>>()?.iter().map(|text| text.parse().map_err(invalid)).collect()
 }
 
 /// Seconds, or a text such as `600ms` or `lognormal:600ms,0.4`.
