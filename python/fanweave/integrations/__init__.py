@@ -1,0 +1,1 @@
+"""Other packages on the engine: transports for ``httpx``, and models for LangChain."""

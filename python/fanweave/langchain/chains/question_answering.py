@@ -1,0 +1,5 @@
+"""Answers from documents."""
+
+from ._documents import load_qa_chain
+
+__all__ = ["load_qa_chain"]

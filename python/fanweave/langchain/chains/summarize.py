@@ -1,0 +1,5 @@
+"""Summaries of documents."""
+
+from ._documents import load_summarize_chain
+
+__all__ = ["load_summarize_chain"]

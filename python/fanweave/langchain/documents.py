@@ -1,0 +1,5 @@
+"""Documents."""
+
+from .schema import Document
+
+__all__ = ["Document"]

@@ -1,0 +1,5 @@
+"""The tokens of a call."""
+
+from .chat import CompletionTokensDetails, CompletionUsage, PromptTokensDetails
+
+__all__ = ["CompletionTokensDetails", "CompletionUsage", "PromptTokensDetails"]
