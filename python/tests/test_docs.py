@@ -1,4 +1,4 @@
-"""The examples of docs/python.md and the README run, and those in python/examples."""
+"""The examples of the pages about Python and of the README run, and those in python/examples."""
 
 import ast
 import doctest
@@ -14,7 +14,7 @@ import fanweave as fw
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("path", ["docs/python.md", "README.md"])
+@pytest.mark.parametrize("path", ["docs/python.md", "docs/migrating.md", "README.md"])
 async def test_the_examples_of_a_page_run(path, capsys, provider, monkeypatch):
     for name, value in provider.env.items():
         monkeypatch.setenv(name, value)

@@ -52,7 +52,7 @@ _PARAMETERS = {
 }
 
 
-class ChatFanweave(BaseChatModel):
+class ChatFanweave(BaseChatModel):  # type: ignore[misc, unused-ignore]
     """A chat model of any provider: ``model`` is ``provider/model``, such as ``openai/gpt-5-mini``.
 
     ``rpm`` and ``tpm`` limit the account, ``timeout`` is that of a request in seconds, ``max_retries`` bounds its retries, and
@@ -139,7 +139,7 @@ class ChatFanweave(BaseChatModel):
         chain: Chain[Any, Any, Any] = self._engine(left.pop("model", None) or self.model)
         tools = left.pop("tools", None)
         choice = tool_choice(left.pop("tool_choice", None))
-        # What tracers of LangChain are told.
+        # An entry for tracers of LangChain alone.
         left.pop("ls_structured_output_format", None)
         if tools:
             chain = self._with_tools(chain, tools)
@@ -316,7 +316,7 @@ class ChatFanweave(BaseChatModel):
         return RunnableMap(raw=model) | read
 
 
-class FanweaveEmbeddings(Embeddings):
+class FanweaveEmbeddings(Embeddings):  # type: ignore[misc, unused-ignore]
     """Embeddings of any provider: ``model`` is ``provider/model``. Settings are those of ``fanweave.embedder``."""
 
     def __init__(self, model: str, **settings: Any) -> None:

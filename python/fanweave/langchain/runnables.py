@@ -702,7 +702,7 @@ class RunnableWithFallbacks(Runnable[Any, Any]):
                     yield piece
                 return
             except self._kinds as error:
-                # What was yielded cannot be taken back.
+                # Pieces that were yielded cannot be taken back.
                 if has_begun or not isinstance(error, Exception):
                     raise
                 first = first or error

@@ -123,7 +123,7 @@ def _model(provider: str, model: str, client: Any) -> Model:
     connection = connection_of(client)
     vendor = _PROVIDERS.get(provider, provider)
     name = f"{vendor}/{model}"
-    # What the engine reads from the environment may change between two calls.
+    # The environment, which the engine reads, may change between two calls.
     environment = [os.environ.get(f"{vendor.upper()}_{variable}") for variable in ("API_KEY", "BASE_URL")]
     key = (name, repr(sorted(connection.items(), key=lambda pair: pair[0])), *environment)
     found = _models.get(key)
