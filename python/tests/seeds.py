@@ -17,8 +17,9 @@ import traceback
 from programs import Outcome, as_cells, as_script, cells_of
 
 LATENCY = 0.1
-# 5 % errors, of which the first request is one, 5 % resets, and an outage of 3 s during the calls.
-FAULTS = {"error_rate": 0.05, "reset_rate": 0.05, "outages": ["150ms..3150ms=503"], "seed": 54}
+# 5 % errors, of which the first request is one, 5 % resets, and an outage of 3 s, at the start or during the calls.
+SHARES = {"error_rate": 0.05, "reset_rate": 0.05, "seed": 54}
+OUTAGES = {"start": ["0s..3s=503"], "middle": ["150ms..3150ms=503"]}
 
 _IMPORT = re.compile(r"^(\s*from |\s*import )(langchain|openai|mirascope)(?=[\s.])", re.MULTILINE)
 
@@ -136,10 +137,11 @@ def check(name: str, code: str, folder: pathlib.Path) -> None:
     cells = as_cells(cells_of(code), folder, latency=LATENCY)
     report(name, "cells", cells)
     assert cells.text == script.text, f"a notebook prints\n{cells.text}\na script\n{script.text}"
-    faulty = as_script(code, folder, latency=LATENCY, **FAULTS)
-    report(name, "faults", faulty)
-    assert faulty.text == script.text, f"with faults it prints\n{faulty.text}\nwithout\n{script.text}"
-    assert faulty.requests > script.requests, "no request failed"
+    for when, outages in OUTAGES.items():
+        faulty = as_script(code, folder, latency=LATENCY, outages=outages, **SHARES)
+        report(name, when, faulty)
+        assert faulty.text == script.text, f"with faults it prints\n{faulty.text}\nwithout\n{script.text}"
+        assert faulty.requests > script.requests, "no request failed"
     if script.requests >= 3:
         assert script.most_at_once >= 3, f"only {script.most_at_once} calls at once"
 
@@ -153,7 +155,7 @@ def report(name: str, kind: str, outcome: Outcome) -> None:
     )
     if len(times) >= 2:
         by_name = {what: float(seconds) for what, seconds in times}
-        if kind != "faults" and {"Serial", "Concurrent"} <= by_name.keys():
+        if kind in ("script", "cells") and {"Serial", "Concurrent"} <= by_name.keys():
             ratio = by_name["Serial"] / max(by_name["Concurrent"], 0.01)
             assert ratio >= 4, f"concurrent is only {ratio:.1f} times as fast as serial"
 
