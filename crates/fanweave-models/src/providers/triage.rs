@@ -7,7 +7,7 @@
 //! | name contains `error`, or is `failed` | failure, whatever the data |
 //! | a JSON object | passed to the dialect |
 //! | several objects with nothing between them | passed on one by one |
-//! | a JSON list | its failure, or its objects one by one |
+//! | a JSON list | its elements one by one |
 //! | `[DONE]` in any spelling, an end marker of another dialect | end marker |
 //! | empty, `null`, a number | keep-alive |
 //! | any other text | keep-alive; the failure if no answer comes |
@@ -137,17 +137,12 @@ impl<D: StreamDecoder> Triage<D> {
             return self.event(&SseEvent { name, data }, deltas);
         }
         match json::read(data.as_bytes()) {
-            Ok(list @ Value::Array(_)) if failure::resembles(&list) => {
-                Err(ProviderError::of(&list).into_error(self.vendor))
-            }
-            Ok(Value::Array(list)) if list.iter().any(Value::is_string) => {
-                self.remember(data);
-                Ok(())
-            }
-            Ok(Value::Array(list)) => list
-                .iter()
-                .filter(|element| element.is_object())
-                .try_for_each(|object| self.object(&SseEvent { name, data: &object.to_string() }, deltas)),
+            Ok(Value::Array(list)) => list.iter().try_for_each(|element| {
+                if self.is_done() {
+                    return Ok(());
+                }
+                self.event(&SseEvent { name, data: &element.to_string() }, deltas)
+            }),
             Ok(Value::String(text)) => {
                 self.remember(&text);
                 Ok(())

@@ -207,6 +207,10 @@ impl<'a> AnswerReader<'a> {
 pub(crate) fn read_whole(protocol: &dyn Protocol, body: &[u8], limits: SseLimits) -> Result<Message> {
     protocol.response(body).or_else(|error| match error.kind() {
         ErrorKind::Decode => read_events(protocol, body, limits).unwrap_or(Err(error)),
+        // A list may have a keep-alive with the words of a failure beside the answer.
+        _ if without_mark(body.trim_ascii_start()).starts_with(b"[") => {
+            read_events(protocol, body, limits).filter(Result::is_ok).unwrap_or(Err(error))
+        }
         _ => Err(error),
     })
 }

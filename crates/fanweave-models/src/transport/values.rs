@@ -16,8 +16,24 @@ pub(crate) struct ValueDecoder {
     /// The beginning of an object whose end has not arrived.
     held: Vec<u8>,
     extent: Extent,
-    is_inside: bool,
+    inside: Inside,
     after: After,
+    /// Number of open lists around the current position.
+    lists: u32,
+}
+
+/// The value at the current position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    Nothing,
+    /// An object.
+    Object,
+    /// A string that is an element of a list.
+    Text {
+        is_escaped: bool,
+    },
+    /// A number or a literal that is an element of a list.
+    Word,
 }
 
 /// Text before the current position.
@@ -36,13 +52,15 @@ impl ValueDecoder {
             max_bytes,
             held: Vec::new(),
             extent: Extent::default(),
-            is_inside: false,
+            inside: Inside::Nothing,
             after: After::Nothing,
+            lists: 0,
         }
     }
 
     /// Reads the next bytes of the stream and passes every completed object to `each`, as an event without a
-    /// name. The objects of a list are passed on one by one. An incomplete object is never passed on.
+    /// name. The objects and strings of a list are passed on one by one, and its numbers and literals are
+    /// skipped. An incomplete object is never passed on.
     ///
     /// Returns the rest of `chunk`, from the first byte that belongs to another framing: lines after a first
     /// line that is an object, and text that is not JSON.
@@ -57,9 +75,28 @@ impl ValueDecoder {
         let mut rest = chunk;
         while let Some(byte) = rest.first() {
             match byte {
-                _ if self.is_inside => {}
+                _ if self.inside == Inside::Word => {
+                    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+                    let len = rest.iter().position(|byte| !is_word(byte)).unwrap_or(rest.len());
+                    rest = &rest[len..];
+                    if !rest.is_empty() {
+                        self.inside = Inside::Nothing;
+                    }
+                    continue;
+                }
+                _ if self.inside != Inside::Nothing => {}
+                b'"' if self.lists > 0 => {
+                    self.hold(&rest[..1])?;
+                    self.inside = Inside::Text { is_escaped: false };
+                    rest = &rest[1..];
+                    continue;
+                }
+                b'n' | b't' | b'f' | b'-' | b'0'..=b'9' if self.lists > 0 => {
+                    self.inside = Inside::Word;
+                    continue;
+                }
                 b'{' => {
-                    self.is_inside = true;
+                    self.inside = Inside::Object;
                     if self.after == After::Line {
                         self.after = After::Other;
                     }
@@ -67,6 +104,11 @@ impl ValueDecoder {
                 b'\n' if self.after == After::Line => return Ok(Some(rest)),
                 b'[' | b']' | b',' => {
                     self.after = After::Other;
+                    match byte {
+                        b'[' => self.lists = self.lists.saturating_add(1),
+                        b']' => self.lists = self.lists.saturating_sub(1),
+                        _ => {}
+                    }
                     rest = &rest[1..];
                     continue;
                 }
@@ -76,24 +118,54 @@ impl ValueDecoder {
                 }
                 _ => return Ok(Some(rest)),
             }
-            let (value, after) = rest.split_at(self.extent.advance(rest));
+            let is_text = self.inside != Inside::Object;
+            let (value, after) = rest.split_at(match self.inside {
+                Inside::Text { is_escaped } => self.text(rest, is_escaped),
+                _ => self.extent.advance(rest),
+            });
             rest = after;
+            let is_closed = if is_text { self.inside == Inside::Nothing } else { self.extent.is_closed() };
+            if !is_closed {
+                self.hold(value)?;
+                continue;
+            }
             if self.held.len() + value.len() > self.max_bytes {
                 return Err(too_long(self.max_bytes));
-            }
-            if !self.extent.is_closed() {
-                self.held.extend_from_slice(value);
-                continue;
             }
             let whole = std::mem::take(&mut self.held);
             let value = if whole.is_empty() { value } else { &[whole.as_slice(), value].concat() };
             self.extent = Extent::default();
-            self.is_inside = false;
+            self.inside = Inside::Nothing;
             let is_line = self.after == After::Nothing && memchr(b'\n', value).is_none();
             self.after = if is_line { After::Line } else { After::Other };
             each(SseEvent { name: "", data: &String::from_utf8_lossy(value) })?;
         }
         Ok(None)
+    }
+
+    fn hold(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.held.len() + bytes.len() > self.max_bytes {
+            return Err(too_long(self.max_bytes));
+        }
+        self.held.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Reads a string up to its end. Returns the number of bytes.
+    fn text(&mut self, bytes: &[u8], mut is_escaped: bool) -> usize {
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                _ if is_escaped => is_escaped = false,
+                b'\\' => is_escaped = true,
+                b'"' => {
+                    self.inside = Inside::Nothing;
+                    return at + 1;
+                }
+                _ => {}
+            }
+        }
+        self.inside = Inside::Text { is_escaped };
+        bytes.len()
     }
 }
 
@@ -175,6 +247,16 @@ mod tests {
     }
 
     #[test]
+    fn other_elements_of_a_list_hide_no_object() {
+        assert_read("[null, {}, true,-1.5e3,false ,{\"a\":1},7]\n{}", &["{}", "{\"a\":1}", "{}"], "");
+        let text = r#""a]{\"\\""#;
+        assert_read(&format!("[{text},{{}},{text}]{{}}"), &[text, "{}", text, "{}"], "");
+        assert_read("[nu", &[], "");
+        assert_read("[\"a", &[], "");
+        assert_read("[null]\ndata: {}", &[], "data: {}");
+    }
+
+    #[test]
     fn lines_and_other_text_are_left_to_their_own_decoder() {
         assert_read("{\"a\":1}\n{\"b\":2}\n", &["{\"a\":1}"], "\n{\"b\":2}\n");
         assert_read("{\"a\":1} \r\nx", &["{\"a\":1}"], "\nx");
@@ -206,7 +288,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_split_gives_the_same_objects(
-            text in "(\\{\"a\":\\{\\}\\}|\\{\"\\}\\\\\"é\"\\}|\n|,|\\[|\\]| |\\{|\r\n|x){0,10}",
+            text in "(\\{\"a\":\\{\\}\\}|\"\\]\\\\\"\"|null|\\{\"\\}\\\\\"é\"\\}|\n|,|\\[|\\]| |\\{|\r\n|x){0,10}",
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
         ) {
             let text = text.as_bytes();

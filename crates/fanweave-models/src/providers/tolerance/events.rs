@@ -7,7 +7,7 @@ use super::{expected, protocol, seen, streamed};
 use crate::providers::testing::decode;
 
 /// Data of events that say nothing of an answer, as servers and gateways send them.
-pub(super) const KEEP_ALIVES: [&str; 19] = [
+pub(super) const KEEP_ALIVES: [&str; 23] = [
     "",
     " ",
     "null",
@@ -27,6 +27,10 @@ pub(super) const KEEP_ALIVES: [&str; 19] = [
     r#"{"detail":"queued","msg":"position 3"}"#,
     r#"{"error":null}"#,
     r#"{"error":{"code":0,"message":""}}"#,
+    r#"[{"type":"ping"}]"#,
+    r#"[{"detail":"queued"},{"message":"position 3"}]"#,
+    r#"["queued", null, 3]"#,
+    r#"[["queued"], [{"msg":"queued"}]]"#,
 ];
 
 fn odd(name: &'static str, data: &str) -> Event {

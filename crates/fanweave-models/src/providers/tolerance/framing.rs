@@ -2,6 +2,7 @@
 
 use fanweave_core::ErrorKind;
 
+use super::events::KEEP_ALIVES;
 use super::streams::{DIALECTS, events, rich, text, whole, wire};
 use super::{expected, protocol, seen, streamed};
 use crate::providers::testing::decode;
@@ -48,6 +49,32 @@ fn a_body_is_what_its_bytes_say_in_every_dialect() {
                 let bytes: Vec<_> = bytes.as_bytes().chunks(7).collect();
                 let read = decode(&*protocol(dialect), &bytes).map(|message| seen(&message));
                 assert_eq!(read.map_err(|e| e.to_string()), Ok(expected(&original)), "{dialect}: {bytes:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_keep_alive_in_a_list_with_the_answer_costs_nothing() {
+    let is_json = |data: &&&str| serde_json::from_str::<serde_json::Value>(data).is_ok();
+    for dialect in DIALECTS {
+        for original in [text(), rich(dialect)] {
+            let all = events(dialect, &original);
+            let objects: Vec<_> =
+                all.iter().map(|event| &*event.data).filter(|data| data.starts_with('{')).collect();
+            for keep_alive in KEEP_ALIVES.iter().filter(is_json) {
+                for at in [0, 1, objects.len() - 1, objects.len()] {
+                    let mut with_it = objects.clone();
+                    with_it.insert(at, keep_alive);
+                    let list = format!("[{}]", with_it.join(","));
+                    for bytes in [format!("data: {list}\n\n"), format!("{list}\n")] {
+                        let streamed = streamed(dialect, &bytes).map_err(|error| error.to_string());
+                        assert_eq!(streamed, Ok(expected(&original)), "{dialect}, streamed: {bytes}");
+                        let read = read_whole(&*protocol(dialect), bytes.as_bytes(), SseLimits::default());
+                        let read = read.map(|message| seen(&message)).map_err(|error| error.to_string());
+                        assert_eq!(read, Ok(expected(&original)), "{dialect}, plain: {bytes}");
+                    }
+                }
             }
         }
     }

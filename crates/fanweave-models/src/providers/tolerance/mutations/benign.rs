@@ -260,15 +260,18 @@ impl Oddity {
             }
             Self::Glued => {
                 let is_object = |event: &Event| event.data.starts_with('{');
+                let is_json = |event: &Event| serde_json::from_str::<Value>(&event.data).is_ok();
                 let pairs: Vec<_> = (1..events.len())
-                    .filter(|at| is_object(&events[at - 1]) && is_object(&events[*at]))
+                    .filter(|at| events[at - 1..=*at].iter().any(is_object))
+                    .filter(|at| events[at - 1..=*at].iter().all(is_json))
                     .collect();
                 let Some(at) = random.choice(pairs) else { return false };
+                let both_objects = events[at - 1..=at].iter().all(is_object);
                 let second = events.remove(at).data;
                 let first = &mut events[at - 1];
                 first.data = match random.u8(..3) {
-                    0 => format!("{}{second}", first.data),
-                    1 => format!("{} {second}", first.data),
+                    0 if both_objects => format!("{}{second}", first.data),
+                    1 if both_objects => format!("{} {second}", first.data),
                     _ => format!("[{},{second}]", first.data),
                 };
             }
