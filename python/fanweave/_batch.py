@@ -289,7 +289,18 @@ def _fingerprint(
     return values
 
 
-_PARAMETERS = ("temperature", "top_p", "max_tokens", "stop", "seed", "tool_choice", "extra")
+_PARAMETERS = (
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "stop",
+    "seed",
+    "reasoning_effort",
+    "reasoning_budget",
+    "reasoning_summary",
+    "tool_choice",
+    "extra",
+)
 
 
 def batch(rows: Any, /, **settings: Any) -> Any:

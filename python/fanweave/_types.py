@@ -32,6 +32,9 @@ class Parameters(TypedDict, total=False):
     max_tokens: int | None
     stop: str | list[str] | None
     seed: int | None
+    reasoning_effort: str | None
+    reasoning_budget: int | None
+    reasoning_summary: bool | None
     tool_choice: str | None
     extra: dict[str, Any] | None
 

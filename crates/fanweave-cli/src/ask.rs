@@ -12,7 +12,6 @@ use serde_json::json;
 use crate::args::AskArgs;
 use crate::connect::{Terms, connect};
 use crate::cut::TruncatedAnswers;
-use crate::documents;
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::out::{tell, written};
@@ -20,9 +19,12 @@ use crate::pieces::print;
 use crate::program::Program;
 use crate::telemetry::Exporter;
 use crate::text_file::text_or_file;
+use crate::{cost, documents, known};
 
 pub(crate) async fn run(args: AskArgs, program: &Program) -> Result<Exit, Failure> {
     let prompt = prompt(&args)?;
+    let known = cost::catalogue()?;
+    known::check(&args.model, &program.config, &known, &args.model.parameters(), Some(&prompt), false)?;
     let history = History::begin(&program.config, args.no_log, "ask")?;
     let connected =
         connect(&args.model, &program.config, Terms { history: Some(&history), ..Terms::default() })?;

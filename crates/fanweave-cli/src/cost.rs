@@ -1,7 +1,7 @@
 //! Prices, the budget and estimated costs.
 
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fanweave::batch::Costs;
 use fanweave::models::{Price, Prices};
@@ -11,14 +11,61 @@ use crate::args::{BatchArgs, Via};
 use crate::exit::Failure;
 use crate::trust::read_small;
 
-/// Prices from `file`, or the built-in ones.
+/// Prices from `file`, or those of [`catalogue`].
 pub(crate) fn prices(file: Option<&Path>) -> Result<Prices, Failure> {
-    let Some(path) = file else { return Ok(Prices::builtin()) };
+    let Some(path) = file else { return catalogue() };
+    read(path, "--prices").map(|(prices, _)| prices)
+}
+
+/// The table of models: the user's, which `fanweave models --update` stores, or the built-in one.
+///
+/// # Errors
+/// If the user's table cannot be read.
+pub(crate) fn catalogue() -> Result<Prices, Failure> {
+    let hint = "`fanweave models --update FILE` replaces it, and without the file the built-in table is used";
+    match catalogue_path().filter(|path| path.exists()) {
+        Some(path) => read(&path, "table of models")
+            .map(|(prices, _)| prices)
+            .map_err(|failure| failure.with_hint(hint)),
+        None => Ok(Prices::builtin()),
+    }
+}
+
+/// Stores `file` as the user's table of models. Returns the table and its path.
+///
+/// # Errors
+/// If it is invalid, or cannot be stored.
+pub(crate) fn update(file: &Path) -> Result<(Prices, PathBuf), Failure> {
+    let (prices, text) = read(file, "--update")?;
+    let path = catalogue_path()
+        .ok_or_else(|| Failure::usage("--update: the table needs a home directory").with_hint("set HOME"))?;
+    store(&path, &text)
+        .map_err(|e| Failure::new(format!("--update: cannot write {}: {e}", path.display())))?;
+    Ok((prices, path))
+}
+
+/// Replaces a file at once, so that no reader sees a part of it.
+fn store(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let new = path.with_extension("tsv.new");
+    std::fs::write(&new, text)?;
+    std::fs::rename(new, path)
+}
+
+fn catalogue_path() -> Option<PathBuf> {
+    Some(crate::config::folder()?.join("models.tsv"))
+}
+
+/// Reads a table, and its text.
+fn read(path: &Path, what: &str) -> Result<(Prices, String), Failure> {
     let shown = path.display();
     let text = read_small(path)
         .map(|(text, _)| text)
-        .map_err(|e| Failure::usage(format!("--prices: cannot read {shown}: {e}")))?;
-    Prices::parse(&text).map_err(|e| Failure::usage(format!("{shown}: {}", e.message())))
+        .map_err(|e| Failure::usage(format!("{what}: cannot read {shown}: {e}")))?;
+    let prices = Prices::parse(&text).map_err(|e| Failure::usage(format!("{shown}: {}", e.message())))?;
+    Ok((prices, text))
 }
 
 /// Cost of calls made through `via`.

@@ -23,6 +23,7 @@ mod index;
 mod keyboard;
 mod keyring;
 mod keys;
+mod known;
 mod live;
 mod logs;
 mod manual;

@@ -215,6 +215,9 @@ fn details(call: &LoggedCall) -> String {
     let mut text = format!("call {} of {}, {}\n", call.id, time(call), call.model);
     let took = rounded(Duration::from_millis(call.took_ms));
     let _ = write!(text, "{took}, {} tokens in, {} out", call.usage.input_tokens, call.usage.output_tokens);
+    if call.usage.reasoning_tokens > 0 {
+        let _ = write!(text, " ({} reasoning)", call.usage.reasoning_tokens);
+    }
     if let Some(reason) = &call.finish_reason {
         let _ = write!(text, ", ended by {reason}");
     }

@@ -9,10 +9,16 @@ use serde_json::json;
 use crate::args::{ModelOrder, ModelsArgs};
 use crate::cost;
 use crate::exit::{Exit, Failure};
-use crate::out::print;
+use crate::out::{print, tell};
 use crate::progress::short;
 
 pub(crate) fn run(args: &ModelsArgs) -> Result<Exit, Failure> {
+    if let Some(file) = &args.update {
+        let (prices, path) = cost::update(file)?;
+        let count = prices.models().count();
+        tell!("{} models as of {}, stored as {}", count, prices.date(), path.display());
+        return Ok(Exit::Ok);
+    }
     let prices = cost::prices(args.prices.as_deref())?;
     let part = args.part.as_deref().unwrap_or_default().to_ascii_lowercase();
     let of_provider = |name: &str| {

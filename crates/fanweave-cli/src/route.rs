@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::connect::{Connected, Terms, connect, no_model};
 use crate::exit::Failure;
 use crate::row_model::RowModel;
+use crate::{cost, known};
 
 /// A model of `--model` and its weight.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,12 +52,16 @@ pub(crate) fn route_with(
         names => names.iter().map(|name| Some(name.as_str())).collect(),
     };
     let is_dry = args.dry_run;
+    let is_quiet = args.quiet;
+    let known = cost::catalogue()?;
     // A simulated model answers whatever the rows name.
     let is_real = args.model.base_url.is_some()
         || !args.model.model.as_deref().is_some_and(|model| config.named(model).starts_with("sim/"));
     let mut connected = Vec::new();
     let mut reach = |model: &str, weight: NonZeroU32| -> Result<Vec<Lane>, Failure> {
         let args = crate::args::ModelArgs { model: Some(model.to_owned()), ..args.model.clone() };
+        let parameters_of = parameters.cloned().unwrap_or_else(|| args.parameters());
+        known::check(&args, config, &known, &parameters_of, None, is_quiet)?;
         let mut lanes = Vec::new();
         for key_env in &keys {
             let terms = Terms { key_env: *key_env, keep_raw, dry: is_dry, parameters, ..Terms::default() };

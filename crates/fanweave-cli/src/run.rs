@@ -26,7 +26,7 @@ use crate::rows::{Watch, one_on_stdout, open, output, print_notes, settings};
 use crate::telemetry::Exporter;
 use crate::text_file::text_or_file;
 use crate::work::ChainWork;
-use crate::{cost, dry_run};
+use crate::{cost, dry_run, known};
 
 /// Maximum time of `--check`. Its models answer at once.
 const MAX_CHECK: Duration = Duration::from_secs(10);
@@ -65,7 +65,16 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
     let history = History::begin(&program.config, args.no_log || !args.rows.is_empty(), file.name())?;
     let terms = Terms { budget: budget.as_ref(), history: Some(&history), ..Terms::default() };
     let telemetry = Exporter::from_env();
+    let known = cost::catalogue()?;
+    let mut checked = Vec::new();
     let chain = work.chain(|name| {
+        let step = name.or(args.model.model.as_deref()).map(str::to_owned);
+        if !checked.contains(&step) {
+            let step_args = ModelArgs { model: step.clone(), ..args.model.clone() };
+            let parameters = step_args.parameters();
+            known::check(&step_args, &program.config, &known, &parameters, None, args.quiet)?;
+            checked.push(step);
+        }
         let connected = connect_step(&file, name, &args.model, &program.config, terms)?;
         let model = connected.model.clone();
         connections.push(connected);

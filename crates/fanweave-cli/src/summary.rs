@@ -91,8 +91,12 @@ pub(crate) fn outage(error: &Error) -> String {
 fn figures(summary: &Summary) -> String {
     #[expect(clippy::cast_precision_loss, reason = "a count for people")]
     let tokens = |n: u64| short(n as f64);
+    let reasoning = match summary.usage.reasoning_tokens {
+        0 => String::new(),
+        n => format!(" ({} reasoning)", tokens(n)),
+    };
     let mut figures = vec![format!(
-        "tokens {} in, {} out",
+        "tokens {} in, {} out{reasoning}",
         tokens(summary.usage.input_tokens),
         tokens(summary.usage.output_tokens)
     )];
@@ -145,7 +149,7 @@ mod tests {
         summary.unanswered = 4;
         summary.maybe_billed_usd = 0.0123;
         summary.cost_usd = Some(0.42);
-        summary.usage = Usage::new(2_345, 14_000);
+        summary.usage = Usage::new(2_345, 14_000).reasoning_tokens(12_000);
         summary.wall = Duration::from_millis(3_100);
         summary.p50 = Some(Duration::from_millis(612));
         summary.p95 = Some(Duration::from_millis(1_400));
@@ -155,7 +159,7 @@ mod tests {
         223 rows in 3.1s: 219 ok, 4 failed, 100 from an earlier run (39.7 rows/s)
           3 x timeout: no answer within 30s (first in line 17)
           1 x input: not JSON (first in line 9)
-        tokens 2.3k in, 14k out   cost $0.42   maybe billed $0.01 (4 requests)   p50 612ms   p95 1.4s   12 retries   3 hedged
+        tokens 2.3k in, 14k out (12k reasoning)   cost $0.42   maybe billed $0.01 (4 requests)   p50 612ms   p95 1.4s   12 retries   3 hedged
         answers: answers.jsonl
         ");
     }

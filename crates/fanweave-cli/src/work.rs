@@ -210,7 +210,10 @@ fn with_parameters(fingerprint: Fingerprint, parameters: &Parameters) -> Fingerp
     let top_p = parameters.top_p.map(|p| ("param top_p", p.to_string()));
     let seed = parameters.seed.map(|n| ("param seed", n.to_string()));
     let stop = (!parameters.stop.is_empty()).then(|| ("param stop", json!(parameters.stop).to_string()));
-    let known = [temperature, max_tokens, top_p, seed, stop].into_iter().flatten();
+    let effort = parameters.reasoning_effort.clone().map(|level| ("param reasoning_effort", level));
+    let budget = parameters.reasoning_budget.map(|n| ("param reasoning_budget", n.to_string()));
+    let summary = parameters.reasoning_summary.then(|| ("param reasoning_summary", "true".to_owned()));
+    let known = [temperature, max_tokens, top_p, seed, stop, effort, budget, summary].into_iter().flatten();
     let fingerprint = known.fold(fingerprint, |to, (name, value)| to.set(name, value));
     let extra = parameters.extra.iter();
     extra.fold(fingerprint, |to, (name, value)| to.set(format!("param {name}"), value.to_string()))

@@ -10,6 +10,7 @@ use fanweave_core::{Embedder, Error, ErrorKind, Model, Result, RetryPolicy};
 use http::header::{ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 
+use crate::aliases::alias;
 use crate::batch_api::BatchClient;
 use crate::completer::Completer;
 use crate::embedder::HttpEmbedder;
@@ -444,7 +445,13 @@ impl ModelBuilder {
         })
     }
 
-    fn http(self, env: &dyn Fn(&str) -> Option<String>) -> Result<(HttpModel, Vendor)> {
+    fn http(mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<(HttpModel, Vendor)> {
+        if self.vendor.is_none()
+            && self.base_url.is_none()
+            && let Some(model) = alias(&self.name)
+        {
+            self.name = model.to_owned();
+        }
         let (vendor, model) = self.vendor_and_model()?;
         let model = model.to_owned();
         let (key, own_header) = match &self.key_source {

@@ -25,6 +25,7 @@
 //!
 //! To understand how a provider works, read `protocol.rs`, then `providers/openai/mod.rs`.
 
+mod aliases;
 mod batch_api;
 #[cfg(feature = "prices")]
 mod budget;
@@ -48,6 +49,7 @@ mod spread;
 mod transport;
 mod vendor;
 
+pub use aliases::{alias, aliases};
 pub use batch_api::{BatchClient, BatchStatus};
 #[cfg(feature = "prices")]
 pub use budget::Budget;
@@ -58,9 +60,10 @@ pub use completer::Completer;
 pub use fanweave_core::RetryPolicy;
 pub use limiter::{LimitedRequest, Limiter, LimiterPermit, RequestOutcome};
 #[cfg(feature = "prices")]
-pub use prices::{Capabilities, Price, PriceTier, Prices};
+pub use prices::{Capabilities, Objection, Price, PriceTier, Prices};
 pub use providers::dialect::Dialect;
 pub use providers::openai::{Quirks, SendBack};
+pub use providers::reasoning::ReasoningField;
 pub use raw::{RawBody, RawModel, RawRequest, RawResponse};
 pub use spread::{Lane, Spread, SpreadChange};
 pub use transport::adapt::adaptations;

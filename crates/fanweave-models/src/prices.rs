@@ -1,6 +1,11 @@
 //! Prices and capabilities of models: a table as of a date, which the caller can replace.
 
 mod catalogue;
+mod check;
+#[cfg(test)]
+mod examples;
+
+pub use check::Objection;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -232,12 +237,25 @@ impl Prices {
 
     fn entry(&self, model: &str) -> Option<&Entry> {
         let models = &self.0.models;
-        models.get(model).or_else(|| models.get(undated(model)?))
+        let of = |name: &str| models.get(name).or_else(|| models.get(undated(name)?));
+        of(model).or_else(|| {
+            let (vendor, name) = model.split_once('/')?;
+            let others = provider_of_models(vendor);
+            if others == vendor { None } else { of(&format!("{others}/{name}")) }
+        })
     }
 
     /// All models of the table with a price, by name.
     pub fn models(&self) -> impl Iterator<Item = (&str, &Price)> {
         self.0.models.iter().filter_map(|(name, entry)| Some((name.as_str(), entry.price.as_ref()?)))
+    }
+}
+
+/// The vendor under which the table has the models of `vendor`.
+fn provider_of_models(vendor: &str) -> &str {
+    match vendor {
+        "openai-responses" | "openai-completions" => "openai",
+        other => other,
     }
 }
 

@@ -158,6 +158,9 @@ fn set_parameter(parameters: &mut Parameters, name: &str, value: &Bound<'_, PyAn
         "top_p" => parameters.top_p = Some(value.extract()?),
         "max_tokens" => parameters.max_tokens = Some(value.extract()?),
         "seed" => parameters.seed = Some(value.extract()?),
+        "reasoning_effort" => parameters.reasoning_effort = Some(value.extract()?),
+        "reasoning_budget" => parameters.reasoning_budget = Some(value.extract()?),
+        "reasoning_summary" => parameters.reasoning_summary = value.extract()?,
         "stop" => {
             parameters.stop = match value.extract::<String>() {
                 Ok(one) => vec![one],
@@ -192,6 +195,9 @@ fn set_parameter(parameters: &mut Parameters, name: &str, value: &Bound<'_, PyAn
                 "max_tokens",
                 "seed",
                 "stop",
+                "reasoning_effort",
+                "reasoning_budget",
+                "reasoning_summary",
                 "tool_choice",
                 "extra",
             ];

@@ -194,6 +194,7 @@ pub use fanweave_core::{
 /// | `provider = ".."` | prefix for the model name |
 /// | `client = ..` | a custom [`models::Client`], or a `Result` of one |
 /// | `temperature`, `top_p`, `max_tokens`, `seed`, `stop` | see [`Parameters`] |
+/// | `reasoning_effort`, `reasoning_budget`, `reasoning_summary` | see [`Parameters`] |
 /// | `parameters = ..` | [`Parameters`] for what the options above do not set |
 /// | `tools(A, b)` | tools that the model may call: types with [`tool`](macro@tool) |
 /// | `run_tools = 5` | runs the tools, with at most 5 model calls. Required for `tools` with `response` |

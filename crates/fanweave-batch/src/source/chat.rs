@@ -105,6 +105,7 @@ fn parameters(mut body: Map<String, Value>, lost: &mut Lost) -> Parameters {
     let max_completion_tokens = take(&mut body, "max_completion_tokens", whole);
     let stop = take(&mut body, "stop", stop).unwrap_or_default();
     let seed = take(&mut body, "seed", Value::as_i64);
+    let reasoning_effort = take(&mut body, "reasoning_effort", |value| Some(value.as_str()?.to_owned()));
     let tools = take(&mut body, "tools", tools).unwrap_or_default();
     let tool_choice = take(&mut body, "tool_choice", tool_choice);
     let schema = body.get("response_format").and_then(|format| format.get("json_schema"));
@@ -121,6 +122,7 @@ fn parameters(mut body: Map<String, Value>, lost: &mut Lost) -> Parameters {
     parameters.max_tokens = max_completion_tokens.or(max_tokens);
     parameters.stop = stop;
     parameters.seed = seed;
+    parameters.reasoning_effort = reasoning_effort;
     parameters.tools = tools;
     parameters.tool_choice = tool_choice;
     parameters.format = format;

@@ -228,6 +228,17 @@ fn gemini(request: &Map<String, Value>) -> Result<Prompt> {
         parameters.max_tokens = config.read("maxOutputTokens", "a whole number", whole)?;
         parameters.seed = config.read("seed", "a whole number", Value::as_i64)?;
         parameters.stop = config.read("stopSequences", "a list of texts", texts)?.unwrap_or_default();
+        if let Some(Value::Object(thinking)) =
+            config.take("thinkingConfig").or_else(|| config.take("thinking_config"))
+        {
+            let mut thinking = Fields::of(thinking);
+            parameters.reasoning_effort =
+                thinking.read("thinkingLevel", "a text", text)?.map(|level| level.to_ascii_lowercase());
+            parameters.reasoning_budget = thinking.read("thinkingBudget", "a whole number", whole)?;
+            parameters.reasoning_summary =
+                thinking.read("includeThoughts", "true or false", Value::as_bool)?.unwrap_or_default();
+            thinking.end().map_err(|why| format!("`generationConfig.thinkingConfig`: {why}"))?;
+        }
         config.end().map_err(|why| format!("`generationConfig`: {why}"))?;
     }
     fields.end()?;

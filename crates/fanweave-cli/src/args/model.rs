@@ -60,9 +60,22 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true)]
     pub(crate) max_tokens: Option<NonZeroU32>,
 
-    /// Set a parameter of the requests, such as top_p=0.9 or reasoning.effort=low. Dots name fields of
-    /// objects. A value that is not JSON is text. Replaces --temperature and --max-tokens if it has their
-    /// name. Can be repeated
+    /// Reasoning effort, such as none, minimal, low, medium, high, xhigh or max: `fanweave models NAME` lists
+    /// what a model takes. Sent in the form of each provider
+    #[arg(long, value_name = "LEVEL", value_parser = effort)]
+    pub(crate) reasoning_effort: Option<String>,
+
+    /// Maximum tokens of reasoning, for providers that take a number. 0 turns reasoning off
+    #[arg(long, value_name = "N", conflicts_with = "reasoning_effort")]
+    pub(crate) reasoning_budget: Option<u32>,
+
+    /// Ask for a summary of the reasoning, where the provider sends none by default
+    #[arg(long)]
+    pub(crate) reasoning_summary: bool,
+
+    /// Set a parameter of the requests, such as top_p=0.9 or store=false. Dots name fields of objects. A
+    /// value that is not JSON is text. Replaces --temperature and --max-tokens if it has their name. Can be
+    /// repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = Param::parse)]
     pub(crate) param: Vec<Param>,
 
@@ -82,6 +95,13 @@ pub(crate) struct ModelArgs {
     pub(crate) strict_request: bool,
 }
 
+/// A level of reasoning: a word, which providers know.
+fn effort(text: &str) -> Result<String, String> {
+    let level = text.trim().to_ascii_lowercase();
+    let is_word = !level.is_empty() && level.chars().all(|c| c.is_ascii_alphabetic());
+    is_word.then_some(level).ok_or_else(|| "must be a level, such as low, medium or high".to_owned())
+}
+
 /// Splits `a/b=3` into a model and its weight, if it has one. The name of a model may contain `=`.
 pub(crate) fn split_share(share: &str) -> (&str, Option<&str>) {
     match share.rsplit_once('=') {
@@ -96,6 +116,9 @@ impl ModelArgs {
         let mut parameters = Parameters::new();
         parameters.temperature = self.temperature;
         parameters.max_tokens = self.max_tokens.map(Into::into);
+        parameters.reasoning_effort = self.reasoning_effort.clone();
+        parameters.reasoning_budget = self.reasoning_budget;
+        parameters.reasoning_summary = self.reasoning_summary;
         for param in &self.param {
             param.set(&mut parameters).expect("parsing the flag has checked it");
         }

@@ -47,6 +47,11 @@ pub(crate) struct ModelsArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) prices: Option<PathBuf>,
 
+    /// Use this file as the table of models from now on, instead of the built-in one: prices and what models
+    /// take, as tab-separated values with the columns of the built-in table, or in the form below
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["part", "provider", "prices", "sort", "json"])]
+    pub(crate) update: Option<PathBuf>,
+
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

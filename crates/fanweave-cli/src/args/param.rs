@@ -58,6 +58,15 @@ impl Param {
             ("seed", 1) => {
                 parameters.seed = Some(value.as_i64().ok_or_else(|| wrong("a whole number"))?);
             }
+            ("reasoning_effort", 1) => {
+                let level = value.as_str().ok_or_else(|| wrong("a level, such as low"))?;
+                (parameters.reasoning_effort, parameters.reasoning_budget) = (Some(level.to_owned()), None);
+            }
+            ("reasoning_budget", 1) => {
+                let tokens = value.as_u64().and_then(|n| u32::try_from(n).ok());
+                let tokens = tokens.ok_or_else(|| wrong("a whole number of tokens"))?;
+                (parameters.reasoning_effort, parameters.reasoning_budget) = (None, Some(tokens));
+            }
             ("stop", 1) => {
                 let one = |value: &Value| value.as_str().map(str::to_owned);
                 let all = match value {
@@ -112,6 +121,9 @@ mod tests {
         let expected = Parameters::new().temperature(0.2).max_tokens(5).top_p(1.0).seed(-3);
         assert_eq!(known, expected.stop(["a", "b"]));
         assert_eq!(set(&["stop=END"]).stop, ["END"]);
+        let budget = set(&["reasoning_effort=low", "reasoning_budget=2048"]);
+        assert_eq!(budget, Parameters::new().reasoning_budget(2048));
+        assert_eq!(set(&["reasoning_effort=low"]), Parameters::new().reasoning_effort("low"));
         let params =
             ["reasoning.effort=low", "reasoning.tokens=9", "user=a=b", "echo=true", "n=\"1\"", "x=null"];
         let extra = json!({
@@ -130,6 +142,7 @@ mod tests {
         assert_eq!(why("temperature=hot"), "`temperature` must be a number from 0 to 2, got \"hot\"");
         assert_eq!(why("max_tokens=0"), "`max_tokens` must be a whole number of at least 1, got 0");
         assert_eq!(why("stop=[1]"), "`stop` must be a text or a list of texts, got [1]");
+        assert!(why("reasoning_budget=-1").contains("whole number"), "{}", why("reasoning_budget=-1"));
         assert!(why("seed=1.5").contains("whole number") && why("top_p=2").contains("from 0 to 1"));
     }
 }

@@ -16,6 +16,7 @@ mod inputs;
 mod keyring;
 mod keys;
 mod kills;
+mod known;
 mod library;
 mod logs;
 #[cfg(unix)]

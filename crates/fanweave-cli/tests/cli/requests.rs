@@ -259,3 +259,55 @@ fn a_dry_run_estimates_the_models_that_rows_name() {
         assert!(text.contains(line), "{text}");
     }
 }
+
+fn told(url: &str, more: &[&str]) -> Ran {
+    let words = ["ask", "hello", "-m", "openai/x", "--base-url", url, "--no-log", "--retries", "0"];
+    let folder = Folder::new();
+    let mut command = folder.command(&[&words[..], more].concat());
+    Ran::of(command.env("OPENAI_API_KEY", "any").output().expect("the program starts"))
+}
+
+fn completion(message: &Value, reason: &str) -> String {
+    json!({
+        "id": "1", "object": "chat.completion",
+        "choices": [{ "index": 0, "message": message, "finish_reason": reason }],
+        "usage": { "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2 },
+    })
+    .to_string()
+}
+
+#[test]
+fn ask_tells_why_an_answer_has_no_text_or_was_cut() {
+    let call = json!([{ "id": "a", "type": "function", "function": { "name": "look", "arguments": "{}" } }]);
+    for (message, reason, note) in [
+        (json!({ "role": "assistant", "content": "" }), "stop", "note: the answer is empty"),
+        (
+            json!({ "role": "assistant", "content": null, "tool_calls": call }),
+            "tool_calls",
+            "note: the answer has no text, but calls of tools (look): --json prints them",
+        ),
+        (json!({ "role": "assistant", "content": "half" }), "length", "note: "),
+    ] {
+        let provider = Recorded::start(200, move |_| completion(&message, reason));
+        let ran = told(&provider.url, &[]).expect_code(0);
+        assert!(ran.stderr.contains(note), "{reason}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn ask_notes_the_change_for_the_server_and_how_often_it_refused() {
+    let refusal = "Unsupported parameter: 'stream_options' is not supported with this model.";
+    let refusal = json!({ "error": { "message": refusal, "type": "invalid_request_error" } }).to_string();
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let provider =
+        Recorded::start(200, move |_| match count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => refusal.clone(),
+            _ => completion(&json!({ "role": "assistant", "content": "ok" }), "stop"),
+        });
+    let ran = told(&provider.url, &[]).expect_code(0);
+    assert_eq!(ran.stdout, "ok\n");
+    let note = "(1 request refused): sent without `stream_options`";
+    assert!(ran.stderr.contains("note: the server refused requests as written: x at http"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(note), "{}", ran.stderr);
+    assert_eq!(provider.count(), 2);
+}

@@ -35,6 +35,17 @@ pub struct Parameters {
     /// Random seed: equal requests get equal answers, if the provider supports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
+    /// Amount of reasoning before the answer: `none`, `minimal`, `low`, `medium`, `high`, `xhigh` or
+    /// `max`, as far as the model has these levels. Sent in the form of each provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_effort: Option<String>,
+    /// Maximum tokens of reasoning, for providers that take a number. They are part of
+    /// [`max_tokens`](Self::max_tokens) with most of them. 0 turns reasoning off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_budget: Option<u32>,
+    /// Set to true to ask for a summary of the reasoning, where the provider sends none by default.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reasoning_summary: bool,
     /// The tools that the model may call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolSpec>,
@@ -92,6 +103,31 @@ impl Parameters {
         Self { seed: Some(seed), ..self }
     }
 
+    /// Sets how much the model reasons before it answers, such as `low`.
+    ///
+    /// ```
+    /// use fanweave::Parameters;
+    ///
+    /// let parameters = Parameters::new().reasoning_effort("low").reasoning_summary(true);
+    /// assert_eq!(parameters.reasoning_effort.as_deref(), Some("low"));
+    /// ```
+    #[must_use]
+    pub fn reasoning_effort(self, level: impl Into<String>) -> Self {
+        Self { reasoning_effort: Some(level.into()), ..self }
+    }
+
+    /// Sets the maximum tokens of reasoning. 0 turns reasoning off.
+    #[must_use]
+    pub fn reasoning_budget(self, tokens: u32) -> Self {
+        Self { reasoning_budget: Some(tokens), ..self }
+    }
+
+    /// Sets whether to ask for a summary of the reasoning.
+    #[must_use]
+    pub fn reasoning_summary(self, is_wanted: bool) -> Self {
+        Self { reasoning_summary: is_wanted, ..self }
+    }
+
     /// Sets the tools that the model may call.
     #[must_use]
     pub fn tools(self, tools: impl IntoIterator<Item = ToolSpec>) -> Self {
@@ -119,11 +155,27 @@ impl Parameters {
 
     /// Returns true if nothing is set.
     pub fn is_empty(&self) -> bool {
-        let Self { model, temperature, top_p, max_tokens, stop, seed, tools, tool_choice, format, extra } =
-            self;
+        let Self {
+            model,
+            temperature,
+            top_p,
+            max_tokens,
+            stop,
+            seed,
+            reasoning_effort,
+            reasoning_budget,
+            reasoning_summary,
+            tools,
+            tool_choice,
+            format,
+            extra,
+        } = self;
         let is_unset = model.is_none() && temperature.is_none() && top_p.is_none() && max_tokens.is_none();
         is_unset
             && seed.is_none()
+            && reasoning_effort.is_none()
+            && reasoning_budget.is_none()
+            && !reasoning_summary
             && tool_choice.is_none()
             && format.is_none()
             && stop.is_empty()
@@ -150,6 +202,12 @@ impl Parameters {
         or(&mut self.top_p, &base.top_p);
         or(&mut self.max_tokens, &base.max_tokens);
         or(&mut self.seed, &base.seed);
+        // Either of the two replaces both.
+        if self.reasoning_effort.is_none() && self.reasoning_budget.is_none() {
+            self.reasoning_effort.clone_from(&base.reasoning_effort);
+            self.reasoning_budget = base.reasoning_budget;
+        }
+        self.reasoning_summary |= base.reasoning_summary;
         or(&mut self.tool_choice, &base.tool_choice);
         or(&mut self.format, &base.format);
         if self.stop.is_empty() {
@@ -224,6 +282,9 @@ mod tests {
             .max_tokens(128)
             .stop(["\n", "END"])
             .seed(7)
+            .reasoning_effort("low")
+            .reasoning_budget(1024)
+            .reasoning_summary(true)
             .tools([tool.clone()])
             .tool_choice(ToolChoice::Required)
             .format(ResponseFormat::JsonObject)
@@ -236,11 +297,25 @@ mod tests {
             max_tokens: Some(128),
             stop: vec!["\n".into(), "END".into()],
             seed: Some(7),
+            reasoning_effort: Some("low".into()),
+            reasoning_budget: Some(1024),
+            reasoning_summary: true,
             tools: vec![tool],
             tool_choice: Some(ToolChoice::Required),
             format: Some(ResponseFormat::JsonObject),
             extra: Map::from_iter([("logprobs".to_owned(), Value::Bool(true))]),
         };
         assert_eq!(set, expected);
+        assert!(!Parameters::new().reasoning_budget(0).is_empty());
+        assert!(!Parameters::new().reasoning_summary(true).is_empty());
+    }
+
+    #[test]
+    fn an_effort_replaces_a_budget_and_a_budget_an_effort() {
+        let (effort, budget) =
+            (Parameters::new().reasoning_effort("low"), Parameters::new().reasoning_budget(9));
+        assert_eq!(effort.clone().or(&budget), effort);
+        assert_eq!(budget.clone().or(&effort), budget);
+        assert_eq!(Parameters::new().or(&effort), effort);
     }
 }

@@ -253,6 +253,10 @@ fn settings(options: &Options) -> TokenStream {
                 let krate = krate::at(krate, value.span());
                 quote_spanned! {value.span()=> #parameters.stop = #krate::__private::call::texts(#value); }
             }
+            "reasoning_effort" => quote_spanned! {value.span()=>
+                #parameters.reasoning_effort = ::core::option::Option::Some(::core::convert::Into::into(#value));
+            },
+            "reasoning_summary" => quote_spanned! {value.span()=> #parameters.reasoning_summary = #value; },
             _ => quote_spanned! {value.span()=> #parameters.#field = ::core::option::Option::Some(#value); },
         });
         let rest = options.parameters.as_ref().map(|rest| quote! { .or(&#rest) });

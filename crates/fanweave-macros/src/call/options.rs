@@ -8,7 +8,7 @@ use syn::{Error, Expr, ExprLit, Ident, Lit, Path, Result, Token, Type, parenthes
 use crate::krate;
 
 /// The valid options, in the order in which an error lists them.
-const ALL: [&str; 16] = [
+const ALL: [&str; 19] = [
     "model",
     "provider",
     "client",
@@ -17,6 +17,9 @@ const ALL: [&str; 16] = [
     "max_tokens",
     "seed",
     "stop",
+    "reasoning_effort",
+    "reasoning_budget",
+    "reasoning_summary",
     "parameters",
     "tools",
     "run_tools",
@@ -74,7 +77,7 @@ impl Parse for Options {
             let option: Ident = input.parse().map_err(|error| {
                 Error::new(
                     error.span(),
-                    "expected options, such as `model = \"openai/gpt-5-mini\", temperature = 0.2`",
+                    "expected options, such as `model = \"openai/gpt-5-mini\", max_tokens = 200`",
                 )
             })?;
             let name = option.to_string();

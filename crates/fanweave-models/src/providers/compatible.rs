@@ -4,6 +4,7 @@ use http::HeaderName;
 
 use super::dialect::Dialect;
 use super::openai::{Quirks, SendBack};
+use super::reasoning::ReasoningField;
 use crate::transport::keys::KeyHeader;
 
 /// A vendor of the table: its URL, the variables of its keys, and its deviations from the dialect. Its name
@@ -121,12 +122,12 @@ pub(crate) static ROWS: &[Row] = &[
         ..hosted("bedrock", "", &["AWS_BEARER_TOKEN_BEDROCK"])
     },
     Row {
-        quirks: COMMON.send_back(SendBack::Reasoning),
+        quirks: COMMON.send_back(SendBack::Reasoning).reasoning(ReasoningField::Object),
         ..hosted("openrouter", "https://openrouter.ai/api/v1", &["OPENROUTER_API_KEY"])
     },
     hosted("groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"]),
     Row {
-        quirks: COMMON.send_back(SendBack::ReasoningContent),
+        quirks: COMMON.send_back(SendBack::ReasoningContent).reasoning(ReasoningField::ThinkingAndEffort),
         ..hosted("deepseek", "https://api.deepseek.com/v1", &["DEEPSEEK_API_KEY"])
     },
     Row {
@@ -161,16 +162,23 @@ pub(crate) static ROWS: &[Row] = &[
     },
     // Source: platform.moonshot.ai: thinking models want `reasoning_content` back. China: set the base URL.
     Row {
-        quirks: COMMON.send_back(SendBack::ReasoningContent),
+        quirks: COMMON.send_back(SendBack::ReasoningContent).reasoning(ReasoningField::Thinking),
         ..hosted("moonshot", "https://api.moonshot.ai/v1", &["MOONSHOT_API_KEY"])
     },
     // Source: docs.bigmodel.cn, compatibility with OpenAI.
     Row {
-        quirks: COMMON.send_back(SendBack::ReasoningContent),
+        quirks: COMMON.send_back(SendBack::ReasoningContent).reasoning(ReasoningField::Thinking),
         ..hosted("zhipu", "https://open.bigmodel.cn/api/paas/v4", &["ZHIPUAI_API_KEY", "ZAI_API_KEY"])
     },
     // Source: alibabacloud.com, Model Studio, OpenAI compatible mode. China: set the base URL.
-    hosted("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", &["DASHSCOPE_API_KEY"]),
+    Row {
+        quirks: COMMON.reasoning(ReasoningField::EnableThinking),
+        ..hosted(
+            "dashscope",
+            "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+            &["DASHSCOPE_API_KEY"],
+        )
+    },
     // Source: platform.minimax.io, OpenAI compatible API: thinking is `<think>` in the text.
     Row {
         quirks: COMMON.think_tags(true),

@@ -323,18 +323,6 @@ mod tests {
             at(Dialect::Gemini, json!({ "presence_penalty": 1 }), "/generationConfig/presencePenalty"),
             1
         );
-        assert_eq!(
-            at(
-                Dialect::Gemini,
-                json!({ "reasoning_effort": "low" }),
-                "/generationConfig/thinkingConfig/thinkingBudget"
-            ),
-            1024
-        );
-        assert_eq!(
-            at(Dialect::OpenAiResponses, json!({ "reasoning_effort": "low" }), "/reasoning/effort"),
-            "low"
-        );
         assert_eq!(at(Dialect::OpenAiResponses, json!({ "metadata": { "a": "b" } }), "/metadata/a"), "b");
         assert_eq!(at(Dialect::Ollama, json!({ "top_k": 5 }), "/options/top_k"), 5);
         assert_eq!(at(Dialect::OpenAiCompletions, json!({ "logit_bias": { "5": 1 } }), "/logit_bias/5"), 1);

@@ -15,6 +15,7 @@ mod json;
 mod media;
 pub(crate) mod ollama;
 pub(crate) mod openai;
+pub(crate) mod reasoning;
 pub(crate) mod responses;
 mod schema;
 pub(crate) mod splice;

@@ -97,7 +97,7 @@ impl Facts {
 }
 
 /// Parameters that are dropped if a server refuses them and the caller allows it.
-const SAMPLING: [&str; 8] = [
+const SAMPLING: [&str; 12] = [
     "temperature",
     "top_p",
     "seed",
@@ -106,7 +106,21 @@ const SAMPLING: [&str; 8] = [
     "presence_penalty",
     "parallel_tool_calls",
     "reasoning_effort",
+    "reasoning",
+    "thinking",
+    "think",
+    "enable_thinking",
 ];
+
+/// The field of `SAMPLING` as the caller knows it.
+fn as_written(field: &str) -> String {
+    match field {
+        "reasoning" | "thinking" | "think" | "enable_thinking" => {
+            format!("the reasoning effort or budget, sent as `{field}`")
+        }
+        field => format!("`{field}`"),
+    }
+}
 
 /// Known facts about the requests that one server takes for one model.
 #[derive(Debug, Default)]
@@ -116,6 +130,8 @@ pub(crate) struct Shape {
     max_output: AtomicU32,
     /// Maximum texts of an embeddings request, once learned.
     max_inputs: AtomicU32,
+    /// Requests that were refused, and retried in another shape.
+    refused: AtomicU32,
 }
 
 /// The base URL and the model of each shape.
@@ -169,7 +185,8 @@ impl Shape {
 /// [`ModelBuilder::strict_request`](crate::ModelBuilder::strict_request) turns this off,
 /// [`ModelBuilder::adapt`](crate::ModelBuilder::adapt) extends it to parameters of the caller.
 ///
-/// One line each, in order of the base URLs: `m at http://localhost:8000/v1: sent without stream_options`.
+/// One line each, in order of the models, with the number of requests that were refused and retried:
+/// `m at http://localhost:8000/v1 (3 requests refused): sent without stream_options`.
 ///
 /// ```
 /// assert!(fanweave::models::adaptations().is_empty());
@@ -185,7 +202,12 @@ pub fn adaptations() -> Vec<String> {
             if max_inputs < usize::MAX {
                 texts.push(format!("at most {max_inputs} texts per request"));
             }
-            (format!("{model} at {url}"), texts)
+            let refused = match shape.refused.load(Ordering::Relaxed) {
+                0 => String::new(),
+                1 => " (1 request refused)".to_owned(),
+                n => format!(" ({n} requests refused)"),
+            };
+            (format!("{model} at {url}{refused}"), texts)
         })
         .filter(|(_, texts)| !texts.is_empty())
         .map(|(name, texts)| format!("{name}: {}", texts.join(", ")))
@@ -299,7 +321,7 @@ impl Adapter {
         let fact = refused.fact;
         // Another call may have learned it in the meantime.
         if !self.fixed.has(fact) && self.facts() != facts {
-            return error.with_source(Adapted);
+            return self.adapted(error);
         }
         let known = self.shape.facts();
         let is_own = fact.answer_changing() == Facts::NONE;
@@ -312,17 +334,23 @@ impl Adapter {
             }
             self.shape.learn(fact);
             // Both spellings are refused: the server's own sentence says more.
-            return if self.facts().0 & facts.0 == facts.0 { error.with_source(Adapted) } else { error };
+            return if self.facts().0 & facts.0 == facts.0 { self.adapted(error) } else { error };
         }
         if is_own || self.adapt != Adapt::Added || self.fixed.has(fact) {
             return error;
         }
         let message = format!(
-            "{}: remove `{}`, or let requests adapt (`adapt`)",
+            "{}: remove {}, or let requests adapt (`adapt`)",
             error.message().trim_end_matches('.'),
-            refused.field
+            as_written(refused.field)
         );
         error.with_message(message)
+    }
+
+    /// Marks and counts the error of a request that is retried in another shape.
+    fn adapted(&self, error: Error) -> Error {
+        self.shape.refused.fetch_add(1, Ordering::Relaxed);
+        error.with_source(Adapted)
     }
 
     /// Records that a request sent with `facts` was answered.

@@ -158,6 +158,13 @@ macro_rules! dialects_with_tool_choice {
     };
 }
 
+/// Makes a test for each dialect that can set the reasoning.
+macro_rules! dialects_with_reasoning {
+    ($promise:ident) => {
+        dialects! { $promise: openai openai_responses anthropic gemini ollama }
+    };
+}
+
 /// Makes a test for each of the dialects, so that the failure of one hides no other.
 macro_rules! dialects {
     (list: $($dialect:ident)*) => {
@@ -789,4 +796,51 @@ async fn an_answer_that_was_billed_and_is_empty_is_not_requested_again() {
         OPENAI.on(&format!("http://{}", server.address), "m").retry(RetryPolicy::default()).build().unwrap();
     let error = model.invoke("x").await.unwrap_err();
     assert_eq!((error.kind(), error.attempts(), server.requests().len()), (ErrorKind::Decode, 1, 1));
+}
+
+/// The simulated provider checks the settings strictly, as the real ones do.
+async fn reasoning_is_set_in_the_form_of_the_dialect(dialect: Dialect) {
+    let sim = sim(Settings::default());
+    let is_openai = dialect.vendor.starts_with("openai");
+    let takes_summary = dialect.vendor != "openai";
+    for name in ["writer", "claude-sonnet-5", "gemini-2.5-flash"] {
+        let model = dialect.model(&sim, name);
+        let plain = model.invoke("Why?").await.unwrap();
+        let plain = plain.reply.unwrap().usage;
+        let mut settings: Vec<_> =
+            ["none", "low", "medium", "high"].map(|level| Parameters::new().reasoning_effort(level)).into();
+        settings.push(Parameters::new().reasoning_budget(0));
+        if matches!(dialect.vendor, "anthropic" | "gemini") {
+            settings.push(Parameters::new().reasoning_budget(2048));
+        }
+        for parameters in settings {
+            let is_on = parameters.reasoning_effort.as_deref() != Some("none")
+                && parameters.reasoning_budget != Some(0);
+            let parameters = parameters.reasoning_summary(takes_summary && is_on);
+            let answer = model.clone().with(parameters.clone()).invoke("Why?").await;
+            let usage = answer.unwrap_or_else(|e| panic!("{name}, {parameters:?}: {e}")).reply.unwrap().usage;
+            assert_eq!(usage.output_tokens > plain.output_tokens, is_on, "{name}, {parameters:?}: {usage:?}");
+            if is_openai || dialect.vendor == "gemini" {
+                let thought = usage.output_tokens - plain.output_tokens;
+                assert_eq!(usage.reasoning_tokens, thought, "{name}, {parameters:?}");
+            }
+        }
+    }
+}
+
+dialects_with_reasoning!(reasoning_is_set_in_the_form_of_the_dialect);
+
+#[tokio::test]
+async fn an_unknown_level_is_an_error_with_the_known_ones_and_can_be_dropped() {
+    let sim = sim(Settings::default());
+    let hard = Parameters::new().reasoning_effort("hard");
+    for (dialect, known) in [(OPENAI, "'none', 'minimal', 'low'"), (named("openai_responses"), "and 'max'")] {
+        let refused = dialect.model(&sim, "level").with(hard.clone()).invoke("Why?").await.unwrap_err();
+        let said = refused.to_string();
+        assert_eq!(refused.kind(), ErrorKind::BadRequest);
+        assert_eq!(refused.code(), Some("unsupported_value"));
+        assert!(said.contains("'hard'") && said.contains(known) && said.contains("adapt"), "{said}");
+        let model = dialect.on(&sim.origin(), "drop").adapt(true).build().unwrap().with(hard.clone());
+        assert!(!model.invoke("Why?").await.unwrap().text().is_empty());
+    }
 }

@@ -62,8 +62,10 @@ pub struct Reply {
     pub answers: Vec<Answer>,
     /// Tokens of the prompt, see [`count_tokens`].
     pub input_tokens: u64,
-    /// Total tokens of all answers.
+    /// Total tokens of all answers, with the reasoning.
     pub output_tokens: u64,
+    /// Tokens of the reasoning of all answers.
+    pub reasoning_tokens: u64,
 }
 
 /// One candidate.
@@ -129,9 +131,11 @@ pub fn answer(request: &ChatRequest<'_>) -> Reply {
         }
         Kind::Writer => (0..request.candidates.max(1)).map(|candidate| write(request, candidate)).collect(),
     };
+    let reasoning_tokens = request.reasoning_tokens * answers.len() as u64;
     Reply {
         input_tokens: request.input_tokens(),
-        output_tokens: answers.iter().map(|answer| answer.tokens).sum(),
+        output_tokens: answers.iter().map(|answer| answer.tokens).sum::<u64>() + reasoning_tokens,
+        reasoning_tokens,
         answers,
     }
 }

@@ -46,6 +46,8 @@ pub struct ChatRequest<'a> {
     pub candidates: usize,
     /// Seed: another value gives another answer to the same prompt. Default: none.
     pub seed: Option<u64>,
+    /// Tokens of the model's reasoning, which are part of the output. Default 0.
+    pub reasoning_tokens: u64,
 }
 
 /// One message of a conversation.
@@ -140,6 +142,7 @@ impl<'a> ChatRequest<'a> {
             stop: Vec::new(),
             candidates: 1,
             seed: None,
+            reasoning_tokens: 0,
         }
     }
 

@@ -8,7 +8,7 @@ use super::endpoint::{PreparedResponse, Request, ResponseContext};
 use super::events::Events;
 use super::openai::parse;
 use super::problem::Problem;
-use super::schema_rules;
+use super::{reasoning, schema_rules};
 use crate::answer::{
     Answer, ChatMessage, ChatRequest, Content, Finish, Format, Role, Tool, ToolChoice, answer, count_tokens,
     default_dimensions, embed, pieces,
@@ -43,6 +43,7 @@ pub(super) fn generate(model: String, is_stream: bool, body: &[u8]) -> Result<Ge
     let stop = config["stopSequences"].as_array().into_iter().flatten();
     chat_request.stop = stop.filter_map(|stop| Some(stop.as_str()?.to_owned().into())).collect();
     chat_request.seed = config["seed"].as_i64().map(i64::cast_unsigned);
+    chat_request.reasoning_tokens = reasoning::gemini(&config["thinkingConfig"])?;
     let is_json = config["responseMimeType"] == "application/json";
     if config["responseJsonSchema"].is_object() {
         schema_rules::GEMINI.check(&config["responseJsonSchema"], "generationConfig.responseJsonSchema")?;
@@ -146,11 +147,16 @@ impl Request for Generate {
         let reply = answer(&self.chat_request);
         let first = reply.answers.first().expect("a reply has at least one answer");
         let usage = |output: u64| {
-            json!({
+            let thoughts = reply.reasoning_tokens.min(output);
+            let mut usage = json!({
                 "promptTokenCount": reply.input_tokens,
-                "candidatesTokenCount": output,
+                "candidatesTokenCount": output - thoughts,
                 "totalTokenCount": reply.input_tokens + output,
-            })
+            });
+            if thoughts > 0 {
+                usage["thoughtsTokenCount"] = thoughts.into();
+            }
+            usage
         };
         let response = |parts: Value, finish: Option<&str>, output: u64| {
             let mut candidate = json!({ "content": { "parts": parts, "role": "model" }, "index": 0 });

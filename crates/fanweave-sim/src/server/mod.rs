@@ -20,6 +20,7 @@ mod outage;
 mod own;
 mod problem;
 mod provider;
+mod reasoning;
 mod refusal;
 mod route;
 mod schema_rules;

@@ -7,6 +7,7 @@ use super::endpoint::{Endpoint, PreparedResponse, Request, ResponseContext};
 use super::events::Events;
 use super::openai::parse;
 use super::problem::Problem;
+use super::reasoning;
 use crate::answer::{
     Answer, ChatMessage, ChatRequest, Content, Finish, Format, Role, Tool, answer, count_tokens,
     default_dimensions, embed, pieces,
@@ -27,6 +28,7 @@ impl<'a> Endpoint<'a> for Chat {
         let messages = request["messages"].as_array().into_iter().flatten();
         let messages = messages.map(chat_message).collect::<Result<Vec<_>, _>>()?;
         let mut chat_request = ChatRequest::from_messages(model.to_owned(), messages);
+        chat_request.reasoning_tokens = reasoning::ollama(&request["think"])?;
         let options = &request["options"];
         chat_request.max_tokens = options["num_predict"].as_u64();
         let stop = options["stop"].as_array().into_iter().flatten();

@@ -34,6 +34,11 @@ pub(super) enum Problem {
         message: String,
         param: Option<&'static str>,
     },
+    /// A parameter has a value that the model does not support.
+    UnsupportedValue {
+        message: String,
+        param: &'static str,
+    },
     UnknownModel(String),
     /// No file or batch has this id.
     UnknownResource(String),
@@ -62,7 +67,9 @@ impl Problem {
             }
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Missing { .. } | Self::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Self::Missing { .. } | Self::Invalid { .. } | Self::UnsupportedValue { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Overloaded if dialect == Dialect::Anthropic => {
                 StatusCode::from_u16(529).expect("529 has three digits")
             }
@@ -106,7 +113,7 @@ impl Problem {
 
     fn param(&self) -> Option<&'static str> {
         match self {
-            Self::Missing { param } => Some(param),
+            Self::Missing { param } | Self::UnsupportedValue { param, .. } => Some(param),
             Self::Invalid { param, .. } => *param,
             _ => None,
         }
@@ -131,6 +138,7 @@ impl Problem {
             Self::WrongMethod { .. } => Some("method_not_supported"),
             Self::Missing { .. } => Some("missing_required_parameter"),
             Self::UnknownModel(_) => Some("model_not_found"),
+            Self::UnsupportedValue { .. } => Some("unsupported_value"),
             Self::RateLimited { .. } | Self::Fault(429) => Some("rate_limit_exceeded"),
             Self::Overloaded => Some("server_busy"),
             _ => None,
@@ -158,7 +166,10 @@ impl Problem {
         match self {
             Self::Unauthorized { .. } => "authentication_error",
             Self::UnknownRoute { .. } | Self::UnknownModel(_) | Self::UnknownResource(_) => "not_found_error",
-            Self::WrongMethod { .. } | Self::Missing { .. } | Self::Invalid { .. } => "invalid_request_error",
+            Self::WrongMethod { .. }
+            | Self::Missing { .. }
+            | Self::Invalid { .. }
+            | Self::UnsupportedValue { .. } => "invalid_request_error",
             Self::TooLarge => "request_too_large",
             Self::RateLimited { .. } | Self::Fault(429) => "rate_limit_error",
             Self::Overloaded | Self::Fault(529) => "overloaded_error",
@@ -196,7 +207,7 @@ impl Problem {
             Self::WrongMethod { method } => format!("Not allowed to {method} on this URL.").into(),
             Self::UnknownResource(id) => format!("No such object: {id}.").into(),
             Self::TooLarge => "The request is larger than 64 MiB.".into(),
-            Self::Invalid { message, .. } => message.into(),
+            Self::Invalid { message, .. } | Self::UnsupportedValue { message, .. } => message.into(),
             Self::RateLimited { exhausted, retry_after, .. } => {
                 let wait = headers::go_duration(*retry_after);
                 let (what, limit, requested) = match exhausted {

@@ -104,6 +104,16 @@ impl<'n, 'p> Fields<'n, 'p> {
         whole
     }
 
+    /// `true` or `false`. `None` if the field is missing or invalid.
+    pub(crate) fn flag(&mut self, name: &'static str) -> Option<bool> {
+        let node = self.take(name)?;
+        let Tree::Bool(is_set) = &node.value else {
+            self.problem(node.at, format!("`{name}` must be true or false, got {}", shown(node)));
+            return None;
+        };
+        Some(*is_set)
+    }
+
     pub(crate) fn number(&mut self, name: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
         let node = self.take(name)?;
         let number = match &node.value {

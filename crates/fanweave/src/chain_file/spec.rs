@@ -255,9 +255,7 @@ fn action(fields: &mut Fields<'_, '_>, key: &Key, files: Files<'_>) -> Option<Ac
         }
     }
     if let Some(template) = template {
-        for name in
-            ["system", "model", "output", "temperature", "top_p", "max_tokens", "seed", "stop", "timeout"]
-        {
+        for name in CALL_FIELDS {
             if let Some(at) = fields.offset(name) {
                 fields.problem(
                     at,
@@ -274,12 +272,37 @@ fn action(fields: &mut Fields<'_, '_>, key: &Key, files: Files<'_>) -> Option<Ac
     parameters.top_p = fields.number("top_p", 0.0..=1.0);
     parameters.max_tokens = fields.at_least("max_tokens", 1);
     parameters.seed = fields.take("seed").and_then(|node| fields.whole("seed", node));
+    parameters.reasoning_effort = fields.text("reasoning_effort").map(|level| level.value);
+    parameters.reasoning_budget = fields.at_least("reasoning_budget", 0);
+    parameters.reasoning_summary = fields.flag("reasoning_summary").unwrap_or_default();
+    if parameters.reasoning_effort.is_some()
+        && parameters.reasoning_budget.is_some()
+        && let Some(at) = fields.offset("reasoning_budget")
+    {
+        fields.problem(at, "`reasoning_effort` is set too: keep one of them");
+    }
     parameters.stop = fields.take("stop").map(|node| fields.texts("stop", node)).unwrap_or_default();
     let mut all: Vec<_> = system.into_iter().map(|text| (Role::System, text)).collect();
     all.extend(messages.into_iter().flatten());
     all.extend(prompt.map(|text| (Role::User, text)));
     Some(Action::Call { messages: all, model, parameters, output: output? })
 }
+
+/// Fields of a step that calls a model.
+const CALL_FIELDS: [&str; 12] = [
+    "system",
+    "model",
+    "output",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "seed",
+    "stop",
+    "reasoning_effort",
+    "reasoning_budget",
+    "reasoning_summary",
+    "timeout",
+];
 
 fn messages(fields: &mut Fields<'_, '_>, node: &Node, files: Files<'_>) -> Vec<(Role, Spanned<String>)> {
     let Tree::List(items) = &node.value else {

@@ -484,6 +484,8 @@ fn the_schema_for_editors_takes_what_is_right_and_refuses_what_has_the_wrong_for
         "prompt: x, output: { type: array }, when: true, needs: [], on_error: skip, timeout: 5s",
         "messages: [ { system: x }, { user: { file: a.txt } } ], temperature: 0.5, stop: END",
         "for_each: topic, template: '{{ item }}'",
+        "prompt: x, reasoning_effort: low, reasoning_summary: true",
+        "prompt: x, reasoning_budget: 0",
     ] {
         assert!(takes(&step(right)), "{right}");
     }
@@ -594,6 +596,23 @@ fn wrong_files_are_refused_with_place_and_advice() {
         .collect();
     assert!(shown.len() > 50);
     insta::assert_snapshot!(shown.join("\n\n----\n"));
+}
+
+#[test]
+fn the_reasoning_of_a_step_is_a_level_or_a_budget() {
+    let parse = |fields: &str| {
+        ChainFile::parse("test.yaml", format!("steps:\n  a: {{ prompt: x, {fields} }}\n"))
+            .map_err(|e| e.to_string())
+    };
+    assert!(parse("reasoning_effort: none, reasoning_summary: true").is_ok());
+    assert!(parse("reasoning_budget: 2048").is_ok());
+    let both = parse("reasoning_effort: low, reasoning_budget: 2048").unwrap_err();
+    assert!(both.contains("`reasoning_effort` is set too: keep one of them"), "{both}");
+    let text = parse("reasoning_summary: yes please").unwrap_err();
+    assert!(text.contains("`reasoning_summary` must be true or false"), "{text}");
+    let unused =
+        ChainFile::parse("test.yaml", "steps: { a: { template: x, reasoning_effort: low } }").unwrap_err();
+    assert!(unused.to_string().contains("`reasoning_effort` is not allowed here"), "{unused}");
 }
 
 #[test]

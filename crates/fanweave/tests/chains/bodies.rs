@@ -138,6 +138,7 @@ fn body() -> impl Strategy<Value = String> {
         "max_completion_tokens",
         "stop",
         "seed",
+        "reasoning_effort",
         "tools",
         "tool_choice",
         "response_format",

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::protocol::Call;
 use crate::providers::foreign::{self, Target};
 use crate::providers::openai::signed;
+use crate::providers::reasoning::{self, Amount};
 use crate::providers::schema::Subset;
 use crate::providers::{json, media, schema};
 
@@ -46,9 +47,26 @@ const SUBSET: Subset = Subset {
     all_required: false,
 };
 
+/// Default maximum of output tokens of a call that sets its reasoning, which is part of them. Every model
+/// that reasons accepts this value.
+const MAX_TOKENS_WITH_REASONING: u32 = 32_000;
+
+/// Minimum of tokens to think with. Source: the provider's guide on extended thinking.
+const MIN_BUDGET: u32 = 1024;
+
+/// Maximum of output tokens.
+fn max_tokens(p: &Parameters) -> u32 {
+    let reasons = p.reasoning_effort.is_some() || p.reasoning_budget.is_some() || p.reasoning_summary;
+    p.max_tokens.unwrap_or_else(|| match p.reasoning_budget {
+        Some(budget) => MAX_TOKENS.saturating_add(budget),
+        None if reasons => MAX_TOKENS_WITH_REASONING,
+        None => MAX_TOKENS,
+    })
+}
+
 /// Maximum time that the answer to a call may take.
 pub(super) fn expected_time(parameters: &Parameters) -> Duration {
-    TIME_PER_TOKEN * parameters.max_tokens.unwrap_or(MAX_TOKENS)
+    TIME_PER_TOKEN * max_tokens(parameters)
 }
 
 pub(super) fn request(call: &Call<'_>, version: &str, streams: bool) -> Result<Vec<u8>> {
@@ -58,7 +76,7 @@ pub(super) fn request(call: &Call<'_>, version: &str, streams: bool) -> Result<V
     let mut body = Map::new();
     let mut set = |name: &str, value: Value| _ = body.insert(name.to_owned(), value);
     set("model", call.model.into());
-    set("max_tokens", p.max_tokens.unwrap_or(MAX_TOKENS).into());
+    set("max_tokens", max_tokens(p).into());
     let mut system = system(call.messages)?;
     if let Some(ResponseFormat::JsonSchema { schema, .. }) = &p.format
         && !can_be_held(schema)
@@ -88,22 +106,110 @@ pub(super) fn request(call: &Call<'_>, version: &str, streams: bool) -> Result<V
     if let Some(choice) = &p.tool_choice {
         set("tool_choice", tool_choice(choice)?);
     }
+    let Thinking { thinking, effort } = Thinking::of(call)?;
+    if let Some(thinking) = thinking {
+        set("thinking", thinking);
+    }
+    let mut output = Map::new();
+    if let Some(effort) = effort {
+        output.insert("effort".to_owned(), effort.into());
+    }
     match &p.format {
         None | Some(ResponseFormat::Text) => {}
         Some(ResponseFormat::JsonSchema { schema, .. }) if !can_be_held(schema) => {}
         Some(ResponseFormat::JsonSchema { schema, .. }) => {
             let schema = schema::within(schema, &SUBSET);
-            set("output_config", json!({ "format": { "type": "json_schema", "schema": schema } }));
+            output.insert("format".to_owned(), json!({ "type": "json_schema", "schema": schema }));
         }
         Some(ResponseFormat::JsonObject) => {
             return Err(unsupported("the response format `json_object`: give a schema"));
         }
         Some(other) => return Err(unsupported(&format!("the response format {other:?}"))),
     }
+    if !output.is_empty() {
+        set("output_config", output.into());
+    }
     if streams {
         set("stream", true.into());
     }
     json::body(body, &p.extra)
+}
+
+/// The settings of the thinking.
+#[derive(Default)]
+struct Thinking<'a> {
+    thinking: Option<Value>,
+    effort: Option<&'a str>,
+}
+
+impl<'a> Thinking<'a> {
+    fn of(call: &Call<'a>) -> Result<Self> {
+        let p = call.parameters;
+        let amount = reasoning::amount(p)?;
+        if amount.is_none() && !p.reasoning_summary {
+            return Ok(Self::default());
+        }
+        let is_adaptive = is_adaptive(call.model);
+        let display = (p.reasoning_summary && is_adaptive).then_some("summarized");
+        let budget = match amount {
+            Some(Amount::Off) => {
+                return Ok(Self { thinking: Some(json!({ "type": "disabled" })), effort: None });
+            }
+            Some(Amount::Tokens(tokens)) => tokens,
+            _ if is_adaptive => {
+                let mut thinking = json!({ "type": "adaptive" });
+                if let Some(display) = display {
+                    thinking["display"] = display.into();
+                }
+                let effort = p.reasoning_effort.as_deref();
+                return Ok(Self { thinking: Some(thinking), effort });
+            }
+            // A level is a share of what may be written at all.
+            Some(Amount::Level(level)) => {
+                let max = max_tokens(p);
+                reasoning::tokens(level, DIALECT)?.min((max / 4 * 3).max(MIN_BUDGET))
+            }
+            None => {
+                let message = format!("{DIALECT} sends no summary without thinking: set `reasoning_effort`");
+                return Err(Error::new(ErrorKind::Input, message));
+            }
+        };
+        if budget < MIN_BUDGET || budget >= max_tokens(p) {
+            let message = format!(
+                "{DIALECT} takes from {MIN_BUDGET} tokens of reasoning to less than the maximum output tokens \
+                 ({}), not {budget}",
+                max_tokens(p)
+            );
+            return Err(Error::new(ErrorKind::Input, message));
+        }
+        let mut thinking = json!({ "type": "enabled", "budget_tokens": budget });
+        if let Some(display) = display {
+            thinking["display"] = display.into();
+        }
+        Ok(Self { thinking: Some(thinking), effort: None })
+    }
+}
+
+/// Returns true for a model that decides how much it thinks. Claude 4.6 and later do; all others take a
+/// number of tokens.
+fn is_adaptive(model: &str) -> bool {
+    const OLDER: [&str; 10] = [
+        "claude-2",
+        "claude-3",
+        "opus-4-0",
+        "opus-4-1",
+        "opus-4-5",
+        "sonnet-4-0",
+        "sonnet-4-5",
+        "haiku-4-5",
+        "opus-4-2025",
+        "sonnet-4-2025",
+    ];
+    // Other separators: Vertex AI's `claude-sonnet-4@20250514`, and dots of routers.
+    let name = model.replace(['@', '.'], "-");
+    name.contains("claude")
+        && !OLDER.iter().any(|older| name.contains(older))
+        && !["opus-4", "sonnet-4"].iter().any(|first| name.ends_with(first))
 }
 
 /// Returns true if structured output supports a schema.

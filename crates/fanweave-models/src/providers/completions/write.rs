@@ -35,6 +35,9 @@ pub(super) fn request(
     if !p.tools.is_empty() {
         return Err(unsupported("tools"));
     }
+    if p.reasoning_effort.is_some() || p.reasoning_budget.is_some() || p.reasoning_summary {
+        return Err(unsupported("reasoning"));
+    }
     if p.format.is_some() {
         return Err(unsupported("a response format"));
     }

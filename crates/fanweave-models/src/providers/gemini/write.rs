@@ -9,6 +9,7 @@ use super::GENERATED;
 use crate::protocol::Call;
 use crate::providers::foreign::{self, Target};
 use crate::providers::openai::signed;
+use crate::providers::reasoning::{self, Amount};
 use crate::providers::schema::{self, Subset};
 use crate::providers::{json, media};
 
@@ -23,7 +24,6 @@ const TARGET: Target = Target {
         ("presence_penalty", &["generationConfig", "presencePenalty"], foreign::unchanged),
         ("frequency_penalty", &["generationConfig", "frequencyPenalty"], foreign::unchanged),
         ("top_k", &["generationConfig", "topK"], foreign::unchanged),
-        ("reasoning_effort", &["generationConfig", "thinkingConfig", "thinkingBudget"], thinking_budget),
     ],
 };
 
@@ -93,6 +93,7 @@ fn config(call: &Call<'_>) -> Result<Map<String, Value>> {
     set("maxOutputTokens", p.max_tokens.map(Into::into));
     set("stopSequences", (!p.stop.is_empty()).then(|| p.stop.clone().into()));
     set("seed", p.seed.map(Into::into));
+    set("thinkingConfig", thinking(call)?);
     let json_type = || Some("application/json".into());
     match &p.format {
         None | Some(ResponseFormat::Text) => {}
@@ -213,13 +214,22 @@ fn unsupported(what: &str) -> Error {
     Error::new(ErrorKind::Input, format!("{DIALECT} does not support {what}"))
 }
 
-/// Tokens of thinking. Source: the provider's table for its OpenAI-compatible API.
-fn thinking_budget(effort: &Value) -> Option<Value> {
-    Some(match effort.as_str()? {
-        "none" => 0.into(),
-        "minimal" | "low" => 1024.into(),
-        "medium" => 8192.into(),
-        "high" => 24_576.into(),
-        _ => return None,
-    })
+/// The setting of the thinking. Models before Gemini 3 take a number of tokens only.
+fn thinking(call: &Call<'_>) -> Result<Option<Value>> {
+    let p = call.parameters;
+    let mut fields = Map::new();
+    let mut set = |name: &str, value: Value| _ = fields.insert(name.to_owned(), value);
+    match reasoning::amount(p)? {
+        None => {}
+        Some(Amount::Off) => set("thinkingBudget", 0.into()),
+        Some(Amount::Tokens(tokens)) => set("thinkingBudget", tokens.into()),
+        Some(Amount::Level(level)) if call.model.contains("gemini-2") => {
+            set("thinkingBudget", reasoning::tokens(level, DIALECT)?.into());
+        }
+        Some(Amount::Level(level)) => set("thinkingLevel", level.into()),
+    }
+    if p.reasoning_summary {
+        set("includeThoughts", true.into());
+    }
+    Ok((!fields.is_empty()).then(|| fields.into()))
 }

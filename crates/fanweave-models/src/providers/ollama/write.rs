@@ -1,13 +1,14 @@
 //! Encoding of requests.
 
 use fanweave_core::{
-    Error, ErrorKind, Media, Message, Part, ResponseFormat, Result, Role, ToolChoice, ToolResult,
+    Error, ErrorKind, Media, Message, Parameters, Part, ResponseFormat, Result, Role, ToolChoice, ToolResult,
 };
 use serde_json::{Map, Value, json};
 
 use super::GENERATED;
 use crate::protocol::Call;
 use crate::providers::foreign::{self, Target};
+use crate::providers::reasoning::{self, Amount};
 use crate::providers::{json, media};
 
 /// Name of the dialect in messages.
@@ -23,7 +24,6 @@ const TARGET: Target = Target {
         ("repetition_penalty", &["options", "repeat_penalty"], foreign::unchanged),
         ("top_k", &["options", "top_k"], foreign::unchanged),
         ("min_p", &["options", "min_p"], foreign::unchanged),
-        ("reasoning_effort", &["think"], thinks),
         ("keep_alive", &["keep_alive"], foreign::unchanged),
     ],
 };
@@ -51,6 +51,9 @@ pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
         Some(ResponseFormat::JsonObject) => set("format", "json".into()),
         Some(ResponseFormat::JsonSchema { schema, .. }) => set("format", schema.clone()),
         Some(other) => return Err(unsupported(&format!("the response format {other:?}"))),
+    }
+    if let Some(thinks) = thinks(p)? {
+        set("think", thinks);
     }
     let options = options(call);
     if !options.is_empty() {
@@ -163,12 +166,16 @@ fn unsupported(what: &str) -> Error {
     Error::new(ErrorKind::Input, format!("{DIALECT} does not support {what}"))
 }
 
-/// Thinking is on, off, or at one of three levels.
-fn thinks(effort: &Value) -> Option<Value> {
-    Some(match effort.as_str()? {
-        "none" => false.into(),
-        "minimal" => "low".into(),
-        level @ ("low" | "medium" | "high") => level.into(),
-        _ => return None,
+/// Thinking is on, off, or at one of three levels. All thinking is sent, so that a summary needs no field.
+fn thinks(p: &Parameters) -> Result<Option<Value>> {
+    Ok(match reasoning::amount(p)? {
+        None => p.reasoning_summary.then(|| true.into()),
+        Some(Amount::Off) => Some(false.into()),
+        Some(Amount::Level("minimal")) => Some("low".into()),
+        Some(Amount::Level(level @ ("low" | "medium" | "high"))) => Some(level.into()),
+        Some(Amount::Level(level)) => {
+            return Err(reasoning::unknown_level(level, "none, minimal, low, medium or high", DIALECT));
+        }
+        Some(Amount::Tokens(_)) => return Err(reasoning::no_budget(DIALECT)),
     })
 }

@@ -17,6 +17,7 @@ use self::write::Request;
 use super::assemble::{Calls, Fragment};
 use super::extras::{self, Audio, Citations};
 use super::failure::{self, classify};
+use super::reasoning::ReasoningField;
 use super::triage::Triage;
 use super::{finish, json};
 use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder};
@@ -39,6 +40,7 @@ pub struct Quirks {
     pub(crate) no_finish_reason: bool,
     pub(crate) think_tags: bool,
     pub(crate) send_back: SendBack,
+    pub(crate) reasoning: ReasoningField,
 }
 
 /// Reasoning that is sent back to a server of chat completions with the messages of a conversation.
@@ -79,6 +81,7 @@ impl Quirks {
             no_finish_reason: false,
             think_tags: false,
             send_back: SendBack::Signed,
+            reasoning: ReasoningField::Effort,
         }
     }
 
@@ -107,6 +110,11 @@ impl Quirks {
     /// For servers that do not separate it, in any dialect. Default false.
     pub const fn think_tags(self, are_reasoning: bool) -> Self {
         Self { think_tags: are_reasoning, ..self }
+    }
+
+    /// Field that sets the amount of reasoning. Default [`ReasoningField::Effort`].
+    pub const fn reasoning(self, reasoning: ReasoningField) -> Self {
+        Self { reasoning, ..self }
     }
 
     /// Reasoning that is sent back with the messages of a conversation. Default [`SendBack::Signed`].

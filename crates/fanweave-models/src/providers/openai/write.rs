@@ -14,7 +14,7 @@ use super::signed::{self, Written};
 use super::{Quirks, SendBack};
 use crate::protocol::Call;
 use crate::providers::splice::Splice;
-use crate::providers::{foreign, media, schema};
+use crate::providers::{foreign, media, reasoning, schema};
 
 #[derive(Serialize)]
 pub(super) struct Request<'a> {
@@ -44,6 +44,8 @@ pub(super) struct Request<'a> {
     stream: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<StreamOptions>,
+    #[serde(skip)]
+    reasoning: Map<String, Value>,
     #[serde(skip)]
     extra: &'a Map<String, Value>,
 }
@@ -75,16 +77,17 @@ impl<'a> Request<'a> {
             response_format: p.format.as_ref().map(response_format).transpose()?,
             stream: call.stream.then_some(true),
             stream_options: with_usage.then_some(StreamOptions { include_usage: true }),
+            reasoning: reasoning_fields(p, quirks)?,
             extra: &p.extra,
         })
     }
 
     pub(super) fn to_json(&self) -> Result<Vec<u8>> {
-        let json = if self.extra.is_empty() {
+        let json = if self.extra.is_empty() && self.reasoning.is_empty() {
             serde_json::to_vec(self)
         } else {
             serde_json::to_value(self).and_then(|mut body| {
-                for (name, value) in self.extra {
+                for (name, value) in self.reasoning.iter().chain(self.extra) {
                     body[name] = value.clone();
                 }
                 serde_json::to_vec(&body)
@@ -175,6 +178,18 @@ fn own_parameters(
     set("tool_choice", now.tool_choice == before.tool_choice, choice)?;
     let format = now.format.as_ref().map(response_format).transpose();
     set("response_format", now.format == before.format, format)?;
+    let asks = |p: &Parameters| (p.reasoning_effort.clone(), p.reasoning_budget, p.reasoning_summary);
+    if asks(now) != asks(before) {
+        let fields = reasoning_fields(now, quirks)?;
+        let own = reasoning_fields(before, quirks).unwrap_or_default();
+        let own = own.keys().map(String::as_str).chain(["reasoning_effort"]);
+        for name in own.filter(|name| !fields.contains_key(*name) && !before.extra.contains_key(*name)) {
+            request.set(name, None::<()>)?;
+        }
+        for (name, value) in fields.iter().filter(|(name, _)| !before.extra.contains_key(*name)) {
+            request.set(name, Some(value))?;
+        }
+    }
     for (name, value) in &now.extra {
         if before.extra.get(name) != Some(value) {
             request.set(name, Some(value))?;
@@ -193,6 +208,12 @@ fn own_parameters(
         request.set(own.unwrap_or(default), now.max_tokens)?;
     }
     Ok(())
+}
+
+/// The fields of the reasoning in the form of the server.
+fn reasoning_fields(p: &Parameters, quirks: Quirks) -> Result<Map<String, Value>> {
+    // Servers that refuse reasoning in messages send none.
+    reasoning::chat_fields(p, quirks.reasoning, quirks.send_back != SendBack::Nothing)
 }
 
 #[derive(Serialize)]

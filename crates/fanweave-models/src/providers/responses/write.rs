@@ -1,10 +1,13 @@
 //! Encoding of requests: instructions, and a list of items.
 
-use fanweave_core::{Error, ErrorKind, Message, Part, ResponseFormat, Result, Role, ToolChoice, ToolSpec};
+use fanweave_core::{
+    Error, ErrorKind, Message, Parameters, Part, ResponseFormat, Result, Role, ToolChoice, ToolSpec,
+};
 use serde_json::{Map, Value, json};
 
 use crate::protocol::Call;
 use crate::providers::foreign::{self, Target};
+use crate::providers::reasoning::{self, Amount};
 use crate::providers::{json, media, schema};
 
 /// Name of the dialect in messages.
@@ -15,7 +18,6 @@ const TARGET: Target = Target {
     name: DIALECT,
     has_seed: false,
     fields: &[
-        ("reasoning_effort", &["reasoning", "effort"], foreign::unchanged),
         ("metadata", &["metadata"], foreign::unchanged),
         ("user", &["user"], foreign::unchanged),
         ("safety_identifier", &["safety_identifier"], foreign::unchanged),
@@ -51,6 +53,9 @@ pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
     if let Some(max_tokens) = p.max_tokens {
         set("max_output_tokens", max_tokens.into());
     }
+    if let Some(reasoning) = reasoning_of(p)? {
+        set("reasoning", reasoning);
+    }
     if !p.tools.is_empty() {
         set("tools", p.tools.iter().map(tool).collect());
     }
@@ -64,6 +69,22 @@ pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
         set("stream", true.into());
     }
     json::body(body, &p.extra)
+}
+
+/// The setting of the reasoning.
+fn reasoning_of(p: &Parameters) -> Result<Option<Value>> {
+    let mut fields = Map::new();
+    let mut set = |name: &str, value: &str| _ = fields.insert(name.to_owned(), value.into());
+    match reasoning::amount(p)? {
+        None => {}
+        Some(Amount::Off) => set("effort", "none"),
+        Some(Amount::Level(level)) => set("effort", level),
+        Some(Amount::Tokens(_)) => return Err(reasoning::no_budget(DIALECT)),
+    }
+    if p.reasoning_summary {
+        set("summary", "auto");
+    }
+    Ok((!fields.is_empty()).then(|| fields.into()))
 }
 
 fn input(messages: &[Message]) -> Result<Vec<Value>> {
@@ -90,7 +111,7 @@ fn assistant_items(message: &Message, items: &mut Vec<Value>) -> Result<()> {
                 "name": call.name,
                 "arguments": if call.arguments.is_empty() { "{}" } else { &call.arguments },
             }),
-            Part::Reasoning { text, signature } => match reasoning(text, signature.as_deref()) {
+            Part::Reasoning { text, signature } => match reasoning_item(text, signature.as_deref()) {
                 Some(item) => item,
                 None => continue,
             },
@@ -102,7 +123,7 @@ fn assistant_items(message: &Message, items: &mut Vec<Value>) -> Result<()> {
 }
 
 /// The reasoning as it was received. Reasoning of other providers cannot be sent.
-fn reasoning(text: &str, signature: Option<&str>) -> Option<Value> {
+fn reasoning_item(text: &str, signature: Option<&str>) -> Option<Value> {
     let mut item: Map<String, Value> = serde_json::from_str(signature?).ok()?;
     // Other servers sign with objects as well.
     item.get("id").or(item.get("encrypted_content"))?;

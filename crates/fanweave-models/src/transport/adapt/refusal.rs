@@ -121,7 +121,11 @@ impl Refused {
         if let Some((field, fact)) = own.into_iter().find(|(field, _)| names(field)) {
             return refused(field, fact);
         }
-        if let Some((at, field)) = SAMPLING.iter().enumerate().find(|(_, field)| names(field)) {
+        // Ollama: "\"gemma3\" does not support thinking", of the field `think`.
+        let names_thinking =
+            |field: &str| field == "think" && body.get(field).is_some() && text.contains("thinking");
+        let refused_field = |(_, field): &(usize, &&str)| names(field) || names_thinking(field);
+        if let Some((at, field)) = SAMPLING.iter().enumerate().find(refused_field) {
             return refused(field, Facts::sampling(at));
         }
         let has_schema = body.get("response_format").is_some_and(|format| format.contains("json_schema"));

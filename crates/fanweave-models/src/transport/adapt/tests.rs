@@ -45,6 +45,21 @@ fn refused_fields_are_recognised_in_the_sentences_of_servers() {
             Some(("temperature", temperature)),
         ),
         (
+            "Unsupported value: 'reasoning.effort' does not support 'minimal' with this model.",
+            r#"{"model":"m","reasoning":{"effort":"minimal"}}"#,
+            Some(("reasoning", Facts::sampling(8))),
+        ),
+        (
+            "adaptive thinking is not supported on this model",
+            r#"{"model":"m","thinking":{"type":"adaptive"}}"#,
+            Some(("thinking", Facts::sampling(9))),
+        ),
+        (
+            "\"gemma3\" does not support thinking",
+            r#"{"model":"m","think":true}"#,
+            Some(("think", Facts::sampling(10))),
+        ),
+        (
             "This model only support stream mode, please enable the stream parameter",
             plain,
             Some(("stream", Facts::STREAMED)),

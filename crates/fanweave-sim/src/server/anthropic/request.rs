@@ -11,7 +11,7 @@ use crate::answer::{ChatMessage, ChatRequest, Format, Role, Tool, ToolChoice};
 use crate::server::content::{Text, Texts};
 use crate::server::openai::parse;
 use crate::server::problem::Problem;
-use crate::server::schema_rules;
+use crate::server::{reasoning, schema_rules};
 
 #[derive(serde::Deserialize)]
 struct Request<'a> {
@@ -28,6 +28,8 @@ struct Request<'a> {
     tools: Option<Vec<ToolEntry>>,
     tool_choice: Option<Choice>,
     output_config: Option<OutputConfig>,
+    #[serde(default)]
+    thinking: Value,
     /// Former name of `output_config.format`.
     output_format: Option<OutputFormat>,
 }
@@ -81,6 +83,8 @@ struct Choice {
 #[derive(serde::Deserialize)]
 struct OutputConfig {
     format: Option<OutputFormat>,
+    #[serde(default)]
+    effort: Value,
 }
 
 #[derive(serde::Deserialize)]
@@ -109,7 +113,10 @@ pub(super) fn read(body: &[u8]) -> Result<Messages<'_>, Problem> {
     chat_request.max_tokens = Some(max_tokens);
     chat_request.stop = request.stop_sequences.map(|stop| stop.0).unwrap_or_default();
     chat_request.tools = request.tools.into_iter().flatten().filter_map(tool).collect();
-    let format = request.output_config.and_then(|config| config.format).or(request.output_format);
+    let (format, effort) =
+        request.output_config.map(|config| (config.format, config.effort)).unwrap_or_default();
+    let format = format.or(request.output_format);
+    chat_request.reasoning_tokens = reasoning::anthropic(&request.thinking, &effort, max_tokens)?;
     chat_request.format = match format.and_then(|format| format.schema) {
         Some(schema) => {
             schema_rules::ANTHROPIC.check(&schema, "output_config.format.schema")?;

@@ -109,7 +109,7 @@ impl Call for Completions<'_> {
         let input_tokens = replies.iter().map(|reply| reply.input_tokens).sum();
         let output_tokens = replies.iter().map(|reply| reply.output_tokens).sum();
         let answers: Vec<Answer> = replies.into_iter().flat_map(|reply| reply.answers).collect();
-        let usage = Usage::new(input_tokens, output_tokens);
+        let usage = Usage::new(input_tokens, output_tokens, 0);
         let (bytes, events) = if self.is_stream {
             let (bytes, lengths) = self.stream(&answers, usage, context);
             (bytes, Some(lengths))

@@ -10,7 +10,7 @@ use crate::answer::{
 use crate::server::endpoint::{Endpoint, PreparedResponse, Request, ResponseContext};
 use crate::server::events::Events;
 use crate::server::problem::Problem;
-use crate::server::schema_rules;
+use crate::server::{reasoning, schema_rules};
 
 /// A responses request.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ impl<'a> Endpoint<'a> for Responses {
         }
         let mut chat_request = ChatRequest::from_messages(model.to_owned(), messages);
         chat_request.max_tokens = request["max_output_tokens"].as_u64();
+        chat_request.reasoning_tokens = reasoning::responses(&request["reasoning"])?;
         chat_request.parallel_tool_calls = request["parallel_tool_calls"] != false;
         let format = &request["text"]["format"];
         chat_request.format = match format["type"].as_str() {
@@ -113,7 +114,7 @@ impl Request for Responses {
                     "input_tokens": reply.input_tokens,
                     "input_tokens_details": { "cached_tokens": 0 },
                     "output_tokens": reply.output_tokens,
-                    "output_tokens_details": { "reasoning_tokens": 0 },
+                    "output_tokens_details": { "reasoning_tokens": reply.reasoning_tokens },
                     "total_tokens": reply.input_tokens + reply.output_tokens,
                 })),
             })

@@ -42,7 +42,7 @@ pub(super) fn write(chat: &Chat<'_>, reply: &Reply, context: &ResponseContext) -
         created: context.created,
         model: &chat.chat_request.model,
         choices: reply.answers.iter().enumerate().map(choice).collect(),
-        usage: Usage::new(reply.input_tokens, reply.output_tokens),
+        usage: Usage::new(reply.input_tokens, reply.output_tokens, reply.reasoning_tokens),
         system_fingerprint: FINGERPRINT,
     };
     serde_json::to_vec(&completion).expect("an answer has string keys only")

@@ -10,7 +10,7 @@ use crate::answer::{ChatMessage, ChatRequest, Format, Role, Tool, ToolChoice};
 use crate::server::content::{Text, Texts};
 use crate::server::openai::{StreamOptions, candidates, parse};
 use crate::server::problem::Problem;
-use crate::server::schema_rules;
+use crate::server::{reasoning, schema_rules};
 
 #[derive(Deserialize)]
 struct Request<'a> {
@@ -30,6 +30,8 @@ struct Request<'a> {
     tools: Option<Vec<ToolEntry>>,
     tool_choice: Option<Value>,
     parallel_tool_calls: Option<bool>,
+    #[serde(default)]
+    reasoning_effort: Value,
 }
 
 #[derive(Deserialize)]
@@ -98,6 +100,7 @@ pub(super) fn read(body: &[u8]) -> Result<Chat<'_>, Problem> {
     chat_request.stop = request.stop.map(|stop| stop.0).unwrap_or_default();
     chat_request.candidates = candidates(request.n)?;
     chat_request.seed = request.seed.map(i64::cast_unsigned);
+    chat_request.reasoning_tokens = reasoning::effort(&request.reasoning_effort, "reasoning_effort")?;
     chat_request.parallel_tool_calls = request.parallel_tool_calls.unwrap_or(true);
     chat_request.format = match request.response_format {
         None | Some(ResponseFormat::Text) => Format::Text,

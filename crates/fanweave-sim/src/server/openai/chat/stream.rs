@@ -90,7 +90,7 @@ pub(super) fn write(chat: &Chat<'_>, reply: &Reply, context: &ResponseContext) -
         });
     }
     if chat.wants_usage {
-        push(&[], Some(Usage::new(reply.input_tokens, reply.output_tokens)));
+        push(&[], Some(Usage::new(reply.input_tokens, reply.output_tokens, reply.reasoning_tokens)));
     }
     events.done();
     events.finish()

@@ -1,0 +1,238 @@
+//! Checks of requests against what the table knows of their model, before any call.
+
+use fanweave_core::{Parameters, Part, Prompt, ResponseFormat, closest};
+
+use super::{Capabilities, Prices, provider_of_models};
+
+/// An objection of the table of models to a request.
+///
+/// ```
+/// use fanweave::Parameters;
+/// use fanweave::models::Prices;
+///
+/// let cold = Parameters::new().temperature(0.2);
+/// let objections = Prices::builtin().check("anthropic/claude-sonnet-5", &cold, None);
+/// assert!(objections[0].is_refused);
+/// assert_eq!(objections[0].message, "anthropic/claude-sonnet-5 takes no temperature: remove `temperature`");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Objection {
+    /// The part of the request that the model does not take, and what to do.
+    pub message: String,
+    /// Set if the provider is known to refuse such a request. Otherwise the provider may know more than the
+    /// table.
+    pub is_refused: bool,
+}
+
+/// Providers that refuse what their models do not take. Others ignore it, or serve models that change.
+const STRICT: [&str; 3] = ["anthropic", "gemini", "openai"];
+
+/// Bytes per token of a prompt. Source: the rule of thumb of OpenAI for English.
+const BYTES_PER_TOKEN: u64 = 4;
+
+impl Prices {
+    /// Checks a request for `model`, named as for [`of`](Self::of), with `parameters` in place of those that
+    /// the prompt does not set. Empty if the table has no objection, or does not know the model.
+    pub fn check(&self, model: &str, parameters: &Parameters, prompt: Option<&Prompt>) -> Vec<Objection> {
+        // Requests to the same provider for another model.
+        let provider = model.split_once('/').map_or("", |(provider, _)| provider);
+        let set = prompt.map(|prompt| prompt.parameters.clone().or(parameters));
+        let set = set.as_ref().unwrap_or(parameters);
+        let model = &*match &set.model {
+            Some(other) => format!("{provider}/{other}"),
+            None => model.to_owned(),
+        };
+        let Some(known) = self.capabilities(model) else {
+            return self.misspelt(model).into_iter().collect();
+        };
+        let mut found =
+            Check { model, is_strict: STRICT.contains(&provider_of_models(provider)), found: Vec::new() };
+        found.sampling(known, set);
+        found.reasoning(known, set);
+        found.answer(known, set);
+        if let Some(prompt) = prompt {
+            found.prompt(known, prompt);
+        }
+        found.found
+    }
+
+    /// A model whose name is close to one of its provider.
+    fn misspelt(&self, model: &str) -> Option<Objection> {
+        let (provider, name) = model.split_once('/')?;
+        let provider = provider_of_models(provider);
+        let prefix = format!("{provider}/");
+        // Names of later models differ from earlier ones in their numbers.
+        let letters = |name: &str| name.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+        let names = self.0.models.keys().filter_map(|known| known.strip_prefix(&*prefix)).map(str::to_owned);
+        let near = closest(name, names).filter(|near| letters(near) != letters(name))?;
+        let message =
+            format!("{model} is not in the table of models of {}: did you mean {prefix}{near}?", self.date());
+        Some(Objection { message, is_refused: false })
+    }
+}
+
+struct Check<'a> {
+    model: &'a str,
+    is_strict: bool,
+    found: Vec<Objection>,
+}
+
+impl Check<'_> {
+    fn refuse(&mut self, what: impl AsRef<str>) {
+        let message = format!("{} {}", self.model, what.as_ref());
+        self.found.push(Objection { message, is_refused: self.is_strict });
+    }
+
+    fn doubt(&mut self, what: impl AsRef<str>) {
+        let message = format!("{} {}", self.model, what.as_ref());
+        self.found.push(Objection { message, is_refused: false });
+    }
+
+    fn sampling(&mut self, known: &Capabilities, p: &Parameters) {
+        // 1 is the default, which is taken.
+        if known.takes_temperature == Some(false) && p.temperature.is_some_and(|t| t != 1.0) {
+            let what = "takes no temperature: remove `temperature`";
+            // OpenAI's later models take one while they do not reason.
+            let may_be_off = known.reasoning_options.iter().any(|option| option == "none");
+            if may_be_off { self.doubt(what) } else { self.refuse(what) }
+        }
+    }
+
+    fn reasoning(&mut self, known: &Capabilities, p: &Parameters) {
+        let effort = p.reasoning_effort.as_deref();
+        let is_on = effort.is_some_and(|level| level != "none") || p.reasoning_budget.is_some_and(|n| n > 0);
+        if is_on && known.reasons == Some(false) {
+            return self.refuse("does not reason: remove `reasoning_effort` and `reasoning_budget`");
+        }
+        let is_level = |option: &&String| !matches!(&***option, "toggle" | "budget_tokens");
+        let levels: Vec<_> = known.reasoning_options.iter().filter(is_level).map(String::as_str).collect();
+        if let Some(level) = effort.filter(|level| !levels.is_empty() && !levels.contains(level)) {
+            let what = format!("has no reasoning effort `{level}`: use {}", levels.join(", "));
+            // Reasoning of Anthropic and Gemini is turned off in other ways, which some models take.
+            if level == "none" { self.doubt(what) } else { self.refuse(what) }
+        }
+        let takes_budget = known.reasoning_options.iter().any(|option| option == "budget_tokens");
+        if p.reasoning_budget.is_some_and(|n| n > 0) && !levels.is_empty() && !takes_budget {
+            self.doubt(format!(
+                "may take no `reasoning_budget`: `reasoning_effort` can be {}",
+                levels.join(", ")
+            ));
+        }
+    }
+
+    fn answer(&mut self, known: &Capabilities, p: &Parameters) {
+        if let (Some(max), Some(asked)) = (known.max_output_tokens, p.max_tokens)
+            && u64::from(asked) > max
+        {
+            self.refuse(format!("writes at most {max} tokens: lower `max_tokens` ({asked})"));
+        }
+        if known.tools == Some(false) && !p.tools.is_empty() {
+            self.doubt("is not known to call tools");
+        }
+        if known.structured_output == Some(false)
+            && matches!(p.format, Some(ResponseFormat::JsonSchema { .. }))
+        {
+            self.doubt("is not known to follow a JSON schema");
+        }
+    }
+
+    fn prompt(&mut self, known: &Capabilities, prompt: &Prompt) {
+        let parts = || prompt.messages.iter().flat_map(|message| &message.parts);
+        let takes = |kind: &str| known.input_modalities.iter().any(|modality| modality == kind);
+        for (kind, is_there) in [
+            ("image", parts().any(|part| matches!(part, Part::Image(_)))),
+            ("audio", parts().any(|part| matches!(part, Part::Audio(_)))),
+        ] {
+            if is_there && !known.input_modalities.is_empty() && !takes(kind) {
+                self.refuse(format!("takes no {kind} input, only {}", known.input_modalities.join(", ")));
+            }
+        }
+        let bytes: u64 = parts().filter_map(Part::as_text).map(|text| text.len() as u64).sum();
+        let tokens = bytes / BYTES_PER_TOKEN;
+        if let Some(context) = known.context_tokens.filter(|context| tokens > *context) {
+            self.doubt(format!("reads at most {context} tokens, and the prompt has about {tokens}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanweave_core::{Media, Message, Role};
+
+    use super::*;
+
+    fn objections(model: &str, parameters: &Parameters, prompt: Option<&Prompt>) -> Vec<(String, bool)> {
+        let found = Prices::builtin().check(model, parameters, prompt);
+        found.into_iter().map(|found| (found.message, found.is_refused)).collect()
+    }
+
+    #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "the caller has no use for it")]
+    fn assert_objection(model: &str, parameters: Parameters, says: &str, is_refused: bool) {
+        let found = objections(model, &parameters, None);
+        assert_eq!(found, [(format!("{model} {says}"), is_refused)]);
+    }
+
+    #[test]
+    fn what_a_model_does_not_take_is_named_and_refused_where_the_provider_is_known_to_refuse_it() {
+        let hot = Parameters::new().temperature(0.2);
+        assert_objection(
+            "anthropic/claude-sonnet-5",
+            hot.clone(),
+            "takes no temperature: remove `temperature`",
+            true,
+        );
+        assert_objection(
+            "openai/gpt-5-mini",
+            hot.clone(),
+            "takes no temperature: remove `temperature`",
+            true,
+        );
+        assert_objection(
+            "openai-responses/gpt-5-mini",
+            hot.clone(),
+            "takes no temperature: remove `temperature`",
+            true,
+        );
+        assert_objection("openai/gpt-5.2", hot.clone(), "takes no temperature: remove `temperature`", false);
+        assert_eq!(objections("anthropic/claude-haiku-4-5", &hot, None), []);
+        assert_eq!(objections("openai/gpt-5-mini", &Parameters::new().temperature(1.0), None), []);
+        let level = |level: &str| Parameters::new().reasoning_effort(level);
+        let known = "has no reasoning effort `huge`: use minimal, low, medium, high";
+        assert_objection("openai/gpt-5-mini", level("huge"), known, true);
+        assert_eq!(objections("openai/gpt-5-mini", &level("low"), None), []);
+        let none = "does not reason: remove `reasoning_effort` and `reasoning_budget`";
+        assert_objection("openai/gpt-4o-mini", level("low"), none, true);
+        assert_eq!(objections("openai/gpt-4o-mini", &level("none"), None), []);
+        let long = Parameters::new().max_tokens(1_000_000);
+        let says = "writes at most 64000 tokens: lower `max_tokens` (1000000)";
+        assert_objection("anthropic/claude-haiku-4-5", long, says, true);
+    }
+
+    #[test]
+    fn prompts_are_checked_for_their_length_and_their_kinds() {
+        let image = Part::Image(Media::Url("https://x.test/a.png".into()));
+        let prompt = Prompt::from(Message::from_parts(Role::User, vec![image]));
+        let found = objections("openai/gpt-3.5-turbo", &Parameters::new(), Some(&prompt));
+        assert_eq!(found, [("openai/gpt-3.5-turbo takes no image input, only text".to_owned(), true)]);
+        let long = Prompt::from("x".repeat(1 << 20).as_str());
+        let found = objections("openai/gpt-3.5-turbo", &Parameters::new(), Some(&long));
+        assert!(found[0].0.contains("the prompt has about 262144") && !found[0].1, "{found:?}");
+        let other = Prompt { parameters: Parameters::new().model("gpt-5-mini"), ..Prompt::from("x") };
+        let found = objections("openai/gpt-4o", &Parameters::new().temperature(0.5), Some(&other));
+        assert!(found[0].0.starts_with("openai/gpt-5-mini takes no temperature"), "{found:?}");
+    }
+
+    #[test]
+    fn a_misspelt_model_is_a_doubt_and_a_later_one_is_not() {
+        let none = Parameters::new();
+        let found = objections("anthropic/claude-sonet-5", &none, None);
+        assert!(found[0].0.ends_with("did you mean anthropic/claude-sonnet-5?") && !found[0].1, "{found:?}");
+        for later in
+            ["openai/gpt-9", "anthropic/claude-sonnet-7", "vllm/my-model", "sim/writer", "openai/sim/echo"]
+        {
+            assert_eq!(objections(later, &none, None), [], "{later}");
+        }
+    }
+}
