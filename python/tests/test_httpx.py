@@ -47,7 +47,7 @@ async def test_streams_arrive_in_pieces(package, provider):
 
 async def test_leaving_a_stream_closes_its_connection(package):
     body = {"model": "gpt-5-mini", "messages": HELLO, "stream": True}
-    with sim(chunk_delay=0.05) as provider:
+    with sim(chunk_delay=1) as provider:
         async with package.AsyncClient(transport=AsyncTransport(), headers=headers()) as client:
             async with client.stream("POST", f"{provider.url}/chat/completions", json=body) as answer:
                 async for _ in answer.aiter_bytes():

@@ -383,7 +383,7 @@ def test_the_chunks_of_a_chat_model_add_up(environment):
 
 
 async def test_closing_a_stream_closes_its_connection(monkeypatch):
-    with sim(chunk_delay=0.05) as provider:
+    with sim(chunk_delay=1) as provider:
         model = ChatOpenAI(model="gpt-5-mini", base_url=provider.url, api_key="k")
         pieces = (model | StrOutputParser()).astream("Hello")
         assert await anext(pieces)

@@ -92,7 +92,7 @@ async def test_streams_yield_chunks_and_tools(environment):
 
 
 async def test_leaving_a_stream_closes_its_connection(monkeypatch):
-    with sim(chunk_delay=0.05) as provider:
+    with sim(chunk_delay=1) as provider:
         for name, value in provider.env.items():
             monkeypatch.setenv(name, value)
 
@@ -165,7 +165,8 @@ def test_a_response_model_is_the_type_of_the_answer(environment):
     assert values[-1].title.startswith(values[0].title)
 
 
-async def test_a_dynamic_configuration_holds_for_its_call(environment):
+async def test_a_dynamic_configuration_holds_for_its_call(provider, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     seen = []
 
     @openai.call("gpt-4o-mini", call_params={"temperature": 0.5})
@@ -173,7 +174,7 @@ async def test_a_dynamic_configuration_holds_for_its_call(environment):
         seen.append(genre)
         return {
             "messages": [Messages.System("You are a librarian."), Messages.User(f"Recommend a {genre} book")],
-            "client": own_openai.AsyncOpenAI(base_url=environment.url, api_key="other"),
+            "client": own_openai.AsyncOpenAI(base_url=provider.url, api_key="other"),
             "call_params": {"max_tokens": 5, "logit_bias": {"1": 1}},
             "metadata": {"tags": {"x"}},
         }

@@ -97,7 +97,7 @@ def test_a_stream_yields_the_chunks_of_the_answer(provider):
 
 
 async def test_leaving_a_stream_closes_its_connection():
-    with sim(chunk_delay=0.05) as provider:
+    with sim(chunk_delay=1) as provider:
         stream = await aclient(provider).chat.completions.create(
             model="gpt-5-mini", messages=HELLO, stream=True
         )
@@ -145,8 +145,8 @@ def test_an_error_within_a_stream_is_raised(echo):
 def test_events_may_be_cut_anywhere():
     from fanweave.openai._streaming import Events
 
-    text = b'data: {"a": 1}\r\n\r\n: ping\n\ndata: {"b":\rdata: 2}\n\nevent: x\ndata: [DONE]\n\n'
-    expected = [b'{"a": 1}', b'{"b":\n2}', b"[DONE]"]
+    text = b'data: {"a": 1}\r\n\r\ndata: x\r\ndata: y\r\n\r\n: ping\n\ndata: {"b":\rdata: 2}\n\nevent: x\ndata: [DONE]\n\n'
+    expected = [b'{"a": 1}', b"x\ny", b'{"b":\n2}', b"[DONE]"]
     for size in range(1, len(text) + 1):
         events = Events()
         found = []
@@ -248,11 +248,24 @@ def test_a_quota_that_is_spent_is_a_rate_limit_error(echo):
     assert len(echo.seen) == 1
 
 
-def test_an_error_is_retried_max_retries_times():
+def test_an_error_that_stays_is_raised_after_retries():
     with sim(error_rate=1.0) as provider:
         with pytest.raises(openai.InternalServerError):
             client(provider, max_retries=2).chat.completions.create(model="gpt-5-mini", messages=HELLO)
         assert provider.requests >= 3
+
+
+def test_settings_of_a_client_are_those_of_its_requests(provider, monkeypatch):
+    made = []
+    real = openai._base.raw_model
+    monkeypatch.setattr(
+        openai._base, "raw_model", lambda name, **settings: made.append(settings) or real(name, **settings)
+    )
+    asked = client(provider, max_retries=7, timeout=11)
+    asked.chat.completions.create(model="gpt-5-mini", messages=HELLO)
+    asked.chat.completions.create(model="gpt-5-mini", messages=HELLO, timeout=12)
+    asked.with_options(max_retries=0).chat.completions.create(model="gpt-5-mini", messages=HELLO)
+    assert [(each["retries"], each["timeout"]) for each in made] == [(7, 11), (7, 12), (0, 11)]
 
 
 def test_a_time_out_is_the_official_exception():
