@@ -98,6 +98,7 @@ tests/real/run.sh target/debug/fanweave
 
 step 'batches at workers'
 tests/cluster/run.sh target/debug/fanweave
+tests/cluster/remote.sh target/debug/fanweave
 
 step 'a Chroma server'
 tests/chroma/run.sh target/debug/examples/chroma_checks

@@ -50,7 +50,12 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         let open = Open { output, settings, fingerprint, progress: progress.clone(), disk };
         let (Opened { recording, driver, previous, .. }, source) = open.run(source).await?;
         let recorder = Recorder::spawn(recording, driver)?;
-        let rows = KeyedRows::new(source, limit);
+        let mut rows = KeyedRows::new(source, limit);
+        if progress.snapshot().total.is_none()
+            && let Some(total) = rows.total().await?
+        {
+            progress.set_total(total);
+        }
         let (done, notes) = (previous.done, previous.notes);
         Ok((Collector { recorder, done, notes, progress, began }, rows))
     }

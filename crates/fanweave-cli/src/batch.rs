@@ -67,10 +67,11 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
     settings.answer_schema.clone_from(&work.schema);
     let output = output(&args.output);
     #[cfg(feature = "workers")]
-    let cluster = match args.cluster.on {
-        Some(crate::args::On::Local) => Some(crate::cluster::batch(&args, &work, keep_raw).await?),
-        None => None,
-    };
+    if args.cluster.detach {
+        return crate::cluster::detached(&args, &work, keep_raw, source).await;
+    }
+    #[cfg(feature = "workers")]
+    let cluster = crate::cluster::batch(&args, &work, keep_raw).await?;
     let telemetry = Exporter::from_env();
     let chain = telemetry.watch("row", routed.chain);
 
@@ -84,6 +85,8 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
         reads_keys: args.input != Path::new("-"),
         fail_if_done: args.rows.fail_if_done,
         stopping: match args.via {
+            #[cfg(feature = "workers")]
+            Via::Calls if args.is_remote() => crate::cluster::STOPPING,
             Via::Calls => "stopping: finishing requests in flight (press Ctrl-C again to exit immediately)",
             Via::BatchApi => "stopping: submitted batches continue at the provider",
         },

@@ -126,7 +126,7 @@ impl Config {
         let (has_model, has_cache) =
             (args.model.as_ref().is_some_and(|m| !m.is_empty()), args.cache.is_some());
         // An empty variable counts as unset: that is how many people reset one.
-        for value in [&mut args.model, &mut args.base_url] {
+        for value in [&mut args.model, &mut args.connection.base_url] {
             value.take_if(|value| value.is_empty());
         }
         for Layer { path, settings, .. } in &self.layers {

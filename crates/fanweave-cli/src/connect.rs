@@ -1,8 +1,9 @@
 //! Builds a model from the model flags.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
-use fanweave::models::{BatchClient, Budget, ModelBuilder, RateLimits, RetryPolicy, vendors};
+use fanweave::models::{BatchClient, Budget, Limiter, ModelBuilder, RateLimits, RetryPolicy, vendors};
 use fanweave::stores::SqliteCache;
 use fanweave::{Model, Parameters};
 use fanweave_sim::{Server, Settings};
@@ -36,11 +37,13 @@ pub(crate) struct Terms<'a> {
     pub(crate) history: Option<&'a History>,
     /// Parameters of the requests. Default: those of the flags.
     pub(crate) parameters: Option<&'a Parameters>,
+    /// Limits that other processes share.
+    pub(crate) limiter: Option<&'a Arc<dyn Limiter>>,
 }
 
 /// Builds the model of the flags.
 pub(crate) fn connect(args: &ModelArgs, config: &Config, terms: Terms<'_>) -> Result<Connected, Failure> {
-    let Terms { key_env, keep_raw, dry, budget, history, parameters } = terms;
+    let Terms { key_env, keep_raw, dry, budget, history, parameters, limiter } = terms;
     let parameters = parameters.cloned().unwrap_or_else(|| args.parameters());
     // Resolved here as well: chain files may use the aliases of the configuration.
     let given = args.model.as_deref().ok_or_else(no_model)?;
@@ -54,7 +57,8 @@ pub(crate) fn connect(args: &ModelArgs, config: &Config, terms: Terms<'_>) -> Re
         let real = match simulated {
             true => fanweave::model(name)?,
             false => {
-                build(&with_vendor(name, args), args.base_url.clone(), Some("none".into()), args, false)?
+                let key = Some("none".into());
+                build(&with_vendor(name, args), args.base_url.clone(), key, args, false, None)?
             }
         };
         if let Some(budget) = budget {
@@ -67,7 +71,8 @@ pub(crate) fn connect(args: &ModelArgs, config: &Config, terms: Terms<'_>) -> Re
     let plain = limits(args) == RateLimits::default()
         && args.timeout.is_none()
         && args.retries.is_none()
-        && args.header.is_empty();
+        && args.header.is_empty()
+        && limiter.is_none();
 
     let (model, server) = if simulated && plain {
         (fanweave::model(name)?, None)
@@ -76,10 +81,10 @@ pub(crate) fn connect(args: &ModelArgs, config: &Config, terms: Terms<'_>) -> Re
         fanweave::model(name)?;
         let server = serve()?;
         let name = format!("openai/{name}");
-        let model = build(&name, Some(server.base_url()), key, args, keep_raw)?;
+        let model = build(&name, Some(server.base_url()), key, args, keep_raw, limiter)?;
         (model, Some(server))
     } else {
-        (build(&with_vendor(name, args), args.base_url.clone(), key, args, keep_raw)?, None)
+        (build(&with_vendor(name, args), args.base_url.clone(), key, args, keep_raw, limiter)?, None)
     };
     let model = match budget {
         Some(budget) => budget.wrap(model)?,
@@ -150,9 +155,11 @@ fn build(
     key: Option<String>,
     args: &ModelArgs,
     keep_raw: bool,
+    limiter: Option<&Arc<dyn Limiter>>,
 ) -> Result<Model, Failure> {
     let key = given_or_stored(name, base_url.as_deref(), key)?;
-    let built = builder(name, base_url, key, args, keep_raw)?.build();
+    let builder = builder(name, base_url, key, args, keep_raw)?;
+    let built = limiter.cloned().into_iter().fold(builder, ModelBuilder::limiter).build();
     built.map_err(|e| Failure::usage(e.to_string()))
 }
 

@@ -220,7 +220,10 @@ async fn execute(mut command: Command, mut program: Program) -> Result<Exit, Fai
         }
         Command::Config(_) => program.config = config::load()?,
         #[cfg(feature = "workers")]
-        Command::Worker(_) => program.config = config::load()?,
+        Command::Worker(args) => {
+            program.config = config::load()?;
+            cluster::fill(args, &mut program.config)?;
+        }
         _ => {}
     }
     let program = &program;
@@ -239,6 +242,10 @@ async fn execute(mut command: Command, mut program: Program) -> Result<Exit, Fai
         Command::Sim(args) => sim::run(args, program).await,
         #[cfg(feature = "workers")]
         Command::Worker(args) => Box::pin(cluster::worker(*args, program)).await,
+        #[cfg(feature = "workers")]
+        Command::Jobs(args) => Box::pin(cluster::jobs(args, program)).await,
+        #[cfg(feature = "workers")]
+        Command::Broker(args) => Box::pin(cluster::broker(args)).await,
     }
 }
 

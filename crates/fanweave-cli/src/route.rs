@@ -1,8 +1,9 @@
 //! Several models or keys for one batch: rows are distributed by weight, with fallbacks.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
-use fanweave::models::{Lane, Spread, key_variables};
+use fanweave::models::{Lane, Limiter, Spread, key_variables};
 use fanweave::{Chain, Message, Parameters, Prompt};
 use tokio::sync::mpsc;
 
@@ -36,22 +37,24 @@ pub(crate) struct Routed {
 
 /// Connects to all models that the flags name.
 pub(crate) fn route(args: &BatchArgs, config: &Config, keep_raw: bool) -> Result<Routed, Failure> {
-    route_with(args, config, keep_raw, None)
+    route_with(args, config, keep_raw, None, None)
 }
 
-/// Like [`route`], with `parameters` in place of those of the flags.
+/// Like [`route`], with `parameters` in place of those of the flags, and limits that other processes share.
 pub(crate) fn route_with(
     args: &BatchArgs,
     config: &Config,
     keep_raw: bool,
     parameters: Option<&Parameters>,
+    limiter: Option<&Arc<dyn Limiter>>,
 ) -> Result<Routed, Failure> {
     let shares = shares(args.model.model.as_deref().ok_or_else(no_model)?)?;
     let keys: Vec<_> = match args.key_env.as_slice() {
         [] => vec![None],
         names => names.iter().map(|name| Some(name.as_str())).collect(),
     };
-    let is_dry = args.dry_run;
+    // Rows at the workers of a broker use the keys of those.
+    let is_dry = args.dry_run || args.is_remote();
     let is_quiet = args.quiet;
     let known = cost::catalogue()?;
     // A simulated model answers whatever the rows name.
@@ -64,7 +67,8 @@ pub(crate) fn route_with(
         known::check(&args, config, &known, &parameters_of, None, is_quiet)?;
         let mut lanes = Vec::new();
         for key_env in &keys {
-            let terms = Terms { key_env: *key_env, keep_raw, dry: is_dry, parameters, ..Terms::default() };
+            let terms =
+                Terms { key_env: *key_env, keep_raw, dry: is_dry, parameters, limiter, ..Terms::default() };
             let one = connect(&args, config, terms)?;
             let variable = key_env.map(str::to_owned).or_else(|| default_variable(one.model.name()));
             let lane = Lane::new(one.model.clone()).weight(weight);

@@ -195,12 +195,9 @@ fn connect_step(
     terms: Terms<'_>,
 ) -> Result<Connected, Failure> {
     let limits = file.limits();
-    let flags = ModelArgs {
-        model: name.map(str::to_owned),
-        rpm: flags.rpm.or(limits.rpm.and_then(NonZeroU32::new)),
-        retries: flags.retries.or(limits.retries),
-        ..flags.clone()
-    };
+    let mut flags = ModelArgs { model: name.map(str::to_owned), ..flags.clone() };
+    flags.rpm = flags.rpm.or(limits.rpm.and_then(NonZeroU32::new));
+    flags.retries = flags.retries.or(limits.retries);
     connect(&flags, config, terms)
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::broker::{Appended, Broker};
 use crate::error::Result;
@@ -17,6 +17,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Pause before the log is read again from a replica that lags.
 const LAG_PAUSE: Duration = Duration::from_millis(50);
 
+/// Time after which a replica that lags is taken for a log that was removed.
+const STALE_WAIT: Duration = Duration::from_secs(30);
+
 /// A claim of a shard, and the state of its log.
 pub(crate) struct ShardWriter {
     broker: Arc<dyn Broker>,
@@ -24,9 +27,25 @@ pub(crate) struct ShardWriter {
     /// Name of the claim.
     writer: String,
     rows: u64,
+    /// Rows that have a result, and those of them that failed.
+    counts: Counts,
     generation: u64,
     last: u64,
     physical: u64,
+}
+
+/// Number of results, and of those that are failures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) done: u64,
+    pub(crate) failed: u64,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, is_ok: bool) {
+        self.done += 1;
+        self.failed += u64::from(!is_ok);
+    }
 }
 
 /// The shard is owned by another claim.
@@ -56,9 +75,23 @@ impl ShardWriter {
         generation: u64,
     ) -> Result<Self, Lost> {
         let (last, physical) = (log.last, log.physical);
-        let mut claimed = Self { broker, shard, writer, rows, generation, last, physical };
+        let mut counts = Counts::default();
+        // A claim of a later generation discards the failures.
+        let kept = log.done.values().filter(|done| done.is_ok || generation <= log.generation);
+        kept.for_each(|done| counts.add(done.is_ok));
+        let mut claimed = Self { broker, shard, writer, rows, counts, generation, last, physical };
         claimed.append(Kind::Claim, Bytes::new()).await?;
         Ok(claimed)
+    }
+
+    /// Appends results, of which there are as many as `counts` says.
+    ///
+    /// # Cancellation
+    /// As [`append`](Self::append).
+    pub(crate) async fn append_rows(&mut self, lines: Bytes, counts: Counts) -> Result<(), Lost> {
+        self.counts.done += counts.done;
+        self.counts.failed += counts.failed;
+        self.append(Kind::Rows, lines).await
     }
 
     /// Appends a record. Waits for the broker for as long as it takes.
@@ -66,12 +99,14 @@ impl ShardWriter {
     /// # Cancellation
     /// The record may be in the log.
     pub(crate) async fn append(&mut self, kind: Kind, body: Bytes) -> Result<(), Lost> {
-        let Self { writer, rows, generation, last, .. } = self;
+        let Self { writer, rows, counts, generation, last, .. } = self;
         let record = Record {
             kind,
             writer: writer.clone(),
             previous: *last,
             rows: *rows,
+            done: counts.done,
+            failed: counts.failed,
             generation: *generation,
             body,
         };
@@ -94,6 +129,7 @@ impl ShardWriter {
     /// Finds out why a record was refused. Returns true if it is in the log, and false if it is to be
     /// published again.
     async fn resolve(&mut self, record: &Record) -> Result<bool, Lost> {
+        let end = Instant::now() + STALE_WAIT;
         loop {
             let Ok((log, _)) = read_log(&*self.broker, &self.shard).await else {
                 sleep(PAUSE).await;
@@ -108,6 +144,8 @@ impl ShardWriter {
                     self.physical = log.physical;
                     return Ok(false);
                 }
+                // The log is gone, such as that of a run that was removed.
+                Refused::Stale if Instant::now() >= end => return Err(Lost),
                 Refused::Stale => sleep(LAG_PAUSE).await,
                 Refused::Lost => return Err(Lost),
             }

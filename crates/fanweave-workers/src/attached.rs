@@ -6,19 +6,43 @@ use std::time::Duration;
 use fanweave_batch::__private::{Collector, KeyedRows, Stopped};
 use fanweave_batch::{BatchJob, CancellationToken, IntoAnswer, Summary};
 use futures::future::BoxFuture;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::broker::Broker;
 use crate::collect::Results;
 use crate::error::{Error, ErrorKind, Result};
+use crate::jobs::change;
 use crate::status::{Refusal, workers_of};
 use crate::submit::{Submitted, manifest_of, patiently, submit};
-use crate::wire::{Manifest, rows_per_shard};
+use crate::wire::{Manifest, RunState, rows_per_shard};
+
+/// Time without a worker after which that is said.
+const IDLE_WAIT: Duration = Duration::from_secs(10);
 
 /// Time between two looks at what the workers say.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 /// A batch whose rows run at workers.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use fanweave::batch::{BatchJob, Output, Render, Source};
+/// use fanweave::crates::serde_json::json;
+/// use fanweave::workers::{Access, Attached, Manifest, Nats};
+/// use fanweave::{chain, testing::Fake};
+///
+/// # fanweave::blocking::wait(async {
+/// let broker = Nats::connect("nats://127.0.0.1:4222", "fw", &Access::new()).await?;
+/// let work = json!({ "prompts": { "model": "sim/echo" } });
+/// let attached = Attached::new(Arc::new(broker), Manifest::new("cities-1", work)).patient(true);
+/// let source = Source::open("cities.jsonl")?;
+/// let job = BatchJob::new(source, Render::default(), chain(Fake::echo()), Output::File("out.jsonl".into()));
+/// let summary = attached.run(job).await?;
+/// # drop(summary);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 pub struct Attached {
     broker: Arc<dyn Broker>,
     manifest: Manifest,
@@ -26,6 +50,14 @@ pub struct Attached {
     submitted: Box<dyn FnMut(&Submitted) + Send>,
     /// Resolves if no worker is left, with the reason.
     workers_ended: BoxFuture<'static, Error>,
+    note: Box<dyn FnMut(String) + Send>,
+    /// Set to continue while all workers wait for their provider, or without a worker.
+    is_patient: bool,
+    retries_failed: bool,
+    /// Set to collect what is there without waiting for the rest.
+    is_partial: bool,
+    /// Set if the rows are at the broker: none are submitted.
+    is_submitted: bool,
 }
 
 /// Reason for which results are not collected to the end.
@@ -43,6 +75,11 @@ impl Attached {
             stop: CancellationToken::new(),
             submitted: Box::new(|_| {}),
             workers_ended: Box::pin(std::future::pending()),
+            note: Box::new(|_| {}),
+            is_patient: false,
+            retries_failed: false,
+            is_partial: false,
+            is_submitted: false,
         }
     }
 
@@ -56,6 +93,38 @@ impl Attached {
     #[must_use]
     pub fn on_submitted(self, submitted: impl FnMut(&Submitted) + Send + 'static) -> Self {
         Self { submitted: Box::new(submitted), ..self }
+    }
+
+    /// Calls `note` with what holds the run up, such as a provider that refuses all workers.
+    #[must_use]
+    pub fn on_note(self, note: impl FnMut(String) + Send + 'static) -> Self {
+        Self { note: Box::new(note), ..self }
+    }
+
+    /// Continues while all workers wait for their provider, or without a worker. Default: ends the batch if
+    /// the provider refuses all workers, as a run on this machine does.
+    #[must_use]
+    pub fn patient(self, is_patient: bool) -> Self {
+        Self { is_patient, ..self }
+    }
+
+    /// Retries the failed rows of the run. Default: false.
+    #[must_use]
+    pub fn retry_failed(self, retry: bool) -> Self {
+        Self { retries_failed: retry, ..self }
+    }
+
+    /// Collects the results that are there, and waits for no others. Default: false.
+    #[must_use]
+    pub fn partial(self, is_partial: bool) -> Self {
+        Self { is_partial, ..self }
+    }
+
+    /// Collects a run whose rows were all submitted, and submits nothing: the source of the batch must have
+    /// its rows, such as [`ShardRows`](crate::ShardRows).
+    #[must_use]
+    pub fn submitted(self) -> Self {
+        Self { is_submitted: true, ..self }
     }
 
     /// Fails with the error that `ended` resolves to, if it does.
@@ -72,7 +141,7 @@ impl Attached {
     ///
     /// # Errors
     /// Those of [`BatchJob::run`]; the journal has results that were not collected from this run; the run was
-    /// cancelled or removed.
+    /// removed. A run that is cancelled ends as one that is stopped.
     pub async fn run<I: Send + 'static, O: IntoAnswer>(
         self,
         job: BatchJob<I, O>,
@@ -117,26 +186,89 @@ impl Attached {
                 return Err(Error::new(ErrorKind::Usage, message));
             }
         }
-        let submitted = tokio::select! {
-            submitted = submit(&broker, self.manifest.clone(), rows, rows_per_shard(collector.total())) => submitted?,
-            () = self.stop.cancelled() => return Ok(Some(Cut::Stopped)),
-            error = &mut self.workers_ended => return Err(error),
+        if self.retries_failed && manifest_of(&*broker, &run).await?.is_some() {
+            self.manifest = reopen(&*broker, &run).await?;
+        }
+        let manifest = match self.is_submitted {
+            true => self.manifest.clone(),
+            false => {
+                let shard_rows = rows_per_shard(collector.total());
+                let submitted = tokio::select! {
+                    submitted = submit(&broker, self.manifest.clone(), rows, shard_rows) => submitted?,
+                    () = self.stop.cancelled() => return Ok(Some(Cut::Stopped)),
+                    error = &mut self.workers_ended => return Err(error),
+                };
+                (self.submitted)(&submitted);
+                submitted.manifest
+            }
         };
-        (self.submitted)(&submitted);
-        let mut results = Results::new(broker.clone(), submitted.manifest);
-        let refused = refused(&*broker, &run);
-        tokio::pin!(refused);
+        let mut results = Results::new(broker.clone(), manifest);
+        if self.is_partial {
+            results.skip_missing();
+        }
+        let Self { stop, mut workers_ended, mut note, is_patient, mut is_partial, .. } = self;
+        let watched = async {
+            match is_patient {
+                true => explain(&*broker, &run, &mut note).await,
+                false => refused(&*broker, &run).await,
+            }
+        };
+        tokio::pin!(watched);
         loop {
             let row = tokio::select! {
                 biased;
-                row = results.next() => row?,
-                () = self.stop.cancelled() => return Ok(Some(Cut::Stopped)),
-                refusal = &mut refused => return Ok(Some(Cut::Refused(refusal))),
-                error = &mut self.workers_ended => return Err(error),
+                row = results.next() => row,
+                () = stop.cancelled() => return Ok(Some(Cut::Stopped)),
+                refusal = &mut watched => return Ok(Some(Cut::Refused(refusal))),
+                error = &mut workers_ended => return Err(error),
             };
-            let Some(row) = row else { return Ok(None) };
-            let added = collector.add(row).await;
-            added.map_err(|e| Error::new(ErrorKind::Rows, e.to_string()))?;
+            match row {
+                Ok(Some(row)) => {
+                    let added = collector.add(row).await;
+                    added.map_err(|e| Error::new(ErrorKind::Rows, e.to_string()))?;
+                }
+                Ok(None) => return Ok(is_partial.then_some(Cut::Stopped)),
+                Err(error) if error.kind() == ErrorKind::Cancelled => {
+                    // The results that are there are collected.
+                    is_partial = true;
+                    results.skip_missing();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Begins the next generation of a run.
+async fn reopen(broker: &dyn Broker, run: &str) -> Result<Manifest> {
+    let changed = change(broker, run, |manifest| {
+        manifest.generation += 1;
+        manifest.state = RunState::Open;
+    });
+    Ok(changed.await?.0)
+}
+
+/// Says what holds a run up, for ever.
+async fn explain(broker: &dyn Broker, run: &str, note: &mut (dyn FnMut(String) + Send)) -> Refusal {
+    let began = Instant::now();
+    let mut said = String::new();
+    let mut is_idle_said = false;
+    loop {
+        sleep(LOOK_PERIOD).await;
+        // A look that fails is repeated.
+        let Ok(workers) = workers_of(broker, run).await else { continue };
+        let working: Vec<_> = workers.iter().filter(|worker| !worker.has_ended).collect();
+        let refusals: Vec<_> = working.iter().filter_map(|worker| worker.refusal.as_ref()).collect();
+        if working.is_empty() && !is_idle_said && began.elapsed() >= IDLE_WAIT {
+            is_idle_said = true;
+            note(format!("{run}: no worker has taken a row yet; see `fanweave worker --help`"));
+        }
+        if !working.is_empty() && refusals.len() == working.len() {
+            let why = refusals[0].error.to_string();
+            if why != said {
+                note(format!("{run}: all workers wait: {why}"));
+                said = why;
+            }
         }
     }
 }
@@ -158,7 +290,7 @@ async fn refused(broker: &dyn Broker, run: &str) -> Refusal {
 impl From<Error> for fanweave_batch::Error {
     fn from(error: Error) -> Self {
         let kind = match error.kind() {
-            ErrorKind::Usage | ErrorKind::Newer => fanweave_batch::ErrorKind::Usage,
+            ErrorKind::Usage | ErrorKind::Newer | ErrorKind::Denied => fanweave_batch::ErrorKind::Usage,
             _ => fanweave_batch::ErrorKind::Io,
         };
         Self::of(kind, error.message())

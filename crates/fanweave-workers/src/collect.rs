@@ -36,6 +36,8 @@ pub struct Results {
     next: u64,
     ready: std::collections::VecDeque<FinishedRow>,
     kept_at: Instant,
+    /// Set if rows without a result are skipped.
+    is_partial: bool,
 }
 
 impl Results {
@@ -43,13 +45,19 @@ impl Results {
     pub fn new(broker: Arc<dyn Broker>, manifest: Manifest) -> Self {
         let ready = std::collections::VecDeque::new();
         // Tickets of this submission have just been issued.
-        Self { broker, manifest, next: 0, ready, kept_at: Instant::now() }
+        Self { broker, manifest, next: 0, ready, kept_at: Instant::now(), is_partial: false }
+    }
+
+    /// Waits for no rows from now on: those that have no result yet are skipped.
+    pub fn skip_missing(&mut self) {
+        self.is_partial = true;
     }
 
     /// The next result. `None` after the last one. Waits for workers and for the broker.
     ///
     /// # Errors
-    /// The run was cancelled or removed, or its log cannot be read by this version.
+    /// [`Cancelled`](ErrorKind::Cancelled) if the run was cancelled and rows are missing; the run was
+    /// removed, or its log cannot be read by this version.
     ///
     /// # Cancellation
     /// No result is lost.
@@ -98,19 +106,20 @@ impl Results {
     async fn read(&self, number: u64) -> Result<Option<ShardLog>> {
         let shard = ShardId { run: self.manifest.run.clone(), number };
         let (log, rows) = patiently(|| read_log(&*self.broker, &shard)).await?;
-        Ok(rows.is_some_and(|rows| log.is_complete(rows, self.manifest.generation)).then_some(log))
+        let is_complete = rows.is_some_and(|rows| log.is_complete(rows, self.manifest.generation));
+        Ok((is_complete || self.is_partial).then_some(log))
     }
 
     /// Issues tickets for shards that may have lost theirs. A worker that gets a ticket of a
     /// complete shard settles it.
     async fn keep(&mut self) -> Result<()> {
-        let run = &self.manifest.run;
+        let run = &self.manifest.run.clone();
         match manifest_of(&*self.broker, run).await {
             Ok(None) => return Err(Error::new(ErrorKind::Usage, format!("{run}: the run was removed"))),
             Ok(Some((manifest, _))) if manifest.state == RunState::Cancelled => {
-                return Err(Error::new(ErrorKind::Usage, format!("{run}: the run was cancelled")));
+                return Err(Error::new(ErrorKind::Cancelled, format!("{run}: the run was cancelled")));
             }
-            Ok(Some(_)) => {}
+            Ok(Some((manifest, _))) => self.manifest.generation = manifest.generation,
             Err(error) if error.kind() == ErrorKind::Broker => return Ok(()),
             Err(error) => return Err(error),
         }

@@ -14,6 +14,10 @@ pub enum ErrorKind {
     /// The broker cannot be reached, refused an operation, or did not answer in time. Whether the operation
     /// was carried out is unknown.
     Broker,
+    /// The broker does not permit an operation to this user.
+    Denied,
+    /// The run was cancelled.
+    Cancelled,
     /// A message was written by a newer version of fanweave.
     Newer,
     /// A message of the broker cannot be read.
@@ -22,7 +26,16 @@ pub enum ErrorKind {
     Rows,
 }
 
-/// Error of a run on several machines. `Display` says what failed, and what to do about it if that is known.
+/// Error of a run on several machines.
+///
+/// ```
+/// use fanweave::workers::{Error, ErrorKind};
+///
+/// let error = Error::new(ErrorKind::Usage, "rows-1: there is no such run");
+/// assert_eq!(error.to_string(), error.message());
+/// ```
+///
+/// `Display` says what failed, and what to do about it if that is known.
 #[derive(Debug, Clone)]
 pub struct Error {
     kind: ErrorKind,

@@ -17,9 +17,13 @@ mod broker;
 mod collect;
 mod error;
 mod in_hand;
+mod jobs;
+mod limit;
 mod log;
+mod pause;
 mod rows;
 mod shard;
+mod shard_rows;
 mod status;
 mod submit;
 mod wire;
@@ -27,16 +31,19 @@ mod worker;
 
 pub use attached::Attached;
 #[cfg(feature = "nats")]
-pub use broker::{Access, Nats, Terms};
+pub use broker::{Access, Check, Finding, Nats, Terms, version};
 pub use broker::{Appended, Broker, Faults, Held, Listening, Memory, Settle, Stored, Ticket};
 pub use collect::Results;
 pub use error::{Error, ErrorKind, Result};
+pub use jobs::{RunStatus, cancel, remove, retry, runs, status_of};
+pub use limit::{Rates, SharedLimit};
 pub use log::{Done, Refused, ShardLog};
 pub use rows::{Feed, RunRows, Workload};
+pub use shard_rows::ShardRows;
 pub use status::{Refusal, WorkerStatus, workers_of};
-pub use submit::{Submitted, manifest_of, run_name, submit};
+pub use submit::{Submitted, manifest_of, run_name, submit, submit_rows};
 pub use wire::{
     InputInfo, Kind, MAX_SHARD_BYTES, Manifest, Message, Record, Row, RowSettings, RunState, ShardId,
     VERSION, decode_rows, encode_row, rows_per_shard,
 };
-pub use worker::Worker;
+pub use worker::{Worker, worker_name};

@@ -18,6 +18,25 @@ pub(crate) const CAREFUL_DEATHS: u64 = 3;
 pub(crate) const MAX_ALONE: u32 = 2;
 
 /// State of a shard, folded from its records.
+///
+/// ```
+/// use fanweave::workers::{Kind, Record, ShardLog};
+///
+/// let claim = |writer: &str, previous| Record {
+///     kind: Kind::Claim,
+///     writer: writer.into(),
+///     previous,
+///     rows: 1,
+///     done: 0,
+///     failed: 0,
+///     generation: 0,
+///     body: Default::default(),
+/// };
+/// // The second claim does not follow the first one: it is a fork, whatever the broker did.
+/// let log = ShardLog::of([(7, &claim("a.1", 0)), (8, &claim("b.1", 0))]);
+/// assert_eq!(log.owner.as_deref(), Some("a.1"));
+/// assert!(!log.is_complete(1, 0));
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct ShardLog {
     /// Sequence of the last accepted record.

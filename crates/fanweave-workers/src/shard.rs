@@ -10,11 +10,12 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::append::{Lost, ShardWriter, read_log};
+use crate::append::{Counts, Lost, ShardWriter, read_log};
 use crate::broker::{Broker, Settle, Ticket};
 use crate::in_hand::Reservation;
 use crate::log::{CAREFUL_DEATHS, MAX_ALONE, ShardLog};
 use crate::rows::{EndRoutes, Feed, Routes, Unrecorded, Workload};
+use crate::submit::{manifest_of, patiently};
 use crate::wire::{Kind, Manifest, Record, Row, decode_rows};
 
 /// Maximum size of the body of a record. With its headers, a record must stay below the 1 MiB of a message.
@@ -90,7 +91,8 @@ pub(crate) enum ShardEnd {
 #[derive(Default)]
 struct Buffer {
     bytes: Vec<u8>,
-    rows: Vec<Unrecorded>,
+    /// The results, each with whether its line has an answer.
+    rows: Vec<(Unrecorded, bool)>,
     since: Option<Instant>,
 }
 
@@ -174,8 +176,8 @@ impl ShardRun {
     }
 
     /// Claims the shard, unless it is complete or in good hands.
-    async fn claim(&self, rows: u64) -> Result<(ShardWriter, ShardLog), ShardEnd> {
-        let shard = &self.ticket.shard;
+    async fn claim(&mut self, rows: u64) -> Result<(ShardWriter, ShardLog), ShardEnd> {
+        let shard = &self.ticket.shard.clone();
         let mut log = ShardLog::default();
         let mut is_read = self.ticket.deliveries <= 1;
         loop {
@@ -189,7 +191,11 @@ impl ShardRun {
                     Err(_) => return Err(ShardEnd::Unreadable),
                 };
                 if log.is_complete(rows, self.run.generation) {
-                    return Err(ShardEnd::Complete);
+                    // Failed rows are retried in a generation that this worker may not know yet.
+                    self.reread().await;
+                    if log.is_complete(rows, self.run.generation) {
+                        return Err(ShardEnd::Complete);
+                    }
                 }
                 if let Some(owner) = &log.owner
                     && self.is_held(owner).await
@@ -217,6 +223,14 @@ impl ShardRun {
                 }
                 return Ok((writer, claimed));
             }
+        }
+    }
+
+    /// Reads the manifest of the run once more.
+    async fn reread(&mut self) {
+        let read = patiently(|| manifest_of(&*self.broker, &self.run.run)).await;
+        if let Ok(Some((manifest, _))) = read {
+            self.run = manifest;
         }
     }
 
@@ -332,7 +346,8 @@ impl ShardRun {
                     let message = format!("{alone} workers ended while they ran this row alone");
                     let mut line = Vec::new();
                     encode_row(&failed(&row, "worker_died", &message), &mut line);
-                    writer.append(Kind::Rows, line.into()).await?;
+                    let counts = Counts { done: 1, failed: 1 };
+                    writer.append_rows(line.into(), counts).await?;
                     continue;
                 }
                 writer.append(Kind::Try, row.row.index.to_string().into()).await?;
@@ -356,7 +371,7 @@ impl ShardRun {
 impl Buffer {
     fn add(&mut self, result: Unrecorded) {
         self.since.get_or_insert_with(Instant::now);
-        let mut line = Vec::new();
+        let (mut line, mut is_ok) = (Vec::new(), result.row.row.is_ok());
         encode_row(&result.row.row, &mut line);
         if line.len() > MAX_RECORD_BYTES {
             let row = &result.row.row;
@@ -364,16 +379,17 @@ impl Buffer {
             let message = format!("the result has {size} KiB, more than the broker takes in one message");
             let failed = failed_row(row.key(), row.index(), row.line(), row.id(), "too_large", &message);
             encode_row(&failed, &mut line);
+            is_ok = false;
         }
         self.bytes.extend_from_slice(&line);
-        self.rows.push(result);
+        self.rows.push((result, is_ok));
     }
 
     /// Records the results.
     async fn flush(&mut self, writer: &mut ShardWriter, progress: &Progress) -> Result<(), Lost> {
         self.since = None;
         let bytes = Bytes::from(std::mem::take(&mut self.bytes));
-        let mut from = 0;
+        let (mut from, mut flushed) = (0, 0);
         while from < bytes.len() {
             let rest = &bytes[from..];
             // Whole lines, of which each is smaller than a record.
@@ -384,10 +400,14 @@ impl Buffer {
                     .map_or(rest.len(), |at| at + 1),
                 false => rest.len(),
             };
-            writer.append(Kind::Rows, bytes.slice(from..from + to)).await?;
-            from += to;
+            let lines = bytes.slice(from..from + to);
+            let mut counts = Counts::default();
+            let count = lines.iter().filter(|byte| **byte == b'\n').count();
+            self.rows[flushed..flushed + count].iter().for_each(|(_, is_ok)| counts.add(*is_ok));
+            writer.append_rows(lines, counts).await?;
+            (from, flushed) = (from + to, flushed + count);
         }
-        for result in self.rows.drain(..) {
+        for (result, _) in self.rows.drain(..) {
             result.row.count(progress);
         }
         Ok(())

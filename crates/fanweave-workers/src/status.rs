@@ -1,7 +1,7 @@
 //! Status of workers: what each of them says about a run.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fanweave_batch::Progress;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ pub struct WorkerStatus {
     pub worker: String,
     /// Number of reports, which grows while the worker lives.
     pub beat: u64,
+    /// Time of the last report by the worker's clock, in seconds of Unix time.
+    pub at: u64,
     /// Rows that have an answer.
     pub ok: u64,
     /// Rows that failed.
@@ -107,6 +109,7 @@ async fn publish(broker: &dyn Broker, key: &str, status: &Mutex<WorkerStatus>, p
     let bytes = {
         let mut status = lock(status);
         status.beat += 1;
+        status.at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         (status.ok, status.failed, status.in_flight) = (now.ok, now.failed, now.in_flight);
         serde_json::to_vec(&*status).expect("a status has string keys")
     };

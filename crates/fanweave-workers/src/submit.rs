@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fanweave_batch::__private::KeyedRows;
-use fanweave_batch::RowKey;
+use fanweave_batch::{RowKey, Source};
 use fanweave_core::__private::park_until_done;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::append::read_log;
 use crate::broker::Broker;
 use crate::error::{Error, ErrorKind, Result};
-use crate::wire::{MAX_SHARD_BYTES, Manifest, Message, Row, RunState, ShardId, encode_row};
+use crate::jobs::change;
+use crate::wire::{MAX_SHARD_BYTES, Manifest, Message, Row, RunState, ShardId, encode_row, rows_per_shard};
 
 /// Shards that are published at the same time.
 const PIPELINE: usize = 64;
@@ -59,12 +61,19 @@ pub async fn manifest_of(broker: &dyn Broker, run: &str) -> Result<Option<(Manif
     }
 }
 
-fn key(run: &str) -> String {
+/// The first digits of a hash, which are valid in a key of a value.
+pub(crate) fn plain_hash(text: &str) -> String {
+    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Key of the manifest of a run.
+pub(crate) fn key(run: &str) -> String {
     format!("run.{run}")
 }
 
 /// Submits the rows of a run in shards of `shard_rows`: see [`rows_per_shard`](crate::rows_per_shard). Shards
-/// that exist are kept, and those of them that are not complete get a ticket.
+/// that exist are kept, and those of them that are not complete get a ticket. If the run exists, its shards
+/// have as many rows as when it was submitted first.
 ///
 /// # Errors
 /// The source of the rows failed, or the run was cancelled. An outage of the broker is waited for.
@@ -77,9 +86,15 @@ pub async fn submit(
     rows: KeyedRows,
     shard_rows: u64,
 ) -> Result<Submitted> {
+    manifest.shard_rows = shard_rows;
     manifest.created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let limits = manifest.limits;
     let (mut manifest, since) = create(&**broker, manifest).await?;
-    let mut shards = cut(rows, shard_rows)?;
+    if manifest.limits != limits {
+        // The command that was run last decides.
+        manifest = change(&**broker, &manifest.run, |manifest| manifest.limits = limits).await?.0;
+    }
+    let mut shards = cut(rows, manifest.shard_rows)?;
     let mut publishing = FuturesUnordered::new();
     let (mut count, mut known_shards, mut number_of_rows) = (0, 0_u64, 0);
     loop {
@@ -120,13 +135,31 @@ pub async fn submit(
     Ok(Submitted { manifest, since, known_shards })
 }
 
+/// Submits the first `limit` rows of a source, of which there are about `rows`: see [`submit`].
+///
+/// # Errors
+/// As [`submit`].
+///
+/// # Cancellation
+/// As [`submit`].
+pub async fn submit_rows(
+    broker: Arc<dyn Broker>,
+    manifest: Manifest,
+    source: Source,
+    limit: Option<u64>,
+    rows: u64,
+) -> Result<Submitted> {
+    submit(&broker, manifest, KeyedRows::new(source, limit), rows_per_shard(Some(rows))).await
+}
+
 /// Creates the manifest, or reads that of the run of this name.
 async fn create(broker: &dyn Broker, manifest: Manifest) -> Result<(Manifest, Option<u64>)> {
     let run = manifest.run.clone();
     loop {
         if let Some((stored, _)) = patiently(|| manifest_of(broker, &run)).await? {
             if stored.state == RunState::Cancelled {
-                let message = format!("{run}: the run was cancelled; start over with --fresh");
+                let message =
+                    format!("{run}: the run was cancelled; continue it with `fanweave jobs retry {run}`");
                 return Err(Error::new(ErrorKind::Usage, message));
             }
             // Its own manifest, if only the answer was lost.

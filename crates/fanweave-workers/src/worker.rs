@@ -10,12 +10,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::broker::{Broker, Settle, Ticket};
+use crate::broker::{ACK_WAIT, Broker, Settle, Ticket};
 use crate::error::{ErrorKind, Result};
 use crate::in_hand::InHand;
+use crate::jobs::{issue, runs};
+use crate::pause::{Attempt, is_keeper, may_try, open, pause};
 use crate::rows::{EndRoutes, Feed, Routes, Workload};
 use crate::shard::{HELD_DELAY, REFUSED_PAUSE, ShardRun, UNABLE_DELAY, keep, settle_ticket};
 use crate::status::{Publisher, Refusal};
+use crate::submit::manifest_of;
 use crate::wire::{Manifest, RunState, ShardId};
 
 /// Maximum wait for a ticket.
@@ -34,6 +37,46 @@ const MAX_SHARDS: usize = 64;
 const AHEAD: usize = 64;
 
 /// A worker. Runs the rows of one run at a time.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use fanweave::batch::{BatchJob, Output, Render, Source};
+/// use fanweave::context::CancellationToken;
+/// use fanweave::crates::serde_json::json;
+/// use fanweave::workers::{Broker, Manifest, Memory, Results, RunRows, Worker, Workload, submit_rows};
+/// use fanweave::{chain, testing::Fake};
+///
+/// struct Echo;
+///
+/// impl Workload for Echo {
+///     fn rows(&self, _: &Manifest) -> fanweave::workers::Result<Box<dyn RunRows>> {
+///         // Its source and its output are not used.
+///         let nothing = Source::rows("nothing", Vec::<String>::new());
+///         let output = Output::Writer(Box::new(std::io::sink()));
+///         Ok(Box::new(BatchJob::new(nothing, Render::default(), chain(Fake::echo()), output)))
+///     }
+/// }
+///
+/// let broker: Arc<dyn Broker> = Arc::new(Memory::default());
+/// let (worker, stop) = (Worker::new(broker.clone(), Arc::new(Echo)), CancellationToken::new());
+/// let stopping = stop.clone();
+/// let working = std::thread::spawn(move || fanweave::blocking::wait(worker.run(stopping)));
+///
+/// fanweave::blocking::wait(async {
+///     let source = Source::rows("cities", ["Oslo", "Rome"]);
+///     let manifest = Manifest::new("cities-1", json!({}));
+///     let submitted = submit_rows(broker.clone(), manifest, source, None, 2).await?;
+///     let mut results = Results::new(broker, submitted.manifest);
+///     while let Some(row) = results.next().await? {
+///         assert!(row.is_ok());
+///     }
+///     stop.cancel();
+///     Ok::<_, fanweave::workers::Error>(())
+/// })
+/// .unwrap();
+/// working.join().unwrap().unwrap();
+/// ```
 pub struct Worker {
     broker: Arc<dyn Broker>,
     workload: Arc<dyn Workload>,
@@ -55,6 +98,8 @@ struct Session {
     stop: CancellationToken,
     progress: Arc<Progress>,
     publisher: Publisher,
+    /// Set while the run is paused and this worker is the one that attempts it.
+    is_probe: bool,
 }
 
 /// State of a worker that runs.
@@ -74,16 +119,21 @@ struct Running<'w> {
 impl Worker {
     /// A worker of `broker` that runs what `workload` can run.
     pub fn new(broker: Arc<dyn Broker>, workload: Arc<dyn Workload>) -> Self {
-        let name = base32(&mut fastrand::Rng::new(), 26);
         Self {
             broker,
             workload,
-            name,
+            name: worker_name(),
             pool: "default".to_owned(),
             concurrency: 64,
-            ack_wait: Duration::from_secs(60),
+            ack_wait: ACK_WAIT,
             note: Arc::new(|_| {}),
         }
+    }
+
+    /// Sets its name, which no other worker may have. Default: a [random one](worker_name).
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
     }
 
     /// Sets the pool whose tickets it takes. Default: `default`.
@@ -100,7 +150,7 @@ impl Worker {
         Self { concurrency: rows.max(1), ..self }
     }
 
-    /// Sets the time after which the broker delivers a ticket again unless a worker keeps it. Default: 60 s.
+    /// Sets the time after which the broker delivers a ticket again unless a worker keeps it. Default: 15 s.
     #[must_use]
     pub fn ack_wait(self, wait: Duration) -> Self {
         Self { ack_wait: wait, ..self }
@@ -186,7 +236,7 @@ impl Running<'_> {
             self.refresh().await;
             match pulled {
                 Ok(Some(ticket)) => self.take(ticket).await,
-                Ok(None) => {}
+                Ok(None) => self.keep().await,
                 Err(_) => sleep(Duration::from_millis(300)).await,
             }
         }
@@ -201,6 +251,28 @@ impl Running<'_> {
         while self.windows.join_next().await.is_some() {}
         if let Some(session) = self.session.take() {
             session.publisher.end().await;
+        }
+    }
+
+    /// Issues tickets that were lost, if no other worker does. A run needs no one that follows it.
+    async fn keep(&self) {
+        let broker = &*self.worker.broker;
+        let looked = async {
+            if !is_keeper(broker, &self.worker.name).await {
+                return Ok(());
+            }
+            for run in runs(broker).await? {
+                let Some((manifest, _)) = manifest_of(broker, &run).await? else { continue };
+                if manifest.sealed && manifest.state == RunState::Open {
+                    issue(broker, &manifest).await?;
+                }
+            }
+            Ok::<_, crate::Error>(())
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            // The next look repeats what the broker did not answer.
+            _ = looked => {}
         }
     }
 
@@ -260,10 +332,17 @@ impl Running<'_> {
             Ok(true) => {}
             Ok(false) => return settle_ticket(&*broker, &ticket, Settle::Done).await,
             Err(why) => {
-                if self.refused.insert(run.clone(), Instant::now() + UNABLE_DELAY).is_none() {
-                    self.note(&format!("{run} is not taken: {why}"));
-                }
-                return settle_ticket(&*broker, &ticket, Settle::Retry(UNABLE_DELAY)).await;
+                let until = match self.refused.get(&run).copied() {
+                    Some(until) => until,
+                    None => {
+                        self.note(&format!("{run} is not taken: {why}"));
+                        let until = Instant::now() + UNABLE_DELAY;
+                        self.refused.insert(run.clone(), until);
+                        until
+                    }
+                };
+                let wait = until.saturating_duration_since(Instant::now());
+                return settle_ticket(&*broker, &ticket, Settle::Retry(wait)).await;
             }
         }
         let Some(session) = &self.session else { return };
@@ -306,6 +385,15 @@ impl Running<'_> {
         };
         self.end_session().await;
         let rows = self.worker.workload.rows(&manifest)?;
+        let is_probe = match may_try(&*self.worker.broker, run, &self.worker.name).await {
+            Attempt::Open => false,
+            Attempt::Probe => true,
+            Attempt::Paused(wait) => {
+                self.refused.insert(run.to_owned(), Instant::now() + wait);
+                let message = "its provider refuses or fails; another worker attempts it";
+                return Err(crate::Error::new(ErrorKind::Broker, message));
+            }
+        };
         let (jobs, inbox) = mpsc::channel(AHEAD.min(self.worker.concurrency));
         let routes = Arc::new(Routes::new(self.worker.concurrency));
         let (stop, progress) = (self.stop.child_token(), Arc::<Progress>::default());
@@ -325,6 +413,7 @@ impl Running<'_> {
             stop,
             progress,
             publisher,
+            is_probe,
         });
         Ok(true)
     }
@@ -369,6 +458,7 @@ impl Running<'_> {
                 session.publisher.refused(refusal);
                 let is_first = !self.refused.contains_key(&run);
                 self.refused.insert(run.clone(), Instant::now() + REFUSED_PAUSE);
+                pause(&*self.worker.broker, &run, &self.worker.name).await;
                 if is_first {
                     let seconds = REFUSED_PAUSE.as_secs();
                     self.note(&format!("{run}: {error}; trying again in {seconds} s"));
@@ -376,6 +466,11 @@ impl Running<'_> {
             }
             return self.end_session().await;
         }
+        if session.is_probe && session.progress.snapshot().ok > 0 {
+            open(&*self.worker.broker, &session.run.run).await;
+            self.session.iter_mut().for_each(|session| session.is_probe = false);
+        }
+        let Some(session) = &self.session else { return };
         if session.read_at.elapsed() >= MANIFEST_AGE {
             self.reread().await;
         }
@@ -414,8 +509,19 @@ fn lock(held: &Mutex<HashSet<ShardId>>) -> std::sync::MutexGuard<'_, HashSet<Sha
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A random name for a worker, of 128 bits.
+///
+/// ```
+/// use fanweave::workers::worker_name;
+///
+/// assert_ne!(worker_name(), worker_name());
+/// ```
+pub fn worker_name() -> String {
+    base32(&mut fastrand::Rng::new(), 26)
+}
+
 /// Random digits of base 32.
-pub(crate) fn base32(random: &mut fastrand::Rng, digits: usize) -> String {
+fn base32(random: &mut fastrand::Rng, digits: usize) -> String {
     const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     (0..digits).map(|_| char::from(DIGITS[random.usize(..32)])).collect()
 }

@@ -169,4 +169,12 @@ impl BatchArgs {
     pub(crate) fn inputs(&self) -> Vec<PathBuf> {
         std::iter::once(&self.input).chain(&self.more_input).cloned().collect()
     }
+
+    /// Returns true if the rows run at the workers of a broker.
+    pub(crate) fn is_remote(&self) -> bool {
+        #[cfg(feature = "workers")]
+        return matches!(self.cluster.on, Some(super::On::Broker(_)));
+        #[cfg(not(feature = "workers"))]
+        return false;
+    }
 }

@@ -22,9 +22,12 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use self::ask::{AskArgs, IndexArgs};
 pub(crate) use self::batch::{BatchArgs, Via};
 #[cfg(feature = "workers")]
-pub(crate) use self::cluster::{ClusterArgs, On, WorkerArgs};
+pub(crate) use self::cluster::{
+    AccessArgs, BrokerArgs, BrokerCommand, BrokerCommandArgs, BrokerConfigArgs, ClusterArgs, CollectArgs,
+    JobsArgs, JobsCommand, On, WorkerArgs,
+};
 pub(crate) use self::header::{Header, HeaderFlag};
-pub(crate) use self::model::{ModelArgs, split_share};
+pub(crate) use self::model::{ConnectionArgs, ModelArgs, split_share};
 pub(crate) use self::other::{
     CompletionsArgs, ConfigArgs, ConfigCommand, KeysArgs, KeysCommand, ManArgs, ModelOrder, ModelsArgs,
 };
@@ -64,8 +67,11 @@ pub(crate) enum Command {
     Man(ManArgs),
     Sim(SimArgs),
     #[cfg(feature = "workers")]
-    #[command(hide = true)]
     Worker(Box<WorkerArgs>),
+    #[cfg(feature = "workers")]
+    Jobs(JobsArgs),
+    #[cfg(feature = "workers")]
+    Broker(BrokerCommandArgs),
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]

@@ -1,6 +1,7 @@
 //! Flags of the model.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +18,42 @@ pub(crate) struct ModelArgs {
     #[arg(short, long, env = "FANWEAVE_MODEL", value_name = "MODEL")]
     pub(crate) model: Option<String>,
 
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+
+    /// Sampling temperature
+    #[arg(long, value_name = "0..2", value_parser = temperature, allow_negative_numbers = true)]
+    pub(crate) temperature: Option<f64>,
+
+    /// Maximum output tokens per request
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true)]
+    pub(crate) max_tokens: Option<NonZeroU32>,
+
+    /// Reasoning effort, such as none, minimal, low, medium, high, xhigh or max: `fanweave models NAME` lists
+    /// what a model takes. Sent in the form of each provider
+    #[arg(long, value_name = "LEVEL", value_parser = effort)]
+    pub(crate) reasoning_effort: Option<String>,
+
+    /// Maximum tokens of reasoning, for providers that take a number. 0 turns reasoning off
+    #[arg(long, value_name = "N", conflicts_with = "reasoning_effort")]
+    pub(crate) reasoning_budget: Option<u32>,
+
+    /// Ask for a summary of the reasoning, where the provider sends none by default
+    #[arg(long)]
+    pub(crate) reasoning_summary: bool,
+
+    /// Set a parameter of the requests, such as top_p=0.9 or store=false. Dots name fields of objects. A
+    /// value that is not JSON is text. Replaces --temperature and --max-tokens if it has their name. Can be
+    /// repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = Param::parse)]
+    pub(crate) param: Vec<Param>,
+}
+
+/// Options of the connection to a provider: those that belong to the machine that calls it, rather than to
+/// the question.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ConnectionArgs {
     /// API base URL, such as http://127.0.0.1:8080/v1 for an OpenAI-compatible server
     #[arg(long, env = "FANWEAVE_BASE_URL", value_name = "URL")]
     pub(crate) base_url: Option<String>,
@@ -52,33 +89,6 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) cache: Option<PathBuf>,
 
-    /// Sampling temperature
-    #[arg(long, value_name = "0..2", value_parser = temperature, allow_negative_numbers = true)]
-    pub(crate) temperature: Option<f64>,
-
-    /// Maximum output tokens per request
-    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true)]
-    pub(crate) max_tokens: Option<NonZeroU32>,
-
-    /// Reasoning effort, such as none, minimal, low, medium, high, xhigh or max: `fanweave models NAME` lists
-    /// what a model takes. Sent in the form of each provider
-    #[arg(long, value_name = "LEVEL", value_parser = effort)]
-    pub(crate) reasoning_effort: Option<String>,
-
-    /// Maximum tokens of reasoning, for providers that take a number. 0 turns reasoning off
-    #[arg(long, value_name = "N", conflicts_with = "reasoning_effort")]
-    pub(crate) reasoning_budget: Option<u32>,
-
-    /// Ask for a summary of the reasoning, where the provider sends none by default
-    #[arg(long)]
-    pub(crate) reasoning_summary: bool,
-
-    /// Set a parameter of the requests, such as top_p=0.9 or store=false. Dots name fields of objects. A
-    /// value that is not JSON is text. Replaces --temperature and --max-tokens if it has their name. Can be
-    /// repeated
-    #[arg(long, value_name = "NAME=VALUE", value_parser = Param::parse)]
-    pub(crate) param: Vec<Param>,
-
     /// Send this header with every request to the model, such as 'X-Team: search'. @FILE reads headers from a
     /// file, one per line, which keeps secrets out of the list of processes. Can be repeated
     #[arg(long, value_name = "NAME: VALUE|@FILE")]
@@ -100,6 +110,20 @@ fn effort(text: &str) -> Result<String, String> {
     let level = text.trim().to_ascii_lowercase();
     let is_word = !level.is_empty() && level.chars().all(|c| c.is_ascii_alphabetic());
     is_word.then_some(level).ok_or_else(|| "must be a level, such as low, medium or high".to_owned())
+}
+
+impl Deref for ModelArgs {
+    type Target = ConnectionArgs;
+
+    fn deref(&self) -> &ConnectionArgs {
+        &self.connection
+    }
+}
+
+impl DerefMut for ModelArgs {
+    fn deref_mut(&mut self) -> &mut ConnectionArgs {
+        &mut self.connection
+    }
 }
 
 /// Splits `a/b=3` into a model and its weight, if it has one. The name of a model may contain `=`.

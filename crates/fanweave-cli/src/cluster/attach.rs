@@ -3,29 +3,65 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fanweave::batch::{BatchJob, Progress, RowKey, Summary};
+use fanweave::batch::{BatchJob, Progress, RowKey, Source, Summary};
 use fanweave::context::CancellationToken;
-use fanweave::workers::{Attached, Broker, InputInfo, Manifest, RowSettings, run_name};
+use fanweave::workers::{
+    Attached, Broker, ErrorKind, InputInfo, Manifest, Nats, RowSettings, Submitted, cancel, remove, run_name,
+    submit_rows,
+};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
+use super::access::{connect, given};
+use super::jobs::age;
 use super::local::Workers;
 use super::server::Server;
-use crate::args::BatchArgs;
-use crate::exit::Failure;
-use crate::out::tell;
+use crate::args::{BatchArgs, On};
+use crate::exit::{Exit, Failure};
+use crate::out::{print, tell};
+use crate::rows::open;
 use crate::work::PromptWork;
 
-/// A run at workers that were started for it.
+/// A run at workers.
 pub(crate) struct ClusterRun {
-    server: Server,
     manifest: Manifest,
-    workers: Workers,
+    retries_failed: bool,
+    location: Location,
 }
 
-/// Prepares the run of a batch with the rows of `job`.
-pub(crate) async fn run(args: &BatchArgs, work: &PromptWork, keep_raw: bool) -> Result<ClusterRun, Failure> {
+enum Location {
+    /// This machine: a server and workers that were started for the run.
+    Local { server: Server, workers: Workers },
+    /// The workers of a broker.
+    Remote { broker: Nats, is_quiet: bool },
+}
+
+/// Prepares the run of a batch. `None` if its rows run in this process.
+pub(crate) async fn run(
+    args: &BatchArgs,
+    work: &PromptWork,
+    keep_raw: bool,
+) -> Result<Option<ClusterRun>, Failure> {
+    let retries_failed = args.rows.retry_failed;
+    let on = match &args.cluster.on {
+        None => return Ok(None),
+        Some(On::Local) => None,
+        Some(On::Broker(on)) => Some(given(on)?),
+    };
+    let manifest = manifest(args, work, keep_raw)?;
+    if let Some(url) = on {
+        let broker = connect(&url, &args.cluster.access).await?;
+        if args.rows.fresh {
+            start_over(&broker, &manifest.run).await?;
+        }
+        if !args.quiet {
+            let (version, address) = broker.server();
+            tell!("broker: nats-server {version} at {address}    run: {}", manifest.run);
+        }
+        let location = Location::Remote { broker, is_quiet: args.quiet };
+        return Ok(Some(ClusterRun { manifest, retries_failed, location }));
+    }
     let folder = folder_of(&args.output);
     if args.rows.fresh {
         // Results of an earlier run are discarded, as is its journal.
@@ -36,7 +72,6 @@ pub(crate) async fn run(args: &BatchArgs, work: &PromptWork, keep_raw: bool) -> 
             _ => {}
         }
     }
-    let manifest = manifest(args, work, keep_raw)?;
     let server = Server::start(&folder).await?;
     let workers = Workers::new(args, &server.url, &folder)?;
     if !args.quiet {
@@ -44,18 +79,72 @@ pub(crate) async fn run(args: &BatchArgs, work: &PromptWork, keep_raw: bool) -> 
         let run = &manifest.run;
         tell!("broker: nats-server {version} at {address}, data in {}/    run: {run}", folder.display());
     }
-    Ok(ClusterRun { server, manifest, workers })
+    Ok(Some(ClusterRun { manifest, retries_failed, location: Location::Local { server, workers } }))
+}
+
+/// Removes the run of this name from the broker, if there is one.
+async fn start_over(broker: &Nats, run: &str) -> Result<(), Failure> {
+    match cancel(broker, run).await {
+        Ok(_) => Ok(remove(broker, run).await?),
+        // It does not exist.
+        Err(error) if error.kind() == ErrorKind::Usage => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Submits the rows of a batch to a broker, and prints the name of the run.
+pub(crate) async fn detached(
+    args: &BatchArgs,
+    work: &PromptWork,
+    keep_raw: bool,
+    source: Source,
+) -> Result<Exit, Failure> {
+    let Some(ClusterRun { manifest, location: Location::Remote { broker, is_quiet }, .. }) =
+        run(args, work, keep_raw).await?
+    else {
+        return Err(Failure::usage("--detach needs the URL of a broker in --on"));
+    };
+    // Small runs have small shards.
+    let counted = open(&args.input, &args.rows)?.take(args.rows.max_rows()).count() as u64;
+    let submitted =
+        submit_rows(Arc::new(broker), manifest, source, args.rows.limit.map(Into::into), counted).await?;
+    if !is_quiet {
+        tell_submitted(&submitted);
+    }
+    print(format!("{}\n", submitted.manifest.run).as_bytes())?;
+    Ok(Exit::Ok)
+}
+
+fn tell_submitted(submitted: &Submitted) {
+    let Manifest { rows, shards, .. } = &submitted.manifest;
+    match submitted.since {
+        Some(since) => tell!("already submitted {} ago: {rows} rows in {shards} shards", age(since)),
+        None => tell!("submitted {rows} rows in {shards} shards"),
+    }
 }
 
 impl ClusterRun {
-    /// Runs the rows of `job`, and ends the workers and the broker.
+    /// Runs the rows of `job`, and ends the workers and the broker that were started for them.
     pub(crate) async fn run<I: Send + 'static, O: fanweave::batch::IntoAnswer>(
         self,
         job: BatchJob<I, O>,
         progress: Arc<Progress>,
         stop: CancellationToken,
     ) -> fanweave::batch::Result<Summary> {
-        let Self { server, manifest, workers } = self;
+        let Self { manifest, retries_failed, location } = self;
+        let (server, workers) = match location {
+            Location::Local { server, workers } => (server, workers),
+            Location::Remote { broker, is_quiet } => {
+                let attached = Attached::new(Arc::new(broker), manifest).stop(stop).patient(true);
+                let attached = attached.retry_failed(retries_failed).on_note(|note| tell!("note: {note}"));
+                let attached = attached.on_submitted(move |submitted| {
+                    if !is_quiet {
+                        tell_submitted(submitted);
+                    }
+                });
+                return attached.run(job.progress(progress)).await;
+            }
+        };
         let broker: Arc<dyn Broker> = Arc::new(server.broker.clone());
         let (ended, end) = oneshot::channel();
         let workers_stop = CancellationToken::new();
@@ -108,11 +197,15 @@ fn manifest(args: &BatchArgs, work: &PromptWork, keep_raw: bool) -> Result<Manif
     let name = args.input.file_name().unwrap_or_default();
     manifest.input.name = name.to_string_lossy().into_owned();
     manifest.input.format.clone_from(&args.rows.input_format);
+    manifest.input.is_sampled = args.rows.sample.is_some();
     let mut settings = RowSettings::new();
     settings.keep_raw = keep_raw;
     settings.hedge = !args.rows.no_hedging;
     settings.keep_going = args.rows.keep_going;
     manifest.settings = settings;
+    let per_minute = |limit: Option<std::num::NonZeroU32>| limit.map(|limit| f64::from(limit.get()));
+    manifest.limits.requests_per_minute = per_minute(args.model.rpm);
+    manifest.limits.tokens_per_minute = per_minute(args.model.tpm);
     Ok(manifest)
 }
 

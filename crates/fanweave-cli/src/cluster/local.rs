@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -141,10 +141,7 @@ fn flags(args: &BatchArgs, count: usize) -> Result<Vec<OsString>, Failure> {
         ))),
         limit => Ok(limit.map(|limit| OsString::from((limit / count).to_string()))),
     };
-    let small = |limit: Option<NonZeroU32>| limit.map(|limit| limit.get() as usize);
     let model = &args.model;
-    add("rpm", share("rpm", small(model.rpm))?);
-    add("tpm", share("tpm", small(model.tpm))?);
     add("max-in-flight", share("max-in-flight", model.max_in_flight.map(NonZeroUsize::get))?);
     let time = |time: &Duration| OsString::from(humantime::format_duration(*time).to_string());
     add("timeout", model.timeout.as_ref().map(time));

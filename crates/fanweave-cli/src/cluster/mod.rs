@@ -1,11 +1,22 @@
-//! Rows at workers: `fanweave batch --on`, and `fanweave worker`.
+//! Rows at workers: `fanweave batch --on`, `fanweave worker`, `fanweave jobs` and `fanweave broker`.
 
+mod access;
 mod attach;
+mod broker;
+mod config;
+mod jobs;
+mod limits;
 mod local;
 mod refuse;
 mod server;
 mod worker;
 
-pub(crate) use attach::run as batch;
+pub(crate) use attach::{detached, run as batch};
+pub(crate) use broker::run as broker;
+pub(crate) use jobs::run as jobs;
 pub(crate) use refuse::refuse_flags;
-pub(crate) use worker::run as worker;
+pub(crate) use worker::{fill, run as worker};
+
+/// Notice of a batch at the workers of a broker at the first Ctrl-C.
+pub(crate) const STOPPING: &str =
+    "the workers continue the run; end it with `fanweave jobs cancel`, or follow it with the same command";

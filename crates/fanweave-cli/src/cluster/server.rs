@@ -6,14 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use fanweave::workers::{Access, Nats, Terms};
+use fanweave::workers::{Access, Nats, Terms, version};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::access::SPACE;
 use crate::exit::Failure;
-
-/// Prefix of the names of streams and subjects.
-pub(crate) const SPACE: &str = "fw";
 
 /// Oldest version of the server that is used.
 const MIN_VERSION: (u32, u32, u32) = (2, 14, 7);
@@ -153,14 +151,8 @@ async fn find() -> Result<OsString, Failure> {
     }
 }
 
-/// The version in `nats-server: v2.15.1`.
-fn version(text: &str) -> Option<(u32, u32, u32)> {
-    let version = text.trim().rsplit_once('v')?.1;
-    let mut parts = version.split(['.', '-', '+']).map(|part| part.parse().ok());
-    Some((parts.next()??, parts.next()??, parts.next()??))
-}
-
-fn password() -> String {
+/// A random password.
+pub(super) fn password() -> String {
     // From the operating system: the configuration and the environment of the workers are all that have it.
     let mut bytes = [0_u8; 32];
     let read =
@@ -184,7 +176,7 @@ fn config(folder: &Path, password: &str) -> String {
 }
 
 /// Writes a file that only its owner can read.
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+pub(super) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);

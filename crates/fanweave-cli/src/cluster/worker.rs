@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use clap::Parser;
 use fanweave::batch::{BatchJob, Output, Settings, Source};
-use fanweave::workers::{Access, Error, ErrorKind, Manifest, Nats, RunRows, Worker, Workload};
+use fanweave::models::Limiter;
+use fanweave::workers::{Broker, Error, ErrorKind, Manifest, Rates, RunRows, Worker, Workload, worker_name};
+use fanweave::{Chain, Message, Prompt, step};
 use tokio::io::AsyncReadExt;
 
-use crate::args::{BatchArgs, Cli, Command, ModelArgs, Via, WorkerArgs};
+use super::access;
+use super::limits::SharedLimits;
+use crate::args::{BatchArgs, Cli, Command, Via, WorkerArgs, split_share};
 use crate::config::Config;
 use crate::cost;
 use crate::exit::{Exit, Failure};
@@ -16,11 +20,20 @@ use crate::program::Program;
 use crate::route::{Routed, route_with};
 use crate::work::PromptWork;
 
+/// Fills in the settings of configuration files.
+pub(crate) fn fill(args: &mut WorkerArgs, config: &mut Config) -> Result<(), Failure> {
+    let mut model = batch_args().model;
+    (model.model, model.connection) = (None, args.connection.clone());
+    // Its note is about the model, which a run names.
+    config.fill(&mut model, &mut [])?;
+    args.connection = model.connection;
+    Ok(())
+}
+
 pub(crate) async fn run(args: WorkerArgs, program: &Program) -> Result<Exit, Failure> {
-    let url = std::env::var("FANWEAVE_ON").ok().filter(|url| !url.is_empty());
-    let url = url.ok_or_else(|| Failure::usage("FANWEAVE_ON must be the URL of a broker"))?;
     let prices = cost::prices(args.prices.as_deref())?;
-    let broker = Nats::connect(&url, super::server::SPACE, &Access::default()).await?;
+    let broker = access::broker(&args.broker).await?;
+    let ack_wait = broker.ack_wait("default").await?;
     let listening = program.stop.listen();
     let stop = listening.token().clone();
     if args.until_stdin_closes {
@@ -32,12 +45,28 @@ pub(crate) async fn run(args: WorkerArgs, program: &Program) -> Result<Exit, Fai
         });
     }
     let concurrency = args.concurrency.get();
-    let workload = Prompts { args, config: program.config.clone(), prices };
-    let worker = Worker::new(Arc::new(broker), Arc::new(workload))
+    let (version, address) = broker.server();
+    let broker: Arc<dyn Broker> = Arc::new(broker);
+    let name = worker_name();
+    let workload =
+        Prompts { args, config: program.config.clone(), prices, broker: broker.clone(), name: name.clone() };
+    let worker = Worker::new(broker, Arc::new(workload))
+        .named(name)
         .concurrency(concurrency)
+        .ack_wait(ack_wait)
         .on_note(|note| tell!("note: {note}"));
-    tell!("worker {}", worker.name());
-    worker.run(stop).await?;
+    tell!("worker {} at nats-server {version} at {address}, {concurrency} rows in flight", worker.name());
+    let draining = stop.clone();
+    let running = worker.run(stop);
+    let saying = async {
+        draining.cancelled().await;
+        tell!("stopping: calls in flight end and are recorded (press Ctrl-C again to exit immediately)");
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        done = running => done?,
+        () = saying => unreachable!("it never ends"),
+    }
     Ok(Exit::Ok)
 }
 
@@ -46,6 +75,9 @@ struct Prompts {
     args: WorkerArgs,
     config: Config,
     prices: fanweave::models::Prices,
+    broker: Arc<dyn Broker>,
+    /// Name of this worker.
+    name: String,
 }
 
 impl Workload for Prompts {
@@ -60,15 +92,22 @@ impl Workload for Prompts {
         };
         let work = run.work.get("prompts").ok_or_else(newer)?;
         let work = PromptWork::deserialized(work).ok_or_else(newer)?;
+        self.check_allowed(&work)?;
         let args = self.batch_args(&work);
-        let routed = route_with(&args, &self.config, run.settings.keep_raw, Some(&work.parameters));
+        // A simulated model in this process has no account.
+        let is_limited =
+            run.limits != Rates::new() || !work.model.starts_with("sim/") || args.model.base_url.is_some();
+        let limits = Arc::new(SharedLimits::new(self.broker.clone(), &self.name, run.limits));
+        let limiter: Option<Arc<dyn Limiter>> = if is_limited { Some(limits.clone()) } else { None };
+        let (keep_raw, parameters) = (run.settings.keep_raw, Some(&work.parameters));
+        let routed = route_with(&args, &self.config, keep_raw, parameters, limiter.as_ref());
         let routed = routed.map_err(failed)?;
         let settings = Settings::new()
             .concurrency(self.args.concurrency)
             .hedge(run.settings.hedge)
             .keep_going(run.settings.keep_going);
         let costs = cost::known(&self.prices, Via::Calls);
-        let chain = routed.chain.clone();
+        let chain = self.allowing(&routed);
         let nothing = Source::rows("rows of shards", Vec::<String>::new());
         let job = BatchJob::new(
             nothing,
@@ -78,48 +117,95 @@ impl Workload for Prompts {
         )
         .settings(settings)
         .costs(costs);
-        Ok(Box::new(Routing { job, routed }))
+        Ok(Box::new(Routing { job, routed, limits }))
     }
 }
 
 impl Prompts {
     /// The flags of a batch with these prompts, as far as they concern models.
     fn batch_args(&self, work: &PromptWork) -> BatchArgs {
-        let words = ["fanweave", "batch", "rows", "--output", "results"];
-        let Ok(Cli { command: Command::Batch(mut batch), .. }) = Cli::try_parse_from(words) else {
-            unreachable!("these are the arguments that a batch needs")
-        };
-        let args = self.args.clone();
-        batch.model = ModelArgs {
-            model: Some(work.model.clone()),
-            base_url: args.base_url,
-            rpm: args.rpm,
-            tpm: args.tpm,
-            max_in_flight: args.max_in_flight,
-            timeout: args.timeout,
-            retries: args.retries,
-            outage_timeout: args.outage_timeout,
-            adapt: args.adapt,
-            strict_request: args.strict_request,
-            ..batch.model
-        };
+        let mut batch = batch_args();
+        batch.model.model = Some(work.model.clone());
+        batch.model.connection = self.args.connection.clone();
         batch.fallback_model.clone_from(&work.fallback_models);
-        batch.key_env = args.key_env;
-        batch.no_fallback_on_outage = args.no_fallback_on_outage;
+        batch.key_env.clone_from(&self.args.key_env);
+        batch.no_fallback_on_outage = self.args.no_fallback_on_outage;
         batch.override_model = work.overrides_model;
-        *batch
+        batch
     }
+
+    /// Rejects work with a model that this worker must not call.
+    fn check_allowed(&self, work: &PromptWork) -> Result<(), Error> {
+        let models = work.model.split(',').map(|share| split_share(share).0);
+        let mut models = models.chain(work.fallback_models.iter().map(String::as_str));
+        match models.find(|model| !is_allowed(&self.args.allow_model, model)) {
+            None => Ok(()),
+            Some(model) => Err(Error::new(ErrorKind::Usage, not_allowed(model))),
+        }
+    }
+
+    /// The chain, which fails rows that name a model that this worker must not call.
+    fn allowing(&self, routed: &Routed) -> Chain<Prompt, Message> {
+        if self.args.allow_model.is_empty() {
+            return routed.chain.clone();
+        }
+        let (patterns, row_model) = (self.args.allow_model.clone(), routed.row_model.clone());
+        let check = step(move |prompt: Prompt, _| {
+            let named = row_model.of(prompt.parameters.model.clone());
+            let full = named.map(|model| model.map(|model| row_model.full_name(&model)));
+            let checked = full.and_then(|model| match model {
+                Some(model) if !is_allowed(&patterns, &model) => {
+                    Err(fanweave::Error::new(fanweave::ErrorKind::Config, not_allowed(&model)))
+                }
+                _ => Ok(prompt),
+            });
+            std::future::ready(checked)
+        });
+        check | routed.chain.clone()
+    }
+}
+
+/// The flags of a batch.
+fn batch_args() -> BatchArgs {
+    let words = ["fanweave", "batch", "rows", "--output", "results"];
+    let Ok(Cli { command: Command::Batch(batch), .. }) = Cli::try_parse_from(words) else {
+        unreachable!("these are the arguments that a batch needs")
+    };
+    *batch
+}
+
+fn not_allowed(model: &str) -> String {
+    format!("this worker runs no rows of {model} (--allow-model)")
+}
+
+/// Returns true if a model matches one of the patterns, or without patterns. `*` stands for any text.
+fn is_allowed(patterns: &[String], model: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, model))
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let parts: Vec<_> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
 }
 
 /// Rows and the models that they call, which must live as long.
 struct Routing<J> {
     job: J,
     routed: Routed,
+    limits: Arc<SharedLimits>,
 }
 
 impl<J: RunRows + 'static> RunRows for Routing<J> {
     fn run(self: Box<Self>, feed: fanweave::workers::Feed) -> futures::future::BoxFuture<'static, ()> {
-        let Self { job, mut routed } = *self;
+        let Self { job, mut routed, limits } = *self;
         Box::pin(async move {
             let rows = Box::new(job).run(feed);
             let noting = async {
@@ -131,6 +217,7 @@ impl<J: RunRows + 'static> RunRows for Routing<J> {
             tokio::select! {
                 () = rows => {}
                 () = noting => unreachable!("it never ends"),
+                () = limits.report() => unreachable!("it never ends"),
             }
         })
     }
@@ -139,8 +226,22 @@ impl<J: RunRows + 'static> RunRows for Routing<J> {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error.kind() {
-            ErrorKind::Usage => Self::usage(error.message()),
+            ErrorKind::Usage | ErrorKind::Denied => Self::usage(error.message()),
             _ => Self::new(error.message()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_of_models_allow_what_they_name() {
+        let patterns = ["openai/gpt-5*".to_owned(), "sim/echo".to_owned()];
+        assert!(is_allowed(&patterns, "openai/gpt-5-mini") && is_allowed(&patterns, "sim/echo"));
+        assert!(!is_allowed(&patterns, "openai/gpt-4o") && !is_allowed(&patterns, "sim/echoes"));
+        assert!(matches("*/a*b*", "x/a-b-c") && matches("a*a", "aa") && !matches("a*a", "a"));
+        assert!(!matches("a*b*c", "acb") && matches("*", "") && is_allowed(&[], "x"));
     }
 }

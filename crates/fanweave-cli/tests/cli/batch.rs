@@ -478,7 +478,8 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_rejected() {
     let others = match cfg!(feature = "workers") {
         // Rows of several processes do not go by a batch API, which `cluster::refuse` says.
         true => {
-            "--output --model --base-url --via --prompt --delimiter --sheet --color --help --version --on --workers"
+            "--output --model --base-url --via --prompt --delimiter --sheet --color --help --version --on \
+             --workers --detach --creds --ca --plaintext"
         }
         false => "--output --model --base-url --via --prompt --delimiter --sheet --color --help --version",
     };

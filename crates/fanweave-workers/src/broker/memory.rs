@@ -10,11 +10,23 @@ use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Appended, Broker, Held, Listening, Settle, Stored, Ticket};
+use super::{ACK_WAIT, Appended, Broker, Held, Listening, Settle, Stored, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::wire::{Message, ShardId};
 
+/// Time of its clock at the start, since the Unix epoch.
+const EPOCH: Duration = Duration::from_secs(1_700_000_000);
+
 /// Faults of a [`Memory`] broker, each as a probability from 0 to 1. Default: none.
+///
+/// ```
+/// use fanweave::workers::{Faults, Memory};
+///
+/// let mut faults = Faults::new();
+/// (faults.seed, faults.lost_answer) = (7, 0.1);
+/// let broker = Memory::with_faults(faults);
+/// # drop(broker);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Faults {
@@ -56,6 +68,7 @@ pub struct Memory {
     faults: Faults,
     /// Time after which a ticket is delivered again unless a worker keeps it.
     ack_wait: Duration,
+    began: Instant,
 }
 
 struct State {
@@ -82,7 +95,7 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// A broker with faults, which delivers tickets again after 60 seconds.
+    /// A broker with faults, which delivers tickets again after 15 seconds.
     pub fn with_faults(faults: Faults) -> Self {
         let state = State {
             random: fastrand::Rng::with_seed(faults.seed),
@@ -93,8 +106,8 @@ impl Memory {
             values: BTreeMap::new(),
             listeners: HashMap::new(),
         };
-        let ack_wait = Duration::from_secs(60);
-        Self { state: Arc::new(Mutex::new(state)), changed: Arc::default(), faults, ack_wait }
+        let (changed, began) = (Arc::default(), Instant::now());
+        Self { state: Arc::new(Mutex::new(state)), changed, faults, ack_wait: ACK_WAIT, began }
     }
 
     /// Number of records in all logs.
@@ -288,6 +301,40 @@ impl Broker for Memory {
             state.values.keys().filter(|key| key.starts_with(&prefix)).cloned().collect()
         })
         .boxed()
+    }
+
+    fn value_delete(&self, key: String) -> BoxFuture<'_, Result<()>> {
+        self.operation(move |state| _ = state.values.remove(&key)).boxed()
+    }
+
+    fn last_records(&self, run: String) -> BoxFuture<'_, Result<Vec<(u64, Message)>>> {
+        self.operation(move |state| {
+            let of_run = state.logs.iter().filter(|(shard, _)| shard.run == run);
+            let last = of_run.filter_map(|(shard, log)| Some((shard.number, log.last()?)));
+            let headers = |stored: &Stored| stored.message.headers.clone();
+            last.map(|(n, last)| (n, Message { headers: headers(last), body: Bytes::new() })).collect()
+        })
+        .boxed()
+    }
+
+    fn remove_tickets(&self, pool: String, run: String) -> BoxFuture<'_, Result<()>> {
+        self.operation(move |state| {
+            state.tickets.retain(|(of, shard), _| *of != pool || shard.run != run);
+        })
+        .boxed()
+    }
+
+    fn remove_shards(&self, run: String) -> BoxFuture<'_, Result<()>> {
+        self.operation(move |state| {
+            state.rows.retain(|shard, _| shard.run != run);
+            state.logs.retain(|shard, _| shard.run != run);
+        })
+        .boxed()
+    }
+
+    fn clock(&self) -> BoxFuture<'_, Result<Duration>> {
+        let began = self.began;
+        self.operation(move |_| EPOCH + began.elapsed()).boxed()
     }
 
     fn ask(&self, worker: String, shard: ShardId, wait: Duration) -> BoxFuture<'_, Option<bool>> {

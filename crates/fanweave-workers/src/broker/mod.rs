@@ -12,10 +12,13 @@ use futures::future::BoxFuture;
 
 pub use memory::{Faults, Memory};
 #[cfg(feature = "nats")]
-pub use nats::{Access, Nats, Terms};
+pub use nats::{Access, Check, Finding, Nats, Terms};
 
 use crate::error::Result;
 use crate::wire::{Message, ShardId};
+
+/// Time after which a ticket is delivered again unless a worker keeps it.
+pub(crate) const ACK_WAIT: Duration = Duration::from_secs(15);
 
 /// A broker. All operations may be repeated, and an error leaves open whether the operation was carried out.
 pub trait Broker: Send + Sync + 'static {
@@ -48,14 +51,37 @@ pub trait Broker: Send + Sync + 'static {
     /// Gets a value and its revision. `None` if it does not exist.
     fn value(&self, key: String) -> BoxFuture<'_, Result<Option<(Bytes, u64)>>>;
 
+    /// Deletes a value, if it exists.
+    fn value_delete(&self, key: String) -> BoxFuture<'_, Result<()>>;
+
     /// Keys of the values that begin with `prefix`, in any order.
     fn keys(&self, prefix: String) -> BoxFuture<'_, Result<Vec<String>>>;
+
+    /// The last record of each shard of a run, with its number and without a body, in any order.
+    fn last_records(&self, run: String) -> BoxFuture<'_, Result<Vec<(u64, Message)>>>;
+
+    /// Removes the tickets of a run from a pool, also those that workers have.
+    fn remove_tickets(&self, pool: String, run: String) -> BoxFuture<'_, Result<()>>;
+
+    /// Removes the rows and the logs of a run.
+    fn remove_shards(&self, run: String) -> BoxFuture<'_, Result<()>>;
+
+    /// Time of the broker's clock since the Unix epoch. It is the only clock that several machines share.
+    fn clock(&self) -> BoxFuture<'_, Result<Duration>>;
 
     /// Asks a worker if it runs a shard. `None` if it does not answer within `wait`.
     fn ask(&self, worker: String, shard: ShardId, wait: Duration) -> BoxFuture<'_, Option<bool>>;
 
     /// Answers questions to a worker with `held` until the returned value is dropped.
     fn listen(&self, worker: String, held: Held) -> BoxFuture<'_, Result<Listening>>;
+}
+
+/// The version in a text such as `2.15.1` or `nats-server: v2.15.1`.
+#[cfg(feature = "nats")]
+pub fn version(text: &str) -> Option<(u32, u32, u32)> {
+    let version = text.trim().rsplit(['v', ' ']).next()?;
+    let mut parts = version.split(['.', '-', '+']).map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??, parts.next()??))
 }
 
 /// Returns true if a worker runs a shard.

@@ -4,15 +4,20 @@
 //! Records are fenced by the expected sequence of their subject. Answers may be lost at any time, so that
 //! each error leaves open whether an operation was carried out.
 
+mod access;
+mod check;
+mod streams;
+
 use std::error::Error as StdError;
 use std::fmt;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use async_nats::jetstream::context::{ContextBuilder, PublishError, PublishErrorKind};
+use async_nats::jetstream::consumer::{self, DeliverPolicy};
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{self, consumer, kv, stream};
-use async_nats::{Client, ConnectOptions, HeaderMap, ServerAddr};
+use async_nats::jetstream::{self};
+use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -20,6 +25,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+pub use access::Access;
+pub use check::{Check, Finding};
+pub use streams::Terms;
 
 use super::{Appended, Broker, Held, Listening, Settle, Stored, Ticket};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,168 +43,65 @@ const WRONG_SEQUENCE: [u64; 2] = [10_071, 10_164];
 /// Code of a refused publish: the stream, or the subject, is full.
 const FULL: u64 = 10_077;
 
+/// Maximum number of messages in an answer to a request for the last records of a run.
+const FETCH: usize = 1_000;
+
 /// Records in an answer to a request for a log.
 const READ_BATCH: u64 = 256;
 
-/// Way in which a broker is accessed.
-#[derive(Clone, Default)]
-#[non_exhaustive]
-pub struct Access {
-    /// File with credentials: a JWT and an nkey. Default: none.
-    pub creds: Option<PathBuf>,
-    /// File with the certificates of the broker's authority. Default: those of the system.
-    pub ca: Option<PathBuf>,
-}
-
-impl fmt::Debug for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Access").field("creds", &self.creds).field("ca", &self.ca).finish()
-    }
-}
-
-/// Options of the streams that [`Nats::init`] creates.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct Terms {
-    /// Number of servers that keep each message. Default: 1.
-    pub replicas: usize,
-    /// Time after which a ticket is delivered again unless a worker keeps it. Default: 60 s.
-    pub ack_wait: Duration,
-}
-
-impl Default for Terms {
-    fn default() -> Self {
-        Self { replicas: 1, ack_wait: Duration::from_secs(60) }
-    }
-}
-
-impl Terms {
-    /// The defaults.
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
-
 /// A connection to NATS servers with JetStream. Clones share it. Reconnects for as long as it takes.
+///
+/// ```no_run
+/// use fanweave::workers::{Access, Nats, Terms};
+///
+/// # fanweave::blocking::wait(async {
+/// let broker = Nats::connect("nats://127.0.0.1:4222", "fw", &Access::new()).await?;
+/// broker.init(&Terms::new()).await?;
+/// assert!(broker.check().await.is_good());
+/// # Ok::<_, fanweave::workers::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Nats {
     client: Client,
     js: jetstream::Context,
     space: String,
+    /// Refusal of the server, if it does not permit an operation to this user.
+    denied: Arc<Mutex<Option<String>>>,
 }
 
 impl Nats {
-    /// Connects to one of the servers in `urls`, separated by commas. Names of streams and subjects begin
-    /// with `space`.
-    ///
-    /// # Errors
-    /// [`Usage`](ErrorKind::Usage) if a URL is not valid or the credentials cannot be read;
-    /// [`Broker`](ErrorKind::Broker) if no server is reached.
-    pub async fn connect(urls: &str, space: &str, access: &Access) -> Result<Self> {
-        let usage = |message: String| Error::new(ErrorKind::Usage, message);
-        let parse = |url: &str| url.trim().parse::<ServerAddr>();
-        let urls: Vec<_> = urls
-            .split(',')
-            .map(parse)
-            .collect::<Result<_, _>>()
-            .map_err(|_| usage("not a valid URL of a broker; use nats://HOST:PORT".to_owned()))?;
-        let mut options = ConnectOptions::new()
-            .max_reconnects(None)
-            .ping_interval(Duration::from_secs(5))
-            .connection_timeout(ANSWER_WAIT)
-            .request_timeout(Some(ANSWER_WAIT))
-            .reconnect_delay_callback(|attempts| {
-                Duration::from_millis((100 * attempts as u64).clamp(100, 2_000))
-            });
-        // The client reads no user from URLs by itself.
-        let user = urls.iter().find_map(|url| url.username().zip(url.password()));
-        if let Some((user, password)) = user {
-            options = options.user_and_password(user.to_owned(), password.to_owned());
-        }
-        if let Some(path) = &access.creds {
-            let read = options.credentials_file(path).await;
-            options =
-                read.map_err(|e| usage(format!("{}: cannot read the credentials: {e}", path.display())))?;
-        }
-        if let Some(path) = &access.ca {
-            options = options.add_root_certificates(path.clone());
-        }
-        let client = options.connect(urls).await.map_err(|e| {
-            let cause = e.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            Error::new(ErrorKind::Broker, format!("cannot connect to the broker: {e}{cause}"))
-        })?;
-        let js = ContextBuilder::new()
-            .timeout(ANSWER_WAIT)
-            .ack_timeout(ANSWER_WAIT)
-            .backpressure_on_inflight(true)
-            .build(client.clone());
-        Ok(Self { client, js, space: space.to_owned() })
-    }
-
     /// Version of the server, and the address that is connected.
     pub fn server(&self) -> (String, String) {
         let info = self.client.server_info();
         (info.version, format!("{}:{}", info.host, info.port))
     }
 
-    /// Creates the streams, the bucket and the consumer of the pool `default`, where they do not exist.
-    ///
-    /// # Errors
-    /// The broker refused it, or has them with other settings.
-    pub async fn init(&self, terms: &Terms) -> Result<()> {
-        let failed = |what: &str, e: &dyn fmt::Display| {
-            Error::new(ErrorKind::Broker, format!("cannot create {what}: {e}"))
-        };
-        let space = &self.space;
-        let base = |name: &str, subjects: &str| stream::Config {
-            name: format!("{space}_{name}"),
-            subjects: vec![format!("{space}.{subjects}.>")],
-            num_replicas: terms.replicas,
-            discard: stream::DiscardPolicy::New,
-            max_messages_per_subject: -1,
-            duplicate_window: Duration::from_secs(1),
-            allow_direct: true,
-            ..stream::Config::default()
-        };
-        let rows = base("ROWS", "rows");
-        let results = base("RES", "res");
-        let jobs = stream::Config {
-            retention: stream::RetentionPolicy::WorkQueue,
-            duplicate_window: Duration::from_secs(120),
-            max_messages_per_subject: 1,
-            discard_new_per_subject: true,
-            ..base("JOBS", "job")
-        };
-        for config in [rows, results, jobs] {
-            let name = format!("the stream {}", config.name);
-            self.js.get_or_create_stream(config).await.map_err(|e| failed(&name, &e))?;
+    /// The error of an operation that got no answer. A refused one gets none: the reason arrives apart.
+    fn no_answer(&self, error: &dyn fmt::Display) -> Error {
+        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match denied {
+            Some(denied) => Error::new(ErrorKind::Denied, format!("the broker refuses it: {denied}")),
+            None => Error::new(ErrorKind::Broker, format!("the broker did not answer: {error}")),
         }
-        let pool = consumer::pull::Config {
-            durable_name: Some("pool_default".to_owned()),
-            ack_policy: consumer::AckPolicy::Explicit,
-            ack_wait: terms.ack_wait,
-            max_deliver: -1,
-            max_ack_pending: 20_000,
-            max_waiting: 4_096,
-            filter_subject: format!("{space}.job.default.>"),
-            ..consumer::pull::Config::default()
-        };
-        let jobs = self.js.get_stream_no_info(format!("{space}_JOBS")).await;
-        let jobs = jobs.map_err(|e| failed("the consumer of the pool", &e))?;
-        let created = jobs.get_or_create_consumer("pool_default", pool).await;
-        created.map_err(|e| failed("the consumer of the pool", &e))?;
-        let bucket = self.bucket();
-        if self.js.get_key_value(&bucket).await.is_err() {
-            let config = kv::Config {
-                bucket: bucket.clone(),
-                num_replicas: terms.replicas,
-                history: 1,
-                ..kv::Config::default()
-            };
-            let created = self.js.create_key_value(config).await;
-            created.map_err(|e| failed(&format!("the bucket {bucket}"), &e))?;
+    }
+
+    /// The error of a message that may not be there.
+    fn unknown(&self, error: &PublishError) -> Error {
+        if error.kind() == PublishErrorKind::TimedOut {
+            return self.no_answer(error);
         }
-        Ok(())
+        Error::new(ErrorKind::Broker, format!("the broker did not take a message: {}", with_cause(error)))
+    }
+
+    /// Removes the messages of a stream with these subjects.
+    async fn purge(&self, stream: &str, subjects: String) -> Result<()> {
+        let api = format!("$JS.API.STREAM.PURGE.{}_{stream}", self.space);
+        let answer = self.api(api, json!({ "filter": subjects })).await?;
+        match answer["error"]["description"].as_str() {
+            None => Ok(()),
+            Some(why) => Err(Error::new(ErrorKind::Broker, format!("the broker removes nothing: {why}"))),
+        }
     }
 
     fn bucket(&self) -> String {
@@ -225,9 +131,10 @@ impl Nats {
 
     /// Sends a request to the API of JetStream, and returns its answer.
     async fn api(&self, subject: String, body: Value) -> Result<Value> {
-        let answer = self.client.request(subject, body.to_string().into()).await;
-        let answer =
-            answer.map_err(|e| Error::new(ErrorKind::Broker, format!("the broker did not answer: {e}")))?;
+        // The server takes no body where it expects none.
+        let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        let answer = self.client.request(subject, body).await;
+        let answer = answer.map_err(|e| self.no_answer(&e))?;
         serde_json::from_slice(&answer.payload)
             .map_err(|e| Error::new(ErrorKind::Broker, format!("unexpected answer of the broker: {e}")))
     }
@@ -239,17 +146,17 @@ fn code(error: &PublishError) -> u64 {
     source.map_or(0, |error| error.error_code().0)
 }
 
+fn with_cause(error: &(impl StdError + 'static)) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
+/// Returns true if the subject has a message already. The same code says that the whole stream is full.
+fn is_full_subject(error: &PublishError) -> bool {
+    code(error) == FULL && with_cause(error).contains("per subject")
+}
+
 fn is_fenced(error: &PublishError) -> bool {
     error.kind() == PublishErrorKind::WrongLastSequence || WRONG_SEQUENCE.contains(&code(error))
-}
-
-fn unknown(error: &PublishError) -> Error {
-    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-    Error::new(ErrorKind::Broker, format!("the broker did not take a message: {error}{cause}"))
-}
-
-fn no_answer(error: &dyn fmt::Display) -> Error {
-    Error::new(ErrorKind::Broker, format!("the broker did not answer: {error}"))
 }
 
 /// Headers that begin with the prefix of this crate.
@@ -271,7 +178,7 @@ impl Broker for Nats {
             match self.publish(self.subject("rows", &shard), rows, Some(0)).await {
                 Ok(_) => Ok(true),
                 Err(error) if is_fenced(&error) => Ok(false),
-                Err(error) => Err(unknown(&error)),
+                Err(error) => Err(self.unknown(&error)),
             }
         }
         .boxed()
@@ -282,14 +189,14 @@ impl Broker for Nats {
             let subject = format!("$JS.API.DIRECT.GET.{}_ROWS", self.space);
             let body = json!({ "last_by_subj": self.subject("rows", &shard) });
             let answer = self.client.request(subject, body.to_string().into()).await;
-            let answer = answer.map_err(|e| no_answer(&e))?;
+            let answer = answer.map_err(|e| self.no_answer(&e))?;
             match answer.status.map(|status| status.as_u16()) {
                 None => {
                     let headers = answer.headers.as_ref().map(headers).unwrap_or_default();
                     Ok(Some(Message { headers, body: answer.payload }))
                 }
                 Some(404) => Ok(None),
-                Some(status) => Err(no_answer(&format!("status {status}"))),
+                Some(status) => Err(self.no_answer(&format!("status {status}"))),
             }
         }
         .boxed()
@@ -300,7 +207,7 @@ impl Broker for Nats {
             match self.publish(self.subject("res", &shard), record, Some(expected)).await {
                 Ok(sequence) => Appended::At(sequence),
                 Err(error) if is_fenced(&error) => Appended::Fenced,
-                Err(error) => Appended::Unknown(unknown(&error).to_string()),
+                Err(error) => Appended::Unknown(self.unknown(&error).to_string()),
             }
         }
         .boxed()
@@ -315,16 +222,18 @@ impl Broker for Nats {
             let mut from = 1;
             loop {
                 let inbox = self.client.new_inbox();
-                let mut answers = self.client.subscribe(inbox.clone()).await.map_err(|e| no_answer(&e))?;
+                let mut answers =
+                    self.client.subscribe(inbox.clone()).await.map_err(|e| self.no_answer(&e))?;
                 let body = json!({
                     "seq": from, "next_by_subj": subject, "batch": READ_BATCH, "max_bytes": 8 << 20,
                 });
                 let sent = self.client.publish_with_reply(api.clone(), inbox, body.to_string().into()).await;
-                sent.map_err(|e| no_answer(&e))?;
+                sent.map_err(|e| self.no_answer(&e))?;
                 let mut is_more = false;
                 loop {
-                    let answer = timeout(ANSWER_WAIT, answers.next()).await.map_err(|e| no_answer(&e))?;
-                    let answer = answer.ok_or_else(|| no_answer(&"the connection was closed"))?;
+                    let answer =
+                        timeout(ANSWER_WAIT, answers.next()).await.map_err(|e| self.no_answer(&e))?;
+                    let answer = answer.ok_or_else(|| self.no_answer(&"the connection was closed"))?;
                     let all = answer.headers.unwrap_or_default();
                     match answer.status.map(|status| status.as_u16()) {
                         None => {
@@ -339,7 +248,7 @@ impl Broker for Nats {
                             is_more &= number(&all, "Nats-Num-Pending") > 0;
                             break;
                         }
-                        Some(status) => return Err(no_answer(&format!("status {status}"))),
+                        Some(status) => return Err(self.no_answer(&format!("status {status}"))),
                     }
                 }
                 if !is_more {
@@ -355,11 +264,8 @@ impl Broker for Nats {
             let subject = self.subject(&format!("job.{pool}"), &shard);
             match self.publish(subject, Message::new(Bytes::new()), None).await {
                 Ok(_) => Ok(true),
-                // The same code says that the whole stream is full.
-                Err(error) if code(&error) == FULL && unknown(&error).message().contains("per subject") => {
-                    Ok(false)
-                }
-                Err(error) => Err(unknown(&error)),
+                Err(error) if is_full_subject(&error) => Ok(false),
+                Err(error) => Err(self.unknown(&error)),
             }
         }
         .boxed()
@@ -369,17 +275,17 @@ impl Broker for Nats {
         async move {
             let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}_JOBS.pool_{pool}", self.space);
             let inbox = self.client.new_inbox();
-            let mut answers = self.client.subscribe(inbox.clone()).await.map_err(|e| no_answer(&e))?;
+            let mut answers = self.client.subscribe(inbox.clone()).await.map_err(|e| self.no_answer(&e))?;
             let body = json!({
                 "batch": 1, "expires": wait.as_nanos() as u64, "idle_heartbeat": (wait / 3).as_nanos() as u64,
             });
             let sent = self.client.publish_with_reply(subject, inbox, body.to_string().into()).await;
-            sent.map_err(|e| no_answer(&e))?;
+            sent.map_err(|e| self.no_answer(&e))?;
             loop {
                 // The server sends a sign of life in each third of the time.
                 let answer = timeout(wait / 3 * 2 + ANSWER_WAIT, answers.next()).await;
-                let answer = answer.map_err(|e| no_answer(&e))?;
-                let answer = answer.ok_or_else(|| no_answer(&"the connection was closed"))?;
+                let answer = answer.map_err(|e| self.no_answer(&e))?;
+                let answer = answer.ok_or_else(|| self.no_answer(&"the connection was closed"))?;
                 match answer.status.map(|status| status.as_u16()) {
                     None => {
                         let message = jetstream::Message { message: answer, context: self.js.clone() };
@@ -390,7 +296,7 @@ impl Broker for Nats {
                     }
                     Some(100) => {}
                     Some(404 | 408) => return Ok(None),
-                    Some(status) => return Err(no_answer(&format!("status {status}"))),
+                    Some(status) => return Err(self.no_answer(&format!("status {status}"))),
                 }
             }
         }
@@ -403,14 +309,14 @@ impl Broker for Nats {
             match settle {
                 Settle::Done => {
                     let answer = self.client.request(reply, "+ACK".into()).await;
-                    answer.map(|_| ()).map_err(|e| no_answer(&e))
+                    answer.map(|_| ()).map_err(|e| self.no_answer(&e))
                 }
                 Settle::Retry(delay) => {
                     let body = format!("-NAK {}", json!({ "delay": delay.as_nanos() as u64 }));
-                    self.client.publish(reply, body.into()).await.map_err(|e| no_answer(&e))
+                    self.client.publish(reply, body.into()).await.map_err(|e| self.no_answer(&e))
                 }
                 Settle::Progress => {
-                    self.client.publish(reply, "+WPI".into()).await.map_err(|e| no_answer(&e))
+                    self.client.publish(reply, "+WPI".into()).await.map_err(|e| self.no_answer(&e))
                 }
             }
         }
@@ -424,7 +330,7 @@ impl Broker for Nats {
             match self.publish(subject, message, Some(revision)).await {
                 Ok(sequence) => Ok(Some(sequence)),
                 Err(error) if is_fenced(&error) => Ok(None),
-                Err(error) => Err(unknown(&error)),
+                Err(error) => Err(self.unknown(&error)),
             }
         }
         .boxed()
@@ -434,7 +340,7 @@ impl Broker for Nats {
         async move {
             let bucket = self.bucket();
             let subject = format!("$JS.API.DIRECT.GET.KV_{bucket}.$KV.{bucket}.{key}");
-            let answer = self.client.request(subject, Bytes::new()).await.map_err(|e| no_answer(&e))?;
+            let answer = self.client.request(subject, Bytes::new()).await.map_err(|e| self.no_answer(&e))?;
             match answer.status.map(|status| status.as_u16()) {
                 None => {
                     let all = answer.headers.unwrap_or_default();
@@ -443,8 +349,81 @@ impl Broker for Nats {
                     Ok((!is_gone).then(|| (answer.payload, number(&all, "Nats-Sequence"))))
                 }
                 Some(404) => Ok(None),
-                Some(status) => Err(no_answer(&format!("status {status}"))),
+                Some(status) => Err(self.no_answer(&format!("status {status}"))),
             }
+        }
+        .boxed()
+    }
+
+    fn value_delete(&self, key: String) -> BoxFuture<'_, Result<()>> {
+        async move {
+            let subject = format!("$KV.{}.{key}", self.bucket());
+            let headers = vec![("KV-Operation".to_owned(), "DEL".to_owned())];
+            let message = Message { headers, body: Bytes::new() };
+            self.publish(subject, message, None).await.map(|_| ()).map_err(|e| self.unknown(&e))
+        }
+        .boxed()
+    }
+
+    fn last_records(&self, run: String) -> BoxFuture<'_, Result<Vec<(u64, Message)>>> {
+        async move {
+            let config = consumer::pull::Config {
+                // Permissions are given for consumers with names.
+                name: Some(format!("look_{}", fastrand::u64(..))),
+                filter_subject: format!("{}.res.{run}.*", self.space),
+                deliver_policy: DeliverPolicy::LastPerSubject,
+                ack_policy: consumer::AckPolicy::None,
+                headers_only: true,
+                inactive_threshold: ANSWER_WAIT,
+                ..consumer::pull::Config::default()
+            };
+            let stream = self.js.get_stream_no_info(format!("{}_RES", self.space)).await;
+            let stream = stream.map_err(|e| self.no_answer(&e))?;
+            let consumer = stream.create_consumer(config).await.map_err(|e| self.no_answer(&e))?;
+            let mut left = consumer.cached_info().num_pending;
+            let mut records = Vec::new();
+            while left > 0 {
+                let before = left;
+                let fetch = consumer.fetch().max_messages(FETCH).expires(ANSWER_WAIT);
+                let mut messages = fetch.messages().await.map_err(|e| self.no_answer(&e))?;
+                while let Some(message) = messages.next().await {
+                    let message = message.map_err(|e| self.no_answer(&e))?;
+                    left = left.saturating_sub(1);
+                    let Some(shard) = shard_of(&message.subject) else { continue };
+                    let headers = message.headers.as_ref().map(headers).unwrap_or_default();
+                    records.push((shard.number, Message { headers, body: Bytes::new() }));
+                }
+                if left == before {
+                    // A shard whose last record was replaced is delivered later, or was removed.
+                    break;
+                }
+            }
+            let name = &consumer.cached_info().name;
+            // The server removes it by itself, but later.
+            let _ = stream.delete_consumer(name).await;
+            Ok(records)
+        }
+        .boxed()
+    }
+
+    fn remove_tickets(&self, pool: String, run: String) -> BoxFuture<'_, Result<()>> {
+        self.purge("JOBS", format!("{}.job.{pool}.{run}.>", self.space)).boxed()
+    }
+
+    fn remove_shards(&self, run: String) -> BoxFuture<'_, Result<()>> {
+        async move {
+            self.purge("ROWS", format!("{}.rows.{run}.>", self.space)).await?;
+            self.purge("RES", format!("{}.res.{run}.>", self.space)).await
+        }
+        .boxed()
+    }
+
+    fn clock(&self) -> BoxFuture<'_, Result<Duration>> {
+        async move {
+            let info = self.api(format!("$JS.API.STREAM.INFO.KV_{}", self.bucket()), Value::Null).await?;
+            let time = info["ts"].as_str().and_then(|text| humantime::parse_rfc3339_weak(text).ok());
+            let since = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+            since.ok_or_else(|| self.no_answer(&"no time"))
         }
         .boxed()
     }
@@ -480,7 +459,7 @@ impl Broker for Nats {
     fn listen(&self, worker: String, held: Held) -> BoxFuture<'_, Result<Listening>> {
         async move {
             let subject = format!("{}.own.{worker}", self.space);
-            let mut questions = self.client.subscribe(subject).await.map_err(|e| no_answer(&e))?;
+            let mut questions = self.client.subscribe(subject).await.map_err(|e| self.no_answer(&e))?;
             let client = self.client.clone();
             let task = tokio::spawn(async move {
                 while let Some(question) = questions.next().await {

@@ -7,8 +7,19 @@ use serde_json::Value;
 
 use super::{VERSION, check_version};
 use crate::error::{Error, Result};
+use crate::limit::Rates;
 
 /// Work of a run, and the number of its rows. Has no key, URL or path of a machine.
+///
+/// ```
+/// use fanweave::crates::serde_json::json;
+/// use fanweave::workers::{Manifest, RunState};
+///
+/// let manifest = Manifest::new("cities-1", json!({ "prompts": { "model": "sim/echo" } }));
+/// assert_eq!(manifest.state, RunState::Open);
+/// assert_eq!(Manifest::decode(&manifest.encode())?, manifest);
+/// # Ok::<_, fanweave::workers::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Manifest {
@@ -28,6 +39,9 @@ pub struct Manifest {
     pub pool: String,
     /// Options of its rows.
     pub settings: RowSettings,
+    /// Limits of the requests of all workers together, beside those of each worker.
+    #[serde(default)]
+    pub limits: Rates,
     /// State of the run.
     pub state: RunState,
     /// Generation. Failed rows of earlier ones are retried. 0 at first.
@@ -35,6 +49,8 @@ pub struct Manifest {
     pub generation: u64,
     /// Set once all rows were submitted: only then are `rows` and `shards` final.
     pub sealed: bool,
+    /// Maximum number of rows of a shard, so that a repeated submission cuts the same shards.
+    pub shard_rows: u64,
     /// Number of rows.
     pub rows: u64,
     /// Number of shards.
@@ -50,9 +66,18 @@ pub struct InputInfo {
     pub name: String,
     /// Its format, if it is a file.
     pub format: Option<String>,
+    /// Set if the rows are a sample, so that their indices have gaps.
+    pub is_sampled: bool,
 }
 
 /// Options of the rows of a run.
+///
+/// ```
+/// use fanweave::workers::RowSettings;
+///
+/// let settings = RowSettings::new();
+/// assert!(settings.hedge && !settings.keep_going);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -100,9 +125,11 @@ impl Manifest {
             input: InputInfo::default(),
             pool: "default".to_owned(),
             settings: RowSettings::default(),
+            limits: Rates::default(),
             state: RunState::Open,
             generation: 0,
             sealed: false,
+            shard_rows: 0,
             rows: 0,
             shards: 0,
         }

@@ -44,6 +44,24 @@ impl FromStr for Kind {
 }
 
 /// An entry of a shard's log.
+///
+/// ```
+/// use fanweave::workers::{Kind, Record};
+///
+/// let record = Record {
+///     kind: Kind::Claim,
+///     writer: "w1.3".into(),
+///     previous: 0,
+///     rows: 50,
+///     done: 0,
+///     failed: 0,
+///     generation: 0,
+///     body: Default::default(),
+/// };
+/// assert_eq!(Record::decode(record.encode())?, record);
+/// assert_eq!(Record::worker_of(&record.writer), "w1");
+/// # Ok::<_, fanweave::workers::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its kind.
@@ -54,6 +72,10 @@ pub struct Record {
     pub previous: u64,
     /// Number of rows of the shard.
     pub rows: u64,
+    /// Rows of the shard that have a result after this record.
+    pub done: u64,
+    /// Rows of them that failed.
+    pub failed: u64,
     /// Generation of the run.
     pub generation: u64,
     /// Lines of a journal, for [`Kind::Rows`]; the index of a row, for [`Kind::Try`].
@@ -68,6 +90,8 @@ impl Record {
             .with("Fw-Writer", &self.writer)
             .with("Fw-Prev", &self.previous)
             .with("Fw-N", &self.rows)
+            .with("Fw-Done", &self.done)
+            .with("Fw-Failed", &self.failed)
             .with("Fw-Gen", &self.generation)
     }
 
@@ -83,6 +107,8 @@ impl Record {
             writer: message.header("Fw-Writer").unwrap_or_default().to_owned(),
             previous: message.number("Fw-Prev")?,
             rows: message.number("Fw-N")?,
+            done: message.number("Fw-Done")?,
+            failed: message.number("Fw-Failed")?,
             generation: message.number("Fw-Gen")?,
             body: message.body,
         })
@@ -103,7 +129,16 @@ mod tests {
     fn a_record_is_read_as_it_was_written() {
         for kind in Kind::ALL {
             let body = Bytes::from_static(b"7");
-            let record = Record { kind, writer: "w1.3".into(), previous: 9, rows: 50, generation: 1, body };
+            let record = Record {
+                kind,
+                writer: "w1.3".into(),
+                previous: 9,
+                rows: 50,
+                done: 7,
+                failed: 2,
+                generation: 1,
+                body,
+            };
             assert_eq!(Record::decode(record.encode()).unwrap(), record);
         }
         let newer = Message { headers: vec![("Fw-V".into(), "2".into())], body: Bytes::new() };

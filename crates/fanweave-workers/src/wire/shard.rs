@@ -21,6 +21,14 @@ pub fn rows_per_shard(rows: Option<u64>) -> u64 {
 }
 
 /// A shard of a run.
+///
+/// ```
+/// use fanweave::workers::{ShardId, rows_per_shard};
+///
+/// let shard = ShardId { run: "cities-1".into(), number: 0 };
+/// assert!(shard < ShardId { number: 1, ..shard.clone() });
+/// assert_eq!((rows_per_shard(Some(400)), rows_per_shard(None)), (50, 1_000));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId {
     /// Name of the run.

@@ -1,0 +1,161 @@
+//! Connections to servers: addresses, users and encryption.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::{ConnectOptions, Event, ServerAddr, ServerError};
+
+use super::{ANSWER_WAIT, Nats, with_cause};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Way in which a broker is accessed.
+///
+/// ```
+/// use fanweave::workers::Access;
+///
+/// let access = Access::new().creds("worker.creds").ca("ca.pem");
+/// assert!(!access.plaintext);
+/// ```
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct Access {
+    /// File with credentials: a JWT and an nkey. Default: none, or the user and the password in the URL.
+    pub creds: Option<PathBuf>,
+    /// File with the certificates of the broker's authority. Default: those of the system.
+    pub ca: Option<PathBuf>,
+    /// Allows connections without encryption to other machines. Default: false.
+    pub plaintext: bool,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { creds, ca, plaintext } = self;
+        let mut access = f.debug_struct("Access");
+        access.field("creds", creds).field("ca", ca).field("plaintext", plaintext).finish()
+    }
+}
+
+impl Access {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the file with the credentials.
+    #[must_use]
+    pub fn creds(self, path: impl Into<PathBuf>) -> Self {
+        Self { creds: Some(path.into()), ..self }
+    }
+
+    /// Sets the file with the certificates of the broker's authority.
+    #[must_use]
+    pub fn ca(self, path: impl Into<PathBuf>) -> Self {
+        Self { ca: Some(path.into()), ..self }
+    }
+
+    /// Allows connections without encryption to other machines.
+    #[must_use]
+    pub fn plaintext(self, allow: bool) -> Self {
+        Self { plaintext: allow, ..self }
+    }
+}
+
+impl Nats {
+    /// Connects to one of the servers in `urls`, separated by commas. Names of streams and subjects begin
+    /// with `space`.
+    ///
+    /// # Errors
+    /// [`Usage`](ErrorKind::Usage) if a URL is not valid, the credentials cannot be read, or the connection
+    /// to another machine would not be encrypted; [`Denied`](ErrorKind::Denied) if the user is not known;
+    /// [`Broker`](ErrorKind::Broker) if no server is reached.
+    pub async fn connect(urls: &str, space: &str, access: &Access) -> Result<Self> {
+        let usage = |message: String| Error::new(ErrorKind::Usage, message);
+        let parse = |url: &str| url.trim().parse::<ServerAddr>();
+        let urls: Vec<_> = urls
+            .split(',')
+            .map(parse)
+            .collect::<Result<_, _>>()
+            .map_err(|_| usage("not a valid URL of a broker; use nats://HOST:PORT".to_owned()))?;
+        let is_plain = |url: &&ServerAddr| !url.tls_required() && !is_this_machine(url.host());
+        if let Some(url) = urls.iter().find(is_plain).filter(|_| !access.plaintext) {
+            return Err(usage(format!(
+                "the connection to {} would not be encrypted, and prompts and answers pass through it; use \
+                 tls://, or allow it with --plaintext in a network that you trust",
+                url.host()
+            )));
+        }
+        let denied: Arc<Mutex<Option<String>>> = Arc::default();
+        let noted = denied.clone();
+        let mut options = ConnectOptions::new()
+            .max_reconnects(None)
+            .ping_interval(Duration::from_secs(5))
+            .connection_timeout(ANSWER_WAIT)
+            .request_timeout(Some(ANSWER_WAIT))
+            .reconnect_delay_callback(|attempts| {
+                Duration::from_millis((100 * attempts as u64).clamp(100, 2_000))
+            })
+            .event_callback(move |event| {
+                if let Event::ServerError(ServerError::Other(why)) = event
+                    && why.to_ascii_lowercase().contains("permissions violation")
+                {
+                    *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+                }
+                std::future::ready(())
+            });
+        // The client reads no user from URLs by itself.
+        let user = urls.iter().find_map(|url| url.username().zip(url.password()));
+        if let Some((user, password)) = user {
+            // Each user gets answers of its own: `broker config` permits no others.
+            options = options
+                .user_and_password(user.to_owned(), password.to_owned())
+                .custom_inbox_prefix(format!("_INBOX.{user}"));
+        }
+        if let Some(path) = &access.creds {
+            let read = options.credentials_file(path).await;
+            options =
+                read.map_err(|e| usage(format!("{}: cannot read the credentials: {e}", path.display())))?;
+        }
+        if let Some(path) = &access.ca {
+            options = options.add_root_certificates(path.clone());
+        }
+        let client = options.connect(urls).await.map_err(|e| {
+            let why = with_cause(&e);
+            let kind = match why.contains("authorization violation") {
+                true => ErrorKind::Denied,
+                false => ErrorKind::Broker,
+            };
+            Error::new(kind, format!("cannot connect to the broker: {why}"))
+        })?;
+        let js = ContextBuilder::new()
+            .timeout(ANSWER_WAIT)
+            .ack_timeout(ANSWER_WAIT)
+            .backpressure_on_inflight(true)
+            .build(client.clone());
+        Ok(Self { client, js, space: space.to_owned(), denied })
+    }
+}
+
+/// Returns true if a connection to `host` does not leave this machine.
+fn is_this_machine(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn other_machines_are_not_reached_without_encryption() {
+        for url in ["nats://10.0.0.1:4222", "nats://127.0.0.1:1,nats://broker.example"] {
+            let refused = Nats::connect(url, "fw", &Access::new()).await;
+            let error = refused.err().expect("it is refused");
+            assert_eq!(error.kind(), ErrorKind::Usage);
+            assert!(error.message().contains("--plaintext"), "{error}");
+        }
+        assert!(is_this_machine("[::1]") && is_this_machine("localhost") && !is_this_machine("a.localhost"));
+    }
+}
