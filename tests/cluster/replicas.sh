@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a batch at workers of three NATS servers that keep three copies, while each server is killed in turn: no row is lost or
+# Runs a batch at workers of three NATS servers that keep three copies, while the servers are killed one after the other: no row is lost or
 # doubled, and no call is repeated.
 #
 #   tests/cluster/replicas.sh [path/to/fanweave]

@@ -21,8 +21,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// State of a run: its manifest, and what the logs of its shards say.
 ///
-/// Counts are those of the last record of each log. They may be wrong for a moment after a fault of the broker;
-/// the results that are collected are not.
+/// Counts are those of the last record of each log. They may be wrong for a moment after a fault of the
+/// broker; the results that are collected are not.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct RunStatus {
@@ -36,7 +36,7 @@ pub struct RunStatus {
     pub complete_shards: u64,
     /// Shards that a worker has.
     pub owned_shards: u64,
-    /// What each worker said last.
+    /// The last report of each worker.
     pub workers: Vec<WorkerStatus>,
 }
 
@@ -119,7 +119,8 @@ pub async fn status_of(broker: &dyn Broker, run: &str) -> Result<RunStatus> {
     Ok(status)
 }
 
-/// Starts no more rows of a run. Rows in flight end and are recorded. Returns false if it was cancelled before.
+/// Starts no more rows of a run. Rows in flight end and are recorded. Returns false if it was cancelled
+/// before.
 ///
 /// # Errors
 /// As [`status_of`].
@@ -134,7 +135,7 @@ pub async fn cancel(broker: &dyn Broker, run: &str) -> Result<bool> {
     Ok(is_changed)
 }
 
-/// Runs the rows of a run again that failed, and those that have no result. Opens a run that was cancelled.
+/// Retries the failed rows of a run, and runs those that have no result. Opens a run that was cancelled.
 /// Returns the number of shards that have such rows.
 ///
 /// # Errors

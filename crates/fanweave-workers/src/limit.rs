@@ -27,7 +27,7 @@ const SAVED: f64 = 0.5;
 /// Part of a limit that is used if the provider named it: its clock is another one.
 const LEARNT_SHARE: f64 = 0.9;
 
-/// Part of an equal share that a worker uses while the broker is away.
+/// Part of an equal share that a worker uses while the broker is unreachable.
 const ALONE_SHARE: f64 = 0.9;
 
 /// Time after which a limit that the provider named is forgotten unless it is reported again, in seconds.
@@ -39,7 +39,7 @@ const WORKER_LASTS: f64 = 10.0;
 /// Time after which the offset of the broker's clock is measured again.
 const CLOCK_LASTS: Duration = Duration::from_secs(60);
 
-/// Round trips of which the shortest one tells the time.
+/// Round trips of which the fastest one tells the time.
 const ROUND_TRIPS: usize = 5;
 
 /// Attempts to change the meter before other workers go first.
@@ -134,7 +134,7 @@ impl Meter {
         self.workers.retain(|_, at| now - *at < WORKER_LASTS);
         let rates = self.effective(rates, now);
         let requests = match rates.requests_per_minute {
-            // Fractions of requests are of no use to anybody: they stay in the meter.
+            // A fraction of a request is of no use to the worker: it stays in the meter.
             Some(limit) => take(&mut self.requests_until, now, wanted.requests, limit / 60.0, f64::floor),
             None => wanted.requests,
         };
@@ -368,7 +368,7 @@ impl Lessee {
             let used = std::mem::take(&mut state.used);
             let is_idle = state.waiting.requests < 1.0 && used.requests < 1.0;
             if is_idle {
-                // What is not needed now is not saved for later.
+                // Leases that are not needed now are not saved for later.
                 state.level = Amounts { requests: 0.0, tokens: state.level.tokens.min(0.0) };
             }
             let of_each = if used.requests >= 1.0 { used.tokens / used.requests } else { 1_000.0 };
@@ -436,16 +436,16 @@ impl Lessee {
         if let Some((theirs, at)) = self.clock.filter(|(_, at)| at.elapsed() < CLOCK_LASTS) {
             return Ok(theirs + at.elapsed().as_secs_f64());
         }
-        let mut shortest: Option<(Duration, f64, Instant)> = None;
+        let mut min_trip: Option<(Duration, f64, Instant)> = None;
         for _ in 0..ROUND_TRIPS {
             let asked = Instant::now();
             let theirs = self.broker.clock().await?;
             let trip = asked.elapsed();
-            if shortest.is_none_or(|(before, ..)| trip < before) {
-                shortest = Some((trip, (theirs + trip / 2).as_secs_f64(), Instant::now()));
+            if min_trip.is_none_or(|(before, ..)| trip < before) {
+                min_trip = Some((trip, (theirs + trip / 2).as_secs_f64(), Instant::now()));
             }
         }
-        let (_, theirs, at) = shortest.expect("there was a round trip");
+        let (_, theirs, at) = min_trip.expect("there was a round trip");
         self.clock = Some((theirs, at));
         Ok(theirs + at.elapsed().as_secs_f64())
     }
@@ -548,7 +548,7 @@ mod tests {
         limits[0].report(Rates::new().requests(60.0));
         sleep(Duration::from_secs(1)).await;
         assert!(!limits[0].try_take(1));
-        // The other one finds out soon after its next request.
+        // The other one follows soon after its next request.
         let _ = limits[1].try_take(1);
         sleep(Duration::from_secs(3)).await;
         let taken = (0..10).filter(|_| limits[1].try_take(1)).count();

@@ -20,12 +20,12 @@ struct Hold {
     until: u64,
 }
 
-/// Whether a worker may start the rows of a run.
+/// Permission of a worker to start the rows of a run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
     /// The run is not paused.
     Open,
-    /// It is paused, and this worker is the one that tries it.
+    /// It is paused, and this worker is the one that attempts it.
     Probe,
     /// It is paused for this time.
     Paused(Duration),
@@ -59,7 +59,7 @@ async fn take(broker: &dyn Broker, key: &str, by: &str, lasts: Duration) -> Resu
 
 /// Pauses a run for all workers.
 pub(crate) async fn pause(broker: &dyn Broker, run: &str, worker: &str) {
-    // Without it, each worker finds out by itself.
+    // Without it, each worker is refused by itself.
     let _ = take(broker, &key(run), worker, REFUSED_PAUSE).await;
 }
 
@@ -69,7 +69,8 @@ pub(crate) async fn open(broker: &dyn Broker, run: &str) {
     let _ = broker.value_delete(key(run)).await;
 }
 
-/// Whether a worker may start the rows of a run. A worker that may try a paused run pauses it for the others.
+/// Permission of a worker to start the rows of a run. A worker that may attempt a paused run pauses it for the
+/// others.
 pub(crate) async fn may_try(broker: &dyn Broker, run: &str, worker: &str) -> Attempt {
     match broker.value(key(run)).await {
         Ok(Some(_)) => {}
@@ -94,7 +95,7 @@ mod tests {
     use crate::Memory;
 
     #[tokio::test(start_paused = true)]
-    async fn one_worker_tries_a_paused_run_and_the_others_wait() {
+    async fn one_worker_attempts_a_paused_run_and_the_others_wait() {
         let broker = Memory::default();
         assert_eq!(may_try(&broker, "r", "a").await, Attempt::Open);
         pause(&broker, "r", "a").await;

@@ -33,8 +33,8 @@ impl ShardRows {
     /// The rows of the run with this manifest.
     ///
     /// # Errors
-    /// [`Usage`](ErrorKind::Usage) if not all rows were submitted, or if they are a sample of their input, whose
-    /// indices only the input has.
+    /// [`Usage`](ErrorKind::Usage) if not all rows were submitted, or if they are a sample of their input,
+    /// whose indices only the input has.
     pub fn new(broker: Arc<dyn Broker>, manifest: Manifest) -> Result<Self> {
         let run = &manifest.run;
         let refused = |why: &str| Err(Error::new(ErrorKind::Usage, format!("{run}: {why}")));

@@ -65,7 +65,7 @@ fn line(row: u64, writer: usize, is_ok: bool) -> Bytes {
     line.into()
 }
 
-/// What a writer knows of the log.
+/// Knowledge of the log that a writer has.
 #[derive(Default, Clone)]
 struct Known {
     last: u64,

@@ -103,7 +103,7 @@ fn users() -> Vec<User> {
     let own = |subjects: &[&str]| -> Vec<String> {
         subjects.iter().map(|subject| subject.replace("{S}", SPACE)).collect()
     };
-    // What submitters and workers read.
+    // Subjects of submitters and of workers.
     let both = [
         "$JS.API.INFO",
         "$JS.API.STREAM.INFO.KV_{S}_run",

@@ -45,7 +45,7 @@ pub(crate) async fn run(args: JobsArgs, program: &Program) -> Result<Exit, Failu
             let shards = retry(&broker(&at).await?, &run).await?;
             match shards {
                 0 => tell!("{run}: no row failed, and none is left"),
-                _ => tell!("{run}: the rows of {shards} shards that failed or are left run again"),
+                _ => tell!("{run}: the rows of {shards} shards that failed or are left are retried"),
             }
             Ok(Exit::Ok)
         }
@@ -143,7 +143,7 @@ async fn show(broker: &Nats, run: &str, as_json: bool) -> Result<Exit, Failure> 
     Ok(exit_of(&status))
 }
 
-/// What a worker says, as one line.
+/// The report of a worker, as one line.
 fn line(worker: &WorkerStatus) -> String {
     let WorkerStatus { worker: name, ok, failed, in_flight, .. } = worker;
     let name: String = name.chars().take(8).collect();

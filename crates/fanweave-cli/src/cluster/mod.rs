@@ -7,6 +7,7 @@ mod config;
 mod jobs;
 mod limits;
 mod local;
+pub(crate) mod plan;
 mod refuse;
 mod server;
 mod worker;

@@ -63,6 +63,10 @@ pub(crate) fn run(
         // The rate limits do not apply: the provider schedules the requests.
         Via::BatchApi => text.push_str("time: up to 24 hours\n"),
     }
+    #[cfg(feature = "workers")]
+    if args.cluster.on.is_some() {
+        text.push_str(&crate::cluster::plan::text(rows, usage));
+    }
     if let Some(first) = first_bad {
         let _ = writeln!(text, "invalid rows: {bad}, the first: {first}");
     }

@@ -18,7 +18,7 @@ const MIN_VERSION: (u32, u32, u32) = (2, 14, 7);
 /// Size of the largest message that is sent.
 const MAX_MESSAGE: usize = 1 << 20;
 
-/// Round trips of which the shortest one tells the time.
+/// Round trips of which the fastest one tells the time.
 const ROUND_TRIPS: usize = 5;
 
 /// Difference of clocks from which it is reported.
@@ -28,7 +28,7 @@ const MAX_OFFSET: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Check {
-    /// What was found, in the order of the checks.
+    /// Findings, in the order of the checks.
     pub findings: Vec<Finding>,
 }
 
@@ -132,9 +132,9 @@ impl Nats {
         true
     }
 
-    /// Compares the clocks by the shortest of some round trips.
+    /// Compares the clocks by the fastest of some round trips.
     async fn offset(&self, check: &mut Check) {
-        let mut shortest: Option<(Duration, i128)> = None;
+        let mut min_trip: Option<(Duration, i128)> = None;
         for _ in 0..ROUND_TRIPS {
             let asked = Instant::now();
             let Ok(theirs) = self.clock().await else { continue };
@@ -142,11 +142,11 @@ impl Nats {
             let ours = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let ours = ours.saturating_sub(trip / 2);
             let offset = ours.as_millis().cast_signed() - theirs.as_millis().cast_signed();
-            if shortest.is_none_or(|(before, _)| trip < before) {
-                shortest = Some((trip, offset));
+            if min_trip.is_none_or(|(before, _)| trip < before) {
+                min_trip = Some((trip, offset));
             }
         }
-        let Some((trip, offset)) = shortest else {
+        let Some((trip, offset)) = min_trip else {
             return check.bad("the clock of the broker cannot be read");
         };
         let trip = trip.as_millis();
