@@ -68,10 +68,14 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
     let output = output(&args.output);
     #[cfg(feature = "workers")]
     if args.cluster.detach {
-        return crate::cluster::detached(&args, &work, keep_raw, source).await;
+        let row_usd = cost::of_a_row(&args, &prices, &routed.names);
+        return crate::cluster::detached(&args, &work, keep_raw, row_usd, source).await;
     }
     #[cfg(feature = "workers")]
-    let cluster = crate::cluster::batch(&args, &work, keep_raw).await?;
+    let cluster = {
+        let row_usd = cost::of_a_row(&args, &prices, &routed.names);
+        crate::cluster::batch(&args, &work, keep_raw, row_usd).await?
+    };
     let telemetry = Exporter::from_env();
     let chain = telemetry.watch("row", routed.chain);
 

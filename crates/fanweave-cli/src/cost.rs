@@ -106,6 +106,13 @@ pub(crate) fn costs(args: &BatchArgs, prices: &Prices, models: &[String]) -> Res
     Ok(costs.cap(budget, row))
 }
 
+/// Expected maximum cost of a row that one of these models answers, in US dollars.
+#[cfg(feature = "workers")]
+pub(crate) fn of_a_row(args: &BatchArgs, prices: &Prices, models: &[String]) -> f64 {
+    let costs = models.iter().filter_map(|model| of_a_call(prices, model, args.model.max_output()));
+    costs.fold(0.0, f64::max)
+}
+
 /// Estimated cost of a call of a model, if its price is known.
 pub(crate) fn of_a_call(prices: &Prices, model: &str, max_tokens: Option<NonZeroU32>) -> Option<f64> {
     prices.of(model).map(|price| price.cost(&expected(None, max_tokens)))

@@ -64,6 +64,7 @@ pub struct Attached {
 enum Cut {
     Stopped,
     Refused(Refusal),
+    OverBudget,
 }
 
 impl Attached {
@@ -164,6 +165,9 @@ impl Attached {
             }
         };
         let mut stopped = Stopped { is_cut_short: cut.is_some(), ..Stopped::default() };
+        if let Some(Cut::OverBudget) = cut {
+            stopped.over_budget = true;
+        }
         if let Some(Cut::Refused(refusal)) = cut {
             let error = Some(refusal.error);
             stopped.refused_rows = refusal.rows;
@@ -213,13 +217,15 @@ impl Attached {
                 false => refused(&*broker, &run).await,
             }
         };
-        tokio::pin!(watched);
+        let over_budget = over_budget(&*broker, &run);
+        tokio::pin!(watched, over_budget);
         loop {
             let row = tokio::select! {
                 biased;
                 row = results.next() => row,
                 () = stop.cancelled() => return Ok(Some(Cut::Stopped)),
                 refusal = &mut watched => return Ok(Some(Cut::Refused(refusal))),
+                () = &mut over_budget => return Ok(Some(Cut::OverBudget)),
                 error = &mut workers_ended => return Err(error),
             };
             match row {
@@ -246,6 +252,18 @@ async fn reopen(broker: &dyn Broker, run: &str) -> Result<Manifest> {
         manifest.state = RunState::Open;
     });
     Ok(changed.await?.0)
+}
+
+/// Waits until no worker may start another row.
+async fn over_budget(broker: &dyn Broker, run: &str) {
+    loop {
+        sleep(LOOK_PERIOD).await;
+        let Ok(workers) = workers_of(broker, run).await else { continue };
+        let is_over = workers.iter().any(|worker| worker.is_over_budget);
+        if is_over && workers.iter().all(|worker| worker.is_over_budget || worker.has_ended) {
+            return;
+        }
+    }
 }
 
 /// Says what holds a run up, for ever.

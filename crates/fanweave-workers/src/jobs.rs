@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::{FuturesUnordered, iter};
+use futures::stream::iter;
 use serde::Serialize;
 use tokio::time::sleep;
 
 use crate::broker::Broker;
 use crate::error::{Error, ErrorKind, Result};
-use crate::status::{WorkerStatus, workers_of};
+use crate::status::{WorkerStatus, forget_workers, workers_of};
 use crate::submit::{key, manifest_of, patiently};
 use crate::wire::{Kind, Manifest, Record, RunState, ShardId};
 
@@ -187,11 +187,10 @@ pub async fn remove(broker: &dyn Broker, run: &str) -> Result<()> {
     let pool = status.manifest.pool;
     patiently(|| broker.remove_tickets(pool.clone(), run.to_owned())).await?;
     patiently(|| broker.remove_shards(run.to_owned())).await?;
-    let keys = patiently(|| broker.keys(format!("stat.{run}."))).await?;
-    let deleting: FuturesUnordered<_> =
-        keys.into_iter().map(|name| patiently(move || broker.value_delete(name.clone()))).collect();
-    let deleted: Vec<_> = deleting.collect().await;
-    deleted.into_iter().collect::<Result<()>>()?;
+    forget_workers(broker, run).await?;
+    for kept in ["pause", "money"] {
+        patiently(|| broker.value_delete(format!("{kept}.{run}"))).await?;
+    }
     // Last, so that a removal that was cut short can be repeated.
     patiently(|| broker.value_delete(key(run))).await
 }

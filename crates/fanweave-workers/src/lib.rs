@@ -20,6 +20,7 @@ mod in_hand;
 mod jobs;
 mod limit;
 mod log;
+mod money;
 mod pause;
 mod rows;
 mod shard;

@@ -69,8 +69,8 @@ pub(crate) async fn open(broker: &dyn Broker, run: &str) {
     let _ = broker.value_delete(key(run)).await;
 }
 
-/// Permission of a worker to start the rows of a run. A worker that may attempt a paused run pauses it for the
-/// others.
+/// Permission of a worker to start the rows of a run. A worker that may attempt a paused run pauses it for
+/// the others.
 pub(crate) async fn may_try(broker: &dyn Broker, run: &str, worker: &str) -> Attempt {
     match broker.value(key(run)).await {
         Ok(Some(_)) => {}

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::error::Result;
+use crate::money::Money;
 use crate::wire::Manifest;
 
 /// Makes chains of the work of runs. Implemented by the program, which has the models and their keys.
@@ -36,6 +37,7 @@ pub struct Feed {
     /// Starts no more rows once it is cancelled.
     pub(crate) stop: CancellationToken,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) money: Option<Money>,
 }
 
 /// A result, and its permit to be unrecorded.
@@ -112,15 +114,23 @@ impl<I: Send + 'static, O: IntoAnswer> RunRows for BatchJob<I, O> {
     /// Runs rows with the chain, the settings and the prices of the job. Its source and its output are not
     /// used.
     fn run(self: Box<Self>, feed: Feed) -> BoxFuture<'static, ()> {
-        let Feed { jobs, routes, stop, progress } = feed;
+        let Feed { jobs, routes, stop, progress, money } = feed;
         let rows = self.stop(stop.clone()).progress(progress).into_rows().rows;
         async move {
-            let (budget, mut lessor) = Leases::new(0.0);
-            lessor.lease(f64::MAX);
+            let (budget, mut lessor) = Leases::new(money.as_ref().map_or(0.0, |money| money.row));
+            let lending = async move {
+                match money {
+                    Some(money) => money.lend(lessor).await,
+                    None => lessor.lease(f64::MAX),
+                }
+            };
             let mut window = rows.window(ShardRecorder(routes.clone()), jobs, budget);
-            // The source is a channel, which has no errors.
-            let _ = window.run(&stop, &Context::new()).await;
-            routes.end(window.into_recorder().1);
+            let running = async move {
+                // The source is a channel, which has no errors.
+                let _ = window.run(&stop, &Context::new()).await;
+                routes.end(window.into_recorder().1);
+            };
+            tokio::join!(running, lending);
         }
         .boxed()
     }

@@ -14,6 +14,7 @@ use crate::append::{Counts, Lost, ShardWriter, read_log};
 use crate::broker::{Broker, Settle, Ticket};
 use crate::in_hand::Reservation;
 use crate::log::{CAREFUL_DEATHS, MAX_ALONE, ShardLog};
+use crate::money::Money;
 use crate::rows::{EndRoutes, Feed, Routes, Unrecorded, Workload};
 use crate::submit::{manifest_of, patiently};
 use crate::wire::{Kind, Manifest, Record, Row, decode_rows};
@@ -44,6 +45,9 @@ pub(crate) const UNABLE_DELAY: Duration = Duration::from_secs(30);
 
 /// Time for which a worker that was refused takes no more tickets of the run.
 pub(crate) const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
+/// Time for which a worker takes no more tickets of a run whose budget is spent.
+pub(crate) const BUDGET_PAUSE: Duration = Duration::from_secs(10);
 
 /// Time for which a replica may lack the rows of a shard.
 const ROWS_WAIT: Duration = Duration::from_secs(10);
@@ -123,6 +127,7 @@ impl ShardRun {
     fn released_delay(&self) -> Duration {
         match self.routes.ended.get() {
             Some(stopped) if stopped.refused.is_some() || stopped.unavailable.is_some() => REFUSED_PAUSE,
+            Some(stopped) if stopped.over_budget => BUDGET_PAUSE,
             _ => Duration::ZERO,
         }
     }
@@ -334,6 +339,7 @@ impl ShardRun {
             routes: routes.clone(),
             stop: self.stop.child_token(),
             progress: self.progress.clone(),
+            money: Money::of(&self.broker, &run),
         };
         let window = async move {
             let _end = EndRoutes(routes);

@@ -10,6 +10,7 @@ use tokio::time::{interval, timeout};
 
 use crate::broker::Broker;
 use crate::error::Result;
+use crate::submit::patiently;
 
 /// Time between two reports.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -31,6 +32,8 @@ pub struct WorkerStatus {
     pub failed: u64,
     /// Rows in flight.
     pub in_flight: u64,
+    /// Set if another row could exceed the budget of the run.
+    pub is_over_budget: bool,
     /// Set when the worker has stopped working on the run.
     pub has_ended: bool,
     /// Reason for which the worker does not take rows of the run for now.
@@ -89,6 +92,10 @@ impl Publisher {
         lock(&self.status).refusal = Some(refusal);
     }
 
+    pub(crate) fn over_budget(&self) {
+        lock(&self.status).is_over_budget = true;
+    }
+
     /// Publishes the last status.
     pub(crate) async fn end(self) {
         self.task.abort();
@@ -134,4 +141,12 @@ pub async fn workers_of(broker: &dyn Broker, run: &str) -> Result<Vec<WorkerStat
         }
     }
     Ok(all)
+}
+
+/// Removes the reports of the workers of a run: those that work report again.
+pub(crate) async fn forget_workers(broker: &dyn Broker, run: &str) -> Result<()> {
+    for key in patiently(|| broker.keys(format!("stat.{run}."))).await? {
+        patiently(|| broker.value_delete(key.clone())).await?;
+    }
+    Ok(())
 }

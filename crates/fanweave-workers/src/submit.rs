@@ -16,6 +16,7 @@ use crate::append::read_log;
 use crate::broker::Broker;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::change;
+use crate::status::forget_workers;
 use crate::wire::{MAX_SHARD_BYTES, Manifest, Message, Row, RunState, ShardId, encode_row, rows_per_shard};
 
 /// Shards that are published at the same time.
@@ -88,11 +89,13 @@ pub async fn submit(
 ) -> Result<Submitted> {
     manifest.shard_rows = shard_rows;
     manifest.created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let limits = manifest.limits;
+    let (limits, budget) = (manifest.limits, manifest.budget_usd);
     let (mut manifest, since) = create(&**broker, manifest).await?;
-    if manifest.limits != limits {
+    if (manifest.limits, manifest.budget_usd) != (limits, budget) {
         // The command that was run last decides.
-        manifest = change(&**broker, &manifest.run, |manifest| manifest.limits = limits).await?.0;
+        let set = |manifest: &mut Manifest| (manifest.limits, manifest.budget_usd) = (limits, budget);
+        manifest = change(&**broker, &manifest.run, set).await?.0;
+        forget_workers(&**broker, &manifest.run).await?;
     }
     let mut shards = cut(rows, manifest.shard_rows)?;
     let mut publishing = FuturesUnordered::new();

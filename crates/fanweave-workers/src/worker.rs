@@ -14,9 +14,10 @@ use crate::broker::{ACK_WAIT, Broker, Settle, Ticket};
 use crate::error::{ErrorKind, Result};
 use crate::in_hand::InHand;
 use crate::jobs::{issue, runs};
+use crate::money::Money;
 use crate::pause::{Attempt, is_keeper, may_try, open, pause};
 use crate::rows::{EndRoutes, Feed, Routes, Workload};
-use crate::shard::{HELD_DELAY, REFUSED_PAUSE, ShardRun, UNABLE_DELAY, keep, settle_ticket};
+use crate::shard::{BUDGET_PAUSE, HELD_DELAY, REFUSED_PAUSE, ShardRun, UNABLE_DELAY, keep, settle_ticket};
 use crate::status::{Publisher, Refusal};
 use crate::submit::manifest_of;
 use crate::wire::{Manifest, RunState, ShardId};
@@ -396,9 +397,15 @@ impl Running<'_> {
         };
         let (jobs, inbox) = mpsc::channel(AHEAD.min(self.worker.concurrency));
         let routes = Arc::new(Routes::new(self.worker.concurrency));
+        let money = Money::of(&self.worker.broker, &manifest);
         let (stop, progress) = (self.stop.child_token(), Arc::<Progress>::default());
-        let feed =
-            Feed { jobs: inbox, routes: routes.clone(), stop: stop.clone(), progress: progress.clone() };
+        let feed = Feed {
+            jobs: inbox,
+            routes: routes.clone(),
+            stop: stop.clone(),
+            progress: progress.clone(),
+            money,
+        };
         let end = EndRoutes(routes.clone());
         self.windows.spawn(async move {
             rows.run(feed).await;
@@ -462,6 +469,14 @@ impl Running<'_> {
                 if is_first {
                     let seconds = REFUSED_PAUSE.as_secs();
                     self.note(&format!("{run}: {error}; trying again in {seconds} s"));
+                }
+            }
+            if stopped.over_budget {
+                session.publisher.over_budget();
+                let is_first = !self.refused.contains_key(&run);
+                self.refused.insert(run.clone(), Instant::now() + BUDGET_PAUSE);
+                if is_first {
+                    self.note(&format!("{run}: another row could exceed the budget"));
                 }
             }
             return self.end_session().await;

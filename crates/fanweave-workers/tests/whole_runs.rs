@@ -11,7 +11,8 @@ use fanweave_batch::__private::KeyedRows;
 use fanweave_batch::{BatchJob, CancellationToken, FinishedRow, Output, Render, Source};
 use fanweave_core::{Chain, Error, ErrorKind, Prompt, step};
 use fanweave_workers::{
-    Broker, Faults, Manifest, Memory, Results, RunRows, Worker, Workload, submit, workers_of,
+    Broker, Faults, Manifest, Memory, Results, RunRows, Worker, Workload, cancel, remove, retry, runs,
+    status_of, submit, workers_of,
 };
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -266,4 +267,78 @@ async fn a_row_that_ends_its_worker_fails_alone() {
     assert_eq!(failed.iter().map(|row| row.index()).collect::<Vec<_>>(), [13]);
     assert!(failed[0].error().unwrap().message().contains("2 workers ended"), "{:?}", failed[0]);
     assert_eq!(deaths, 4, "two in the shard, and two alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_together_keep_to_a_budget_and_a_larger_one_continues() {
+    let (broker, workload) = (Memory::default(), echo());
+    let at: Arc<dyn Broker> = Arc::new(broker.clone());
+    let mut manifest = Manifest::new("rows-1", json!({}));
+    (manifest.budget_usd, manifest.row_usd) = (Some(1.0), 0.1);
+    let submitted = submit(&at, manifest.clone(), rows(40), SHARD).await.unwrap();
+    let workers = [start(&broker, &workload), start(&broker, &workload)];
+    sleep(Duration::from_secs(60)).await;
+    // A row without a known cost is taken to cost the maximum.
+    let calls = || workload.calls.lock().unwrap().values().sum::<u32>();
+    assert_eq!(calls(), 10, "as many as the budget pays");
+    let status = workers_of(&broker, "rows-1").await.unwrap();
+    assert!(status.iter().all(|worker| worker.is_over_budget), "{status:?}");
+
+    manifest.budget_usd = Some(10.0);
+    submit(&at, manifest, rows(40), SHARD).await.unwrap();
+    let results = timeout(Duration::from_secs(600), all(Results::new(at, submitted.manifest))).await.unwrap();
+    check(&results, 40);
+    assert_eq!(calls(), 40);
+    drop(workers);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_cancelled_and_its_failed_rows_are_retried() {
+    static FAILS: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(true);
+    let refuses = |text: &str| {
+        let fails = text.ends_with('7') && FAILS.load(std::sync::atomic::Ordering::Relaxed);
+        fails.then(|| Error::new(ErrorKind::BadRequest, "no sevens"))
+    };
+    let (broker, workload) = (Memory::default(), Echo { refuses, ..echo() });
+    let mut results = submitted(&broker, 40).await;
+    let worker = start(&broker, &workload);
+    while status_of(&broker, "rows-1").await.unwrap().done < 12 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(cancel(&broker, "rows-1").await.unwrap());
+    sleep(Duration::from_secs(30)).await;
+    let status = status_of(&broker, "rows-1").await.unwrap();
+    assert!(status.done < 40 && status.state() == "cancelled" && status.owned_shards == 0, "{status:?}");
+    let calls = || workload.calls.lock().unwrap().values().sum::<u32>();
+    assert_eq!(u64::from(calls()), status.done, "calls in flight were recorded");
+    results.skip_missing();
+    assert_eq!(all(results).await.len() as u64, status.done, "the results that are there are collected");
+
+    FAILS.store(false, std::sync::atomic::Ordering::Relaxed);
+    let shards = retry(&broker, "rows-1").await.unwrap();
+    assert!(shards > 0);
+    let manifest = status_of(&broker, "rows-1").await.unwrap().manifest;
+    let results = Results::new(Arc::new(broker.clone()), manifest);
+    let results = timeout(Duration::from_secs(600), all(results)).await.unwrap();
+    check(&results, 40);
+    assert!(results.iter().all(FinishedRow::is_ok));
+    assert_eq!(u64::from(calls()), 40 + status.failed, "failed rows alone were called again");
+    let status = status_of(&broker, "rows-1").await.unwrap();
+    assert_eq!((status.state(), status.done, status.failed), ("done", 40, 0));
+    remove(&broker, "rows-1").await.unwrap();
+    assert!(runs(&broker).await.unwrap().is_empty());
+    drop(worker);
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_issue_lost_tickets_without_a_collector() {
+    let (broker, workload) = (Memory::default(), echo());
+    let results = submitted(&broker, 40).await;
+    broker.lose_tickets();
+    let worker = start(&broker, &workload);
+    sleep(Duration::from_secs(120)).await;
+    assert!(status_of(&broker, "rows-1").await.unwrap().is_complete());
+    check(&all(results).await, 40);
+    assert_eq!(repeated(&workload, 40), 0);
+    drop(worker);
 }

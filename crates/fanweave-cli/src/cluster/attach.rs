@@ -42,6 +42,7 @@ pub(crate) async fn run(
     args: &BatchArgs,
     work: &PromptWork,
     keep_raw: bool,
+    row_usd: f64,
 ) -> Result<Option<ClusterRun>, Failure> {
     let retries_failed = args.rows.retry_failed;
     let on = match &args.cluster.on {
@@ -49,7 +50,8 @@ pub(crate) async fn run(
         Some(On::Local) => None,
         Some(On::Broker(on)) => Some(given(on)?),
     };
-    let manifest = manifest(args, work, keep_raw)?;
+    let mut manifest = manifest(args, work, keep_raw)?;
+    (manifest.budget_usd, manifest.row_usd) = (args.budget_usd, row_usd);
     if let Some(url) = on {
         let broker = connect(&url, &args.cluster.access).await?;
         if args.rows.fresh {
@@ -97,10 +99,11 @@ pub(crate) async fn detached(
     args: &BatchArgs,
     work: &PromptWork,
     keep_raw: bool,
+    row_usd: f64,
     source: Source,
 ) -> Result<Exit, Failure> {
     let Some(ClusterRun { manifest, location: Location::Remote { broker, is_quiet }, .. }) =
-        run(args, work, keep_raw).await?
+        run(args, work, keep_raw, row_usd).await?
     else {
         return Err(Failure::usage("--detach needs the URL of a broker in --on"));
     };

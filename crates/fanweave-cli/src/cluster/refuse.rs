@@ -20,7 +20,6 @@ pub(crate) fn refuse_flags(args: &BatchArgs) -> Result<(), Failure> {
         ("--header", !args.model.header.is_empty()),
         ("--unordered", args.rows.unordered),
         ("--resume-changed", args.rows.resume_changed),
-        ("--budget-usd", args.budget_usd.is_some()),
         ("--max-errors", args.rows.max_errors.is_some()),
         ("--schema", args.schema.is_some()),
         ("--columns", args.rows.columns.is_some()),

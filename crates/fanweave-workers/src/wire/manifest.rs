@@ -42,6 +42,12 @@ pub struct Manifest {
     /// Limits of the requests of all workers together, beside those of each worker.
     #[serde(default)]
     pub limits: Rates,
+    /// Maximum cost of the run in US dollars. Default: no limit.
+    #[serde(default)]
+    pub budget_usd: Option<f64>,
+    /// Expected maximum cost of a row in US dollars, for a run with a budget.
+    #[serde(default)]
+    pub row_usd: f64,
     /// State of the run.
     pub state: RunState,
     /// Generation. Failed rows of earlier ones are retried. 0 at first.
@@ -126,6 +132,8 @@ impl Manifest {
             pool: "default".to_owned(),
             settings: RowSettings::default(),
             limits: Rates::default(),
+            budget_usd: None,
+            row_usd: 0.0,
             state: RunState::Open,
             generation: 0,
             sealed: false,
