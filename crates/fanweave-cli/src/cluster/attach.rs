@@ -108,7 +108,7 @@ pub(crate) async fn detached(
         return Err(Failure::usage("--detach needs the URL of a broker in --on"));
     };
     // Small runs have small shards.
-    let counted = open(&args.input, &args.rows)?.take(args.rows.max_rows()).count() as u64;
+    let counted = open(&args.inputs(), &args.rows)?.take(args.rows.max_rows()).count() as u64;
     let submitted =
         submit_rows(Arc::new(broker), manifest, source, args.rows.limit.map(Into::into), counted).await?;
     if !is_quiet {

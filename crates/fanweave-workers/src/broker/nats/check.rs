@@ -75,7 +75,8 @@ impl Nats {
         match crate::broker::version(&info.version) {
             Some(version) if version >= MIN_VERSION => check.good(format!("nats-server {}", info.version)),
             _ => {
-                check.bad(format!("nats-server {}: {major}.{minor}.{patch} or newer is needed", info.version));
+                check
+                    .bad(format!("nats-server {}: {major}.{minor}.{patch} or newer is needed", info.version));
             }
         }
         match info.max_payload >= MAX_MESSAGE {
