@@ -24,6 +24,7 @@ if [ -z "${FANWEAVE_NATS_SERVER:-}" ]; then
 fi
 
 runs=$(mktemp -d)
+url= concurrency=8
 # Processes that were started, by name.
 declare -A started=()
 finish() {
@@ -170,7 +171,8 @@ start_node() {
 start_worker() {
   local name=$1
   shift
-  start "$name" env OPENAI_API_KEY=sk-of-the-workers "$fanweave" worker --on @conf/worker.url --base-url "$url" --concurrency 8 "$@"
+  start "$name" env OPENAI_API_KEY=sk-of-the-workers "$fanweave" worker --on @conf/worker.url ${url:+--base-url "$url"} \
+    --concurrency "$concurrency" "$@"
 }
 
 # Field `$2` of the status of the run `$1`.

@@ -16,7 +16,7 @@ submitter=(--on @conf/submitter.url)
 start_sim --latency "$latency"
 concurrency=16
 workers=(w1 w2 w3 w4)
-for worker in "${workers[@]}"; do start_worker "$worker" --concurrency $concurrency; done
+for worker in "${workers[@]}"; do start_worker "$worker"; done
 rows "$rows" >rows.jsonl
 valid=$(grep -c '^{"id"' rows.jsonl)
 follow() {
@@ -40,7 +40,7 @@ for ((fault = 1; fault <= faults; fault++)); do
     kind="worker killed"
     stop "$worker" KILL
     workers[at]=w$((100 + fault))
-    start_worker "${workers[$at]}" --concurrency $concurrency
+    start_worker "${workers[$at]}"
     bound=$((bound + 2 * concurrency))
     ;;
   2)
@@ -48,7 +48,7 @@ for ((fault = 1; fault <= faults; fault++)); do
     # It ends by itself, when its calls have ended.
     signal TERM "$worker"
     workers[at]=w$((100 + fault))
-    start_worker "${workers[$at]}" --concurrency $concurrency
+    start_worker "${workers[$at]}"
     ;;
   3)
     kind="worker stands still"

@@ -212,7 +212,7 @@ impl Running<'_> {
                 let (broker, pool) = (broker.clone(), self.worker.pool.clone());
                 async move { broker.pull(pool, PULL_WAIT).await }.boxed()
             });
-            let has_jobs = self.session.as_ref().is_some_and(|session| session.jobs.is_some());
+            let has_session = self.session.is_some();
             let pulled = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -225,7 +225,7 @@ impl Running<'_> {
                     self.forget(ended);
                     continue;
                 }
-                () = sleep_until(idle_at), if has_jobs => {
+                () = sleep_until(idle_at), if has_session => {
                     self.idle().await;
                     self.refresh().await;
                     idle_at = Instant::now() + IDLE;

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Measures batches at workers: rows per second of submit, work and collect, and what the broker needs.
+#
+#   tests/cluster/figures.sh [path/to/fanweave]      a release build; ROWS=200000 and NODES=1 are variables
+#
+# The model answers in the worker's process without latency, so that the figures are the price of the broker. Each message is on
+# disk before it is acknowledged (sync_interval: always).
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+
+rows=${ROWS:-200000} nodes=${NODES:-1}
+broker_of "$nodes"
+submitter=(--on @conf/submitter.url)
+python3 - "$rows" >rows.jsonl <<'PY'
+import json, sys
+for i in range(int(sys.argv[1])):
+    print(json.dumps({"id": f"r{i}", "city": f"city {i} " + "x" * 150}))
+PY
+ask=("$fanweave" batch rows.jsonl --model sim/echo --prompt 'Where is {{ city }}?' --show-progress none)
+now() { python3 -c 'import time; print(time.time())'; }
+rate() { python3 -c "print(f'{$rows / ($2 - $1):,.0f} rows/s in {$2 - $1:.1f} s')"; }
+cpu() { awk '{print ($14 + $15) / 100}' "/proc/${started[$1]}/stat"; }
+rss() { awk '/VmRSS/ {print int($2 / 1024)}' "/proc/${started[$1]}/status"; }
+
+echo "machine: $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg), $nodes servers, $rows rows"
+from=$(now)
+run=$("${ask[@]}" -o x.jsonl "${submitter[@]}" --detach 2>submit.log)
+echo "submit: $(rate "$from" "$(now)")"
+concurrency=64
+start_worker w1
+from=$(now)
+is_complete() { [ "$(field "$run" state)" = "done" ]; }
+within 600 is_complete
+echo "work, one worker: $(rate "$from" "$(now)"), worker $(cpu w1) s of CPU, $(rss w1) MB"
+from=$(now)
+"$fanweave" jobs collect "$run" -o out.jsonl "${submitter[@]}" >collect.log 2>&1
+echo "collect: $(rate "$from" "$(now)")"
+echo "broker: $(cpu broker1) s of CPU, $(rss broker1) MB, $(du -sm store* | awk '{sum += $1} END {print sum}') MB on disk"
+[ "$(wc -l <out.jsonl)" = "$rows" ] || failed "the output has $(wc -l <out.jsonl) rows"
