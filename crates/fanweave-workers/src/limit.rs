@@ -36,6 +36,9 @@ const LEARNT_LASTS: f64 = 60.0;
 /// Time after which a worker that leases nothing is not counted, in seconds.
 const WORKER_LASTS: f64 = 10.0;
 
+/// Time without an answer of the broker after which a worker leases from itself.
+const SILENT: Duration = Duration::from_secs(3);
+
 /// Time after which the offset of the broker's clock is measured again.
 const CLOCK_LASTS: Duration = Duration::from_secs(60);
 
@@ -246,6 +249,7 @@ impl SharedLimit {
             limit: Arc::downgrade(&limit.0),
             clock: None,
             workers: 1,
+            silent_since: None,
         };
         tokio::spawn(lessee.run());
         limit
@@ -332,6 +336,8 @@ struct Lessee {
     clock: Option<(f64, Instant)>,
     /// Number of workers that share the account, as last seen.
     workers: usize,
+    /// Time since which the broker does not answer.
+    silent_since: Option<Instant>,
 }
 
 impl Lessee {
@@ -386,10 +392,13 @@ impl Lessee {
         let mut state = limit.lock();
         match leased {
             Ok((amounts, is_open)) => {
+                self.silent_since = None;
                 state.is_open = is_open;
                 state.level.requests += amounts.requests;
                 state.level.tokens += amounts.tokens;
             }
+            // A single answer that is lost may have been a lease.
+            Err(_) if self.silent_since.get_or_insert_with(Instant::now).elapsed() < SILENT => {}
             Err(_) => {
                 // Without the broker, each worker keeps to less than its equal share.
                 #[expect(clippy::cast_precision_loss, reason = "workers are few")]

@@ -30,6 +30,7 @@ pub(crate) struct ClusterRun {
     location: Location,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a command has one")]
 enum Location {
     /// This machine: a server and workers that were started for the run.
     Local { server: Server, workers: Workers },

@@ -39,8 +39,7 @@ pub(crate) fn text(rows: u64, usage: Usage) -> String {
     let seconds = rows.div_ceil(ROWS_PER_SECOND);
     let _ = writeln!(
         text,
-        "broker: {} s at {ROWS_PER_SECOND} rows/s; the provider is slower unless it takes more requests",
-        seconds
+        "broker: {seconds} s at {ROWS_PER_SECOND} rows/s; the provider is slower unless it takes more requests"
     );
     text.push_str("time at workers: the larger of rows x latency / (workers x --concurrency) and rows / limit, and one shard\n");
     text

@@ -22,10 +22,13 @@ fn help_is_readable() {
 
 #[test]
 fn prompt_and_rows_come_before_the_model_in_help() {
-    for (command, wanted) in [
-        ("batch", vec!["Arguments", "Options", "Prompt", "Rows", "Model", "Cost", "Progress"]),
-        ("run", vec!["Arguments", "Options", "Rows", "Model", "Cost", "Progress"]),
-    ] {
+    let batch = match cfg!(feature = "workers") {
+        true => vec!["Arguments", "Options", "Prompt", "Rows", "Model", "Workers", "Cost", "Progress"],
+        false => vec!["Arguments", "Options", "Prompt", "Rows", "Model", "Cost", "Progress"],
+    };
+    for (command, wanted) in
+        [("batch", batch), ("run", vec!["Arguments", "Options", "Rows", "Model", "Cost", "Progress"])]
+    {
         let text = help(&[command, "--help"]);
         let headings = text.lines().filter_map(|line| line.strip_suffix(':'));
         let headings: Vec<_> = headings.filter(|line| !line.contains(' ') && *line != "Examples").collect();
