@@ -11,9 +11,10 @@ use tokio::time::{Instant, sleep};
 use crate::broker::Broker;
 use crate::collect::Results;
 use crate::error::{Error, ErrorKind, Result};
-use crate::jobs::change;
+use crate::manifests::{change, manifest_of};
+use crate::patience::patiently;
 use crate::status::{Refusal, workers_of};
-use crate::submit::{Submitted, manifest_of, patiently, submit};
+use crate::submit::{Submitted, submit};
 use crate::wire::{Manifest, RunState, rows_per_shard};
 
 /// Time without a worker after which that is said.

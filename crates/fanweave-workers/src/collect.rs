@@ -13,7 +13,8 @@ use crate::append::read_log;
 use crate::broker::Broker;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::ShardLog;
-use crate::submit::{manifest_of, patiently};
+use crate::manifests::manifest_of;
+use crate::patience::patiently;
 use crate::wire::{Manifest, RunState, ShardId};
 
 /// Shards that are read ahead of the one that is next.

@@ -1,23 +1,18 @@
 //! Runs of a broker: their state, and operations on them.
 
-use std::time::Duration;
-
 use futures::StreamExt;
 use futures::stream::iter;
 use serde::Serialize;
-use tokio::time::sleep;
 
 use crate::broker::Broker;
 use crate::error::{Error, ErrorKind, Result};
+use crate::manifests::{change, existing, key};
+use crate::patience::patiently;
 use crate::status::{WorkerStatus, forget_workers, workers_of};
-use crate::submit::{key, manifest_of, patiently};
 use crate::wire::{Kind, Manifest, Record, RunState, ShardId};
 
 /// Tickets that are issued at the same time.
 const PIPELINE: usize = 64;
-
-/// Pause before a change that another one preceded is repeated.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// State of a run: its manifest, and what the logs of its shards say.
 ///
@@ -198,34 +193,4 @@ pub async fn remove(broker: &dyn Broker, run: &str) -> Result<()> {
 /// Returns true if the shard of this record has all results of a generation.
 fn is_complete(last: &Record, generation: u64) -> bool {
     last.done == last.rows && (last.generation >= generation || last.failed == 0)
-}
-
-/// The manifest of a run that must exist, and its revision.
-async fn existing(broker: &dyn Broker, run: &str) -> Result<(Manifest, u64)> {
-    let found = manifest_of(broker, run).await?;
-    found.ok_or_else(|| Error::new(ErrorKind::Usage, format!("{run}: there is no such run")))
-}
-
-/// Changes the manifest of a run. Returns it and what `with` returned.
-pub(crate) async fn change<T>(
-    broker: &dyn Broker,
-    run: &str,
-    mut with: impl FnMut(&mut Manifest) -> T,
-) -> Result<(Manifest, T)> {
-    loop {
-        let (mut manifest, revision) = patiently(|| existing(broker, run)).await?;
-        let before = manifest.clone();
-        let done = with(&mut manifest);
-        if manifest == before {
-            return Ok((manifest, done));
-        }
-        let set = broker.value_cas(key(run), manifest.encode().into(), revision).await;
-        match set {
-            Ok(Some(_)) => return Ok((manifest, done)),
-            // Another change came first, or this one, if only its answer was lost: look again.
-            Ok(None) => sleep(PAUSE).await,
-            Err(error) if error.kind() == ErrorKind::Broker => sleep(PAUSE).await,
-            Err(error) => return Err(error),
-        }
-    }
 }

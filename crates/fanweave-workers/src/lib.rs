@@ -20,7 +20,9 @@ mod in_hand;
 mod jobs;
 mod limit;
 mod log;
+mod manifests;
 mod money;
+mod patience;
 mod pause;
 mod rows;
 mod shard;
@@ -37,14 +39,15 @@ pub use broker::{Appended, Broker, Faults, Held, Listening, Memory, Settle, Stor
 pub use collect::Results;
 pub use error::{Error, ErrorKind, Result};
 pub use jobs::{RunStatus, cancel, remove, retry, runs, status_of};
-pub use limit::{Rates, SharedLimit};
+pub use limit::SharedLimit;
 pub use log::{Done, Refused, ShardLog};
+pub use manifests::manifest_of;
 pub use rows::{Feed, RunRows, Workload};
 pub use shard_rows::ShardRows;
 pub use status::{Refusal, WorkerStatus, workers_of};
-pub use submit::{Submitted, manifest_of, run_name, submit, submit_rows};
+pub use submit::{Submitted, run_name, submit, submit_rows};
 pub use wire::{
-    InputInfo, Kind, MAX_SHARD_BYTES, Manifest, Message, Record, Row, RowSettings, RunState, ShardId,
+    InputInfo, Kind, MAX_SHARD_BYTES, Manifest, Message, Rates, Record, Row, RowSettings, RunState, ShardId,
     VERSION, decode_rows, encode_row, rows_per_shard,
 };
 pub use worker::{Worker, worker_name};

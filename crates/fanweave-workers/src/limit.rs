@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::broker::Broker;
 use crate::error::Result;
+use crate::wire::Rates;
 
 /// Time between two leases of a worker.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -47,67 +49,6 @@ const ROUND_TRIPS: usize = 5;
 
 /// Attempts to change the meter before other workers go first.
 const ATTEMPTS: usize = 8;
-
-/// Requests and tokens per minute.
-///
-/// ```
-/// use fanweave::workers::Rates;
-///
-/// let rates = Rates::new().requests(600.0);
-/// assert!(rates.tokens_per_minute.is_none());
-/// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct Rates {
-    /// Maximum requests per minute. Default: no limit.
-    pub requests_per_minute: Option<f64>,
-    /// Maximum tokens per minute, input and output combined. Default: no limit.
-    pub tokens_per_minute: Option<f64>,
-}
-
-impl Rates {
-    /// No limits.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the maximum requests per minute.
-    #[must_use]
-    pub fn requests(self, per_minute: f64) -> Self {
-        Self { requests_per_minute: Some(per_minute), ..self }
-    }
-
-    /// Sets the maximum tokens per minute.
-    #[must_use]
-    pub fn tokens(self, per_minute: f64) -> Self {
-        Self { tokens_per_minute: Some(per_minute), ..self }
-    }
-
-    /// The lower of each limit.
-    fn min(self, other: Self) -> Self {
-        let lower = |a: Option<f64>, b: Option<f64>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        Self {
-            requests_per_minute: lower(self.requests_per_minute, other.requests_per_minute),
-            tokens_per_minute: lower(self.tokens_per_minute, other.tokens_per_minute),
-        }
-    }
-
-    fn times(self, share: f64) -> Self {
-        let times = |limit: Option<f64>| limit.map(|limit| limit * share);
-        Self {
-            requests_per_minute: times(self.requests_per_minute),
-            tokens_per_minute: times(self.tokens_per_minute),
-        }
-    }
-
-    fn is_none(self) -> bool {
-        self == Self::default()
-    }
-}
 
 /// Use of the rates of an account by all workers. All times are seconds of the broker's clock.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -173,6 +114,11 @@ impl Meter {
         }
         true
     }
+}
+
+/// The first digits of a hash, which are valid in a key of a value.
+fn plain_hash(text: &str) -> String {
+    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Takes at most `wanted` of a rate that is used up to `until`, and moves that time.
@@ -242,7 +188,7 @@ impl SharedLimit {
         let inner = Inner { state: Mutex::new(state), needed: Notify::new(), leased: Notify::new() };
         let limit = Self(Arc::new(inner));
         let lessee = Lessee {
-            key: format!("limit.{}", crate::submit::plain_hash(account)),
+            key: format!("limit.{}", plain_hash(account)),
             broker,
             worker: worker.to_owned(),
             rates,

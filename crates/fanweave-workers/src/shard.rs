@@ -14,9 +14,10 @@ use crate::append::{Counts, Lost, ShardWriter, read_log};
 use crate::broker::{Broker, Settle, Ticket};
 use crate::in_hand::Reservation;
 use crate::log::{CAREFUL_DEATHS, MAX_ALONE, ShardLog};
+use crate::manifests::manifest_of;
 use crate::money::Money;
+use crate::patience::patiently;
 use crate::rows::{EndRoutes, Feed, Routes, Unrecorded, Workload};
-use crate::submit::{manifest_of, patiently};
 use crate::wire::{Kind, Manifest, Record, Row, decode_rows};
 
 /// Maximum size of the body of a record. With its headers, a record must stay below the 1 MiB of a message.

@@ -6,7 +6,7 @@ use fanweave_batch::{InputRow, RowSource};
 
 use crate::broker::Broker;
 use crate::error::{Error, ErrorKind, Result};
-use crate::submit::patiently;
+use crate::patience::patiently;
 use crate::wire::{Manifest, ShardId, decode_rows};
 
 /// The rows of a run, in the order of its input. Make it a source with

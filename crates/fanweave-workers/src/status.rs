@@ -10,7 +10,7 @@ use tokio::time::{interval, timeout};
 
 use crate::broker::Broker;
 use crate::error::Result;
-use crate::submit::patiently;
+use crate::patience::patiently;
 
 /// Time between two reports.
 const PERIOD: Duration = Duration::from_secs(1);

@@ -8,14 +8,14 @@ use fanweave_batch::{RowKey, Source};
 use fanweave_core::__private::park_until_done;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::append::read_log;
 use crate::broker::Broker;
 use crate::error::{Error, ErrorKind, Result};
-use crate::jobs::change;
+use crate::manifests::{change, key, manifest_of};
+use crate::patience::patiently;
 use crate::status::forget_workers;
 use crate::wire::{MAX_SHARD_BYTES, Manifest, Message, Row, RunState, ShardId, encode_row, rows_per_shard};
 
@@ -49,27 +49,6 @@ pub fn run_name(input: &str, identity: RowKey) -> String {
     let stem = stem.trim_matches('-');
     let hash: String = identity.to_string().chars().take(10).collect();
     if stem.is_empty() { format!("run-{hash}") } else { format!("{stem}-{hash}") }
-}
-
-/// Reads the manifest of a run.
-///
-/// # Errors
-/// The broker did not answer, or the manifest cannot be read.
-pub async fn manifest_of(broker: &dyn Broker, run: &str) -> Result<Option<(Manifest, u64)>> {
-    match broker.value(key(run)).await? {
-        Some((value, revision)) => Ok(Some((Manifest::decode(&value)?, revision))),
-        None => Ok(None),
-    }
-}
-
-/// The first digits of a hash, which are valid in a key of a value.
-pub(crate) fn plain_hash(text: &str) -> String {
-    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Key of the manifest of a run.
-pub(crate) fn key(run: &str) -> String {
-    format!("run.{run}")
 }
 
 /// Submits the rows of a run in shards of `shard_rows`: see [`rows_per_shard`](crate::rows_per_shard). Shards
@@ -195,16 +174,6 @@ async fn publish(
     }
     patiently(|| broker.ticket_once(pool.clone(), shard.clone())).await?;
     Ok(is_new)
-}
-
-/// Repeats an operation until the broker answers.
-pub(crate) async fn patiently<T, F: Future<Output = Result<T>>>(operation: impl Fn() -> F) -> Result<T> {
-    loop {
-        match operation().await {
-            Err(error) if error.kind() == ErrorKind::Broker => sleep(PAUSE).await,
-            done => return done,
-        }
-    }
 }
 
 /// A shard that was read: its number of rows, and its message.

@@ -14,12 +14,12 @@ use crate::broker::{ACK_WAIT, Broker, Settle, Ticket};
 use crate::error::{ErrorKind, Result};
 use crate::in_hand::InHand;
 use crate::jobs::{issue, runs};
+use crate::manifests::manifest_of;
 use crate::money::Money;
 use crate::pause::{Attempt, is_keeper, may_try, open, pause};
 use crate::rows::{EndRoutes, Feed, Routes, Workload};
 use crate::shard::{BUDGET_PAUSE, HELD_DELAY, REFUSED_PAUSE, ShardRun, UNABLE_DELAY, keep, settle_ticket};
 use crate::status::{Publisher, Refusal};
-use crate::submit::manifest_of;
 use crate::wire::{Manifest, RunState, ShardId};
 
 /// Maximum wait for a ticket.

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{VERSION, check_version};
+use super::{Rates, VERSION, check_version};
 use crate::error::{Error, Result};
-use crate::limit::Rates;
 
 /// Work of a run, and the number of its rows. Has no key, URL or path of a machine.
 ///

@@ -1,10 +1,12 @@
 //! Messages between submitters, workers and collectors, apart from any broker.
 
 mod manifest;
+mod rates;
 mod record;
 mod shard;
 
 pub use manifest::{InputInfo, Manifest, RowSettings, RunState};
+pub use rates::Rates;
 pub use record::{Kind, Record};
 pub use shard::{MAX_SHARD_BYTES, Row, ShardId, decode_rows, encode_row, rows_per_shard};
 
