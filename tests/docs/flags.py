@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 
-COMMANDS = ["batch", "ask", "run", "index", "report", "logs", "models", "keys", "config", "sim"]
+COMMANDS = ["batch", "ask", "chat", "run", "init", "embed", "index", "report", "logs", "models", "keys", "config", "sim"]
 COMMON = {"--help", "--version", "--color"}
 TARGET = pathlib.Path(__file__).resolve().parents[2] / "docs" / "flags.md"
 HEAD = """# Flags

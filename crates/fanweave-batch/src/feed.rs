@@ -4,6 +4,7 @@
 //! outlives it, and the recorder's thread can be joined when a run is dropped.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -72,12 +73,22 @@ pub struct KeyedRows {
     limit: u64,
     /// Keeps the columns of rows for the output.
     columns: Option<Arc<OwnColumns>>,
+    /// Number of times that each row is returned.
+    samples: u32,
+    /// A row that is returned again: its key, and the number of times that it was returned.
+    repeated: Option<(Key, InputRow, u32)>,
 }
 
 impl KeyedRows {
     /// The first `limit` rows of a source.
     pub fn new(source: Source, limit: Option<u64>) -> Self {
-        Self { source, seen: Occurrences::default(), limit: limit.unwrap_or(u64::MAX), columns: None }
+        let (seen, limit) = (Occurrences::default(), limit.unwrap_or(u64::MAX));
+        Self { source, seen, limit, columns: None, samples: 1, repeated: None }
+    }
+
+    /// Returns each row `samples` times, with a key and an index for each.
+    pub(crate) fn with_samples(self, samples: NonZeroU32) -> Self {
+        Self { samples: samples.get(), ..self }
     }
 
     /// Keeps the columns of rows for the output.
@@ -90,7 +101,8 @@ impl KeyedRows {
     /// # Errors
     /// Those of [`RowSource::total`](crate::RowSource::total).
     pub async fn total(&mut self) -> Result<Option<u64>> {
-        Ok(self.source.total().await?.map(|rows| rows.min(self.limit)))
+        let samples = u64::from(self.samples);
+        Ok(self.source.total().await?.map(|rows| rows.min(self.limit).saturating_mul(samples)))
     }
 
     /// The next row and its key in a journal, which differs from those of equal rows before it. `None` at
@@ -104,15 +116,39 @@ impl KeyedRows {
     }
 
     async fn next_row(&mut self) -> Option<Result<(Key, InputRow)>> {
+        if let Some(sample) = self.next_sample() {
+            return Some(sample);
+        }
         match self.source.next_row().await? {
             Ok(row) if row.index >= self.limit => None,
-            Ok(row) => {
+            Ok(mut row) => {
                 let key = self.key(&row);
+                if self.samples > 1 {
+                    row.index *= u64::from(self.samples);
+                    self.repeated = Some((key, row.clone(), 1));
+                }
                 let kept = self.columns.as_ref().map_or(Ok(()), |columns| columns.put(key, &row));
                 Some(kept.map(|()| (key, row)))
             }
             Err(error) => Some(Err(error)),
         }
+    }
+
+    /// The row that was returned before, if it has further samples. The first sample has the key of the row
+    /// itself, so that a run with more samples keeps its answers.
+    fn next_sample(&mut self) -> Option<Result<(Key, InputRow)>> {
+        let (key, row, n) = self.repeated.as_mut()?;
+        let (key, mut row, n) = match *n + 1 < self.samples {
+            true => {
+                *n += 1;
+                (*key, row.clone(), *n - 1)
+            }
+            false => self.repeated.take()?,
+        };
+        row.index += u64::from(n);
+        let key = key.and(&Key::of(&[b"sample", &n.to_le_bytes()]));
+        let kept = self.columns.as_ref().map_or(Ok(()), |columns| columns.put(key, &row));
+        Some(kept.map(|()| (key, row)))
     }
 
     fn key(&mut self, row: &InputRow) -> Key {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanweave_core::{Error, ErrorKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Content};
 use crate::journal::{Failure, Outcome, Record};
 use crate::location::RowLocation;
 use crate::rows::RowKey;
@@ -104,6 +104,17 @@ impl FinishedRow {
     /// Its location in [`Records`](crate::Records) of another crate.
     pub fn at(&self, position: u64) -> RowLocation {
         RowLocation::new(position, self.is_ok())
+    }
+
+    /// Returns true for an answer without text and without tool calls.
+    pub fn is_empty(&self) -> bool {
+        match &self.record.result {
+            Outcome::Answer(answer) => {
+                let has_text = !matches!(&answer.content, Content::Text(text) if text.trim().is_empty());
+                !has_text && answer.tool_calls.is_empty()
+            }
+            Outcome::Error(_) => false,
+        }
     }
 
     /// Returns true if the row has an answer.

@@ -1,6 +1,6 @@
 //! Contents of a row.
 
-use fanweave_core::prompt::Endpoint;
+use fanweave_core::prompt::{Endpoint, RequestBody};
 use fanweave_core::{Prompt, Vars};
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
@@ -104,7 +104,10 @@ impl TryFrom<Wire> for Input {
                 }
                 Self::from(read)
             }
-            Wire::Body { endpoint, .. } => return Err(format!("a request for {endpoint} is not a prompt")),
+            Wire::Body { endpoint, json, .. } => {
+                let body = RequestBody::new(endpoint, json.get()).map_err(|e| e.message().to_owned())?;
+                Self::from(Prompt::new(Vec::new()).with_body(body))
+            }
         })
     }
 }

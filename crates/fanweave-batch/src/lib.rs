@@ -63,6 +63,7 @@ mod rows;
 mod run;
 mod run_map;
 mod settings;
+mod snapshot;
 mod source;
 mod store;
 mod summary;

@@ -64,7 +64,9 @@ impl View {
         columns: Option<&Columns>,
     ) -> Result<(Layout, Vec<String>)> {
         let names = columns.unwrap_or(&Columns::None).names(source, self.format)?;
-        let shape = Shape::new(names.as_deref().unwrap_or_default(), self.settings.answer_schema.as_ref());
+        let settings = &self.settings;
+        let own_names = names.as_deref().unwrap_or_default();
+        let shape = Shape::new(own_names, settings.answer_schema.as_ref(), settings.samples.get());
         let own = match names {
             Some(names) => {
                 let folder = self.folder.clone().unwrap_or_else(std::env::temp_dir);
@@ -149,6 +151,15 @@ impl Open {
         let unordered = settings.unordered;
         let path = output.path();
         let format = self.format_of(source);
+        if settings.samples.get() > 1 && (format == OutputFormat::OpenAi || settings.dedupe) {
+            let message = match settings.dedupe {
+                true => "several samples of a row cannot be merged as duplicates",
+                false => {
+                    "OpenAI batch results have one result per row: choose another output format for several samples"
+                }
+            };
+            return Err(Error::usage(message));
+        }
         let chosen = settings.columns.clone();
         let is_view = !matches!(output, Output::Own(_));
         if !is_view && chosen.as_ref().is_some_and(|columns| *columns != Columns::None) {
@@ -163,7 +174,7 @@ impl Open {
             settings: settings.clone(),
             folder: path.map(|path| output::folder_of(path).to_owned()),
         };
-        let Settings { fresh, changed_input, dedupe, .. } = *settings;
+        let Settings { fresh, changed_input, dedupe, samples, .. } = *settings;
         let Self { output, progress, disk, .. } = self;
         let keeps_calls = matches!(output, Output::File(_) | Output::Own(OwnOutput(OwnKind::Sink { .. })));
         let mut opened = match output {
@@ -217,6 +228,8 @@ impl Open {
             }
         };
         if let Some(indices) = source.sample_indices() {
+            let samples = u64::from(samples.get());
+            let indices = indices.iter().flat_map(|row| row * samples..(row + 1) * samples).collect();
             opened.recording.arranger.set_sample(indices);
         }
         opened.is_unchecked = hash.is_none();
@@ -250,7 +263,8 @@ impl Open {
             return Err(Error::usage(message));
         }
         let sampled = source.sample_indices().map(|all| all.partition_point(|index| *index < limit) as u64);
-        self.progress.set_total(sampled.unwrap_or(limit.min(rows)));
+        let samples = u64::from(self.settings.samples.get());
+        self.progress.set_total(sampled.unwrap_or(limit.min(rows)).saturating_mul(samples));
         Ok(Some(hash))
     }
 }

@@ -162,7 +162,7 @@ impl Render {
         }
         let mut rows = rows.without_filled_lines();
         let (mut empty, mut first) = (0_u64, None);
-        while let Some(row) = rows.next() {
+        for row in rows.by_ref() {
             let row = row?;
             let Ok(input) = &row.input else { continue };
             if let Some(name) = empty_field(input, &used) {

@@ -77,6 +77,9 @@ impl Finished {
     pub fn count(&self, progress: &Progress) {
         progress.row_cost(self.new_cost_usd);
         progress.row_finished(self.row.index(), self.row.is_ok(), self.latency);
+        if self.row.is_empty() {
+            progress.answer_was_empty();
+        }
     }
 }
 
@@ -229,6 +232,9 @@ impl Recording {
     ) -> Result<RowLocation> {
         let location = self.store.record(row, permit).await?;
         self.progress.row_finished(row.index(), row.is_ok(), latency);
+        if row.is_empty() {
+            self.progress.answer_was_empty();
+        }
         Ok(location)
     }
 

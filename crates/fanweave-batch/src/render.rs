@@ -1,6 +1,6 @@
 //! Conversion of a row to a prompt.
 
-use fanweave_core::prompt::render_threads;
+use fanweave_core::prompt::{Endpoint, RequestBody, render_threads};
 use fanweave_core::{Error, ErrorKind, Prompt, Result, Role, Template, Vars};
 use serde_json::{Map, Value};
 
@@ -46,6 +46,10 @@ pub struct Render {
     /// Drops an assistant's message at the end of a row's messages, which is the answer in rows for
     /// fine-tuning. Default: it is sent, for a model to continue it.
     pub drop_last_assistant: bool,
+    /// Set to pass on requests of OpenAI batch files for other endpoints than chat completions, as prompts
+    /// without messages whose [body](Prompt::body) is the request: for chains that send them. Default: such
+    /// rows fail.
+    pub other_endpoints: bool,
     /// Set to whether a template reads the variable `row`, once it is known.
     reads_row: Option<bool>,
 }
@@ -72,6 +76,12 @@ impl Render {
     #[must_use]
     pub fn drop_last_assistant(self, drop: bool) -> Self {
         Self { drop_last_assistant: drop, ..self }
+    }
+
+    /// Sets whether requests for other endpoints than chat completions are passed on.
+    #[must_use]
+    pub fn other_endpoints(self, pass: bool) -> Self {
+        Self { other_endpoints: pass, ..self }
     }
 
     /// The same, ready for many rows.
@@ -112,6 +122,14 @@ impl Render {
         input: &Input,
         render: impl Fn(&Template, &Vars) -> Option<Result<String>>,
     ) -> Option<Result<Texts>> {
+        if let Input::Prompt(prompt) = input
+            && let Some(endpoint) = prompt.body.as_deref().map(RequestBody::endpoint)
+            && endpoint != Endpoint::ChatCompletions
+        {
+            let message = format!("a request for {endpoint} is not a chat");
+            let refused = Err(Error::new(ErrorKind::Input, message));
+            return Some(if self.other_endpoints { Ok(Texts::default()) } else { refused });
+        }
         if self.template.is_some() && matches!(input, Input::Prompt(_)) {
             let message = "the row is a complete request; remove the prompt template";
             return Some(Err(Error::new(ErrorKind::Config, message)));

@@ -229,7 +229,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         let is_file = !source.paths().is_empty();
         let answered = Arc::new(OnceLock::new());
         let feed = Feed {
-            rows: KeyedRows::new(source, settings.limit).with_columns(columns),
+            rows: KeyedRows::new(source, settings.limit).with_columns(columns).with_samples(settings.samples),
             done: previous.done,
             strict: settings.strict,
             calls,

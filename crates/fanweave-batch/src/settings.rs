@@ -1,5 +1,7 @@
 //! Options of a batch.
 
+use std::num::NonZeroU32;
+
 use fanweave_core::Concurrency;
 use serde_json::Value;
 
@@ -40,6 +42,10 @@ pub struct Settings {
     pub changed_input: bool,
     /// Runs only this many rows from the start of the input. Default: all.
     pub limit: Option<u64>,
+    /// Answers per row: each row of the input is called this often, and has as many results. Not for
+    /// [OpenAI batch results](OutputFormat::OpenAi), and not together with [`dedupe`](Self::dedupe). More
+    /// samples of a run that has fewer keep its answers. Default 1.
+    pub samples: NonZeroU32,
     /// Calls the model once for duplicate requests. Rows with an equal request share the answer of the first
     /// one, or its failure if they were waiting for it, and count no tokens. Applies within one run, to jobs
     /// made with [`BatchJob::new`](crate::BatchJob::new). Default: every row is called.
@@ -84,6 +90,7 @@ impl Default for Settings {
             fresh: false,
             changed_input: false,
             limit: None,
+            samples: NonZeroU32::MIN,
             dedupe: false,
             hedge: true,
             keep_going: false,
@@ -143,6 +150,12 @@ impl Settings {
     #[must_use]
     pub fn limit(self, rows: u64) -> Self {
         Self { limit: Some(rows), ..self }
+    }
+
+    /// Sets the number of answers per row.
+    #[must_use]
+    pub fn samples(self, samples: NonZeroU32) -> Self {
+        Self { samples, ..self }
     }
 
     /// Sets whether duplicate requests are called once.
@@ -208,6 +221,7 @@ mod tests {
             .fresh(true)
             .changed_input(true)
             .limit(7)
+            .samples(NonZeroU32::MAX)
             .dedupe(true)
             .hedge(false)
             .keep_going(true)
@@ -225,6 +239,7 @@ mod tests {
             fresh: true,
             changed_input: true,
             limit: Some(7),
+            samples: NonZeroU32::MAX,
             dedupe: true,
             hedge: false,
             keep_going: true,

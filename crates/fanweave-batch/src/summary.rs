@@ -46,6 +46,8 @@ pub struct Summary {
     /// Set when the run stopped because the provider was failing for longer than the outage timeout. The rows
     /// that were waiting for the provider have no result, and run when the job is resumed.
     pub unavailable: Option<Error>,
+    /// Answers of this run without text and without tool calls, such as those that a filter has emptied.
+    pub empty_answers: u64,
     /// Attempts after the first.
     pub retries: u64,
     /// Number of hedged requests: see [`Settings::hedge`](crate::Settings::hedge). The provider may bill both
@@ -88,6 +90,7 @@ impl Summary {
             left: end.total.map(|total| total.saturating_sub(end.done)),
             usage: end.usage,
             cost_usd: end.cost_usd,
+            empty_answers: end.empty,
             unanswered: end.unanswered,
             maybe_billed_usd: end.maybe_billed_usd,
             ..Self::default()

@@ -10,10 +10,11 @@ use fanweave::{
 use serde_json::json;
 
 use crate::args::AskArgs;
+use crate::attachments::attach;
 use crate::connect::{Terms, connect};
 use crate::cut::TruncatedAnswers;
 use crate::exit::{Exit, Failure};
-use crate::logs::History;
+use crate::logs::{self, History};
 use crate::out::{tell, written};
 use crate::pieces::print;
 use crate::program::Program;
@@ -22,10 +23,10 @@ use crate::text_file::text_or_file;
 use crate::{cost, documents, known};
 
 pub(crate) async fn run(args: AskArgs, program: &Program) -> Result<Exit, Failure> {
-    let prompt = prompt(&args)?;
+    let prompt = prompt(&args).await?;
     let known = cost::catalogue()?;
     known::check(&args.model, &program.config, &known, &args.model.parameters(), Some(&prompt), false)?;
-    let history = History::begin(&program.config, args.no_log, "ask")?;
+    let history = History::begin(&program.config, args.no_log, logs::ASK)?;
     let connected =
         connect(&args.model, &program.config, Terms { history: Some(&history), ..Terms::default() })?;
     let telemetry = Exporter::from_env();
@@ -55,8 +56,8 @@ async fn answer(args: &AskArgs, prompt: Prompt, model: Model, telemetry: &Export
     done
 }
 
-/// The prompt: the arguments, followed by standard input.
-fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
+/// The prompt: the arguments, followed by standard input, after the conversation that is continued.
+async fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
     let mut parts = Vec::new();
     let arguments = args.prompt.join(" ");
     if !arguments.trim().is_empty() {
@@ -71,11 +72,14 @@ fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
             parts.push(piped.trim_end().to_owned());
         }
     }
-    if parts.is_empty() {
+    if parts.is_empty() && args.attach.is_empty() {
         return Err(Failure::usage("no prompt given")
             .with_hint("pass the prompt as an argument or on standard input"));
     }
-    let prompt = Prompt::from(parts.join("\n\n"));
+    let question = attach(Message::user(parts.join("\n\n")), &args.attach)?;
+    let mut messages = if args.resume { logs::last_conversation().await?.messages } else { Vec::new() };
+    messages.push(question);
+    let prompt = Prompt::new(messages);
     match &args.system {
         Some(system) => Ok(prompt.with_system(text_or_file("--system", system)?)),
         None => Ok(prompt),

@@ -1,25 +1,60 @@
 //! `fanweave batch`: runs a prompt for every row of a file.
 
 use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use fanweave::batch::ProviderBatches;
 use fanweave::batch::{BatchJob, InputFormat, Settings, Source};
 use fanweave::context::Concurrency;
+use fanweave::{Chain, Message, Prompt, chain};
 
 use crate::args::{BatchArgs, Via, limit_templates};
 use crate::config::Config;
+use crate::endpoints::Endpoints;
 use crate::exit::{Exit, Failure};
+use crate::out::tell;
 use crate::program::Program;
+use crate::progress::rounded;
 use crate::route::route;
 use crate::rows::{Watch, failure, one_on_stdout, open, output, print_notes, settings};
 use crate::telemetry::Exporter;
 use crate::work::PromptWork;
-use crate::{connect, cost, dry_run, row_model, schema};
+use crate::{connect, cost, dry_run, endpoints, row_model, schema};
+
+/// Added to the time after which a quota is renewed, because clocks differ.
+const MARGIN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, Failure> {
+    if args.wait_for_quota && (args.input == Path::new("-") || args.output == Path::new("-")) {
+        return Err(Failure::usage(
+            "--wait-for-quota needs an input and an output that are files, to continue from",
+        ));
+    }
+    loop {
+        let (exit, reset) = Box::pin(run_once(args.clone(), program)).await?;
+        let Some(reset) = reset else { return Ok(exit) };
+        tell!(
+            "the quota is used up: waiting {} until it is renewed (press Ctrl-C to stop; the same command continues)",
+            rounded(reset)
+        );
+        tokio::select! {
+            () = tokio::time::sleep(reset + MARGIN) => {}
+            () = program.stop.requested() => return Ok(exit),
+        }
+        args.rows.fresh = false;
+    }
+}
+
+/// Runs the rows. Returns the time after which a quota is renewed, if the run is to continue then.
+async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Option<Duration>), Failure> {
     limit_templates(args.template_memory);
     if args.via == Via::BatchApi {
         // A cache from the configuration file only applies to single requests.
+        args.model.cache = None;
+    }
+    if args.samples.is_some() {
+        // All samples of a row would have the same answer.
         args.model.cache = None;
     }
     let inputs = args.inputs();
@@ -60,10 +95,11 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
         one_model(&args)?;
     }
     if args.dry_run {
-        return dry_run::rows::run(source, &render, &args, &routed, &prices);
+        return dry_run::rows::run(source, &render, &args, &routed, &prices).map(|exit| (exit, None));
     }
     let concurrency = args.concurrency.map_or(Settings::default().concurrency, Concurrency::from);
     let mut settings = settings(&args.rows, concurrency)?.dedupe(args.dedupe);
+    settings.samples = args.samples.unwrap_or(settings.samples);
     settings.answer_schema.clone_from(&work.schema);
     let output = output(&args.output);
     #[cfg(feature = "workers")]
@@ -77,7 +113,11 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
         crate::cluster::batch(&args, &work, keep_raw, row_usd).await?
     };
     let telemetry = Exporter::from_env();
-    let chain = telemetry.watch("row", routed.chain);
+    let chain = match keep_raw {
+        true => chain(with_endpoints(&args, &program.config, routed.chain)?),
+        false => routed.chain,
+    };
+    let chain = telemetry.watch("row", chain);
 
     let watch = Watch {
         program,
@@ -94,6 +134,8 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
             Via::Calls => "stopping: finishing requests in flight (press Ctrl-C again to exit immediately)",
             Via::BatchApi => "stopping: submitted batches continue at the provider",
         },
+        waits_for_quota: args.wait_for_quota,
+        quota_reset: OnceLock::new(),
     };
     let api = match args.via {
         Via::Calls => None,
@@ -130,7 +172,25 @@ pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, 
         }
     };
     telemetry.end(&program.stop).await;
-    done
+    done.map(|exit| (exit, watch.quota_reset.get().copied()))
+}
+
+/// Adds the endpoints other than chat completions for the rows of an OpenAI batch file.
+fn with_endpoints(
+    args: &BatchArgs,
+    config: &Config,
+    chat: Chain<Prompt, Message>,
+) -> Result<Endpoints, Failure> {
+    let is_single = args.model.model.as_deref().is_some_and(|model| !model.contains(','));
+    let keys = args.key_env.as_slice();
+    let others = match keys {
+        [] | [_] if is_single && args.via == Via::Calls => {
+            let raw = connect::raw_model(&args.model, config, keys.first().map(String::as_str))?;
+            raw.map(|(name, raw)| endpoints::others(&name, raw, args.override_model))
+        }
+        _ => None,
+    };
+    Ok(Endpoints { chat, others })
 }
 
 /// Adds the expression for a field whose name has blanks to the error of a template that names it.
@@ -192,6 +252,7 @@ pub(crate) fn refuse_idle_flags(args: &BatchArgs) -> Result<(), Failure> {
         ("--keep-going", args.rows.keep_going),
         ("--max-errors", args.rows.max_errors.is_some()),
         ("--override-model", args.override_model),
+        ("--wait-for-quota", args.wait_for_quota),
         ("--no-hedging", args.rows.no_hedging),
         ("--no-fallback-on-outage", args.no_fallback_on_outage),
     ];

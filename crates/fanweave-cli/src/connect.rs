@@ -3,7 +3,9 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use fanweave::models::{BatchClient, Budget, Limiter, ModelBuilder, RateLimits, RetryPolicy, vendors};
+use fanweave::models::{
+    BatchClient, Budget, Limiter, ModelBuilder, RateLimits, RawModel, RetryPolicy, vendors,
+};
 use fanweave::stores::SqliteCache;
 use fanweave::{Model, Parameters};
 use fanweave_sim::{Server, Settings};
@@ -141,6 +143,24 @@ pub(crate) fn batch_api(
     let key = given_or_stored(&name, args.base_url.as_deref(), key_env.map(key_of).transpose()?)?;
     let api = builder(&name, args.base_url.clone(), key, args, keep_raw)?.batch_api();
     Ok(api.map_err(|e| Failure::usage(e.to_string()))?.with(args.parameters()))
+}
+
+/// The model of the flags for requests that are sent as they are. `None` for a simulated model without a
+/// server.
+pub(crate) fn raw_model(
+    args: &ModelArgs,
+    config: &Config,
+    key_env: Option<&str>,
+) -> Result<Option<(String, RawModel)>, Failure> {
+    let given = args.model.as_deref().ok_or_else(no_model)?;
+    let name = &*config.named(given);
+    if name.starts_with("sim/") && args.base_url.is_none() {
+        return Ok(None);
+    }
+    let name = with_vendor(name, args);
+    let key = given_or_stored(&name, args.base_url.as_deref(), key_env.map(key_of).transpose()?)?;
+    let raw = builder(&name, args.base_url.clone(), key, args, true)?.build_raw();
+    Ok(Some((name, raw.map_err(|e| Failure::usage(e.to_string()))?)))
 }
 
 /// Reads a key from an environment variable.

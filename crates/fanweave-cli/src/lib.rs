@@ -8,7 +8,9 @@
 
 mod args;
 mod ask;
+mod attachments;
 mod batch;
+mod chat;
 #[cfg(feature = "workers")]
 mod cluster;
 mod config;
@@ -17,9 +19,12 @@ mod cost;
 mod cut;
 mod documents;
 mod dry_run;
+mod embed;
+mod endpoints;
 mod exit;
 mod headers;
 mod index;
+mod init;
 mod keyboard;
 mod keyring;
 mod keys;
@@ -53,7 +58,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use args::{AskArgs, Cli, Color, Command, RunArgs};
+use args::{AskArgs, ChatArgs, Cli, Color, Command, RunArgs};
 use clap::{CommandFactory, FromArgMatches};
 pub use exit::Exit;
 use exit::Failure;
@@ -209,7 +214,17 @@ async fn execute(mut command: Command, mut program: Program) -> Result<Exit, Fai
             let note = program.config.fill(&mut args.model, &mut args.fallback_model)?;
             out::note(note, args.quiet);
         }
-        Command::Ask(AskArgs { model, .. }) => {
+        // The conversation that is continued has a model of its own.
+        Command::Ask(AskArgs { model, resume: true, .. })
+        | Command::Chat(ChatArgs { model, resume: true, .. })
+            if model.model.is_none() =>
+        {
+            program.config = config::load()?;
+            let last = logs::last_conversation().await?;
+            model.model = Some(last.model);
+            out::note(program.config.fill(model, &mut [])?, false);
+        }
+        Command::Ask(AskArgs { model, .. }) | Command::Chat(ChatArgs { model, .. }) => {
             program.config = config::load()?;
             out::note(program.config.fill(model, &mut [])?, false);
         }
@@ -230,8 +245,11 @@ async fn execute(mut command: Command, mut program: Program) -> Result<Exit, Fai
     match command {
         Command::Batch(args) => Box::pin(batch::run(*args, program)).await,
         Command::Ask(args) => ask::run(args, program).await,
+        Command::Chat(args) => chat::run(args, program).await,
+        Command::Init(args) => init::run(&args),
         Command::Run(args) => run::run(*args, program).await,
         Command::Config(args) => config::run(&args, &program.config),
+        Command::Embed(args) => Box::pin(embed::run(*args, program)).await,
         Command::Index(args) => index::run(args, program).await,
         Command::Report(args) => report::run(&args),
         Command::Logs(args) => logs::run(args).await,

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use console::Term;
 use fanweave::models::log::{CallRecord, LogSink, RequestLog};
 use fanweave::stores::{LogFilter, LoggedCall, SqliteLog};
-use fanweave::{Error, ErrorKind, Model, errors::excerpt};
+use fanweave::{Error, ErrorKind, Message, Model, errors::excerpt};
 use tokio::sync::OnceCell;
 
 use crate::args::{LogsArgs, LogsCommand};
@@ -99,6 +99,35 @@ impl LogSink for Sink {
             failed.get_or_insert_with(|| error.clone());
         })
     }
+}
+
+/// Tags of calls of `ask` and of `chat`.
+pub(crate) const ASK: &str = "ask";
+pub(crate) const CHAT: &str = "chat";
+
+/// Maximum calls of other commands between now and the last conversation.
+const MAX_OTHERS: u32 = 1_000;
+
+/// A conversation of the history.
+pub(crate) struct Conversation {
+    /// Its model, as `provider/model`.
+    pub(crate) model: String,
+    /// Its texts. Images and other files are not in the history.
+    pub(crate) messages: Vec<Message>,
+}
+
+/// The last conversation that was answered.
+pub(crate) async fn last_conversation() -> Result<Conversation, Failure> {
+    let none = || Failure::usage("no conversation to continue: the history has no answer of `ask` or `chat`");
+    let path = path().ok_or_else(none)?;
+    let log = open(&path).await?.ok_or_else(none)?;
+    let calls = log.calls(LogFilter { limit: MAX_OTHERS, ..LogFilter::default() }).await?;
+    let is_talk = |call: &LoggedCall| call.tags.iter().any(|tag| tag == ASK || tag == CHAT);
+    let call = calls.into_iter().find(|call| is_talk(call) && call.answer.is_some()).ok_or_else(none)?;
+    let mut messages: Vec<_> =
+        call.messages.into_iter().map(|message| Message::new(message.role, message.text)).collect();
+    messages.extend(call.answer.map(Message::assistant));
+    Ok(Conversation { model: call.model, messages })
 }
 
 /// Path of the history. `None` without a home directory.

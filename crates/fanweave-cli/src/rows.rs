@@ -3,7 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use fanweave::batch::{Error, ErrorKind, Output, Progress, Settings, Source, Summary};
 use fanweave::context::{CancellationToken, Concurrency};
@@ -32,6 +33,10 @@ pub(crate) struct Watch<'a> {
     pub(crate) fail_if_done: bool,
     /// Notice to show at the first Ctrl-C.
     pub(crate) stopping: &'a str,
+    /// Set to wait for the end of a quota that is used up, instead of stopping.
+    pub(crate) waits_for_quota: bool,
+    /// Set when the run stopped to wait: the time after which the quota is renewed.
+    pub(crate) quota_reset: OnceLock<Duration>,
 }
 
 impl Watch<'_> {
@@ -108,6 +113,13 @@ impl Watch<'_> {
             Some(1) => "1 row remaining".to_owned(),
             Some(n) => format!("{n} rows remaining"),
         };
+        if let Some(error) = &summary.refused
+            && let Some(reset) = self.quota_reset_of(error)
+        {
+            print_summary();
+            let _ = self.quota_reset.set(reset);
+            return Ok(Exit::Stopped);
+        }
         if let Some(error) = &summary.refused {
             if summary.rows > 0 {
                 print_summary();
@@ -172,6 +184,14 @@ impl Watch<'_> {
             print_summary();
         }
         Ok(if summary.failed > 0 { Exit::RowsFailed } else { Exit::Ok })
+    }
+}
+
+impl Watch<'_> {
+    /// The time after which a quota that is used up is renewed, if the provider said it and the run may wait.
+    fn quota_reset_of(&self, error: &fanweave::Error) -> Option<Duration> {
+        let waits = self.waits_for_quota && error.kind() == fanweave::ErrorKind::QuotaExhausted;
+        error.retry_after().filter(|_| waits)
     }
 }
 

@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fanweave::batch::{BatchJob, Costs, Input, Settings};
+use fanweave::chain_file::StepModel;
 use fanweave::context::Concurrency;
 use fanweave::models::{Budget, Prices};
 use fanweave::{Chain, ChainFile, Context, Error, ErrorKind, Vars};
@@ -34,6 +35,7 @@ const MAX_CHECK: Duration = Duration::from_secs(10);
 pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failure> {
     limit_templates(args.template_memory);
     let file = ChainFile::load(&args.file)?;
+    let file = if args.all_steps { file.with_all_outputs() } else { file };
     let inputs = inputs(&file, &args.set)?;
     if args.check {
         let missing = missing(&file, &inputs);
@@ -67,17 +69,19 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
     let telemetry = Exporter::from_env();
     let known = cost::catalogue()?;
     let mut checked = Vec::new();
-    let chain = work.chain(|name| {
-        let step = name.or(args.model.model.as_deref()).map(str::to_owned);
-        if !checked.contains(&step) {
-            let step_args = ModelArgs { model: step.clone(), ..args.model.clone() };
+    let mut flags = args.model.clone();
+    flags.cache = cache_of(&args, &file);
+    let chain = work.chain(|step| {
+        let named = step.name.or(args.model.model.as_deref()).map(str::to_owned);
+        if !checked.contains(&named) {
+            let step_args = ModelArgs { model: named.clone(), ..args.model.clone() };
             let parameters = step_args.parameters();
             known::check(&step_args, &program.config, &known, &parameters, None, args.quiet)?;
-            checked.push(step);
+            checked.push(named);
         }
-        let connected = connect_step(&file, name, &args.model, &program.config, terms)?;
+        let connected = connect_step(&file, step, &flags, &program.config, terms)?;
         let model = connected.model.clone();
-        connections.push(connected);
+        connections.push((step.name.map(str::to_owned), connected));
         Ok(model)
     })?;
     let chain = telemetry.watch(file.name(), chain);
@@ -85,11 +89,7 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
         rows @ [_, ..] => {
             let mut costs = cost::known(&prices, Via::Calls);
             if let Some(budget) = &budget {
-                let max_tokens = args.model.max_output();
-                let cost = |one: &Connected| cost::of_a_call(&prices, one.model.name(), max_tokens);
-                let max_row_cost = connections.iter().filter_map(cost).fold(0.0, f64::max);
-                #[expect(clippy::cast_precision_loss, reason = "a file has few steps")]
-                let row = max_row_cost * file.calls() as f64;
+                let row = cost_of_row(&file, &connections, &prices, &args.model);
                 let calls = budget.clone();
                 costs = costs.cap(budget.limit(), row).on_earlier_cost(move |usd| calls.spend(usd));
             }
@@ -134,9 +134,9 @@ async fn dry_run(
 ) -> Result<Exit, Failure> {
     let ChainWork { file, given, .. } = work;
     let terms = Terms { dry: true, budget, ..Terms::default() };
-    let connect = |name: Option<&str>| connect_step(file, name, &args.model, &program.config, terms);
+    let connect = |step: StepModel<'_>| connect_step(file, step, &args.model, &program.config, terms);
     let dry_run_chain = dry_run::chain::DryRunChain {
-        chain: work.chain(|name| Ok(connect(name)?.model))?,
+        chain: work.chain(|step| Ok(connect(step)?.model))?,
         prices,
         rpm: args.model.rpm.or(file.limits().rpm.and_then(NonZeroU32::new)),
         model: &args.model,
@@ -186,18 +186,44 @@ fn exceeds_limits(error: &Error) -> bool {
         && (message.contains("than its limit of") || message.contains("are allowed"))
 }
 
-/// Connects a model of the chain. The flags take precedence over the limits of the file.
+/// The file of cached responses: that of the flags, or the one that the chain file names, in its folder.
+fn cache_of(args: &RunArgs, file: &ChainFile) -> Option<PathBuf> {
+    let in_folder = |name: &str| args.file.parent().unwrap_or(Path::new("")).join(name);
+    args.model.cache.clone().or_else(|| file.cache().map(in_folder))
+}
+
+/// Estimated cost of a row in US dollars: that of one call of each step, with its own model and the maximum
+/// length of its answer.
+fn cost_of_row(
+    file: &ChainFile,
+    connections: &[(Option<String>, Connected)],
+    prices: &Prices,
+    flags: &ModelArgs,
+) -> f64 {
+    let cost = |(step, max_tokens): (StepModel<'_>, Option<u32>)| {
+        let (_, connected) = connections.iter().find(|(name, _)| name.as_deref() == step.name)?;
+        let max_tokens = max_tokens.and_then(NonZeroU32::new).or(flags.max_output());
+        cost::of_a_call(prices, connected.model.name(), max_tokens)
+    };
+    file.step_models().filter_map(cost).sum()
+}
+
+/// Connects a model of the chain. The flags take precedence over the limits of the file, and over the retries
+/// of its steps.
 fn connect_step(
     file: &ChainFile,
-    name: Option<&str>,
+    step: StepModel<'_>,
     flags: &ModelArgs,
     config: &Config,
     terms: Terms<'_>,
 ) -> Result<Connected, Failure> {
     let limits = file.limits();
-    let mut flags = ModelArgs { model: name.map(str::to_owned), ..flags.clone() };
+    let mut flags = ModelArgs { model: step.name.map(str::to_owned), ..flags.clone() };
     flags.rpm = flags.rpm.or(limits.rpm.and_then(NonZeroU32::new));
-    flags.retries = flags.retries.or(limits.retries);
+    flags.retries = flags.retries.or(step.retries).or(limits.retries);
+    if !step.is_cached {
+        flags.cache = None;
+    }
     connect(&flags, config, terms)
 }
 
@@ -265,9 +291,11 @@ async fn each_row(
         one_on_stdout(to)?;
     }
     let (of_row, given) = (work.file.clone(), work.given.clone());
+    let mut settings = settings(&args.row, concurrency)?;
+    settings.answer_schema = outputs_schema(&work.file);
     let prepare = move |input| inputs_of_row(input, &of_row, &given);
     let job = BatchJob::over(source, prepare, chain, output(to))
-        .settings(settings(&args.row, concurrency)?)
+        .settings(settings)
         .fingerprint(work.fingerprint())
         .costs(costs);
     let watch = Watch {
@@ -280,10 +308,20 @@ async fn each_row(
         reads_keys: rows != [Path::new("-")],
         fail_if_done: args.row.fail_if_done,
         stopping: "stopping: finishing requests in flight (press Ctrl-C again to exit immediately)",
+        waits_for_quota: false,
+        quota_reset: OnceLock::new(),
     };
     // Each step has a single model: no lane can be disabled, and no notes are sent.
     let (_, mut notes) = mpsc::unbounded_channel();
     watch.over(&mut notes, |progress, stop| job.progress(progress).stop(stop).run()).await
+}
+
+/// A schema that names the outputs of the chain, so that they are columns of a table. `None` for the output
+/// of one step.
+fn outputs_schema(file: &ChainFile) -> Option<Value> {
+    let properties: serde_json::Map<_, _> =
+        file.outputs().map(|name| (name.to_owned(), serde_json::json!({}))).collect();
+    (!properties.is_empty()).then(|| serde_json::json!({ "type": "object", "properties": properties }))
 }
 
 /// Inputs of a row. Its fields override the inputs for all rows.

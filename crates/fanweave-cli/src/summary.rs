@@ -74,7 +74,7 @@ pub(crate) fn json(summary: &Summary, output: &str) -> Value {
     let reason = summary.refused.as_ref().map(ToString::to_string).or(unavailable);
     json!({
         "rows": summary.rows, "ok": summary.ok, "failed": summary.failed, "resumed": summary.resumed,
-        "left": summary.left, "stopped": stopped, "reason": reason, "retries": summary.retries, "hedged": summary.hedged, "usage": summary.usage,
+        "left": summary.left, "empty_answers": summary.empty_answers, "stopped": stopped, "reason": reason, "retries": summary.retries, "hedged": summary.hedged, "usage": summary.usage,
         "cost_usd": summary.cost_usd,
         "maybe_billed": { "usd": summary.maybe_billed_usd, "requests": summary.unanswered }, "wall_ms": ms(summary.wall), "p50_ms": summary.p50.map(ms),
         "p95_ms": summary.p95.map(ms), "failures": failures, "notes": summary.notes, "output": output,
@@ -108,6 +108,9 @@ fn figures(summary: &Summary) -> String {
             Some(usd) => format!("maybe billed {} ({requests})", dollars(usd)),
             None => format!("maybe billed {requests}"),
         });
+    }
+    if summary.empty_answers > 0 {
+        figures.push(format!("{} empty", summary.empty_answers));
     }
     for (name, time) in [("p50", summary.p50), ("p95", summary.p95)] {
         figures.extend(time.map(|time| format!("{name} {}", rounded(time))));

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fanweave::batch::{Fingerprint, Render};
+use fanweave::chain_file::StepModel;
 use fanweave::{Chain, ChainFile, Error, ErrorKind, Model, Parameters, Vars, prompts::Template};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -125,7 +126,7 @@ impl PromptWork {
             let template = text.as_deref().map(Template::parse).transpose();
             template.map_err(|e| Failure::usage(format!("{flag}: {}", e.message())))
         };
-        let mut render = Render::new().drop_last_assistant(self.drops_answers);
+        let mut render = Render::new().drop_last_assistant(self.drops_answers).other_endpoints(true);
         render.template = parse("--prompt", &self.prompt)?;
         render.system = parse("--system", &self.system)?;
         Ok(render)
@@ -170,20 +171,21 @@ impl ChainWork {
         Self { name, file: Arc::new(file), model, given, parameters }
     }
 
-    /// The chain with its models. `connect` gets the name of each model, if the file or the flags set one.
+    /// The chain with its models. `connect` gets the model of each step, whose name is set if the file or the
+    /// flags set one.
     ///
     /// # Errors
     /// Those of the file, with their places, and those of `connect`.
     pub(crate) fn chain(
         &self,
-        mut connect: impl FnMut(Option<&str>) -> Result<Model, Failure>,
+        mut connect: impl FnMut(StepModel<'_>) -> Result<Model, Failure>,
     ) -> Result<Chain<Vars, Value>, Failure> {
         let mut failed = None;
-        let chain = self.file.chain(|name| {
-            connect(name).map_err(|failure| {
+        let chain = self.file.chain_with(|step| {
+            connect(step).map_err(|failure| {
                 let error = Error::new(ErrorKind::Config, failure.message());
                 // If no model is set anywhere, the hint helps more than the location.
-                if name.is_none() {
+                if step.name.is_none() {
                     failed = Some(failure);
                 }
                 error
@@ -276,7 +278,7 @@ mod tests {
         assert_eq!((read.file.name(), &read.given), ("greet", &work.given));
         assert_eq!(serde_json::to_string(&read).unwrap(), data);
         let answer = |work: &ChainWork| {
-            let chain = work.chain(|name| Ok(model(name.unwrap()).unwrap())).unwrap();
+            let chain = work.chain(|step| Ok(model(step.name.unwrap()).unwrap())).unwrap();
             wait(chain.invoke(work.given.clone())).unwrap()
         };
         assert_eq!(answer(&read), answer(&work));

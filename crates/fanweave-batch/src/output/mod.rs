@@ -203,15 +203,22 @@ trait OutputEncoder: Send {
     }
 }
 
-/// Encodes a result as JSON, with the columns of its input.
-type EncodeJson = fn(&Record, Option<&Map<String, Value>>, &mut Vec<u8>);
-
-/// Encodes each result as one line of JSON.
-struct JsonLines(EncodeJson);
+/// Encodes each result as one line of JSON, with the columns of its input.
+struct JsonLines(Shape);
 
 impl OutputEncoder for JsonLines {
     fn row(&mut self, record: &Record, own: Option<&Map<String, Value>>, bytes: &mut Vec<u8>) {
-        (self.0)(record, own, bytes);
+        plain::write(record, self.0.position(record.index), own, bytes);
+        bytes.push(b'\n');
+    }
+}
+
+/// Encodes each result as one line of an OpenAI batch.
+struct OpenAiLines;
+
+impl OutputEncoder for OpenAiLines {
+    fn row(&mut self, record: &Record, _: Option<&Map<String, Value>>, bytes: &mut Vec<u8>) {
+        openai::write(record, bytes);
         bytes.push(b'\n');
     }
 }
@@ -383,8 +390,8 @@ fn encoder(layout: &Layout) -> Result<Box<dyn OutputEncoder>> {
     let table =
         |delimiter| csv::Table { delimiter, shape: shape.clone(), keeps_formulas: layout.keeps_formulas };
     Ok(match layout.format {
-        OutputFormat::OpenAi => Box::new(JsonLines(|record, _, line| openai::write(record, line))),
-        OutputFormat::Jsonl => Box::new(JsonLines(plain::write)),
+        OutputFormat::OpenAi => Box::new(OpenAiLines),
+        OutputFormat::Jsonl => Box::new(JsonLines(shape)),
         OutputFormat::Csv => Box::new(table(b',')),
         OutputFormat::Tsv => Box::new(table(b'\t')),
         #[cfg(feature = "parquet")]

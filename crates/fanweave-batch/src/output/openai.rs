@@ -101,15 +101,18 @@ fn answered<'a>(answer: &'a Answer, id: &'a str) -> Response<'a> {
     Response { status_code: 200, request_id: answer.request_id.as_deref(), body }
 }
 
-/// Returns true for a response of OpenAI's chat dialect. Those of other dialects are translated into it.
+/// Returns true for a response of OpenAI's endpoints. Those of other dialects are translated into chat
+/// completions.
 fn is_completion(raw: &ReplyBody) -> bool {
     #[derive(Deserialize)]
     struct Fields {
         object: Option<String>,
         choices: Option<IgnoredAny>,
     }
-    let is_own =
-        |fields: Fields| fields.choices.is_some() || fields.object.as_deref() == Some("chat.completion");
+    let is_own = |fields: Fields| {
+        let objects = ["chat.completion", "text_completion", "response", "list"];
+        fields.choices.is_some() || fields.object.is_some_and(|object| objects.contains(&&*object))
+    };
     // A list would be read as the fields in their order.
     raw.is_object() && raw.json::<Fields>().is_ok_and(is_own)
 }

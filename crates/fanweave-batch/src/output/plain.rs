@@ -11,6 +11,8 @@ use crate::journal::{Outcome, Record};
 struct Row<'a> {
     index: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     custom_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<&'a Map<String, Value>>,
@@ -39,9 +41,16 @@ struct Error<'a> {
     line: u64,
 }
 
-pub(super) fn write(record: &Record, own: Option<&Map<String, Value>>, line: &mut Vec<u8>) {
+/// Appends the result of the row at `index`, or of one of its samples.
+pub(super) fn write(
+    record: &Record,
+    (index, sample): (u64, Option<u64>),
+    own: Option<&Map<String, Value>>,
+    line: &mut Vec<u8>,
+) {
     let mut row = Row {
-        index: record.index,
+        index,
+        sample,
         custom_id: record.id.as_deref(),
         input: own,
         answer: None,

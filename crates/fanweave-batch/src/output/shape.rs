@@ -12,6 +12,9 @@ use crate::journal::{Outcome, Record};
 /// Position of the answer in [`COLUMNS`].
 const ANSWER: usize = 2;
 
+/// Column of the number of a sample, if rows have several.
+const SAMPLE: &str = "sample";
+
 /// The columns of a table. Default: those of every result.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Shape {
@@ -19,6 +22,8 @@ pub(crate) struct Shape {
     own: Vec<Column>,
     /// Fields of the answers. If there are some, they are in place of the answer.
     fields: Vec<Column>,
+    /// Results per row. 0 and 1 mean one.
+    samples: u32,
 }
 
 /// A column from outside.
@@ -32,9 +37,13 @@ struct Column {
 }
 
 impl Shape {
-    /// The columns `own` of the input, and the properties of the schema of the answers.
-    pub(crate) fn new(own: &[String], answer_schema: Option<&Value>) -> Self {
+    /// The columns `own` of the input, and the properties of the schema of the answers, for this number of
+    /// results per row.
+    pub(crate) fn new(own: &[String], answer_schema: Option<&Value>, samples: u32) -> Self {
         let mut taken: HashSet<String> = COLUMNS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        if samples > 1 {
+            taken.insert(SAMPLE.to_owned());
+        }
         let properties = answer_schema.and_then(|schema| schema.get("properties")).and_then(Value::as_object);
         let is_object =
             answer_schema.is_some_and(|schema| schema.get("type").is_some_and(|kind| kind == "object"));
@@ -43,7 +52,15 @@ impl Shape {
             properties.map(|(name, schema)| Column::new(name, "answer", kind_of(schema), &mut taken));
         let fields = fields.collect();
         let own = own.iter().map(|name| Column::new(name, "input", ColumnType::Text, &mut taken)).collect();
-        Self { own, fields }
+        Self { own, fields, samples }
+    }
+
+    /// The position of a row in the input, and the number of its sample if rows have several.
+    pub(super) fn position(&self, index: u64) -> (u64, Option<u64>) {
+        match u64::from(self.samples) {
+            0 | 1 => (index, None),
+            samples => (index / samples, Some(index % samples)),
+        }
     }
 
     /// The columns of the input that have another name in the table, as notes.
@@ -69,7 +86,10 @@ impl Shape {
         let fields = self.fields.iter().map(move |column| (column.name.as_str(), outside(column)));
         let (before, after) = COLUMNS.split_at(ANSWER);
         let answer = if self.fields.is_empty() { &after[..1] } else { &after[..0] };
-        own.chain(before.iter().copied())
+        let sample = (self.samples > 1).then_some((SAMPLE, ColumnType::Whole));
+        own.chain(before[..1].iter().copied())
+            .chain(sample)
+            .chain(before[1..].iter().copied())
             .chain(fields)
             .chain(answer.iter().copied())
             .chain(after[1..].iter().copied())
@@ -87,6 +107,11 @@ impl Shape {
         };
         of(&self.own, own, &mut all);
         for (at, cell) in cells(record).into_iter().enumerate() {
+            if at == 0 {
+                let (row, sample) = self.position(record.index);
+                all.extend(std::iter::once(row).chain(sample).map(|n| Cell::Whole(i64::try_from(n).ok())));
+                continue;
+            }
             if at != ANSWER || self.fields.is_empty() {
                 all.push(cell);
                 continue;
@@ -149,7 +174,7 @@ mod tests {
             "score": {"type": "integer"}, "error": {"type": "string"}, "tags": {"type": "array"},
         }});
         let own = ["text", "score", "index", "input_index"].map(str::to_owned);
-        let shape = Shape::new(&own, Some(&schema));
+        let shape = Shape::new(&own, Some(&schema), 1);
         let names: Vec<_> = shape.columns().map(|(name, _)| name).collect();
         assert_eq!(
             names[..9],

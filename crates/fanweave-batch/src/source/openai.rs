@@ -1,7 +1,7 @@
 //! Lines of an OpenAI batch input, as read by `/v1/batches` and `vllm run-batch`.
 
 use fanweave_core::Prompt;
-use fanweave_core::prompt::Endpoint;
+use fanweave_core::prompt::{Endpoint, RequestBody};
 use serde::Deserialize;
 use serde_json::Deserializer;
 use serde_json::value::RawValue;
@@ -43,8 +43,11 @@ pub(super) fn read(line: &str, has_key: bool) -> Line {
 }
 
 fn request(wire: &Wire<'_>, id: &str, has_key: bool) -> Result<(Prompt, Option<Key>), String> {
-    check(wire.method.as_deref(), wire.url.as_deref())?;
+    let endpoint = endpoint(wire.method.as_deref(), wire.url.as_deref())?;
     let json = wire.body.get();
+    if endpoint != Endpoint::ChatCompletions {
+        return other(endpoint, json, id, has_key);
+    }
     let chat = chat::parse(json)?;
     let is_lossy = chat.is_lossy;
     let prompt = chat.with_body(json)?;
@@ -57,15 +60,35 @@ fn request(wire: &Wire<'_>, id: &str, has_key: bool) -> Result<(Prompt, Option<K
     Ok((prompt, key))
 }
 
-fn check(method: Option<&str>, url: Option<&str>) -> Result<(), String> {
+/// A request for another endpoint than that of chats: a prompt that has only a body.
+fn other(endpoint: Endpoint, json: &str, id: &str, has_key: bool) -> Result<(Prompt, Option<Key>), String> {
+    #[derive(Deserialize)]
+    struct Fields {
+        model: Option<String>,
+    }
+    let fields: Fields =
+        serde_json::from_str(json).map_err(|e| format!("`body`: {}", super::json_error(&e, json)))?;
+    let body = RequestBody::new(endpoint, json).map_err(|e| format!("`body`: {}", e.message()))?;
+    let content =
+        has_key.then(|| Key::of(&[b"body", endpoint.path().as_bytes(), body.canonical().as_bytes()]));
+    let mut prompt = Prompt::new(Vec::new());
+    prompt.parameters.model = fields.model;
+    let key = content.map(|content| Key::of(&[id.as_bytes()]).and(&content));
+    Ok((prompt.with_body(body), key))
+}
+
+fn endpoint(method: Option<&str>, url: Option<&str>) -> Result<Endpoint, String> {
     match (method, url) {
         (Some(method), _) if !method.eq_ignore_ascii_case("post") => {
             Err(format!("`method` is {method}: only POST is supported"))
         }
-        (_, Some(url)) if Endpoint::of_url(url) != Some(Endpoint::ChatCompletions) => {
-            Err(format!("`url` is {url}: only /v1/chat/completions is supported"))
-        }
-        _ => Ok(()),
+        (_, Some(url)) => Endpoint::of_url(url).ok_or_else(|| {
+            format!(
+                "`url` is {url}: only /v1/chat/completions, /v1/responses, /v1/completions and /v1/embeddings are \
+                 supported"
+            )
+        }),
+        _ => Ok(Endpoint::ChatCompletions),
     }
 }
 
@@ -124,7 +147,21 @@ mod tests {
         }
         let Line { id, request } = read(&line(r#""url":"/v1/images","#));
         assert_eq!(id.as_deref(), Some("a"));
-        assert_eq!(request.unwrap_err(), "`url` is /v1/images: only /v1/chat/completions is supported");
+        let why = request.unwrap_err();
+        assert!(why.starts_with("`url` is /v1/images: only /v1/chat/completions, /v1/responses,"), "{why}");
+    }
+
+    #[test]
+    fn requests_for_other_endpoints_are_kept_as_they_are_with_a_key_of_their_own() {
+        let line = |url: &str, body: &str| format!(r#"{{"custom_id":"a","url":"{url}","body":{body}}}"#);
+        let body = r#"{"model":"m","input":["x"],"n":1.0}"#;
+        let (embedding, key) = read(&line("/v1/embeddings", body)).request.unwrap();
+        let own = embedding.body.as_deref().unwrap();
+        assert_eq!((own.endpoint(), own.json()), (Endpoint::Embeddings, body));
+        assert_eq!(embedding.parameters.model.as_deref(), Some("m"));
+        let (_, other) = read(&line("/v1/responses", body)).request.unwrap();
+        assert!(key.is_some() && key != other);
+        assert!(read(&line("/v1/embeddings", "[1]")).request.is_err());
     }
 
     #[test]

@@ -146,7 +146,7 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
         let is_file = !source.paths().is_empty();
         let is_limited = settings.limit.is_some() || source.sampled().is_some();
         let feed = Feed {
-            rows: KeyedRows::new(source, settings.limit).with_columns(columns),
+            rows: KeyedRows::new(source, settings.limit).with_columns(columns).with_samples(settings.samples),
             done,
             strict: settings.strict,
             calls: None,

@@ -15,6 +15,8 @@ use super::{ModelArgs, at_least_one};
 #[command(after_help = "\
 Examples:
   fanweave ask --model sim/writer \"Write a haiku about tides.\"
+  fanweave ask -c \"And one about the moon.\"
+  fanweave ask -a chart.png --model openai/gpt-5-mini \"What does this show?\"
   git diff | fanweave ask --model openai/gpt-5-mini \"Write a commit message for this change.\"
   fanweave ask --docs notes.db --model openai/gpt-5-mini \"When do tides turn?\"")]
 pub(crate) struct AskArgs {
@@ -25,6 +27,16 @@ pub(crate) struct AskArgs {
     /// System message, or @FILE to read it from a file; use @@ to start with a literal @
     #[arg(short, long, value_name = "TEXT|@FILE")]
     pub(crate) system: Option<String>,
+
+    /// Continue the last conversation of `fanweave ask` or `fanweave chat` in the history: its messages are
+    /// sent before this one, to its model unless --model is given
+    #[arg(short = 'c', long = "continue", conflicts_with_all = ["system", "docs"])]
+    pub(crate) resume: bool,
+
+    /// Attach a file: an image, a sound or a PDF file as it is, and any other file as text. The URL of an
+    /// image is passed to the provider. Can be repeated
+    #[arg(short, long, value_name = "FILE|URL", conflicts_with = "docs")]
+    pub(crate) attach: Vec<String>,
 
     /// Print a JSON object with answer, usage and finish reason once the answer is complete
     #[arg(long)]
@@ -92,4 +104,51 @@ pub(crate) struct IndexArgs {
     /// Only print errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+/// Chat with a model
+///
+/// Each line of standard input is a message. The conversation so far is sent with each of them. /reset begins
+/// a new conversation, and /exit or the end of the input ends the program.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fanweave chat --model sim/writer
+  fanweave chat --continue
+  printf 'Name a bear.\\nAnd another.\\n' | fanweave chat --model sim/writer")]
+pub(crate) struct ChatArgs {
+    /// System message, or @FILE to read it from a file; use @@ to start with a literal @
+    #[arg(short, long, value_name = "TEXT|@FILE")]
+    pub(crate) system: Option<String>,
+
+    /// Continue the last conversation of `fanweave ask` or `fanweave chat` in the history, with its model
+    /// unless --model is given
+    #[arg(short = 'c', long = "continue", conflicts_with = "system")]
+    pub(crate) resume: bool,
+
+    /// Do not record the calls in the history (`fanweave logs`)
+    #[arg(long, env = "FANWEAVE_NO_LOG", value_parser = FalseyValueParser::new())]
+    pub(crate) no_log: bool,
+
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+}
+
+/// Create the files of a new project
+///
+/// Writes fanweave.toml with the model, a table with three rows, and a chain file, and shows commands to try.
+/// No file is overwritten.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fanweave init reviews
+  fanweave init . --model openai/gpt-5-mini")]
+pub(crate) struct InitArgs {
+    /// Folder, which is created if it does not exist
+    #[arg(value_name = "FOLDER", default_value = ".")]
+    pub(crate) folder: PathBuf,
+
+    /// Model of the project, such as openai/gpt-5-mini [default: sim/writer, which needs no API key]
+    #[arg(short, long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
 }

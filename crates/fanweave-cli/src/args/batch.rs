@@ -19,7 +19,7 @@ use super::{ModelArgs, RowArgs, ShowProgress, at_least_one, dollars};
 ///
 /// Finished rows are recorded in OUTPUT.journal. To resume after Ctrl-C or a crash, rerun the same command:
 /// only the remaining rows are called. Limits, keys and retries may differ between the runs.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
   fanweave batch questions.jsonl -o answers.jsonl --model sim/writer
@@ -78,6 +78,16 @@ pub(crate) struct BatchArgs {
     #[arg(short, long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true, help_heading = "Rows")]
     pub(crate) concurrency: Option<NonZeroUsize>,
 
+    /// Answers per row: call each row N times. The results have the number of their `sample`, from 0. A run
+    /// with more samples keeps the answers that it has
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true, conflicts_with_all = ["dedupe", "cache"], help_heading = "Rows")]
+    pub(crate) samples: Option<NonZeroU32>,
+
+    /// When the provider says that a quota is used up until a known time, such as a limit per day, wait and
+    /// continue. By default, the run stops
+    #[arg(long, help_heading = "Rows")]
+    pub(crate) wait_for_quota: bool,
+
     /// Send identical requests once and share the answer between the rows
     #[arg(long, help_heading = "Rows")]
     pub(crate) dedupe: bool,
@@ -120,7 +130,8 @@ pub(crate) struct BatchArgs {
     /// and costs half as much. With --retry-failed, rows of batches that the provider no longer has are
     /// submitted again. Flags for single requests cannot be used with batch-api: --concurrency,
     /// --max-in-flight, --tpm, --cache, --dedupe, --keep-going, --max-errors, --no-hedging,
-    /// --no-fallback-on-outage, --override-model, --budget-usd, --fallback-model and more than one --key-env
+    /// --no-fallback-on-outage, --override-model, --wait-for-quota, --budget-usd, --fallback-model and more
+    /// than one --key-env
     #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Model")]
     pub(crate) via: Via,
 

@@ -4,6 +4,7 @@ mod ask;
 mod batch;
 #[cfg(feature = "workers")]
 mod cluster;
+mod embed;
 mod header;
 mod model;
 mod other;
@@ -19,13 +20,14 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::ask::{AskArgs, IndexArgs};
+pub(crate) use self::ask::{AskArgs, ChatArgs, IndexArgs, InitArgs};
 pub(crate) use self::batch::{BatchArgs, Via};
 #[cfg(feature = "workers")]
 pub(crate) use self::cluster::{
     AccessArgs, BrokerArgs, BrokerCommand, BrokerCommandArgs, BrokerConfigArgs, ClusterArgs, CollectArgs,
     JobsArgs, JobsCommand, On, WorkerArgs,
 };
+pub(crate) use self::embed::EmbedArgs;
 pub(crate) use self::header::{Header, HeaderFlag};
 pub(crate) use self::model::{ConnectionArgs, ModelArgs, split_share};
 pub(crate) use self::other::{
@@ -56,7 +58,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Batch(Box<BatchArgs>),
     Ask(AskArgs),
+    Chat(ChatArgs),
     Run(Box<RunArgs>),
+    Embed(Box<EmbedArgs>),
     Index(IndexArgs),
     Report(ReportArgs),
     Logs(LogsArgs),
@@ -65,6 +69,7 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
+    Init(InitArgs),
     Sim(SimArgs),
     #[cfg(feature = "workers")]
     Worker(Box<WorkerArgs>),

@@ -64,6 +64,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE", requires = "ends", help_heading = "Rows")]
     pub(crate) rows: Vec<PathBuf>,
 
+    /// Write the outputs of all steps, as fields of the answer, and columns of a table. Without --rows, print
+    /// them as an object
+    #[arg(long)]
+    pub(crate) all_steps: bool,
+
     /// Output file for all rows, or - for stdout
     #[arg(short, long, value_name = "FILE", requires = "rows", help_heading = "Rows")]
     pub(crate) output: Option<PathBuf>,

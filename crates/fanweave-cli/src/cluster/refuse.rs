@@ -24,6 +24,8 @@ pub(crate) fn refuse_flags(args: &BatchArgs) -> Result<(), Failure> {
         ("--schema", args.schema.is_some()),
         ("--columns", args.rows.columns.is_some()),
         ("an input from stdin", is_dash(&args.input)),
+        ("--samples", args.samples.is_some()),
+        ("--wait-for-quota", args.wait_for_quota),
         ("several inputs", !args.more_input.is_empty() || args.input.is_dir()),
         ("an output to stdout", is_dash(&args.output)),
     ]);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::num::NonZeroU32;
 
 use fanweave::Usage;
 use fanweave::batch::{Render, Source};
@@ -31,6 +32,7 @@ pub(crate) fn run(
     // Usage of rows that name another model.
     let (mut others, mut usage_of_others) = (BTreeMap::<String, Usage>::new(), Usage::default());
     let max_output = args.model.max_output();
+    let samples = args.samples.map_or(1, NonZeroU32::get);
     for item in source.take(args.rows.max_rows()) {
         let item = item.map_err(|e| Failure::new(e.to_string()))?;
         rows += 1;
@@ -38,10 +40,11 @@ pub(crate) fn run(
         match item.input.and_then(|input| render.render(input)) {
             Ok(prompt) => {
                 let of_row = expected(Some(&prompt), max_output);
-                usage += of_row;
+                (0..samples).for_each(|_| usage += of_row);
                 if let Some(model) = routed.row_model.of(prompt.parameters.model.clone()).ok().flatten() {
-                    *others.entry(routed.row_model.full_name(&model)).or_default() += of_row;
-                    usage_of_others += of_row;
+                    let others = others.entry(routed.row_model.full_name(&model)).or_default();
+                    (0..samples).for_each(|_| *others += of_row);
+                    (0..samples).for_each(|_| usage_of_others += of_row);
                 }
                 if rows - bad <= SHOWN {
                     let _ = writeln!(text, "{location}:");
@@ -54,10 +57,14 @@ pub(crate) fn run(
             }
         }
     }
-    let _ = writeln!(text, "rows: {rows}");
+    let times = if samples > 1 { format!(", {samples} samples each") } else { String::new() };
+    let _ = writeln!(text, "rows: {rows}{times}");
     text.push_str(&tokens(usage, max_output.is_some()));
     #[expect(clippy::cast_precision_loss, reason = "a time for people")]
-    let busiest = (routed.max_share * (rows - bad) as f64, routed.max_share * usage.total_tokens() as f64);
+    let busiest = (
+        routed.max_share * ((rows - bad) * u64::from(samples)) as f64,
+        routed.max_share * usage.total_tokens() as f64,
+    );
     match args.via {
         Via::Calls => text.push_str(&time(&[busiest], args.model.rpm, &args.model)),
         // The rate limits do not apply: the provider schedules the requests.

@@ -141,7 +141,7 @@ pub(super) fn csv(pairs: &[Pair<'_>]) -> Vec<u8> {
         "latency_ms_1",
         "latency_ms_2",
     ];
-    record(header.map(str::to_owned), &mut bytes);
+    record(&header.map(str::to_owned), &mut bytes);
     for (a, b) in pairs {
         let Some(one) = a.or(*b) else { continue };
         let equal = a.zip(*b).filter(|(a, b)| a.error.is_none() && b.error.is_none());
@@ -156,7 +156,7 @@ pub(super) fn csv(pairs: &[Pair<'_>]) -> Vec<u8> {
         };
         let latency = |row: Option<&RowRecord>| row.map(|row| row.latency_ms.to_string()).unwrap_or_default();
         record(
-            [
+            &[
                 one.index.to_string(),
                 one.line.to_string(),
                 one.id.clone().unwrap_or_default(),

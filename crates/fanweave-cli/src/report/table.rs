@@ -3,8 +3,8 @@
 use fanweave::batch::RunRecord;
 
 /// Appends a record. Texts that begin like a formula have an apostrophe before them, as in outputs.
-pub(super) fn record<const N: usize>(fields: [String; N], bytes: &mut Vec<u8>) {
-    fanweave::batch::__private::csv_record(&fields, bytes);
+pub(super) fn record(fields: &[String], bytes: &mut Vec<u8>) {
+    fanweave::batch::__private::csv_record(fields, bytes);
 }
 
 /// The rows of a run.
@@ -25,11 +25,11 @@ pub(super) fn csv(run: &RunRecord) -> Vec<u8> {
         "error",
         "error_step",
     ];
-    record(header.map(str::to_owned), &mut bytes);
+    record(&header.map(str::to_owned), &mut bytes);
     for row in &run.rows {
         let (kind, message) = row.error.clone().unwrap_or_default();
         record(
-            [
+            &[
                 row.index.to_string(),
                 row.line.to_string(),
                 row.id.clone().unwrap_or_default(),

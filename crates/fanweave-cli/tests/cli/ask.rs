@@ -87,3 +87,89 @@ fn a_truncated_answer_is_reported() {
     folder.write("chain.yaml", "steps: { part: { prompt: say it } }\n");
     assert_eq!(folder.run(&["run", "chain.yaml", "-m", "sim/echo"]).expect_code(0).stderr, "");
 }
+
+/// The program with a home of its own, for the history.
+fn at_home(folder: &Folder, args: &[&str], input: Option<&str>) -> crate::support::Ran {
+    use std::io::Write;
+    use std::process::Stdio;
+
+    let mut command = folder.command(args);
+    command.env("HOME", folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if input.is_some() {
+        command.stdin(Stdio::piped());
+    }
+    let mut child = command.spawn().expect("the program starts");
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        stdin.write_all(input.as_bytes()).expect("the program reads its stdin");
+    }
+    crate::support::Ran::of(child.wait_with_output().expect("the program ends"))
+}
+
+#[test]
+fn a_conversation_is_continued_with_its_messages_and_its_model() {
+    let folder = Folder::new();
+    let none = at_home(&folder, &["ask", "-c", "And?"], None).expect_code(2);
+    assert!(none.stderr.contains("no conversation to continue"), "{}", none.stderr);
+    at_home(&folder, &["ask", "-m", "sim/echo", "Name a bear."], None).expect_code(0);
+    let ran = at_home(&folder, &["ask", "-c", "Another one."], None).expect_code(0);
+    assert_eq!(ran.stdout, format!("{}\n", echo_of("Another one.")));
+    let shown = at_home(&folder, &["logs", "show", "--json"], None).expect_code(0).stdout;
+    let call: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let texts: Vec<_> =
+        call["messages"].as_array().unwrap().iter().map(|message| message["text"].clone()).collect();
+    assert_eq!(texts, ["Name a bear.", &echo_of("Name a bear."), "Another one."]);
+}
+
+#[test]
+fn a_chat_sends_the_conversation_so_far_with_each_line() {
+    let folder = Folder::new();
+    let args = ["chat", "-m", "sim/echo", "-s", "Be brief."];
+    let ran = at_home(&folder, &args, Some("one\n\ntwo\n/reset\nthree\n/exit\nfour\n")).expect_code(0);
+    let answers = ["one", "two", "three"].map(echo_of).join("\n") + "\n";
+    assert_eq!(ran.stdout, answers);
+    let shown = at_home(&folder, &["logs", "--json"], None).expect_code(0).stdout;
+    let sizes: Vec<_> = shown
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["messages"].as_array().unwrap().len()
+        })
+        .collect();
+    assert_eq!(sizes, [2, 4, 2], "the newest first: a new conversation keeps the system message");
+    let ran = at_home(&folder, &["chat", "--continue"], Some("five\n")).expect_code(0);
+    assert_eq!(ran.stdout, echo_of("five") + "\n");
+}
+
+#[test]
+fn files_are_attached_to_a_prompt() {
+    let folder = Folder::new();
+    folder.write("notes.md", "Tides turn twice a day.\n");
+    folder.write("chart.png", b"\x89PNG\r\n\x1a\n....");
+    folder.write("data.bin", b"\xff\x00");
+    let ask = |file: &str| folder.run(&["ask", "-m", "sim/echo", "-a", file, "Sum up:"]);
+    let ran = ask("notes.md").expect_code(0);
+    assert!(ran.stdout.contains("File notes.md:") && ran.stdout.contains("twice a day"), "{}", ran.stdout);
+    ask("chart.png").expect_code(0);
+    let ran = ask("data.bin").expect_code(2);
+    assert!(ran.stderr.contains("neither text nor an image"), "{}", ran.stderr);
+    let ran = ask("missing.png").expect_code(2);
+    assert!(ran.stderr.contains("--attach: cannot read missing.png"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_new_project_runs() {
+    let folder = Folder::new();
+    folder.run(&["init", "demo", "--model", "sim/echo"]).expect_code(0);
+    let ran = folder.run(&["init", "demo"]).expect_code(2);
+    assert!(ran.stderr.contains("demo already has a file fanweave.toml"), "{}", ran.stderr);
+    let inside = |args: &[&str]| {
+        let mut command = folder.command(args);
+        command.current_dir(folder.file("demo"));
+        crate::support::Ran::of(command.output().expect("the program starts"))
+    };
+    inside(&["batch", "reviews.csv", "-o", "moods.csv", "-p", "Positive or negative? {{ review }}"])
+        .expect_code(0);
+    assert!(folder.read("demo/moods.csv").contains("Positive or negative? Bright, small"));
+    inside(&["run", "summary.yaml", "--check"]).expect_code(0);
+    inside(&["run", "summary.yaml", "--rows", "reviews.csv", "-o", "summaries.csv"]).expect_code(0);
+    assert_eq!(folder.read("demo/summaries.csv").matches("Sum up in one sentence").count(), 3);
+}

@@ -438,6 +438,7 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_rejected() {
         &["--max-errors", "3"],
         &["--override-model"],
         &["--schema", "name"],
+        &["--wait-for-quota"],
     ];
     let held: &[&[&str]] = &[
         &["--rpm", "600"],
@@ -459,6 +460,7 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_rejected() {
         &["--template-memory", "64"],
         &["--unordered"],
         &["--sample", "3"],
+        &["--samples", "1"],
         &["--strict"],
         &["--retry-failed"],
         &["--resume-changed"],

@@ -10,7 +10,9 @@ fn help(args: &[&str]) -> String {
 fn help_is_readable() {
     insta::assert_snapshot!("help", help(&["--help"]));
     insta::assert_snapshot!("help_batch", help(&["batch", "--help"]));
-    insta::assert_snapshot!("help_ask", help(&["ask", "--help"]));
+    for command in ["ask", "chat", "embed", "init"] {
+        insta::assert_snapshot!(format!("help_{command}"), help(&[command, "--help"]));
+    }
     insta::assert_snapshot!("help_run", help(&["run", "--help"]));
     insta::assert_snapshot!("help_index", help(&["index", "--help"]));
     insta::assert_snapshot!("help_report", help(&["report", "--help"]));

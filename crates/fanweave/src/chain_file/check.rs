@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::asserts::OUTPUT;
 use super::problem::{Problem, Problems};
 use super::spanned::Spanned;
 use super::spec::{Action, Spec, Step, names_like, unknown_step};
@@ -15,6 +16,8 @@ pub(super) struct Checked {
     /// The messages of a call, or the one template of a template step.
     pub(super) templates: Vec<Template>,
     pub(super) when: Option<Template>,
+    /// Conditions on the output, as they are written and as templates.
+    pub(super) asserts: Vec<(String, Template)>,
     pub(super) source: Option<Source>,
     /// Steps that must finish first, because their whole output is read or by `needs`; in the order of the
     /// file.
@@ -34,13 +37,16 @@ pub(super) enum Source {
 pub(super) fn check(spec: &Spec, text: &str) -> Result<Vec<Checked>, Problems> {
     let names: Vec<_> = spec.steps.iter().map(|step| step.name.value.clone()).collect();
     let indices = names.iter().cloned().zip(0..).collect();
-    let mut checker = Checker { spec, text, names, indices, found: Vec::new() };
+    let mut checker = Checker { spec, text, names, indices, found: Vec::new(), has_output: false };
     let checked: Vec<_> = spec.steps.iter().map(|step| checker.step(step)).collect();
     if let Some(output) = &spec.output
         && !checker.names.contains(&output.value)
     {
         let message = unknown_step(&output.value, &checker.names);
         checker.found.push(Problem::at(output.at, message));
+    }
+    for name in spec.outputs.iter().filter(|name| !checker.indices.contains_key(&name.value)) {
+        checker.found.push(Problem::at(name.at, unknown_step(&name.value, &checker.names)));
     }
     if checker.found.is_empty() {
         checker.found.extend(cycle(spec, &checked));
@@ -56,6 +62,8 @@ struct Checker<'a> {
     /// The index of each step, by its name.
     indices: HashMap<String, usize>,
     found: Vec<Problem>,
+    /// Set while assertions are checked, which have the output of their step.
+    has_output: bool,
 }
 
 impl Checker<'_> {
@@ -71,6 +79,14 @@ impl Checker<'_> {
             let condition = Spanned::new(when.at, as_condition(&when.value));
             self.template(step, &condition, false, &mut reads)
         });
+        self.has_output = true;
+        let asserts = step.asserts.iter().filter_map(|text| {
+            let condition = Spanned::new(text.at, as_condition(&text.value));
+            let template = self.template(step, &condition, false, &mut reads)?;
+            Some((text.value.clone(), template))
+        });
+        let asserts = asserts.collect();
+        self.has_output = false;
         let source = step.for_each.as_ref().and_then(|path| self.source(step, path));
         for need in &step.needs {
             reads.extend(self.indices.get(&need.value));
@@ -80,7 +96,7 @@ impl Checker<'_> {
         }
         reads.sort_unstable();
         reads.dedup();
-        Checked { templates, when, source, waits_for: reads }
+        Checked { templates, when, asserts, source, waits_for: reads }
     }
 
     /// Parses a template and checks its variables. `in_tags` is set if the variables are inside template tags
@@ -142,6 +158,7 @@ impl Checker<'_> {
                 let message = "the step is not named: write `steps.NAME.output`".to_owned();
                 Some(("steps".to_owned(), message))
             }
+            (OUTPUT, _, _) if self.has_output => None,
             ("item" | "index", _, _) if step.for_each.is_some() => None,
             (word @ ("item" | "index"), _, _) => Some((
                 word.to_owned(),

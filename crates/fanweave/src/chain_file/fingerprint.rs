@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::ChainFile;
 use super::spanned::Spanned;
-use super::spec::{Action, Shape, Step};
+use super::spec::{Action, Shape, Step, Terms};
 use crate::OnError;
 use crate::batch::Fingerprint;
 
@@ -30,6 +30,15 @@ impl ChainFile {
         if let Some(model) = &self.spec.model {
             fingerprint = fingerprint.set("model", model.value.as_str());
         }
+        // Only if they are there: journals of earlier versions do not have them.
+        let names = |names: &[Spanned<String>]| {
+            names.iter().map(|name| name.value.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        for (name, all) in [("outputs", &self.spec.outputs), ("fallback", &self.spec.fallback)] {
+            if !all.is_empty() {
+                fingerprint = fingerprint.set(name, names(all));
+            }
+        }
         for (name, default) in self.inputs() {
             let default = default.map_or("required".to_owned(), |value| sorted(value.clone()).to_string());
             fingerprint = fingerprint.set(format!("input {name}"), default);
@@ -49,7 +58,7 @@ impl Step {
     fn to_value(&self) -> Value {
         let text = |text: &Option<Spanned<String>>| text.as_ref().map(|text| text.value.clone());
         let action = match &self.action {
-            Action::Call { messages, model, parameters, output } => json!({
+            Action::Call { messages, model, parameters, output, .. } => json!({
                 "messages": messages.iter().map(|(role, text)| json!({ "role": role, "text": text.value })).collect::<Vec<_>>(),
                 "model": text(model),
                 "parameters": parameters,
@@ -67,12 +76,20 @@ impl Step {
             OnError::Null => "null",
             _ => "fail",
         };
-        json!({
+        let mut value = json!({
             "action": action,
             "for_each": text(&self.for_each),
             "when": text(&self.when),
             "on_error": on_error,
             "timeout_ms": self.timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
-        })
+        });
+        let texts = |all: &[Spanned<String>]| all.iter().map(|text| text.value.clone()).collect::<Vec<_>>();
+        if let Action::Call { terms: Terms { fallback: Some(fallback), .. }, .. } = &self.action {
+            value["fallback"] = texts(fallback).into();
+        }
+        if !self.asserts.is_empty() {
+            value["assert"] = texts(&self.asserts).into();
+        }
+        value
     }
 }

@@ -18,6 +18,7 @@
 //! concurrently, and a fan-out (`for_each`) starts on the first item while its source is still being
 //! generated.
 
+mod asserts;
 mod check;
 #[cfg(test)]
 mod dag_events;
@@ -27,6 +28,7 @@ mod fingerprint;
 pub(crate) mod problem;
 pub(crate) mod spanned;
 mod spec;
+mod steps;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tree;
@@ -36,20 +38,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::model::fake::Fake;
 use crate::{
-    Chain, Context, Dag, DagStep, Error, ErrorKind, Graph, Message, Model, Parameters, Prompt,
-    ResponseFormat, Result, Role, Template, Vars, closest, dag, json as json_value, lines, step, text,
+    Chain, Context, Dag, DagStep, Error, ErrorKind, Graph, Model, Result, Template, Vars, chain, closest,
+    dag, step,
 };
 use check::Source;
 pub use problem::{Problem, Problems};
 use spanned::Spanned;
-use spec::{Action, Files, Shape, Spec, Step};
+use spec::{Action, Files, Spec, Step, Terms};
+use steps::{action, asserted, into_chain, outputs_step, prompt};
 use tree::{Language, Node};
 
 /// The offset of values that are not in the file.
@@ -85,6 +87,33 @@ pub struct ChainFile {
     spec: Spec,
     output: usize,
 }
+
+/// The model that a step of a chain file calls.
+///
+/// ```
+/// use fanweave::{ChainFile, model};
+///
+/// let file = ChainFile::parse("a.yaml", "steps: { a: { prompt: Hello, model: sim/echo, retries: 2 } }")?;
+/// let chain = file.chain_with(|step| {
+///     assert_eq!((step.name, step.retries, step.is_cached), (Some("sim/echo"), Some(2), true));
+///     model(step.name.unwrap_or("sim/echo"))
+/// })?;
+/// # drop(chain);
+/// # Ok::<_, fanweave::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StepModel<'a> {
+    /// Name of the model. `None` if neither the step nor the file names one.
+    pub name: Option<&'a str>,
+    /// Maximum retries per request. Default: that of the [limits](ChainFile::limits).
+    pub retries: Option<u32>,
+    /// Set unless the step forbids answers from a cache.
+    pub is_cached: bool,
+}
+
+/// The fields of a [`StepModel`], which distinguish models.
+type ModelKey = (Option<String>, Option<u32>, bool);
 
 /// Limits that a chain file sets for each of its runs.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -242,6 +271,44 @@ impl ChainFile {
         }
     }
 
+    /// The file of cached responses, relative to the folder of the chain file. The caller applies it.
+    pub fn cache(&self) -> Option<&str> {
+        self.spec.cache.as_deref()
+    }
+
+    /// The names of the steps, in the order of the file.
+    pub fn steps(&self) -> impl Iterator<Item = &str> {
+        self.spec.steps.iter().map(|step| step.name.value.as_str())
+    }
+
+    /// The steps whose outputs are the fields of the chain's output. Empty if it is the output of one step.
+    pub fn outputs(&self) -> impl Iterator<Item = &str> {
+        self.spec.outputs.iter().map(|step| step.value.as_str())
+    }
+
+    /// Makes the outputs of all steps the fields of the chain's output.
+    #[must_use]
+    pub fn with_all_outputs(mut self) -> Self {
+        self.spec.outputs =
+            self.spec.steps.iter().map(|step| Spanned::new(ELSEWHERE, step.name.value.clone())).collect();
+        self
+    }
+
+    /// The calls of the chain: the model of each, as [`StepModel`], and the maximum tokens of its answer.
+    pub fn step_models(&self) -> impl Iterator<Item = (StepModel<'_>, Option<u32>)> {
+        self.spec.steps.iter().filter_map(|step| match &step.action {
+            Action::Call { model, parameters, terms, .. } => {
+                Some((self.step_model(model.as_ref(), terms), parameters.max_tokens))
+            }
+            Action::Template(_) => None,
+        })
+    }
+
+    fn step_model<'a>(&'a self, named: Option<&'a Spanned<String>>, terms: &Terms) -> StepModel<'a> {
+        let name = named.or(self.spec.model.as_ref()).map(|name| name.value.as_str());
+        StepModel { name, retries: terms.retries, is_cached: !terms.is_uncached }
+    }
+
     /// The names of the inputs, in the order of the file, with their defaults.
     pub fn inputs(&self) -> impl Iterator<Item = (&str, Option<&Value>)> {
         self.spec.inputs.iter().map(|input| (input.name.as_str(), input.default.as_ref()))
@@ -283,8 +350,20 @@ impl ChainFile {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] with the location of each model that cannot be created.
-    pub fn chain(&self, models: impl FnMut(Option<&str>) -> Result<Model>) -> Result<Chain<Vars, Value>> {
-        let chain = self.dag(models)?.build()?.output_as();
+    pub fn chain(&self, mut models: impl FnMut(Option<&str>) -> Result<Model>) -> Result<Chain<Vars, Value>> {
+        self.chain_with(|step| models(step.name))
+    }
+
+    /// Like [`chain`](Self::chain), for models that depend on more than their names. `models` is called once
+    /// for all steps whose [`StepModel`] is the same.
+    ///
+    /// # Errors
+    /// Those of `chain`.
+    pub fn chain_with(
+        &self,
+        models: impl FnMut(StepModel<'_>) -> Result<Model>,
+    ) -> Result<Chain<Vars, Value>> {
+        let chain = self.dag_with(models)?.build()?.output_as();
         Ok(match self.spec.limits.timeout {
             Some(limit) => chain.timeout(limit),
             None => chain,
@@ -317,28 +396,50 @@ impl ChainFile {
     /// # Errors
     /// Those of [`chain`](Self::chain).
     pub fn dag(&self, mut models: impl FnMut(Option<&str>) -> Result<Model>) -> Result<Dag> {
+        self.dag_with(|step| models(step.name))
+    }
+
+    fn dag_with(&self, mut models: impl FnMut(StepModel<'_>) -> Result<Model>) -> Result<Dag> {
         let checked = self.checked();
         let mut found = Vec::new();
-        let mut built: Vec<(Option<String>, Model)> = Vec::new();
-        let mut model = |step: &Step, named: Option<&Spanned<String>>| {
-            let named = named.or(self.spec.model.as_ref());
-            let name = named.map(|name| name.value.clone());
-            if let Some((_, model)) = built.iter().find(|(known, _)| *known == name) {
+        let mut built: Vec<(ModelKey, Model)> = Vec::new();
+        let mut one = |wanted: StepModel<'_>, at: usize| {
+            let key = (wanted.name.map(str::to_owned), wanted.retries, wanted.is_cached);
+            if let Some((_, model)) = built.iter().find(|(known, _)| *known == key) {
                 return Some(model.clone());
             }
-            match models(name.as_deref()) {
+            match models(wanted) {
                 Ok(model) => {
-                    built.push((name, model.clone()));
+                    built.push((key, model.clone()));
                     Some(model)
                 }
                 Err(error) => {
-                    let at = named.map_or(step.name.at, |name| name.at);
                     found.push((at, error));
                     None
                 }
             }
         };
-        let mut dag = dag().output(self.spec.steps[self.output].name.value.as_str());
+        // The model of a step, followed by those that are called when it fails.
+        let mut model = |step: &Step, named: Option<&Spanned<String>>, terms: &Terms| {
+            let wanted = self.step_model(named, terms);
+            let at = named.or(self.spec.model.as_ref()).map_or(step.name.at, |name| name.at);
+            let first = one(wanted, at);
+            let others = terms.fallback.as_ref().unwrap_or(&self.spec.fallback);
+            let others: Option<Vec<_>> = others
+                .iter()
+                .map(|name| one(StepModel { name: Some(&name.value), ..wanted }, name.at).map(into_chain))
+                .collect();
+            let first = into_chain(first?);
+            let others = others?;
+            Some(if others.is_empty() { first } else { first.fallback(others) })
+        };
+        let names = self.spec.outputs.iter().map(|name| name.value.as_str());
+        let outputs: Vec<&str> = names.collect();
+        let output = match outputs.is_empty() {
+            true => self.spec.steps[self.output].name.value.clone(),
+            false => self.name_of_outputs(),
+        };
+        let mut dag = dag().output(output.as_str());
         for input in &self.spec.inputs {
             dag = match &input.default {
                 Some(default) => dag.input_or(input.name.as_str(), default.clone()),
@@ -350,18 +451,32 @@ impl ChainFile {
         }
         for (spec, checked) in self.spec.steps.iter().zip(&checked) {
             let action = match &spec.action {
-                Action::Template(text) => Some(DagStep::template(spec.name.value.as_str(), &text.value)?),
-                Action::Call { messages, model: named, parameters, output } => model(spec, named.as_ref())
-                    .map(|model| {
+                Action::Template(text) if checked.asserts.is_empty() => {
+                    Some(DagStep::template(spec.name.value.as_str(), &text.value)?)
+                }
+                Action::Template(_) => {
+                    let template = checked.templates[0].clone();
+                    let filled = step(move |vars: Vars, _| {
+                        let template = template.clone();
+                        async move { Ok(Value::String(template.render_async(&vars).await?)) }
+                    });
+                    Some(asserted(spec, checked, chain(filled)))
+                }
+                Action::Call { messages, model: named, parameters, output, terms } => {
+                    model(spec, named.as_ref(), terms).map(|model| {
                         let roles: Vec<_> = messages.iter().map(|(role, _)| *role).collect();
                         let prompt =
                             prompt(roles, checked.templates.clone(), (**parameters).clone(), spec, output);
-                        action(prompt | model, spec, output)
-                    }),
+                        action(prompt | model, spec, checked, output)
+                    })
+                }
             };
             if let Some(step) = action {
                 dag = dag.step(self.conditions(step, spec, checked));
             }
+        }
+        if !outputs.is_empty() {
+            dag = dag.step(outputs_step(&output, &outputs));
         }
         if let Some((_, error)) = found.iter().find(|(at, _)| *at == ELSEWHERE) {
             return Err(error.clone());
@@ -376,6 +491,15 @@ impl ChainFile {
         Ok(dag)
     }
 
+    /// Name of the step that collects the outputs, which no other step has.
+    fn name_of_outputs(&self) -> String {
+        let mut name = "outputs".to_owned();
+        while self.spec.steps.iter().any(|step| step.name.value == name) {
+            name.push('_');
+        }
+        name
+    }
+
     /// Sets when a step runs, and what it reads.
     fn conditions(&self, mut step: DagStep, spec: &Step, checked: &check::Checked) -> DagStep {
         if let Some(source) = &checked.source {
@@ -388,7 +512,10 @@ impl ChainFile {
             });
         }
         let needs = spec.needs.iter().map(|need| need.value.as_str());
-        let reads = checked.templates.iter().chain(&checked.when).flat_map(Template::paths);
+        let conditions = checked.asserts.iter().map(|(_, template)| template);
+        let reads = checked.templates.iter().chain(&checked.when).chain(conditions).flat_map(Template::paths);
+        let is_own = |path: &String| path.split('.').next() == Some(asserts::OUTPUT);
+        let reads = reads.filter(|path| checked.asserts.is_empty() || !is_own(path));
         step.needs(needs).reads(reads).on_error(spec.on_error)
     }
 
@@ -416,81 +543,4 @@ impl fmt::Debug for ChainFile {
             .field("file", &self.file)
             .finish_non_exhaustive()
     }
-}
-
-/// A step that fills in the messages of a call.
-fn prompt(
-    roles: Vec<Role>,
-    templates: Vec<Template>,
-    mut parameters: Parameters,
-    spec: &Step,
-    output: &Shape,
-) -> Chain<Vars, Prompt> {
-    if let Shape::Schema(schema) = output {
-        let (schema, _) = wrapped(schema);
-        parameters.format =
-            Some(ResponseFormat::JsonSchema { name: spec.name.value.clone(), schema, strict: true });
-    }
-    let templates = Arc::new((roles, templates, parameters));
-    step(move |vars: Vars, _| {
-        let templates = templates.clone();
-        async move {
-            let (roles, templates, parameters) = &*templates;
-            let mut messages = Vec::with_capacity(templates.len());
-            for (role, template) in roles.iter().zip(templates) {
-                messages.push(Message::new(*role, template.render_async(&vars).await?));
-            }
-            let mut prompt = Prompt::new(messages);
-            prompt.parameters = parameters.clone();
-            Ok(prompt)
-        }
-    })
-}
-
-/// A call with the parser of its answer.
-fn action(call: Chain<Vars, Message>, spec: &Step, output: &Shape) -> DagStep {
-    let name = spec.name.value.as_str();
-    let call = match spec.timeout {
-        Some(limit) => call.timeout(limit),
-        None => call,
-    };
-    match output {
-        Shape::Text => DagStep::new(name, call | text()),
-        Shape::Lines => DagStep::items(name, call.clone().lines()).or_whole(call | lines()),
-        Shape::Json => DagStep::new(name, call | json_value()),
-        Shape::Schema(schema) => {
-            let (_, field) = wrapped(schema);
-            let whole = call.clone() | json_value() | unwrapped(field);
-            match output.is_list() {
-                Some(true) => DagStep::items(name, call.items::<Value>()).or_whole(whole),
-                _ => DagStep::new(name, whole),
-            }
-        }
-    }
-}
-
-/// Wraps schemas of other types in an object, since providers require one at the top level.
-fn wrapped(schema: &Value) -> (Value, Option<&'static str>) {
-    let field = match schema["type"].as_str() {
-        Some("array") => "items",
-        Some("object") | None => return (schema.clone(), None),
-        Some(_) => "value",
-    };
-    let wrapped = json!({
-        "type": "object",
-        "properties": { field: schema },
-        "required": [field],
-        "additionalProperties": false,
-    });
-    (wrapped, Some(field))
-}
-
-/// Unwraps the value from the object. Accepts answers without the object as well.
-fn unwrapped(field: Option<&'static str>) -> Chain<Value, Value> {
-    step(move |value: Value, _| async move {
-        Ok(match (field, value) {
-            (Some(field), Value::Object(mut object)) => object.remove(field).unwrap_or(Value::Object(object)),
-            (_, value) => value,
-        })
-    })
 }

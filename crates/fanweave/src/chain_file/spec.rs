@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::fields::Fields;
 use super::problem::{Problem, Problems};
@@ -25,6 +25,12 @@ pub(super) struct Spec {
     pub(super) steps: Vec<Step>,
     /// The step whose output is that of the chain. Default: the last step.
     pub(super) output: Option<Spanned<String>>,
+    /// The steps whose outputs are fields of that of the chain, in place of one step.
+    pub(super) outputs: Vec<Spanned<String>>,
+    /// Models that are called when that of a step fails, for steps that name none.
+    pub(super) fallback: Vec<Spanned<String>>,
+    /// File of cached responses, in the folder of the chain file.
+    pub(super) cache: Option<String>,
 }
 
 /// A variable that the caller sets.
@@ -55,6 +61,8 @@ pub(super) struct Step {
     pub(super) when: Option<Spanned<String>>,
     pub(super) on_error: OnError,
     pub(super) timeout: Option<Duration>,
+    /// Conditions on its output.
+    pub(super) asserts: Vec<Spanned<String>>,
 }
 
 /// The action of a step.
@@ -66,9 +74,20 @@ pub(super) enum Action {
         model: Option<Spanned<String>>,
         parameters: Box<Parameters>,
         output: Shape,
+        terms: Terms,
     },
     /// Fills a template, without a call.
     Template(Spanned<String>),
+}
+
+/// Terms of the calls of a step.
+#[derive(Debug, Default)]
+pub(super) struct Terms {
+    /// Models that are called when the model fails. `None` for those of the file.
+    pub(super) fallback: Option<Vec<Spanned<String>>>,
+    pub(super) retries: Option<u32>,
+    /// Set if its answers do not come from a cache.
+    pub(super) is_uncached: bool,
 }
 
 /// Format of the answer of a call.
@@ -132,6 +151,14 @@ fn read(tree: &Node, files: Files<'_>, found: &mut Vec<Problem>) -> Option<Spec>
     let inputs = file.take("inputs").map(|node| inputs(node, file.found)).unwrap_or_default();
     let limits = file.take("limits").and_then(|node| limits(node, file.found)).unwrap_or_default();
     let output = file.text("output");
+    let outputs = file.take("outputs").map(|node| names_of(&mut file, "outputs", node)).unwrap_or_default();
+    if let (Some(_), Some(second)) = (&output, outputs.first()) {
+        file.problem(second.at, "`output` names one step and `outputs` several: keep only one of them");
+    }
+    let fallback =
+        file.take("fallback").map(|node| names_of(&mut file, "fallback", node)).unwrap_or_default();
+    let cache = file.text("cache").and_then(|path| cache(&mut file, path));
+    let params = file.take("params").and_then(|node| params(&mut file, node)).unwrap_or_default();
     let steps = match file.take("steps") {
         Some(Node { value: Tree::Map(steps), at }) => {
             if steps.is_empty() {
@@ -139,7 +166,8 @@ fn read(tree: &Node, files: Files<'_>, found: &mut Vec<Problem>) -> Option<Spec>
             }
             let names: Vec<_> = steps.iter().map(|(key, _)| key.name.clone()).collect();
             let names = Names { known: names.iter().cloned().collect(), all: names };
-            steps.iter().filter_map(|(key, node)| step(key, node, files, &names, file.found)).collect()
+            let read = |(key, node): &(Key, Node)| step(key, node, files, &names, &params, file.found);
+            steps.iter().filter_map(read).collect()
         }
         Some(other) => {
             let message = format!("`steps` must be a table of steps by name, got {}", other.kind());
@@ -153,8 +181,66 @@ fn read(tree: &Node, files: Files<'_>, found: &mut Vec<Problem>) -> Option<Spec>
     };
     file.end();
     let input_indices = inputs.iter().map(|input| input.name.clone()).zip(0..).collect();
-    Some(Spec { name, model, inputs, input_indices, limits, steps, output })
+    Some(Spec { name, model, inputs, input_indices, limits, steps, output, outputs, fallback, cache })
 }
+
+/// A name or a list of names, each with its offset.
+fn names_of(fields: &mut Fields<'_, '_>, name: &str, node: &Node) -> Vec<Spanned<String>> {
+    let nodes: Vec<&Node> = match &node.value {
+        Tree::List(items) => items.iter().collect(),
+        _ => vec![node],
+    };
+    nodes.into_iter().filter_map(|node| fields.as_text(name, node)).collect()
+}
+
+/// The path of a cache, which must be in the folder of the chain file.
+fn cache(fields: &mut Fields<'_, '_>, path: Spanned<String>) -> Option<String> {
+    use std::path::Component;
+
+    let is_below = Path::new(&path.value).components().all(|part| matches!(part, Component::Normal(_)));
+    if path.value.is_empty() || !is_below {
+        fields.problem(path.at, "`cache` must be a file in the folder of the chain file, such as answers.db");
+        return None;
+    }
+    Some(path.value)
+}
+
+/// Fields of requests that the program writes itself.
+const OWN_FIELDS: [&str; 8] =
+    ["model", "messages", "prompt", "input", "contents", "system", "stream", "stream_options"];
+
+/// Further parameters of requests, as they are.
+fn params(fields: &mut Fields<'_, '_>, node: &Node) -> Option<Map<String, Value>> {
+    let Tree::Map(pairs) = &node.value else {
+        let message = format!("`params` must be a table of parameters, got {}", node.kind());
+        fields.problem(node.at, message);
+        return None;
+    };
+    let mut params = Map::new();
+    for (key, value) in pairs {
+        if OWN_FIELDS.contains(&key.name.as_str()) {
+            let message = format!("`{}` is not a parameter: other fields of the file set it", key.name);
+            fields.problem(key.at, message);
+        } else if FIELDS_OF_STEPS.contains(&key.name.as_str()) {
+            fields.problem(key.at, format!("write `{}` in the step itself, not in `params`", key.name));
+        } else {
+            params.insert(key.name.clone(), value.to_json());
+        }
+    }
+    Some(params)
+}
+
+/// Parameters that are fields of a step.
+const FIELDS_OF_STEPS: [&str; 8] = [
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "seed",
+    "stop",
+    "reasoning_effort",
+    "reasoning_budget",
+    "reasoning_summary",
+];
 
 fn inputs(node: &Node, found: &mut Vec<Problem>) -> Vec<Input> {
     let Tree::Map(fields) = &node.value else {
@@ -195,13 +281,20 @@ fn limits(node: &Node, found: &mut Vec<Problem>) -> Option<Limits> {
     Some(limits)
 }
 
-fn step(key: &Key, node: &Node, files: Files<'_>, names: &Names, found: &mut Vec<Problem>) -> Option<Step> {
+fn step(
+    key: &Key,
+    node: &Node,
+    files: Files<'_>,
+    names: &Names,
+    common: &Map<String, Value>,
+    found: &mut Vec<Problem>,
+) -> Option<Step> {
     if !is_name(&key.name) {
         found.push(Problem::at(key.at, bad_name(&key.name)));
     }
     let label = format!("step `{}`", key.name);
     let mut fields = Fields::of(node, &label, found)?;
-    let action = action(&mut fields, key, files);
+    let action = action(&mut fields, key, files, common);
     let for_each = match fields.take("for_each") {
         Some(Node { at, value: Tree::List(_) }) => {
             fields.problem(
@@ -223,12 +316,18 @@ fn step(key: &Key, node: &Node, files: Files<'_>, names: &Names, found: &mut Vec
         .choice("on_error", &[("fail", OnError::Fail), ("skip", OnError::Skip), ("null", OnError::Null)])
         .unwrap_or_default();
     let timeout = fields.duration("timeout");
+    let asserts = fields.take("assert").map(|node| names_of(&mut fields, "assert", node)).unwrap_or_default();
     fields.end();
     let name = Spanned::new(key.at, key.name.clone());
-    Some(Step { name, action: action?, for_each, needs, when, on_error, timeout })
+    Some(Step { name, action: action?, for_each, needs, when, on_error, timeout, asserts })
 }
 
-fn action(fields: &mut Fields<'_, '_>, key: &Key, files: Files<'_>) -> Option<Action> {
+fn action(
+    fields: &mut Fields<'_, '_>,
+    key: &Key,
+    files: Files<'_>,
+    common: &Map<String, Value>,
+) -> Option<Action> {
     let prompt = fields.take("prompt").and_then(|node| text_or_file(fields, "prompt", node, files));
     let system = fields.take("system").and_then(|node| text_or_file(fields, "system", node, files));
     let messages = fields.take("messages").map(|node| messages(fields, node, files));
@@ -282,14 +381,31 @@ fn action(fields: &mut Fields<'_, '_>, key: &Key, files: Files<'_>) -> Option<Ac
         fields.problem(at, "`reasoning_effort` is set too: keep one of them");
     }
     parameters.stop = fields.take("stop").map(|node| fields.texts("stop", node)).unwrap_or_default();
+    parameters.extra.clone_from(common);
+    let own = fields.take("params").and_then(|node| params(fields, node)).unwrap_or_default();
+    parameters.extra.extend(own);
+    let fallback = fields.take("fallback").map(|node| names_of(fields, "fallback", node));
+    let retries = fields.at_least("retries", 0);
+    let is_uncached = match fields.take("cache") {
+        None | Some(Node { value: Tree::Bool(true), .. }) => false,
+        Some(Node { value: Tree::Bool(false), .. }) => true,
+        Some(other) => {
+            fields.problem(
+                other.at,
+                "`cache` of a step must be true or false; the file of the cache is at the top",
+            );
+            false
+        }
+    };
+    let terms = Terms { fallback, retries, is_uncached };
     let mut all: Vec<_> = system.into_iter().map(|text| (Role::System, text)).collect();
     all.extend(messages.into_iter().flatten());
     all.extend(prompt.map(|text| (Role::User, text)));
-    Some(Action::Call { messages: all, model, parameters, output: output? })
+    Some(Action::Call { messages: all, model, parameters, output: output?, terms })
 }
 
 /// Fields of a step that calls a model.
-const CALL_FIELDS: [&str; 12] = [
+const CALL_FIELDS: [&str; 16] = [
     "system",
     "model",
     "output",
@@ -302,6 +418,10 @@ const CALL_FIELDS: [&str; 12] = [
     "reasoning_budget",
     "reasoning_summary",
     "timeout",
+    "fallback",
+    "retries",
+    "cache",
+    "params",
 ];
 
 fn messages(fields: &mut Fields<'_, '_>, node: &Node, files: Files<'_>) -> Vec<(Role, Spanned<String>)> {

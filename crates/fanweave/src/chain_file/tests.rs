@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::ResponseFormat;
 use crate::model::fake::Fake;
 use crate::{ChatModel, Context, Delta, Message, Prompt, Vars, vars};
 

@@ -1,0 +1,95 @@
+//! `fanweave chat`: a conversation, one line of input at a time.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use fanweave::{Chain, Context, Message, Prompt, chain};
+
+use crate::args::ChatArgs;
+use crate::connect::{Terms, connect};
+use crate::exit::{Exit, Failure};
+use crate::logs::{self, History};
+use crate::out::tell;
+use crate::pieces::print;
+use crate::program::Program;
+use crate::telemetry::Exporter;
+use crate::text_file::text_or_file;
+
+/// Command that begins a new conversation.
+const RESET: &str = "/reset";
+/// Command that ends the program.
+const EXIT: &str = "/exit";
+
+pub(crate) async fn run(args: ChatArgs, program: &Program) -> Result<Exit, Failure> {
+    let system = args.system.as_deref().map(|system| text_or_file("--system", system)).transpose()?;
+    let mut messages: Vec<Message> = system.into_iter().map(Message::system).collect();
+    if args.resume {
+        messages = logs::last_conversation().await?.messages;
+    }
+    let first = messages.iter().take_while(|message| message.role == fanweave::Role::System).count();
+    let history = History::begin(&program.config, args.no_log, logs::CHAT)?;
+    let connected =
+        connect(&args.model, &program.config, Terms { history: Some(&history), ..Terms::default() })?;
+    let telemetry = Exporter::from_env();
+    let model = telemetry.watch("chat", chain(connected.model.clone()));
+    let done = tokio::select! {
+        done = talk(&model, messages, first) => done,
+        () = program.stop.requested() => Ok(Exit::Interrupted),
+    };
+    history.end(&program.stop).await;
+    telemetry.end(&program.stop).await;
+    done
+}
+
+/// Answers one line after the other. The first messages are kept by a new conversation.
+async fn talk(
+    model: &Chain<Prompt, Message>,
+    mut messages: Vec<Message>,
+    first: usize,
+) -> Result<Exit, Failure> {
+    let is_terminal = std::io::stdin().is_terminal();
+    if is_terminal {
+        tell!("{RESET} begins a new conversation, {EXIT} or Ctrl-D ends the program");
+    }
+    loop {
+        if is_terminal {
+            eprint_prompt();
+        }
+        let Some(line) = read_line().await? else { return Ok(Exit::Ok) };
+        match line.trim() {
+            "" => continue,
+            EXIT => return Ok(Exit::Ok),
+            RESET => {
+                messages.truncate(first);
+                tell!("a new conversation");
+                continue;
+            }
+            question => messages.push(Message::user(question)),
+        }
+        match print(model.stream_in(Prompt::new(messages.clone()), &Context::new())).await {
+            Ok((Some(answer), None)) => messages.push(answer),
+            Ok((_, exit)) => return Ok(exit.unwrap_or(Exit::Ok)),
+            // A person can change the question; a script has to know of the failure.
+            Err(failure) if is_terminal => {
+                messages.pop();
+                tell!("error: {}", failure.message());
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Shows that input is expected.
+fn eprint_prompt() {
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "> ").and_then(|()| stderr.flush());
+}
+
+/// The next line of standard input. `None` at its end.
+async fn read_line() -> Result<Option<String>, Failure> {
+    let read = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).map(|n| (n > 0).then_some(line))
+    });
+    let read = read.await.map_err(|e| Failure::new(format!("cannot read stdin: {e}")))?;
+    read.map_err(|e| Failure::usage(format!("cannot read stdin: {e}")))
+}
