@@ -503,3 +503,35 @@ def attributes(value, place=""):
             found.update(attributes(each, f"{place}[{i}]"))
         return found
     return {place: value}
+
+
+@pytest.mark.parametrize("status", [400, 418, 422])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"error": {"message": "No.", "type": "t", "param": "p", "code": 7}}',
+        b'{"error": {"message": "", "type": null}}',
+        b'{"error": "no"}',
+        b'{"detail": "no"}',
+        b'{"message": "plain"}',
+        b"<html>no</html>",
+        b"",
+    ],
+)
+def test_an_exception_is_that_of_the_official_package(echo, status, answer):
+    official = pytest.importorskip("openai", reason="the official package is not installed")
+    echo.answer = status, answer
+    raised = []
+    for package in (official, openai):
+        asked = package.OpenAI(base_url=echo.url, api_key="k", max_retries=0)
+        with pytest.raises(package.APIStatusError) as caught:
+            asked.chat.completions.create(model=f"m{status}", messages=HELLO)
+        raised.append(caught.value)
+        asked.close()
+    theirs, ours = raised
+    assert [each.__name__ for each in type(ours).__mro__] == [each.__name__ for each in type(theirs).__mro__]
+    names = ("message", "body", "code", "param", "type", "status_code", "request_id", "args")
+    assert {name: getattr(ours, name) for name in names} == {name: getattr(theirs, name) for name in names}
+    assert str(ours) == str(theirs)
+    assert ours.response.status_code == theirs.response.status_code
+    assert ours.response.text == theirs.response.text

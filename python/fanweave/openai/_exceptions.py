@@ -244,7 +244,7 @@ def status_error(response: Response) -> APIStatusError:
         pass
     if isinstance(body, dict):
         body = body.get("error", body)
-    said = body.get("message") if isinstance(body, dict) else body
+    said = body.get("message") if isinstance(body, dict) else None
     if isinstance(said, str) and said:
         message = f"{message} - {said}"
     default = InternalServerError if response.status_code >= 500 else APIStatusError
