@@ -1,17 +1,19 @@
-"""CPU time of this process for each call, each row of a batch and each piece of a stream.
+"""CPU time of this process for each call, each row of a batch and each piece of a stream, with one client.
 
-    python python/bench/bench.py MODE N CONCURRENCY URL
+    python python/bench/bench.py CLIENT MODE N CONCURRENCY URL
 
-MODE is `call`, `batch` or `stream`; URL is the base URL of a server that speaks OpenAI's dialect, in another process,
-such as `fanweave sim`. Build the module with `--release` first.
+CLIENT is `fanweave`, `openai`, `langchain` or `asyncio`, which makes no call. MODE is `call`, `gather` (all at once), `batch`,
+`stream` or `memory`. URL is the base URL of a server that speaks OpenAI's dialect in another process, such as `fanweave sim`.
+Prints a line of JSON. `compare.py` runs all of them, interleaved.
 """
 
 import asyncio
+import json
 import resource
 import sys
 import time
 
-import fanweave as fw
+CLIENT, MODE, N, CONCURRENCY, URL = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 
 
 def cpu() -> float:
@@ -19,47 +21,114 @@ def cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-async def calls(model: fw.Model, n: int, concurrency: int) -> int:
-    permits = asyncio.Semaphore(concurrency)
-
-    async def one(i: int) -> None:
-        async with permits:
-            assert (await model.ainvoke(f"item {i:06d} please echo")).text
-
-    await asyncio.gather(*(one(i) for i in range(n)))
-    return n
+def resident() -> float:
+    """The memory of this process in MiB."""
+    with open("/proc/self/statm") as sizes:
+        return int(sizes.read().split()[1]) * resource.getpagesize() / 2**20
 
 
-async def batch(model: fw.Model, n: int, concurrency: int) -> int:
-    answers = await model.abatch([f"item {i:06d} please echo" for i in range(n)], concurrency=concurrency)
-    assert all(answer.text for answer in answers)
-    return n
+def question(i: int) -> str:
+    return f"item {i:06d} please echo"
 
 
-async def stream(model: fw.Model, n: int, concurrency: int) -> int:
-    permits = asyncio.Semaphore(concurrency)
+began = time.perf_counter(), cpu()
+
+if CLIENT == "fanweave":
+    import fanweave as fw
+
+    model = fw.model("openai/echo", base_url=URL, api_key="test")
     chain = model | fw.text()
-    pieces = 0
 
-    async def one(i: int) -> None:
-        nonlocal pieces
+    async def call(i: int) -> str:
+        return (await model.ainvoke(question(i))).text
+
+    async def stream(i: int) -> list[str]:
+        return [piece async for piece in chain.astream(question(i))]
+
+    async def batch() -> list[str]:
+        return [
+            answer.text for answer in await model.abatch(map(question, range(N)), concurrency=CONCURRENCY)
+        ]
+
+elif CLIENT == "openai":
+    from openai import AsyncOpenAI
+
+    client = AsyncOpenAI(base_url=URL, api_key="test")
+
+    async def ask(i: int, **settings):
+        messages = [{"role": "user", "content": question(i)}]
+        return await client.chat.completions.create(model="echo", messages=messages, **settings)
+
+    async def call(i: int) -> str:
+        return (await ask(i)).choices[0].message.content
+
+    async def stream(i: int) -> list[str]:
+        chunks = await ask(i, stream=True)
+        return [c.choices[0].delta.content async for c in chunks if c.choices and c.choices[0].delta.content]
+
+elif CLIENT == "langchain":
+    from langchain_openai import ChatOpenAI
+
+    chat = ChatOpenAI(model="echo", base_url=URL, api_key="test")
+
+    async def call(i: int) -> str:
+        return (await chat.ainvoke(question(i))).content
+
+    async def stream(i: int) -> list[str]:
+        return [chunk.content async for chunk in chat.astream(question(i)) if chunk.content]
+
+else:
+
+    async def call(i: int) -> str:
+        # The cost of asyncio itself: a future that the loop settles.
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.set_result, question(i))
+        return await future
+
+
+imported = time.perf_counter() - began[0], cpu() - began[1]
+
+
+async def run(n: int) -> tuple[list, int]:
+    """The answers and the number of units."""
+    permits = asyncio.Semaphore(CONCURRENCY)
+
+    async def one(i: int):
         async with permits:
-            async for _ in chain.astream(f"item {i:06d} please echo"):
-                pieces += 1
+            return await (stream(i) if MODE == "stream" else call(i))
 
-    await asyncio.gather(*(one(i) for i in range(n)))
-    return pieces
+    if MODE == "batch":
+        answers = await batch()
+    elif MODE == "gather":
+        answers = await asyncio.gather(*(call(i) for i in range(n)))
+    else:
+        answers = await asyncio.gather(*(one(i) for i in range(n)))
+    return answers, sum(map(len, answers)) if MODE == "stream" else n
 
 
 async def main() -> None:
-    mode, n, concurrency, url = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    run = {"call": calls, "batch": batch, "stream": stream}[mode]
-    model = fw.model("openai/gpt-4o-mini", base_url=url, api_key="test")
-    await run(model, 20, concurrency)
-    began, started = cpu(), time.perf_counter()
-    units = await run(model, n, concurrency)
-    used, took = cpu() - began, time.perf_counter() - started
-    print(f"{mode} {concurrency}: {used / units * 1e6:.1f} us of CPU time each, {units} in {took:.2f} s")
+    for i in range(20):
+        await call(i)
+    before = 0.0
+    if MODE == "memory":
+        await run(N // 10)
+        before = resident()
+    used, started = cpu(), time.perf_counter()
+    answers, units = await run(N)
+    used, took = cpu() - used, time.perf_counter() - started
+    texts = ["".join(answer) for answer in answers] if MODE == "stream" else answers
+    wrong = sum(question(i) not in text for i, text in enumerate(texts))
+    assert wrong == 0, f"{wrong} of {N} answers are wrong"
+    result = {
+        "us": round(used / units * 1e6, 1),
+        "wall": round(took, 3),
+        "units": units,
+        "import_ms": round(imported[0] * 1e3, 1),
+    }
+    if MODE == "memory":
+        del answers, texts
+        result["grown_mib"] = round(resident() - before, 1)
+    print(json.dumps(result))
 
 
 asyncio.run(main())

@@ -49,6 +49,7 @@ __all__ = [
     "chosen",
     "chroma_store",
     "client",
+    "command",
     "configure",
     "conversation",
     "conversational_qa",
@@ -67,6 +68,7 @@ __all__ = [
     "limits",
     "lines",
     "load",
+    "look_at_level",
     "math",
     "memory_store",
     "model",
@@ -450,6 +452,8 @@ def documents_as_question() -> Chain: ...
 def load(
     path: str | PathLike[str], connect: Callable[[str | None, int | None, int | None], Chain]
 ) -> tuple[Chain, str, list[tuple[str, Any]]]: ...
+def command(arguments: list[str]) -> int: ...
+def look_at_level() -> None: ...
 def client(settings: Mapping[str, Any]) -> Client: ...
 def configure(threads: int) -> None: ...
 def raw_model(name: str, settings: Mapping[str, Any]) -> RawModel: ...

@@ -70,9 +70,9 @@ def sim(**settings: Any) -> Sim:
     """Starts a simulated provider.
 
     ``latency`` is a number of seconds, or a text such as ``lognormal:600ms,0.4``. ``rpm`` and ``tpm`` limit it;
-    ``error_rate``, ``reset_rate``, ``hang_rate`` and ``truncate_rate`` are shares of requests that fail. ``outages`` is a
-    list of periods since the first request, such as ``["2s..5s=503", "8s..9s=refuse"]``; ``flaky`` and ``first_429`` are
-    texts as those of the flags of ``fanweave sim``.
+    ``error_rate``, ``reset_rate``, ``hang_rate`` and ``truncate_rate`` are shares of requests that fail. In the forms of the
+    command ``fanweave sim``: ``flaky="0.3=502"``, ``first_429="2s"``, ``outages=["1s..3s=reset"]``, ``max_in_flight=8`` and
+    ``poison="text"``, of prompts that always fail.
     """
     return Sim(**settings)
 

@@ -144,10 +144,20 @@ where
 /// Silences panics, which are reported as errors, and raises the limit of open files. Only for a process that
 /// is the program: use [`run`] or [`run_until`] elsewhere.
 pub fn main() -> ExitCode {
+    main_with(std::env::args_os().skip(1)).into()
+}
+
+/// Like [`main`], with arguments that do not include the name of the program, for a process whose own
+/// arguments begin with others, such as those of an interpreter.
+pub fn main_with<I>(args: I) -> Exit
+where
+    I: IntoIterator,
+    I::Item: Into<OsString>,
+{
     quiet_panics();
     // Every call in flight needs a socket, and the usual soft limit is 1,024.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    run_until(std::env::args_os().skip(1), &Stop::on_signals()).into()
+    run_until(args, &Stop::on_signals())
 }
 
 fn parse_and_run(args: Vec<OsString>, stop: &Stop) -> Exit {

@@ -16,6 +16,7 @@ use crate::answer::{Tasks, begin_call};
 use crate::chain::Chain;
 use crate::errors::raise;
 use crate::item::{from_python, to_python};
+use crate::logging;
 use crate::mailbox::{Letter, Mailbox, Outcome, lock};
 use crate::object::release_dropped;
 use crate::options::{Caller, at_least_one, context};
@@ -105,6 +106,8 @@ impl Bridge {
                 settle(pending.future.bind(py), Ok(py.None().into_bound(py)))
             }
             Letter::Call(call) => begin_call(py, &self.event_loop(py)?, self.level, &self.tasks, call),
+            // After all letters.
+            Letter::Log => Ok(()),
             Letter::CancelCall(id) => match self.tasks.remove(id) {
                 Some(task) => task.bind(py).call_method0(pyo3::intern!(py, "cancel")).map(drop),
                 None => Ok(()),
@@ -151,8 +154,10 @@ impl Bridge {
     #[new]
     fn new(event_loop: Py<PyAny>, level: u32) -> PyResult<Self> {
         let (mailbox, listener) = Mailbox::new()?;
+        let mailbox = Arc::new(mailbox);
+        logging::add_mailbox(&mailbox);
         Ok(Self {
-            mailbox: Arc::new(mailbox),
+            mailbox,
             listener,
             futures: Mutex::default(),
             tasks: Arc::default(),
@@ -175,6 +180,7 @@ impl Bridge {
         input: &Bound<'py, PyAny>,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<(Bound<'py, PyAny>, u64)> {
+        logging::look(py);
         let item = from_python(input)?;
         let cx = self.context(chain, options)?;
         let chain = chain.get().engine().clone();
@@ -193,6 +199,7 @@ impl Bridge {
         concurrency: usize,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<(Bound<'py, PyAny>, u64)> {
+        logging::look(py);
         let items = inputs.try_iter()?.map(|input| from_python(&input?)).collect::<PyResult<Vec<_>>>()?;
         let concurrency = at_least_one(py, concurrency)?.get();
         let cx = self.context(chain, options)?;
@@ -226,6 +233,7 @@ impl Bridge {
             }
         }
         release_dropped(py);
+        logging::deliver(py);
         // A KeyboardInterrupt or SystemExit is the loop's.
         interrupt.map_or(Ok(()), Err)
     }

@@ -22,6 +22,7 @@ mod function;
 mod item;
 mod job;
 mod keys;
+mod logging;
 mod mailbox;
 mod many;
 mod math;
@@ -64,6 +65,13 @@ fn set_threads(py: Python<'_>, threads: usize) -> PyResult<()> {
     let threads =
         NonZeroUsize::new(threads).ok_or_else(|| errors::config(py, "threads must be at least 1 (got 0)"))?;
     configure(settings(threads)).map_err(|error| errors::raise(py, &error))
+}
+
+/// Runs the command `fanweave` as that of this process, and returns its exit code.
+#[cfg(feature = "command")]
+#[pyfunction]
+fn command(py: Python<'_>, arguments: Vec<std::ffi::OsString>) -> u8 {
+    py.detach(|| fanweave_cli::main_with(arguments).code())
 }
 
 fn settings(threads: NonZeroUsize) -> RuntimeSettings {
@@ -120,6 +128,9 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(set_threads, m)?)?;
     m.add_function(wrap_pyfunction!(client::client, m)?)?;
     m.add_function(wrap_pyfunction!(keys::serve_keys, m)?)?;
+    m.add_function(wrap_pyfunction!(logging::look_at_level, m)?)?;
+    #[cfg(feature = "command")]
+    m.add_function(wrap_pyfunction!(command, m)?)?;
     m.add_class::<operation::Operation>()?;
     m.add_class::<raw::RawModel>()?;
     m.add_class::<raw_response::RawResponse>()?;

@@ -24,6 +24,8 @@ pub(crate) enum Letter {
     Call(Call),
     /// A step in Python that is no longer needed.
     CancelCall(u64),
+    /// Records wait for Python's `logging`.
+    Log,
 }
 
 /// Makes the Python value of a result, on a thread that is attached to the interpreter.

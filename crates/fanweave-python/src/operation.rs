@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use crate::bridge::Bridge;
 use crate::errors::raise;
+use crate::logging;
 use crate::mailbox::{Finish, Outcome, lock};
 use crate::object::{Object, release_dropped};
 use crate::work::wait;
@@ -44,6 +45,7 @@ impl Operation {
 impl Operation {
     /// Starts the work: a future of the loop, and its number for `cancel`.
     fn start<'py>(&self, py: Python<'py>, bridge: &Bridge) -> PyResult<(Bound<'py, PyAny>, u64)> {
+        logging::look(py);
         let work = self.take(py)?;
         let (future, id) = bridge.future(py)?;
         bridge.start(id, async move { work.await.map(Outcome::Finish) });

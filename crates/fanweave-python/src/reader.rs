@@ -17,6 +17,7 @@ use crate::chain::{Chain, EngineChain, Pieces};
 use crate::errors::raise;
 use crate::event::Event;
 use crate::item::{to_python, value_to_python};
+use crate::logging;
 use crate::mailbox::lock;
 use crate::message;
 use crate::process::Process;
@@ -267,6 +268,7 @@ pub(crate) fn stream(
     options: Option<&Bound<'_, PyDict>>,
     bridge: Option<&Bridge>,
 ) -> PyResult<Reader> {
+    logging::look(chain.py());
     let (engine, input, cx) = blocking_run(chain, input, options, bridge)?;
     let pieces = chain.get().pieces();
     Ok(Reader::start(|feed| feed_pieces(engine, input, cx, pieces, feed)))

@@ -13,6 +13,7 @@ use crate::bridge::Bridge;
 use crate::chain::{Chain, EngineChain};
 use crate::errors::raise;
 use crate::item::{from_python, to_python};
+use crate::logging;
 use crate::mailbox::lock;
 use crate::options::at_least_one;
 use crate::process::Process;
@@ -99,6 +100,7 @@ impl Rows {
         options: Option<&Bound<'_, PyDict>>,
         bridge: Option<&Bridge>,
     ) -> PyResult<Self> {
+        logging::look(py);
         let concurrency = at_least_one(py, concurrency)?;
         let cx = blocking_context(chain, options, bridge)?.with_concurrency(concurrency).driven();
         Ok(Self {

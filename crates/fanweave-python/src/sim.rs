@@ -1,5 +1,7 @@
 //! A simulated provider in this process, for tests.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -95,10 +97,15 @@ fn settings_of(settings: &Bound<'_, PyDict>) -> PyResult<Settings> {
             "reset_rate" => own.reset_rate = value.extract()?,
             "hang_rate" => own.hang_rate = value.extract()?,
             "truncate_rate" => own.truncate_rate = value.extract()?,
-            "outages" => own.outages = parsed(&value)?,
-            "flaky" => own.flaky = Some(value.extract::<String>()?.parse().map_err(invalid)?),
-            "first_429" => own.first_429 = Some(value.extract::<String>()?.parse().map_err(invalid)?),
             "seed" => own.seed = value.extract()?,
+            "flaky" => own.flaky = Some(parsed(&name, &value)?),
+            "first_429" => own.first_429 = Some(parsed(&name, &value)?),
+            "max_in_flight" => own.max_in_flight = Some(value.extract()?),
+            "poison" => own.poison = Some(value.extract()?),
+            "outages" => {
+                own.outages =
+                    value.try_iter()?.map(|outage| parsed(&name, &outage?)).collect::<PyResult<_>>()?;
+            }
             "api_key" => own.api_key = value.extract()?,
             _ => {
                 let message = format!("`{name}` is not a setting of a simulated provider");
@@ -109,13 +116,10 @@ fn settings_of(settings: &Bound<'_, PyDict>) -> PyResult<Settings> {
     Ok(own)
 }
 
-fn invalid(error: impl std::fmt::Display) -> PyErr {
-    PyValueError::new_err(error.to_string())
-}
-
-/// A list of texts that are parsed, such as `["5s..8s=502"]`.
-fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(texts: &Bound<'_, PyAny>) -> PyResult<Vec<T>> {
-    texts.extract::<Vec<String>>()?.iter().map(|text| text.parse().map_err(invalid)).collect()
+/// A setting in the form of the flags of `fanweave sim`.
+fn parsed<T: FromStr<Err: Display>>(name: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
+    let text: String = value.extract()?;
+    text.parse().map_err(|error| config(value.py(), format!("{name} is invalid: {error}")))
 }
 
 /// Seconds, or a text such as `600ms` or `lognormal:600ms,0.4`.

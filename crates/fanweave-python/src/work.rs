@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use tokio::task::AbortHandle;
 
 use crate::errors::raise;
+use crate::logging;
 use crate::process::Process;
 
 /// Time between two looks for signals, such as Ctrl-C.
@@ -90,12 +91,14 @@ pub(crate) fn receive<T: Send>(
     }
     WAITING.fetch_add(1, Ordering::AcqRel);
     let _waiting = Waiting;
+    logging::look(py);
     let mut receiver = Some(receiver);
     loop {
         // A receiver cannot be shared with the closure, which must be safe to run on another thread.
         let Some(own) = receiver.take() else { return Ok(None) };
         let left = until.map_or(SIGNALS, |until| until.saturating_duration_since(Instant::now()));
         let (received, own) = py.detach(move || (own.recv_timeout(left.min(SIGNALS)), own));
+        logging::deliver(py);
         match received {
             Ok(value) => return Ok(Some(value)),
             Err(RecvTimeoutError::Timeout) => {
