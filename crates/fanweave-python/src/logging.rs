@@ -22,8 +22,8 @@ use crate::mailbox::{Letter, Mailbox, lock};
 /// Maximum records that wait for Python. Further ones are dropped, and counted.
 const MAX_WAITING: usize = 1024;
 
-/// Milliseconds between two looks at the level of the logger.
-const BETWEEN_LOOKS: u64 = 500;
+/// Milliseconds between two checks of the level of the logger.
+const LEVEL_INTERVAL: u64 = 500;
 
 /// The target of the engine's events.
 const TARGET: &str = "fanweave";
@@ -32,7 +32,7 @@ const TARGET: &str = "fanweave";
 static LEVEL: AtomicU8 = AtomicU8::new(0);
 
 /// When the level of the logger is looked at again, in milliseconds since [`start`].
-static NEXT_LOOK: AtomicU64 = AtomicU64::new(0);
+static NEXT_CHECK: AtomicU64 = AtomicU64::new(0);
 
 static QUEUE: PerProcess<Queue> = PerProcess::new();
 
@@ -203,10 +203,10 @@ pub(crate) fn deliver(py: Python<'_>) {
 pub(crate) fn look(py: Python<'_>) {
     static START: OnceLock<Instant> = OnceLock::new();
     let now = u64::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX);
-    if now < NEXT_LOOK.load(Ordering::Relaxed) {
+    if now < NEXT_CHECK.load(Ordering::Relaxed) {
         return;
     }
-    NEXT_LOOK.store(now + BETWEEN_LOOKS, Ordering::Relaxed);
+    NEXT_CHECK.store(now + LEVEL_INTERVAL, Ordering::Relaxed);
     adopt(py).unwrap_or_else(|error| error.write_unraisable(py, None));
 }
 
@@ -217,7 +217,7 @@ pub(crate) fn look_at_level(py: Python<'_>) -> PyResult<()> {
 }
 
 fn adopt(py: Python<'_>) -> PyResult<()> {
-    // Without `logging` there is no handler.
+    // Without `logging`, no handler exists.
     let modules = py.import("sys")?.getattr("modules")?;
     let level = match modules.contains("logging")? {
         true => py.import("fanweave._logging")?.call_method0("level")?.extract::<u8>()?,
