@@ -9,7 +9,8 @@ import re
 import subprocess
 import sys
 
-COMMANDS = ["batch", "ask", "chat", "run", "init", "embed", "index", "report", "logs", "models", "keys", "config", "sim"]
+COMMANDS = ["batch", "ask", "chat", "run", "init", "embed", "index", "report", "logs", "models", "keys", "config", "sim",
+            "worker", "jobs", "broker"]
 COMMON = {"--help", "--version", "--color"}
 TARGET = pathlib.Path(__file__).resolve().parents[2] / "docs" / "flags.md"
 HEAD = """# Flags
