@@ -77,6 +77,26 @@ def test_answers_of_a_type(provider, method):
     assert raw["parsing_error"] is None
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
+        {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"},
+        {"type": "image", "source_type": "base64", "data": "iVBORw0KGgo=", "mime_type": "image/png"},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}},
+        {"type": "image", "url": "https://example.com/bear.png"},
+    ],
+)
+def test_images_of_all_forms_are_sent(provider, part):
+    from fanweave._foreign_messages import wire_messages
+
+    message = HumanMessage([{"type": "text", "text": "What is this?"}, part])
+    [wire] = wire_messages([message])
+    assert wire["content"][1]["type"] == "image_url"
+    assert wire["content"][1]["image_url"]["url"].startswith(("data:image/png;base64,iVBOR", "https://"))
+    assert chat(provider).invoke([message]).text
+
+
 def test_callbacks_see_tokens(provider):
     class Tokens(BaseCallbackHandler):
         seen: list = []
