@@ -15,7 +15,7 @@ use crate::connect::{Terms, connect};
 use crate::cut::TruncatedAnswers;
 use crate::exit::{Exit, Failure};
 use crate::logs::{self, History};
-use crate::out::{tell, written};
+use crate::out::{shown_json, tell, written};
 use crate::pieces::print;
 use crate::program::Program;
 use crate::telemetry::Exporter;
@@ -143,5 +143,5 @@ async fn print_json(answer: &Chain<Prompt, Message>, prompt: Prompt, cx: &Contex
     } else if tool_calls.is_empty() && message.text().is_empty() {
         tell_empty(&message);
     }
-    written(writeln!(std::io::stdout(), "{line}")).map(|exit| exit.unwrap_or(Exit::Ok))
+    written(writeln!(std::io::stdout(), "{}", shown_json(&line))).map(|exit| exit.unwrap_or(Exit::Ok))
 }

@@ -22,7 +22,7 @@ use crate::args::{
 use crate::exit::{Exit, Failure};
 use crate::misplaced::line_with_key;
 use crate::out::print;
-use crate::trust::{distrust, read_small};
+use crate::trust::{distrust, distrust_own, read_small};
 
 /// Contents of a configuration file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -352,6 +352,11 @@ fn read(path: &Path, trusted: Option<&[PathBuf]>) -> Result<Layer, Failure> {
                  FANWEAVE_TRUSTED_PROJECTS={folder}"
             )));
         }
+    }
+    if trusted.is_none()
+        && let Some((why, hint)) = distrust_own(&metadata)
+    {
+        return Err(Failure::usage(format!("{shown}: {why}")).with_hint(format!("{hint} {shown}")));
     }
     // Checked before an error message could show the line.
     if let Some(line) = line_with_key(&text) {

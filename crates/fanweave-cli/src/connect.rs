@@ -208,8 +208,8 @@ fn builder(
     } else if args.strict_request {
         builder = builder.strict_request(true);
     }
-    for Header { name, value } in headers(&args.header, name)? {
-        builder = builder.header(name, value);
+    for Header { name, value, is_secret } in headers(&args.header, name)? {
+        builder = if is_secret { builder.secret_header(name, value) } else { builder.header(name, value) };
     }
     if let Some(key) = key {
         builder = builder.api_key(key);

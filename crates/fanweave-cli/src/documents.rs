@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::args::AskArgs;
 use crate::exit::{Exit, Failure};
-use crate::out::{tell, written};
+use crate::out::{shown_json, tell, written};
 use crate::pieces::print;
 use crate::telemetry::Exporter;
 
@@ -52,7 +52,8 @@ pub(crate) async fn answer(
     if args.json {
         let answer = chain.invoke_in(question, cx).await?;
         let line = json!({ "answer": answer.text, "sources": answer.sources, "usage": answer.usage });
-        return written(writeln!(std::io::stdout(), "{line}")).map(|exit| exit.unwrap_or(Exit::Ok));
+        return written(writeln!(std::io::stdout(), "{}", shown_json(&line)))
+            .map(|exit| exit.unwrap_or(Exit::Ok));
     }
     let (answer, exit) = print(chain.stream_in(question, cx)).await?;
     if let Some(answer) = answer {

@@ -44,13 +44,14 @@ fn read(path: &str) -> Result<Vec<Header>, Failure> {
         text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
     let header = |(n, line): (usize, &str)| {
         Header::parse(line)
+            .map(|header| Header { is_secret: true, ..header })
             .ok_or_else(|| Failure::usage(format!("--header: {path}: line {}: missing `:`", n + 1)))
     };
     lines.map(header).collect()
 }
 
 fn check(header: &Header, provider: Option<&str>) -> Result<(), Failure> {
-    let Header { name, value } = header;
+    let Header { name, value, .. } = header;
     let lower = name.to_ascii_lowercase();
     if OWN.contains(&lower.as_str()) {
         return Err(Failure::usage(format!("--header: `{name}` is set by the program")));
@@ -81,7 +82,7 @@ mod tests {
             .iter()
             .map(|text| Header::parse(text).map_or(HeaderFlag::Invalid, HeaderFlag::One))
             .collect();
-        let pair = |Header { name, value }: Header| format!("{name}={value}");
+        let pair = |Header { name, value, .. }: Header| format!("{name}={value}");
         let all = headers(&flags, model).map_err(|failure| failure.message().to_owned())?;
         Ok(all.into_iter().map(pair).collect())
     }

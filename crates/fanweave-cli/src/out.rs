@@ -57,6 +57,26 @@ pub(crate) fn escape_controls(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// JSON for standard output. On a terminal, characters that [`escape_controls`] removes are written as `\\u` escapes.
+pub(crate) fn shown_json(value: &serde_json::Value) -> String {
+    let json = value.to_string();
+    if std::io::stdout().is_terminal() { escape_json(&json) } else { json }
+}
+
+fn escape_json(json: &str) -> String {
+    // Outside of texts, JSON has none of these characters.
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_removed(c) || is_separator(c) {
+            let mut units = [0; 2];
+            shown.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 fn is_removed(c: char) -> bool {
     match c {
         '\n' | '\t' => false,

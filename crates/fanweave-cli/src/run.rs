@@ -20,7 +20,7 @@ use crate::connect::{Connected, Terms, connect};
 use crate::cut::TruncatedAnswers;
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
-use crate::out::{tell, written};
+use crate::out::{shown_json, tell, written};
 use crate::pieces::print;
 use crate::program::Program;
 use crate::rows::{Watch, one_on_stdout, open, output, print_notes, settings};
@@ -270,7 +270,7 @@ async fn print_deltas(chain: &Chain<Vars, Value>, inputs: Vars, cx: &Context) ->
 
 async fn print_json(chain: &Chain<Vars, Value>, inputs: Vars, cx: &Context) -> Result<Exit, Failure> {
     let output = chain.invoke_in(inputs, cx).await?;
-    written(writeln!(std::io::stdout(), "{output}")).map(|exit| exit.unwrap_or(Exit::Ok))
+    written(writeln!(std::io::stdout(), "{}", shown_json(&output))).map(|exit| exit.unwrap_or(Exit::Ok))
 }
 
 /// Runs the chain for every row, with the journal and the ordering of a batch.

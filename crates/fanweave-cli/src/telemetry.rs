@@ -85,6 +85,16 @@ mod sent {
                 note("OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf, usually on port 4318");
                 return Self(None);
             }
+            // The errors of the SDK quote the URL.
+            if let Some(variable) =
+                ENDPOINTS.into_iter().find(|name| set(name).is_some_and(|url| !is_plain(&url)))
+            {
+                note(&format!(
+                    "{variable} must be an http or https URL without a user name or password: put those into \
+                     OTEL_EXPORTER_OTLP_HEADERS"
+                ));
+                return Self(None);
+            }
             match Providers::new() {
                 Ok(providers) => Self(Some(providers)),
                 Err(error) => {
@@ -133,6 +143,20 @@ mod sent {
     /// Variables for separate endpoints of traces and metrics.
     const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
     const METRICS: &str = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT";
+
+    /// The variables of endpoints.
+    const ENDPOINTS: [&str; 3] = ["OTEL_EXPORTER_OTLP_ENDPOINT", TRACES, METRICS];
+
+    /// Returns true for a URL of a server, without credentials.
+    fn is_plain(url: &str) -> bool {
+        let url = url
+            .trim()
+            .parse::<http::Uri>()
+            .ok()
+            .filter(|url| matches!(url.scheme_str(), Some("http" | "https")));
+        url.and_then(|url| url.into_parts().authority)
+            .is_some_and(|authority| !authority.as_str().contains('@'))
+    }
 
     fn set(name: &str) -> Option<String> {
         std::env::var(name).ok().filter(|value| !value.trim().is_empty())

@@ -60,6 +60,24 @@ pub(crate) fn distrust(metadata: &Metadata) -> Option<(String, Option<&'static s
     }
 }
 
+/// Returns why the user's own settings are not trusted, and the command that mends it. A group may be allowed to write:
+/// on many systems, each user has a group of his own.
+#[cfg(unix)]
+pub(crate) fn distrust_own(metadata: &Metadata) -> Option<(String, &'static str)> {
+    use std::os::unix::fs::MetadataExt;
+    match distrust(metadata) {
+        Some((why, None)) => Some((why, "chown $USER")),
+        Some((why, _)) if metadata.mode() & 0o002 != 0 => Some((why, "chmod o-w")),
+        _ => None,
+    }
+}
+
+/// Ownership is not checked on this platform.
+#[cfg(not(unix))]
+pub(crate) fn distrust_own(_: &Metadata) -> Option<(String, &'static str)> {
+    None
+}
+
 /// Ownership is not checked on this platform.
 #[cfg(not(unix))]
 pub(crate) fn distrust(_: &Metadata) -> Option<(String, Option<&'static str>)> {

@@ -92,6 +92,8 @@ pub struct ModelBuilder {
     accounts: Accounts,
     limiter: Option<Arc<dyn Limiter>>,
     headers: Vec<(String, String)>,
+    /// Values of headers that are secrets.
+    secrets: Vec<String>,
     keep_raw: bool,
     think_tags: Option<bool>,
     adapt: Adapt,
@@ -119,6 +121,7 @@ impl ModelBuilder {
             accounts: Accounts::default(),
             limiter: None,
             headers: Vec::new(),
+            secrets: Vec::new(),
             keep_raw: false,
             think_tags: None,
             adapt: Adapt::default(),
@@ -273,6 +276,24 @@ impl ModelBuilder {
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
+    }
+
+    /// Like [`header`](Self::header), and the value is a secret: it is replaced by `[redacted]` in answers, errors and
+    /// logs, as the API key is.
+    ///
+    /// ```
+    /// use fanweave::models::ModelBuilder;
+    ///
+    /// let model = ModelBuilder::new("openai/gpt-5-mini")
+    ///     .api_key("sk-test")
+    ///     .secret_header("x-gateway", "gw-0123456789abcdef")
+    ///     .build()?;
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    pub fn secret_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let value = value.into();
+        self.secrets.push(value.clone());
+        self.header(name, value)
     }
 
     /// Keeps the provider's body in [`Reply::raw`](fanweave_core::Reply::raw), byte for byte: that of a whole
@@ -504,6 +525,7 @@ impl ModelBuilder {
             };
         let mut secrets: Vec<_> = key.into_iter().collect();
         secrets.extend(endpoint.secrets().map(|value| Secret::new(value.to_owned())));
+        secrets.extend(self.secrets.into_iter().map(Secret::new));
         for (name, value) in client.headers() {
             secrets.extend(Secret::of_header(name, value));
         }

@@ -8,15 +8,18 @@ mod openai;
 mod parquet;
 mod plain;
 mod shape;
+mod shown;
 #[cfg(feature = "xlsx")]
 mod xlsx;
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+
+use shown::Shown;
 
 use crate::columns::OwnColumns;
 pub(crate) use crate::disk::journal_path;
@@ -287,7 +290,12 @@ impl Sink {
     /// Standard output.
     pub(crate) fn stdout(layout: Layout) -> Result<Self> {
         let encoder = encoder(&layout)?;
-        Self::begin(Target::pipe("standard output", Box::new(io::stdout())), encoder, layout)
+        let stdout = io::stdout();
+        let is_shown =
+            stdout.is_terminal() && !matches!(layout.format, OutputFormat::Parquet | OutputFormat::Xlsx);
+        let pipe: Box<dyn Write + Send> =
+            if is_shown { Box::new(Shown::new(stdout)) } else { Box::new(stdout) };
+        Self::begin(Target::pipe("standard output", pipe), encoder, layout)
     }
 
     /// Any writer.

@@ -5,6 +5,7 @@ use std::io;
 use fanweave_core::ErrorKind as RowErrorKind;
 use serde_json::{Map, Value};
 
+use super::density;
 use super::lines::{MAX_LINE, TextLine, may_have_empty_field};
 use super::{InputFormat, Rows, Source, openai, vendor_rows};
 use crate::input::{Input, field};
@@ -121,6 +122,10 @@ fn read_line(
     let Ok(line) = str::from_utf8(bytes) else {
         return (None, None, Err("the line is not valid UTF-8".to_owned()));
     };
+    if format != InputFormat::Text && density::has_too_many_values(bytes) {
+        let max = density::MAX_VALUES;
+        return (None, None, Err(format!("the row has more than {max} values: numbers, texts and fields")));
+    }
     match format {
         InputFormat::OpenAi => {
             let openai::Line { id, request } = openai::read(line, has_key);

@@ -7,6 +7,7 @@ mod chat;
 mod compression;
 mod container;
 mod delimiter;
+mod density;
 mod encoding;
 mod files;
 mod format;

@@ -9,6 +9,8 @@ use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReade
 use parquet::record::reader::RowIter;
 use serde_json::{Map, Value};
 
+use super::density;
+use super::lines::MAX_LINE;
 use super::positional::PositionalFile;
 use crate::{Error, Result};
 
@@ -21,6 +23,7 @@ pub(super) struct Rows {
 impl Rows {
     pub(super) fn open(file: PositionalFile, path: &Path) -> Result<Self> {
         let reader = reader(file, path)?;
+        check_size(&reader).map_err(|why| Error::usage(format!("{}: {why}", path.display())))?;
         // Check the headers of all row groups here, before any call.
         for group in 0..reader.num_row_groups() {
             let opened = guarded(|| reader.get_row_group(group).map(drop));
@@ -46,6 +49,39 @@ impl Rows {
             Err(why) => Err(format!("{why}; nothing after it can be read")),
         })
     }
+}
+
+/// Maximum number of columns, each of which has a reader with buffers of its own.
+const MAX_COLUMNS: usize = 10_000;
+
+/// Maximum bytes of a value, on average over the rows of a group: a page is decompressed as a whole.
+const MAX_VALUE_BYTES: i64 = MAX_LINE as i64;
+
+/// Maximum values of a list, on average over the rows of a group.
+const MAX_LIST: i64 = density::MAX_VALUES as i64;
+
+/// Refuses files that take more memory for a row than lines of text may have: a file of 1 kB can contain a
+/// list of 10^8 numbers.
+fn check_size(reader: &SerializedFileReader<PositionalFile>) -> Result<(), String> {
+    for group in reader.metadata().row_groups() {
+        let rows = group.num_rows().max(1);
+        if group.num_columns() > MAX_COLUMNS {
+            return Err(format!(
+                "the file has {} columns, and at most {MAX_COLUMNS} are read",
+                group.num_columns()
+            ));
+        }
+        for column in group.columns() {
+            let name = column.column_path();
+            if column.uncompressed_size() / rows > MAX_VALUE_BYTES {
+                return Err(format!("the values of `{name}` have more than {} MiB", MAX_VALUE_BYTES >> 20));
+            }
+            if column.num_values() / rows > MAX_LIST {
+                return Err(format!("the lists of `{name}` have more than {MAX_LIST} values"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Number of rows according to the footer of the file.
@@ -97,4 +133,70 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Strin
 
 fn damaged(path: &Path, why: &str) -> Error {
     Error::usage(format!("{}: not a valid Parquet file: {why}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+    use std::fs::File;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use parquet::data_type::Int32Type;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    /// Writes one row. The repetition levels are those of the only column, if its row is a list.
+    fn write(schema: &str, levels: Option<&[i16]>) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("in.parquet");
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let mut writer =
+            SerializedFileWriter::new(File::create(&path).unwrap(), schema, Arc::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        while let Some(mut column) = group.next_column().unwrap() {
+            let values = vec![0; levels.map_or(1, <[i16]>::len)];
+            let ones = levels.map(|levels| vec![1; levels.len()]);
+            column.typed::<Int32Type>().write_batch(&values, ones.as_deref(), levels).unwrap();
+            column.close().unwrap();
+        }
+        group.close().unwrap();
+        writer.close().unwrap();
+        (folder, path)
+    }
+
+    fn error(path: &Path) -> String {
+        Rows::open(PositionalFile::new(File::open(path).unwrap()), path)
+            .err()
+            .expect("it is refused")
+            .to_string()
+    }
+
+    #[test]
+    fn a_row_with_a_list_of_millions_is_refused() {
+        let mut levels = vec![1; 2 << 20];
+        levels[0] = 0;
+        let (_folder, path) = write("message m { repeated int32 x; }", Some(&levels));
+        assert!(std::fs::metadata(&path).unwrap().len() < 10_000);
+        assert!(
+            error(&path).contains("the lists of `\"x\"` have more than 1048576 values"),
+            "{}",
+            error(&path)
+        );
+        let (_folder, path) = write("message m { repeated int32 x; }", Some(&[0, 1, 1]));
+        let mut rows = Rows::open(PositionalFile::new(File::open(&path).unwrap()), &path).unwrap();
+        assert_eq!(rows.next().unwrap().unwrap()["x"], serde_json::json!([0, 0, 0]));
+    }
+
+    #[test]
+    fn a_file_with_too_many_columns_is_refused() {
+        let mut schema = "message m {".to_owned();
+        for n in 0..=MAX_COLUMNS {
+            write!(schema, " required int32 c{n};").unwrap();
+        }
+        let (_folder, path) = write(&(schema + " }"), None);
+        assert!(error(&path).contains("10001 columns, and at most 10000"), "{}", error(&path));
+    }
 }

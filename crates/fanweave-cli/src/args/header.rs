@@ -39,6 +39,8 @@ impl HeaderFile {
 pub(crate) struct Header {
     pub(crate) name: String,
     pub(crate) value: String,
+    /// Set for a header of a file, which keeps it out of the list of processes.
+    pub(crate) is_secret: bool,
 }
 
 impl From<String> for HeaderFlag {
@@ -55,7 +57,7 @@ impl Header {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (name, value) = text.split_once(':')?;
         let (name, value) = (name.trim().to_owned(), value.trim().to_owned());
-        (!name.is_empty()).then_some(Self { name, value })
+        (!name.is_empty()).then_some(Self { name, value, is_secret: false })
     }
 }
 

@@ -63,7 +63,7 @@ fn server(answer: fn(&str, bool) -> (u16, &'static str, String)) -> String {
         for stream in listener.incoming().map_while(Result::ok) {
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(stream);
-                let (mut key, mut length) = (String::new(), 0);
+                let (mut key, mut gateway, mut length) = (String::new(), None, 0);
                 loop {
                     let mut line = String::new();
                     if reader.read_line(&mut line).unwrap_or(0) == 0 || line == "\r\n" {
@@ -74,8 +74,11 @@ fn server(answer: fn(&str, bool) -> (u16, &'static str, String)) -> String {
                         length = n.trim().parse().unwrap_or(0);
                     } else if lower.starts_with("authorization:") {
                         key = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
+                    } else if lower.starts_with("x-gateway:") {
+                        gateway = line.trim().split(' ').nth(1).map(str::to_owned);
                     }
                 }
+                let key = gateway.unwrap_or(key);
                 let mut body = vec![0; length];
                 let _ = reader.read_exact(&mut body);
                 let streams = String::from_utf8_lossy(&body).contains("\"stream\":true");
@@ -152,6 +155,23 @@ fn assert_clean_files(folder: &std::path::Path) {
         } else {
             let bytes = std::fs::read(&path).unwrap();
             assert_clean(&path.display().to_string(), &String::from_utf8_lossy(&bytes));
+        }
+    }
+}
+
+#[test]
+fn a_header_of_a_file_is_a_secret_whatever_its_name() {
+    for (answer, code) in [(in_answers as fn(&str, bool) -> _, 0), (in_errors, 1)] {
+        let url = server(answer);
+        let folder = Folder::new();
+        folder.write("headers.txt", format!("X-Gateway: {CANARY}\n"));
+        for json in [&[][..], &["--json"]] {
+            let words = ["ask", "hello", "-m", "openai/m", "--base-url", &url, "--header", "@headers.txt"];
+            let mut command = folder.command(&[&words[..], &["--retries", "0", "--no-log"], json].concat());
+            command.env("OPENAI_API_KEY", "sk-0123456789abcdef").env("HOME", folder.path().join("home"));
+            let ran = Ran::of(command.output().unwrap()).expect_code(code);
+            assert_clean("stdout", &ran.stdout);
+            assert_clean("stderr", &ran.stderr);
         }
     }
 }

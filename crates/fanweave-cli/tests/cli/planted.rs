@@ -226,6 +226,33 @@ fn a_project_is_trusted_if_the_user_says_so() {
 }
 
 #[test]
+fn settings_of_the_user_that_others_can_change_are_refused() {
+    let folder = Folder::new();
+    let home = home(&folder);
+    home.write(".config/fanweave/config.toml", "model = 'sim/echo'\n");
+    let config = home.file(".config/fanweave/config.toml");
+    let ask = || run_in(folder.path(), &home, &[], &["ask", "Hello."]);
+    // A group of one's own is usual.
+    mode(&config, 0o664);
+    ask().expect_code(0);
+    mode(&config, 0o666);
+    let refused = ask().expect_code(2).stderr;
+    assert!(refused.contains("can be changed by every user") && refused.contains("chmod o-w"), "{refused}");
+}
+
+#[test]
+fn files_of_flags_that_never_end_are_refused() {
+    let folder = Folder::new();
+    let home = home(&folder);
+    folder.write("in.jsonl", "{\"prompt\": \"Hello.\"}\n");
+    for flag in ["-p", "-s", "--header"] {
+        let words = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo", flag, "@/dev/zero"];
+        let ran = run_in(folder.path(), &home, &[], &words).expect_code(2);
+        assert!(ran.stderr.contains("larger than 64 MiB"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn pipes_and_devices_as_keys_chains_and_settings_are_refused_at_once() {
     let folder = Folder::new();
     let home = home(&folder);

@@ -263,6 +263,11 @@ fn an_unreachable_collector_is_reported_and_does_not_affect_the_answer() {
     let grpc =
         run(&folder, "http://127.0.0.1:1", &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], &ask).expect_code(0);
     assert!(grpc.stderr.contains("must be http/protobuf"), "{}", grpc.stderr);
+    for endpoint in ["http://user:s3cret@127.0.0.1:1", "s3cret://127.0.0.1:1", "http://s3cret:x y"] {
+        let refused = run(&folder, endpoint, &[], &ask).expect_code(0);
+        assert!(refused.stderr.contains("without a user name or password"), "{}", refused.stderr);
+        assert!(!refused.stderr.contains("s3cret"), "{}", refused.stderr);
+    }
     let off = run(&folder, "http://127.0.0.1:1", &[("OTEL_SDK_DISABLED", "true")], &ask).expect_code(0);
     assert_eq!(off.stderr, "");
 }

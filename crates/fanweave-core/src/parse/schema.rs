@@ -11,6 +11,9 @@ const MAX_HOPS: usize = 16;
 /// Maximum schemas visited for one value: nested alternatives multiply.
 const MAX_VISITS: usize = 20_000;
 
+/// Allowed values of an enumeration that take as long as one visit.
+const VALUES_OF_VISIT: usize = 64;
+
 /// Maximum problems that an error names.
 const MAX_PROBLEMS: usize = 8;
 
@@ -257,9 +260,13 @@ impl Coerce<'_> {
         if let (Some(allowed), Value::String(text)) = (schema.get("enum").and_then(Value::as_array), &*value)
             && !allowed.iter().any(|one| one == text.as_str())
         {
-            let is_meant = |one: &&Value| {
-                one.as_str().is_some_and(|one| one.to_lowercase() == text.trim().to_lowercase())
-            };
+            // Each of many values would be compared with each item of a long list.
+            self.visits = self.visits.saturating_sub(allowed.len() / VALUES_OF_VISIT);
+            let text = text.trim().to_lowercase();
+            // Lower case has a different length for few letters only.
+            let can_be = |one: &&str| one.len() <= 3 * text.len() && text.len() <= 3 * one.len();
+            let is_meant =
+                |one: &&Value| one.as_str().filter(can_be).is_some_and(|one| one.to_lowercase() == text);
             let mut meant = allowed.iter().filter(is_meant);
             if let (Some(one), None) = (meant.next(), meant.next()) {
                 *value = one.clone();
@@ -403,6 +410,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn many_items_are_not_all_compared_with_many_allowed_values() {
+        let allowed: Vec<_> = (0..5_000).map(|n| format!("VALUE {n}")).collect();
+        let schema = json!({ "items": { "enum": allowed } });
+        let mut items = json!(vec!["value 7"; 60_000]);
+        assert!(coerce(&mut items, &schema, &schema, "answer"));
+        assert_eq!((&items[0], &items[59_999]), (&json!("VALUE 7"), &json!("value 7")));
+    }
 
     #[test]
     fn every_problem_has_a_path_and_the_value() {

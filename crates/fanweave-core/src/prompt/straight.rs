@@ -20,8 +20,12 @@ pub(super) struct Straight {
     growth: u64,
 }
 
-/// Bytes of a number, or of the marks around a value in a list.
+/// Bytes of an integer, or of the marks around a value in a list.
 const MARKS: u64 = 32;
+
+/// Bytes of a number that is not an integer. Source: its digits are written without an exponent, 326 for the
+/// smallest.
+const FLOAT: u64 = 352;
 
 /// Maximum depth of values. Deeper ones are counted by the language.
 const MAX_DEPTH: u32 = 16;
@@ -89,6 +93,7 @@ pub(super) fn bytes(value: &Value) -> Option<u64> {
     match value {
         Value::String(text) => Some(text.len() as u64),
         Value::Array(_) | Value::Object(_) => written(value, 0),
+        Value::Number(number) if number.is_f64() => Some(FLOAT),
         _ => Some(MARKS),
     }
 }
@@ -110,6 +115,7 @@ fn written(value: &Value, depth: u32) -> Option<u64> {
     let mut bytes = MARKS;
     match value {
         Value::String(text) => bytes += ESCAPED * text.len() as u64,
+        Value::Number(number) if number.is_f64() => bytes += FLOAT,
         _ if depth == MAX_DEPTH => return None,
         Value::Array(items) => {
             for item in items {
@@ -176,6 +182,9 @@ mod tests {
         let small = RenderLimits::default().max_output_bytes(1_000);
         let template = Template::parse("{{ x }}").unwrap().with_limits(small);
         assert!(!template.is_rendered_without_limits(&vars! { x: "x".repeat(1_000) }));
+        let limits = RenderLimits::default().max_output_bytes(300);
+        let template = Template::parse("{{ x }}").unwrap().with_limits(limits);
+        assert!(!template.is_rendered_without_limits(&vars! { x: -1e-258 }), "it has 261 digits");
         let deep = (0..100).fold(json!(1), |value, _| json!([value]));
         assert!(!is_free("{{ x }}", &vars! { x: deep }));
     }

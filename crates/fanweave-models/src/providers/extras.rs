@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::json::{self, is_empty, list, some_text};
+use crate::transport::caps::CITATIONS;
 
 /// Fields that wrap a citation.
 const WRAPPERS: [&str; 5] = ["url_citation", "file_citation", "web", "retrievedContext", "maps"];
@@ -59,13 +60,13 @@ impl Citations {
         }
     }
 
-    /// Adds citations whose JSON has not been parsed.
+    /// Adds citations whose JSON has not been parsed. A list of more than any answer has is left out.
     pub(super) fn add_raw(&mut self, json: Option<&RawValue>) {
         let Some(json) = json.map(RawValue::get).filter(|json| json.len() > 2 && *json != "null") else {
             return;
         };
         if json != self.last {
-            self.add(&json::read(json.as_bytes()).unwrap_or_default());
+            self.add(&json::read_list(json.as_bytes(), CITATIONS).unwrap_or_default());
             json.clone_into(&mut self.last);
         }
     }

@@ -44,6 +44,12 @@ pub(super) fn read(json: &[u8]) -> Result<Value, serde_json::Error> {
     read.map(|kept| kept.0)
 }
 
+/// Like [`read`], for a list of at most so many elements.
+pub(super) fn read_list(json: &[u8], cap: Cap) -> Result<Value, serde_json::Error> {
+    let list = AnyJson { cap: Some(cap), is_data: false };
+    list.deserialize(&mut serde_json::Deserializer::from_slice(without_mark(json)))
+}
+
 /// Any JSON. A repeated key keeps its last value that is not null: some servers repeat a field as null.
 pub(super) struct Kept(pub(super) Value);
 

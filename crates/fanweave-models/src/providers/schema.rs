@@ -4,6 +4,8 @@
 //! constraint is moved into the description, which the model still reads; the rest of the schema is
 //! unchanged.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 /// The subset that a provider supports.
@@ -131,33 +133,40 @@ fn is_of(schema: &Map<String, Value>, name: &str) -> bool {
 
 /// Returns true if a schema refers to itself.
 pub(super) fn is_recursive(schema: &Value) -> bool {
-    fn refers(at: &Value, root: &Value, path: &mut Vec<String>) -> bool {
+    /// `done` has the references that do not come back to themselves: each is followed once.
+    fn refers<'a>(
+        at: &'a Value,
+        root: &'a Value,
+        path: &mut Vec<&'a str>,
+        done: &mut HashSet<&'a str>,
+    ) -> bool {
         match at {
-            Value::Array(all) => all.iter().any(|inner| refers(inner, root, path)),
+            Value::Array(all) => all.iter().any(|inner| refers(inner, root, path, done)),
             Value::Object(object) => {
                 let to = object.get("$ref").and_then(Value::as_str);
-                if let Some(to) = to {
-                    if path.iter().any(|on_it| on_it == to) {
+                if let Some(to) = to.filter(|to| !done.contains(to)) {
+                    if path.contains(&to) {
                         return true;
                     }
                     let Some(target) = to.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) else {
                         return false;
                     };
-                    path.push(to.to_owned());
-                    let comes_back = refers(target, root, path);
+                    path.push(to);
+                    let comes_back = refers(target, root, path, done);
                     path.pop();
                     if comes_back {
                         return true;
                     }
+                    done.insert(to);
                 }
                 let inner =
                     object.iter().filter(|(name, _)| !["$defs", "definitions"].contains(&name.as_str()));
-                inner.into_iter().any(|(_, inner)| refers(inner, root, path))
+                inner.into_iter().any(|(_, inner)| refers(inner, root, path, done))
             }
             _ => false,
         }
     }
-    refers(schema, schema, &mut vec!["#".to_owned()])
+    refers(schema, schema, &mut vec!["#"], &mut HashSet::new())
 }
 
 impl Subset {
@@ -361,6 +370,14 @@ mod tests {
         assert!(is_recursive(&of("#/$defs/b", json!({ "items": { "$ref": "#/$defs/b" } }))));
         let twice = json!({ "properties": { "x": { "$ref": "#/$defs/c" }, "y": { "$ref": "#/$defs/c" } } });
         assert!(!is_recursive(&of("#/$defs/b", twice)));
+        // Each level refers to the next one three times: 3^40 paths.
+        let level = |n: usize| {
+            let to = json!({ "$ref": format!("#/$defs/l{}", n + 1) });
+            (format!("l{n}"), json!({ "properties": { "x": to, "y": to, "z": to } }))
+        };
+        let mut levels: Map<_, _> = (0..40).map(level).collect();
+        levels.insert("l40".to_owned(), json!({ "type": "string" }));
+        assert!(!is_recursive(&json!({ "$ref": "#/$defs/l0", "$defs": levels })));
         assert!(!is_recursive(&of("elsewhere", json!({ "items": { "$ref": "#/$defs/b" } }))));
     }
 

@@ -23,6 +23,12 @@ pub(crate) const CHOICES: Cap = Cap { max: 1 << 10, what: "choices" };
 /// Parts of the content of one answer. Source: an answer of 64,000 tokens with a part for each four of them.
 pub(crate) const PARTS: Cap = Cap { max: 1 << 14, what: "parts" };
 
+/// Sources of one answer. Real answers have fewer than a hundred.
+pub(crate) const CITATIONS: Cap = Cap { max: 1 << 14, what: "citations" };
+
+/// Elements of any other list, such as the probabilities of each token. Source: answers have at most 128,000 tokens.
+pub(crate) const ELEMENTS: Cap = Cap { max: 1 << 17, what: "elements in a list" };
+
 const PREFIX: &str = "the answer has more than ";
 
 impl Cap {
@@ -34,7 +40,9 @@ impl Cap {
             "content" | "parts" | "output" | "summary" | "reasoning_details" | "thinking_blocks" => {
                 Some(PARTS)
             }
-            _ => None,
+            "annotations" | "citations" | "citationSources" | "groundingChunks" | "groundingSupports"
+            | "search_results" => Some(CITATIONS),
+            _ => Some(ELEMENTS),
         }
     }
 

@@ -217,6 +217,10 @@ impl HttpTransport for Client {
         if uri.authority().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(Error::new(ErrorKind::Config, "a request needs a full http or https URL"));
         }
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            let message = "the URL of a request contains a user name or password: send it in a header";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         self.connections().request(request, &mut None).await
     }
 }

@@ -42,7 +42,9 @@ impl Secret {
 
     /// The secret part of a header value: without the scheme before it, as in `Bearer KEY`.
     pub(crate) fn of_header(name: &HeaderName, value: &HeaderValue) -> Option<Self> {
-        let is_secret = ["auth", "key", "token", "secret"].iter().any(|part| name.as_str().contains(part));
+        let is_secret = ["auth", "key", "token", "secret", "cookie", "credential", "passw", "session"]
+            .iter()
+            .any(|part| name.as_str().contains(part));
         let value = value.to_str().ok().filter(|_| is_secret)?.trim();
         Some(Self::new(value.rsplit(' ').next().unwrap_or(value).to_owned()))
     }
