@@ -105,7 +105,8 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
     #[cfg(feature = "workers")]
     if args.cluster.detach {
         let row_usd = cost::of_a_row(&args, &prices, &routed.names);
-        return crate::cluster::detached(&args, &work, keep_raw, row_usd, source).await;
+        let detached = crate::cluster::detached(&args, &work, keep_raw, row_usd, source).await;
+        return detached.map(|exit| (exit, None));
     }
     #[cfg(feature = "workers")]
     let cluster = {

@@ -57,14 +57,14 @@ pub(crate) fn escape_controls(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// JSON for standard output. On a terminal, characters that [`escape_controls`] removes are written as `\\u` escapes.
+/// JSON for standard output. On a terminal, characters that [`escape_controls`] removes are escaped.
 pub(crate) fn shown_json(value: &serde_json::Value) -> String {
     let json = value.to_string();
     if std::io::stdout().is_terminal() { escape_json(&json) } else { json }
 }
 
 fn escape_json(json: &str) -> String {
-    // Outside of texts, JSON has none of these characters.
+    // JSON contains these characters only in texts.
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {
         if is_removed(c) || is_separator(c) {

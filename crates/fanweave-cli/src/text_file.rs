@@ -4,7 +4,7 @@ use std::io::{Error, ErrorKind, Read};
 
 use crate::exit::Failure;
 
-/// Maximum bytes of a file that a flag names. Pipes such as `<(command)` are files too, so not only their kind decides.
+/// Maximum bytes of a file that a flag names. Also pipes are read, such as `<(command)`, and may never end.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// Resolves an argument: `@FILE` reads a file, `@@text` is the literal `@text`.

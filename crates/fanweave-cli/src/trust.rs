@@ -60,8 +60,8 @@ pub(crate) fn distrust(metadata: &Metadata) -> Option<(String, Option<&'static s
     }
 }
 
-/// Returns why the user's own settings are not trusted, and the command that mends it. A group may be allowed to write:
-/// on many systems, each user has a group of his own.
+/// Returns why the user's own settings are not trusted, and the command that repairs it. A group may be
+/// allowed to write: on many systems, each user has a group of his own.
 #[cfg(unix)]
 pub(crate) fn distrust_own(metadata: &Metadata) -> Option<(String, &'static str)> {
     use std::os::unix::fs::MetadataExt;

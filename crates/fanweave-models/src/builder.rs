@@ -278,8 +278,8 @@ impl ModelBuilder {
         self
     }
 
-    /// Like [`header`](Self::header), and the value is a secret: it is replaced by `[redacted]` in answers, errors and
-    /// logs, as the API key is.
+    /// Like [`header`](Self::header), and the value is a secret: it is replaced by `[redacted]` in answers,
+    /// errors and logs, as the API key is.
     ///
     /// ```
     /// use fanweave::models::ModelBuilder;

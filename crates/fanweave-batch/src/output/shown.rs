@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
-/// Leaves out characters that control a terminal, or that make a text read differently from what it is: text of a model
-/// must not move the cursor, write to the clipboard or change its direction. Files and pipes get the text as it is.
+/// Removes characters that control a terminal, or that make a text read differently from what it is: text of
+/// a model must not move the cursor, write to the clipboard or change its direction. Files and pipes get the
+/// text as it is.
 pub(super) struct Shown<W> {
     inner: W,
     /// The beginning of a character whose end has not been written yet.
@@ -25,7 +26,7 @@ impl<W: Write> Write for Shown<W> {
             Err(_) => self.begun.len(),
         };
         let rest = self.begun.split_off(end);
-        let text = String::from_utf8_lossy(&self.begun).replace(is_left_out, "");
+        let text = String::from_utf8_lossy(&self.begun).replace(is_removed, "");
         self.begun = rest;
         self.inner.write_all(text.as_bytes())?;
         Ok(bytes.len())
@@ -36,7 +37,7 @@ impl<W: Write> Write for Shown<W> {
     }
 }
 
-fn is_left_out(c: char) -> bool {
+fn is_removed(c: char) -> bool {
     match c {
         '\n' | '\r' | '\t' => false,
         c if c.is_ascii() => c.is_control(),
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn controls_are_left_out_wherever_the_text_is_split() {
+    fn controls_are_removed_wherever_the_text_is_split() {
         let text = "a\u{1b}]52;c;x\u{7}b\u{202e}c\u{9b}d\u{200b}, Grüße 東京 🌊\r\n\t";
         for at in 0..text.len() {
             let mut shown = Shown::new(Vec::new());

@@ -2,7 +2,8 @@
 
 use memchr::memchr2;
 
-/// Maximum number of values of a row. Source: a value takes up to about 100 bytes of memory in each form of a row.
+/// Maximum number of values of a row. Source: a value takes up to about 100 bytes of memory in each form of
+/// a row.
 pub(super) const MAX_VALUES: usize = 1 << 20;
 
 /// Returns true if a row of JSON has more values than [`MAX_VALUES`].

@@ -1,7 +1,7 @@
 //! `fanweave jobs`: runs of a broker.
 
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fanweave::batch::{BatchJob, Fingerprint, Output, Render, Settings, Source};
@@ -241,6 +241,8 @@ async fn collect(args: CollectArgs, program: &Program) -> Result<Exit, Failure> 
         reads_keys: false,
         fail_if_done: false,
         stopping: super::STOPPING,
+        waits_for_quota: false,
+        quota_reset: OnceLock::new(),
     };
     let (_, mut notes) = mpsc::unbounded_channel();
     let attached = Attached::new(at, manifest).submitted().patient(true).partial(args.partial);

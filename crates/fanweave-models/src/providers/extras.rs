@@ -60,7 +60,7 @@ impl Citations {
         }
     }
 
-    /// Adds citations whose JSON has not been parsed. A list of more than any answer has is left out.
+    /// Adds citations whose JSON has not been parsed. A list that is longer than any answer has is skipped.
     pub(super) fn add_raw(&mut self, json: Option<&RawValue>) {
         let Some(json) = json.map(RawValue::get).filter(|json| json.len() > 2 && *json != "null") else {
             return;

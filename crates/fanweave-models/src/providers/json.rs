@@ -44,7 +44,7 @@ pub(super) fn read(json: &[u8]) -> Result<Value, serde_json::Error> {
     read.map(|kept| kept.0)
 }
 
-/// Like [`read`], for a list of at most so many elements.
+/// Like [`read`], for a list with a maximum number of elements.
 pub(super) fn read_list(json: &[u8], cap: Cap) -> Result<Value, serde_json::Error> {
     let list = AnyJson { cap: Some(cap), is_data: false };
     list.deserialize(&mut serde_json::Deserializer::from_slice(without_mark(json)))

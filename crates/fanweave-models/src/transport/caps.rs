@@ -26,7 +26,8 @@ pub(crate) const PARTS: Cap = Cap { max: 1 << 14, what: "parts" };
 /// Sources of one answer. Real answers have fewer than a hundred.
 pub(crate) const CITATIONS: Cap = Cap { max: 1 << 14, what: "citations" };
 
-/// Elements of any other list, such as the probabilities of each token. Source: answers have at most 128,000 tokens.
+/// Elements of any other list, such as the probabilities of each token. Source: answers have at most 128,000
+/// tokens.
 pub(crate) const ELEMENTS: Cap = Cap { max: 1 << 17, what: "elements in a list" };
 
 const PREFIX: &str = "the answer has more than ";
