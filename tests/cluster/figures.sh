@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Measures batches at workers: rows per second of submit, work and collect, and what the broker needs.
 #
-#   tests/cluster/figures.sh [path/to/fanweave]      a release build; ROWS=200000 and NODES=1 are variables
+#   tests/cluster/figures.sh [path/to/fanweave]      a release build; ROWS=50000 and NODES=1 are variables
 #
-# The model answers in the worker's process without latency, so that the figures are the price of the broker. Each message is on
-# disk before it is acknowledged (sync_interval: always).
+# The model is a simulated provider on this machine without latency, and the same rows run in one process first: the difference is
+# the price of the broker. Each message is on disk before it is acknowledged (sync_interval: always).
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
-rows=${ROWS:-200000} nodes=${NODES:-1}
+rows=${ROWS:-50000} nodes=${NODES:-1}
 broker_of "$nodes"
 submitter=(--on @conf/submitter.url)
 python3 - "$rows" >rows.jsonl <<'PY'
@@ -16,7 +16,9 @@ import json, sys
 for i in range(int(sys.argv[1])):
     print(json.dumps({"id": f"r{i}", "city": f"city {i} " + "x" * 150}))
 PY
-ask=("$fanweave" batch rows.jsonl --model sim/echo --prompt 'Where is {{ city }}?' --show-progress none)
+ask=("$fanweave" batch rows.jsonl --model openai/echo --prompt 'Where is {{ city }}?' --show-progress none)
+concurrency=64
+start_sim --latency 0ms
 now() { python3 -c 'import time; print(time.time())'; }
 rate() { python3 -c "print(f'{$rows / ($2 - $1):,.0f} rows/s in {$2 - $1:.1f} s')"; }
 cpu() { awk '{print ($14 + $15) / 100}' "/proc/${started[$1]}/stat"; }
@@ -24,9 +26,11 @@ rss() { awk '/VmRSS/ {print int($2 / 1024)}' "/proc/${started[$1]}/status"; }
 
 echo "machine: $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg), $nodes servers, $rows rows"
 from=$(now)
+OPENAI_API_KEY=none "${ask[@]}" --base-url "$url" --concurrency $concurrency -o one.jsonl >one.log 2>&1
+echo "one process: $(rate "$from" "$(now)")"
+from=$(now)
 run=$("${ask[@]}" -o x.jsonl "${submitter[@]}" --detach 2>submit.log)
 echo "submit: $(rate "$from" "$(now)")"
-concurrency=64
 start_worker w1
 from=$(now)
 is_complete() { [ "$(field "$run" state)" = "done" ]; }
