@@ -8,6 +8,7 @@ use crate::broker::Broker;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifests::{change, existing, key};
 use crate::patience::patiently;
+use crate::pause::open;
 use crate::status::{WorkerStatus, forget_workers, workers_of};
 use crate::wire::{Kind, Manifest, Record, RunState, ShardId};
 
@@ -147,6 +148,7 @@ pub async fn retry(broker: &dyn Broker, run: &str) -> Result<u64> {
         true
     })
     .await?;
+    open(broker, run).await;
     issue(broker, &manifest).await
 }
 

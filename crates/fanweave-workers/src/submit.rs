@@ -16,6 +16,7 @@ use crate::broker::Broker;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifests::{change, key, manifest_of};
 use crate::patience::patiently;
+use crate::pause::open;
 use crate::status::forget_workers;
 use crate::wire::{MAX_SHARD_BYTES, Manifest, Message, Row, RunState, ShardId, encode_row, rows_per_shard};
 
@@ -76,6 +77,8 @@ pub async fn submit(
         manifest = change(&**broker, &manifest.run, set).await?.0;
         forget_workers(&**broker, &manifest.run).await?;
     }
+    // The user may have removed the reason of a pause.
+    open(&**broker, &manifest.run).await;
     let mut shards = cut(rows, manifest.shard_rows)?;
     let mut publishing = FuturesUnordered::new();
     let (mut count, mut known_shards, mut number_of_rows) = (0, 0_u64, 0);
