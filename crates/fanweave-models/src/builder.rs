@@ -20,6 +20,8 @@ use crate::providers::dialect::Dialect;
 use crate::providers::think::ThinkTags;
 use crate::raw::RawModel;
 use crate::transport::adapt::Adapt;
+#[cfg(feature = "vertex")]
+use crate::transport::adc::Adc;
 use crate::transport::call::{HttpModel, SharedModel};
 use crate::transport::client::{Client, header};
 use crate::transport::endpoint::Endpoint;
@@ -27,7 +29,10 @@ use crate::transport::keys::{KeyHeader, KeySource};
 use crate::transport::limits::{AccountKey, Accounts, RateLimits};
 use crate::transport::redact::register;
 use crate::transport::secret::Secret;
-use crate::vendor::{Vendor, set};
+#[cfg(feature = "bedrock")]
+use crate::transport::sign::SigV4;
+use crate::variable::set;
+use crate::vendor::Vendor;
 
 /// Creates a model by name, with key and base URL from the environment.
 ///
@@ -480,9 +485,23 @@ impl ModelBuilder {
             None => key(&vendor, self.api_key, self.base_url.is_some(), env)?.unzip(),
         };
         let key_header = self.key_header.or(own_header).unwrap_or_else(|| vendor.default_key_header());
+        let client = self.client.unwrap_or_default();
         let keys = self.key_source.map(|source| source.with_header(key_header.clone()));
+        #[cfg(feature = "vertex")]
+        let adc = match vendor.name() {
+            "vertex" if key.is_none() && keys.is_none() => {
+                Some(Arc::new(Adc::from_env(env, client.clone())?))
+            }
+            _ => None,
+        };
+        #[cfg(feature = "vertex")]
+        let keys = keys.or_else(|| adc.clone().map(of_credentials));
         let url = match self.base_url {
             Some(url) => url,
+            #[cfg(feature = "vertex")]
+            None if vendor.name() == "vertex" => {
+                vertex_url(env, adc.as_ref().and_then(|adc| adc.project.as_deref()))?
+            }
             None => vendor.url(env)?,
         };
         let endpoint = Endpoint::parse_with(&url, |bare| vendor.base(bare))?;
@@ -496,7 +515,13 @@ impl ModelBuilder {
         if self.think_tags.unwrap_or_else(|| vendor.known_quirks().think_tags || is_foreign) {
             protocol = Arc::new(ThinkTags(protocol));
         }
-        let client = self.client.unwrap_or_default();
+        #[cfg(feature = "bedrock")]
+        let signer = match vendor.known_dialect() {
+            Some(Dialect::BedrockConverse) if key.is_none() && keys.is_none() => {
+                Some(Arc::new(SigV4::from_env(env, endpoint.host())?))
+            }
+            _ => None,
+        };
 
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("fanweave/", env!("CARGO_PKG_VERSION"))));
@@ -515,14 +540,16 @@ impl ModelBuilder {
             }
         }
         headers.extend(client.headers().clone());
-        let account =
-            AccountKey {
-                base_url: endpoint.to_string(),
-                key: key.as_ref().map(Secret::fingerprint).or(keys.as_ref().map(|keys| keys.id)).or_else(
-                    || endpoint.secrets().next().map(|key| Secret::new(key.to_owned()).fingerprint()),
-                ),
-                model: model.clone(),
-            };
+        let fingerprint = key.as_ref().map(Secret::fingerprint);
+        #[cfg(feature = "bedrock")]
+        let fingerprint = fingerprint.or_else(|| signer.as_ref().map(|signer| signer.fingerprint()));
+        let account = AccountKey {
+            base_url: endpoint.to_string(),
+            key: fingerprint
+                .or(keys.as_ref().map(|keys| keys.id))
+                .or_else(|| endpoint.secrets().next().map(|key| Secret::new(key.to_owned()).fingerprint())),
+            model: model.clone(),
+        };
         let mut secrets: Vec<_> = key.into_iter().collect();
         secrets.extend(endpoint.secrets().map(|value| Secret::new(value.to_owned())));
         secrets.extend(self.secrets.into_iter().map(Secret::new));
@@ -546,6 +573,8 @@ impl ModelBuilder {
             headers,
             keys,
             secrets,
+            #[cfg(feature = "bedrock")]
+            signer,
             client,
             timeouts,
             retry: self.retry,
@@ -561,6 +590,39 @@ impl ModelBuilder {
         http.in_use();
         Ok((http, vendor))
     }
+}
+
+/// The tokens of Google's credentials as keys.
+#[cfg(feature = "vertex")]
+fn of_credentials(adc: Arc<Adc>) -> KeySource {
+    let account = Secret::new(adc.account().to_owned()).fingerprint();
+    let source = KeySource::new(move || {
+        let adc = adc.clone();
+        async move { adc.token().await }
+    });
+    source.of_account(account)
+}
+
+/// The models of Google in a project on Vertex AI.
+#[cfg(feature = "vertex")]
+fn vertex_url(env: &dyn Fn(&str) -> Option<String>, project: Option<&str>) -> Result<String> {
+    let named = ["GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT"].iter().find_map(|name| set(env, name));
+    let project = named.or_else(|| project.map(str::to_owned)).ok_or_else(|| {
+        Error::new(ErrorKind::Config, "GOOGLE_CLOUD_PROJECT is not set: export the id of the project")
+    })?;
+    let location = ["GOOGLE_CLOUD_LOCATION", "CLOUD_ML_REGION"].iter().find_map(|name| set(env, name));
+    let location = location.unwrap_or_else(|| "global".to_owned());
+    let is_name =
+        |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | ':' | '.'));
+    if !is_name(&project) || !is_name(&location) {
+        let message = format!("`{project}` and `{location}` must be the names of a project and a location");
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    let host = match &*location {
+        "global" => "aiplatform.googleapis.com".to_owned(),
+        location => format!("{location}-aiplatform.googleapis.com"),
+    };
+    Ok(format!("https://{host}/v1/projects/{project}/locations/{location}/publishers/google"))
 }
 
 /// Shows no key and no header.
@@ -601,6 +663,9 @@ fn key(
     }
     Ok(key.map(|(key, header)| (Secret::new(key), header)))
 }
+
+#[cfg(all(test, feature = "bedrock", feature = "vertex"))]
+mod clouds;
 
 #[cfg(test)]
 mod tests {

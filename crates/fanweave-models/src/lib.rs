@@ -47,6 +47,7 @@ mod providers;
 mod raw;
 mod spread;
 mod transport;
+mod variable;
 mod vendor;
 
 pub use aliases::{alias, aliases};

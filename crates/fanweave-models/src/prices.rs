@@ -255,6 +255,8 @@ impl Prices {
 fn provider_of_models(vendor: &str) -> &str {
     match vendor {
         "openai-responses" | "openai-completions" => "openai",
+        "bedrock-converse" => "bedrock",
+        "vertex" => "gemini",
         other => other,
     }
 }

@@ -127,6 +127,9 @@ pub enum Framing {
     Events,
     /// Each line is one event without a name, such as a JSON object. Empty lines are skipped.
     Lines,
+    /// Messages of `application/vnd.amazon.eventstream`. The name of an event is the type of its message.
+    #[cfg(feature = "bedrock")]
+    AwsEventStream,
 }
 
 /// Decodes one streamed answer, event by event.

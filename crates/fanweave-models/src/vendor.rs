@@ -13,6 +13,7 @@ use crate::providers::compatible::{AZURE_ENDPOINT, BaseUrl, DATABRICKS_HOST, OLL
 use crate::providers::dialect::Dialect;
 use crate::providers::openai::{Quirks, SendBack};
 use crate::transport::keys::KeyHeader;
+use crate::variable::set;
 
 pub use self::registry::{key_variables, register, vendors};
 
@@ -289,11 +290,6 @@ impl Vendor {
         let token = || Some((set(env, self.token_variable?)?, KeyHeader::Bearer));
         key.map(|key| (key, self.key_header.clone())).or_else(token)
     }
-}
-
-/// The value of a variable. An empty value counts as unset.
-pub(crate) fn set(env: &dyn Fn(&str) -> Option<String>, variable: &str) -> Option<String> {
-    env(variable).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
 /// Interprets `OLLAMA_HOST` like Ollama's own programs: scheme and port are optional, and a server that

@@ -121,6 +121,26 @@ pub(crate) static ROWS: &[Row] = &[
         quirks: STRICT,
         ..hosted("bedrock", "", &["AWS_BEARER_TOKEN_BEDROCK"])
     },
+    // The base URL is that of a project, and the key a token of its credentials.
+    #[cfg(feature = "vertex")]
+    Row {
+        dialect: Dialect::Gemini,
+        base_url: BaseUrl::Own,
+        needs_key: false,
+        ..hosted("vertex", "", &["VERTEX_ACCESS_TOKEN"])
+    },
+    #[cfg(feature = "bedrock")]
+    Row {
+        dialect: Dialect::BedrockConverse,
+        base_url: BaseUrl::Region {
+            url: "https://bedrock-runtime.{}.amazonaws.com",
+            variables: &["AWS_REGION", "AWS_DEFAULT_REGION"],
+        },
+        // Without a key, requests are signed with the credentials of AWS.
+        needs_key: false,
+        url_variable: Some("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+        ..hosted("bedrock-converse", "", &["AWS_BEARER_TOKEN_BEDROCK"])
+    },
     Row {
         quirks: COMMON.send_back(SendBack::Reasoning).reasoning(ReasoningField::Object),
         ..hosted("openrouter", "https://openrouter.ai/api/v1", &["OPENROUTER_API_KEY"])

@@ -33,6 +33,9 @@ pub enum Dialect {
     Gemini,
     /// Ollama's chat.
     Ollama,
+    /// Amazon Bedrock's Converse.
+    #[cfg(feature = "bedrock")]
+    BedrockConverse,
 }
 
 impl Dialect {
@@ -51,8 +54,10 @@ impl Dialect {
             Self::OpenAiChat => Arc::new(ChatCompletions { quirks }),
             Self::OpenAiCompletions => Arc::new(Completions { quirks }),
             Self::OpenAiResponses => Arc::new(Responses),
-            Self::Gemini => Arc::new(GenerateContent),
+            Self::Gemini => Arc::new(GenerateContent { is_vertex: quirks.vendor == "vertex" }),
             Self::Ollama => Arc::new(ollama::Chat),
+            #[cfg(feature = "bedrock")]
+            Self::BedrockConverse => Arc::new(super::bedrock::Converse),
             Self::Anthropic => Arc::new(Messages { version: HeaderValue::from_static(anthropic::VERSION) }),
         }
     }
@@ -78,6 +83,8 @@ impl Dialect {
             Self::Gemini => Some(embeddings::Dialect::Gemini),
             Self::Ollama => Some(embeddings::Dialect::Ollama),
             Self::Anthropic => None,
+            #[cfg(feature = "bedrock")]
+            Self::BedrockConverse => None,
         }
     }
 
@@ -94,6 +101,8 @@ impl Dialect {
             // The first is the prefix of its OpenAI-compatible API.
             Self::Gemini => &["/openai", "/models", "/v1beta", "/v1"],
             Self::Ollama => &["/api", "/v1"],
+            #[cfg(feature = "bedrock")]
+            Self::BedrockConverse => &["/openai/v1"],
         };
         // Never a host that is called like a path.
         let host = url.find("://").map_or(0, |at| at + "://".len());

@@ -2,6 +2,8 @@
 
 pub(crate) mod anthropic;
 mod assemble;
+#[cfg(feature = "bedrock")]
+pub(crate) mod bedrock;
 pub(crate) mod compatible;
 pub(crate) mod completions;
 pub(crate) mod dialect;

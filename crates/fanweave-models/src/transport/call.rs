@@ -54,6 +54,9 @@ pub(crate) struct HttpModel {
     pub(crate) keys: Option<KeySource>,
     /// Texts that must never appear in an error.
     pub(crate) secrets: Vec<Secret>,
+    /// Signs requests, in place of a key.
+    #[cfg(feature = "bedrock")]
+    pub(crate) signer: Option<Arc<super::sign::SigV4>>,
     pub(crate) client: Client,
     pub(crate) timeouts: Timeouts,
     pub(crate) retry: RetryPolicy,
@@ -372,6 +375,8 @@ impl HttpModel {
         let accept = match self.protocol.framing() {
             Framing::Events if request.streams => "text/event-stream",
             Framing::Lines if request.streams => "application/x-ndjson",
+            #[cfg(feature = "bedrock")]
+            Framing::AwsEventStream if request.streams => "application/vnd.amazon.eventstream",
             _ => "application/json",
         };
         // Headers set by the caller take precedence, then the key, then the dialect's.
@@ -384,6 +389,10 @@ impl HttpModel {
             headers.entry(name).or_insert(value);
         }
         *http.headers_mut() = headers;
+        #[cfg(feature = "bedrock")]
+        if let Some(signer) = &self.signer {
+            signer.sign(&mut http, SystemTime::now());
+        }
         http
     }
 

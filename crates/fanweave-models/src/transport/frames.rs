@@ -2,6 +2,8 @@
 
 use fanweave_core::Result;
 
+#[cfg(feature = "bedrock")]
+use super::event_stream::EventStreamDecoder;
 use super::lines::LineDecoder;
 use super::sse::{BYTE_ORDER_MARK, SseDecoder, SseEvent, SseLimits};
 use super::values::ValueDecoder;
@@ -22,6 +24,8 @@ enum Decoder {
     Values(ValueDecoder),
     Events(SseDecoder),
     Lines(LineDecoder),
+    #[cfg(feature = "bedrock")]
+    EventStream(EventStreamDecoder),
 }
 
 impl Frames {
@@ -65,6 +69,8 @@ impl Frames {
         match &mut self.decoder {
             Decoder::Events(events) => events.feed(rest, each),
             Decoder::Lines(lines) => lines.feed(rest, each),
+            #[cfg(feature = "bedrock")]
+            Decoder::EventStream(messages) => messages.feed(rest, each),
             Decoder::Undecided(_) | Decoder::Values(_) => Ok(()),
         }
     }
@@ -73,6 +79,8 @@ impl Frames {
         match self.framing {
             Framing::Events => Decoder::Events(SseDecoder::new(self.limits)),
             Framing::Lines => Decoder::Lines(LineDecoder::new(self.limits.bytes)),
+            #[cfg(feature = "bedrock")]
+            Framing::AwsEventStream => Decoder::EventStream(EventStreamDecoder::new(self.limits.bytes)),
         }
     }
 }

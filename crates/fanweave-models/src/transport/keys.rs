@@ -83,6 +83,12 @@ impl KeySource {
         }
     }
 
+    /// Returns the same source for the account with this id.
+    #[cfg(feature = "vertex")]
+    pub(crate) fn of_account(self, id: u64) -> Self {
+        Self { id, ..self }
+    }
+
     /// Returns the same source with its keys sent in `header`.
     pub(crate) fn with_header(self, header: KeyHeader) -> Self {
         Self { header, ..self }

@@ -20,6 +20,8 @@
 //! ```
 
 pub(crate) mod adapt;
+#[cfg(feature = "vertex")]
+pub(crate) mod adc;
 pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod caps;
@@ -27,6 +29,8 @@ pub(crate) mod client;
 mod connect;
 mod descriptors;
 pub(crate) mod endpoint;
+#[cfg(feature = "bedrock")]
+pub(crate) mod event_stream;
 pub(crate) mod exchange;
 pub(crate) mod extent;
 mod failure;
@@ -38,6 +42,8 @@ pub(crate) mod limits;
 mod lines;
 pub(crate) mod own;
 mod pace;
+#[cfg(any(feature = "bedrock", feature = "vertex"))]
+pub(crate) mod percent;
 mod pool;
 mod proxy;
 pub(crate) mod reader;
@@ -45,6 +51,8 @@ pub(crate) mod redact;
 pub(crate) mod retry;
 pub(crate) mod retry_loop;
 pub(crate) mod secret;
+#[cfg(feature = "bedrock")]
+pub(crate) mod sign;
 pub(crate) mod sse;
 pub(crate) mod unsent;
 pub(crate) mod values;

@@ -7,6 +7,9 @@
 mod read;
 mod write;
 
+#[cfg(feature = "bedrock")]
+pub(super) use self::write::{max_tokens, thinking_fields};
+
 #[cfg(test)]
 mod tests;
 

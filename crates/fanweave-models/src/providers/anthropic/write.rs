@@ -55,7 +55,7 @@ const MAX_TOKENS_WITH_REASONING: u32 = 32_000;
 const MIN_BUDGET: u32 = 1024;
 
 /// Maximum of output tokens.
-fn max_tokens(p: &Parameters) -> u32 {
+pub(in crate::providers) fn max_tokens(p: &Parameters) -> u32 {
     let reasons = p.reasoning_effort.is_some() || p.reasoning_budget.is_some() || p.reasoning_summary;
     p.max_tokens.unwrap_or_else(|| match p.reasoning_budget {
         Some(budget) => MAX_TOKENS.saturating_add(budget),
@@ -188,6 +188,33 @@ impl<'a> Thinking<'a> {
         }
         Ok(Self { thinking: Some(thinking), effort: None })
     }
+}
+
+/// The settings of the thinking, as fields of a request of another API. `None` if the call sets none.
+///
+/// # Errors
+/// [`ErrorKind::Input`] for models of other vendors.
+#[cfg(feature = "bedrock")]
+pub(in crate::providers) fn thinking_fields(
+    call: &Call<'_>,
+    api: &str,
+) -> Result<Option<Map<String, Value>>> {
+    let p = call.parameters;
+    if p.reasoning_effort.is_none() && p.reasoning_budget.is_none() && !p.reasoning_summary {
+        return Ok(None);
+    }
+    if !call.model.contains("claude") {
+        let message = format!(
+            "{api} has no field for the reasoning of {}: set its own fields in `additionalModelRequestFields`",
+            call.model
+        );
+        return Err(Error::new(ErrorKind::Input, message));
+    }
+    let Thinking { thinking, effort } = Thinking::of(call)?;
+    let mut fields = Map::new();
+    fields.extend(thinking.map(|thinking| ("thinking".to_owned(), thinking)));
+    fields.extend(effort.map(|effort| ("output_config".to_owned(), json!({ "effort": effort }))));
+    Ok(Some(fields))
 }
 
 /// Returns true for a model that decides how much it thinks. Claude 4.6 and later do; all others take a

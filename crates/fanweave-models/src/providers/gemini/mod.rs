@@ -30,12 +30,19 @@ const NAME: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').r
 const GENERATED: &str = "unnamed_call_";
 
 /// The dialect.
-pub(crate) struct GenerateContent;
+pub(crate) struct GenerateContent {
+    /// Set on Vertex AI, whose base URL has the version and the publisher of the models.
+    pub(crate) is_vertex: bool,
+}
 
 impl Protocol for GenerateContent {
     fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
         let verb = if call.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
-        Ok(HttpRequest::post(path(call.model, verb), write::request(call)?).streamed(call.stream))
+        let path = match self.is_vertex {
+            true => format!("/models/{}:{verb}", utf8_percent_encode(call.model, &NAME)).into(),
+            false => path(call.model, verb),
+        };
+        Ok(HttpRequest::post(path, write::request(call)?).streamed(call.stream))
     }
 
     fn response(&self, body: &[u8]) -> Result<Message> {

@@ -12,20 +12,22 @@ use super::super::testing::{
 };
 use super::*;
 
+const GEMINI: GenerateContent = GenerateContent { is_vertex: false };
+
 const PLAIN: &str = include_str!("fixtures/plain.json");
 const TOOLS: &str = include_str!("fixtures/parallel_tools.json");
 const STREAM: &str = include_str!("fixtures/stream.sse");
 const STREAM_TOOLS: &str = include_str!("fixtures/stream_thoughts_tools.sse");
 
 fn written(messages: &[Message], parameters: &Parameters) -> Result<Value> {
-    Ok(request(&GenerateContent, messages, parameters, false)?.1)
+    Ok(request(&GEMINI, messages, parameters, false)?.1)
 }
 
 #[test]
 fn the_model_and_the_verb_are_part_of_the_path() {
-    let (plain, _) = request(&GenerateContent, &[], &Parameters::default(), false).unwrap();
+    let (plain, _) = request(&GEMINI, &[], &Parameters::default(), false).unwrap();
     assert_eq!(&*plain.path, "/v1beta/models/m:generateContent");
-    let (stream, _) = request(&GenerateContent, &[], &Parameters::default(), true).unwrap();
+    let (stream, _) = request(&GEMINI, &[], &Parameters::default(), true).unwrap();
     assert_eq!(&*stream.path, "/v1beta/models/m:streamGenerateContent?alt=sse");
     assert_eq!(path("tunedModels/a b?", "x"), "/v1beta/tunedModels/a%20b%3F:x");
 }
@@ -92,9 +94,9 @@ fn every_parameter_has_its_field() {
 
 #[test]
 fn a_round_of_tools_goes_back_with_signatures_where_they_stood() {
-    let answer = GenerateContent.response(TOOLS.as_bytes()).unwrap();
+    let answer = GEMINI.response(TOOLS.as_bytes()).unwrap();
     let generated = answer.tool_calls().next().unwrap().id.clone();
-    let plain = GenerateContent.response(PLAIN.as_bytes()).unwrap();
+    let plain = GEMINI.response(PLAIN.as_bytes()).unwrap();
     let late = with_parts(
         Role::Assistant,
         vec![Part::Text("so".into()), Part::Reasoning { text: String::new(), signature: Some("z".into()) }],
@@ -155,7 +157,7 @@ fn media_of_every_kind_have_their_parts() {
 
 #[test]
 fn a_plain_answer_keeps_all_that_was_said_about_it() {
-    let message = GenerateContent.response(PLAIN.as_bytes()).unwrap();
+    let message = GEMINI.response(PLAIN.as_bytes()).unwrap();
     assert_eq!(message.text(), "Hello! How can I help?");
     assert_eq!(message.parts[0], Part::Reasoning { text: "A greeting. ".into(), signature: None });
     let reply = message.reply.expect("the reply");
@@ -168,7 +170,7 @@ fn a_plain_answer_keeps_all_that_was_said_about_it() {
 
 #[test]
 fn parallel_tool_calls_are_all_returned_and_have_ids() {
-    let message = GenerateContent.response(TOOLS.as_bytes()).unwrap();
+    let message = GEMINI.response(TOOLS.as_bytes()).unwrap();
     assert_eq!(
         calls(&message),
         [("unnamed_call_0", "weather", "{\"city\":\"Paris\"}"), ("abc", "weather", "{\"city\":\"Rome\"}"),]
@@ -186,17 +188,17 @@ fn a_near_answer_is_read_all_the_same() {
         ),
         (r#"{"candidates":[{"content":{},"finishReason":"MAX_TOKENS"}]}"#, ""),
     ] {
-        assert_eq!(GenerateContent.response(body.as_bytes()).unwrap().text(), text, "{body}");
+        assert_eq!(GEMINI.response(body.as_bytes()).unwrap().text(), text, "{body}");
     }
     for empty in [&b"{}"[..], br#"{"candidates":[]}"#, br#"{"candidates":[{"content":{}}]}"#] {
-        assert_eq!(GenerateContent.response(empty).unwrap_err().kind(), ErrorKind::Decode);
+        assert_eq!(GEMINI.response(empty).unwrap_err().kind(), ErrorKind::Decode);
     }
 }
 
 #[test]
 fn a_prompt_that_was_blocked_is_an_error() {
     let body = br#"{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"},"usageMetadata":{}}"#;
-    let error = GenerateContent.response(body).unwrap_err();
+    let error = GEMINI.response(body).unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::ContentFilter, Some("PROHIBITED_CONTENT")));
 }
 
@@ -211,14 +213,14 @@ fn every_finish_reason_is_mapped() {
     ] {
         let content = json!({ "parts": [{ "text": "a" }] });
         let body = json!({ "candidates": [{ "content": content, "finishReason": reason }] }).to_string();
-        let message = GenerateContent.response(body.as_bytes()).unwrap();
+        let message = GEMINI.response(body.as_bytes()).unwrap();
         assert_eq!(message.finish_reason(), Some(&finish));
     }
 }
 
 #[test]
 fn a_stream_folds_to_its_message() {
-    let message = decode(&GenerateContent, &[STREAM_TOOLS.as_bytes()]).unwrap();
+    let message = decode(&GEMINI, &[STREAM_TOOLS.as_bytes()]).unwrap();
     assert_eq!(message.parts[0], Part::Reasoning { text: "Two cities.".into(), signature: None });
     assert_eq!(message.parts[1], Part::Text("Let me look 😀".into()));
     let signed = Part::Reasoning { text: String::new(), signature: Some("CpcBAQ".into()) };
@@ -237,7 +239,7 @@ fn a_stream_folds_to_its_message() {
 #[test]
 fn any_split_gives_the_same_message_and_no_beginning_is_whole() {
     for stream in [STREAM, STREAM_TOOLS] {
-        holds_for_a_stream(&GenerateContent, stream);
+        holds_for_a_stream(&GEMINI, stream);
     }
 }
 
@@ -245,7 +247,7 @@ fn any_split_gives_the_same_message_and_no_beginning_is_whole() {
 fn a_failure_in_the_stream_is_an_error_whether_wrapped_in_a_list_or_not() {
     let error = r#"{"error":{"code":503,"message":"The model is overloaded.","status":"UNAVAILABLE"}}"#;
     for data in [error.to_owned(), format!("[{error}]")] {
-        let error = decode(&GenerateContent, &[format!("data: {data}\n\n").as_bytes()]).unwrap_err();
+        let error = decode(&GEMINI, &[format!("data: {data}\n\n").as_bytes()]).unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Overloaded, "The model is overloaded."));
     }
 }
@@ -273,12 +275,12 @@ fn refusals_are_known_by_their_status_and_details() {
     ] {
         let body = json!({ "error": { "code": status, "message": "m", "status": name, "details": details } });
         let body = serde_json::to_string_pretty(&body).unwrap();
-        let error = GenerateContent.error(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), &body);
+        let error = GEMINI.error(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), &body);
         assert_eq!((error.kind(), error.message(), error.code()), (kind, "m", Some(name)), "{body}");
         assert_eq!(error.retry_after(), wait.map(Duration::from_secs_f64), "{body}");
     }
     let long = r#"{"error":{"code":400,"message":"The input token count (2000000) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}"#;
-    assert_eq!(GenerateContent.error(StatusCode::BAD_REQUEST, &HeaderMap::new(), long).kind(), ContextLength);
+    assert_eq!(GEMINI.error(StatusCode::BAD_REQUEST, &HeaderMap::new(), long).kind(), ContextLength);
 }
 
 #[test]

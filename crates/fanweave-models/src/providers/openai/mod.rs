@@ -2,6 +2,7 @@
 
 mod read;
 pub(crate) mod signed;
+mod values;
 mod write;
 
 #[cfg(test)]
@@ -11,8 +12,9 @@ use fanweave_core::{Delta, Error, FinishReason, Message, Part, Reply, Result, Ro
 use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
 
-use self::read::{Completion, Content, Function, Said, Text, WireToolCall};
+use self::read::{Completion, Function, Said, WireToolCall};
 use self::signed::Signed;
+use self::values::{Content, Text};
 use self::write::Request;
 use super::assemble::{Calls, Fragment};
 use super::extras::{self, Audio, Citations};
