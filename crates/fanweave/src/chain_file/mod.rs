@@ -23,6 +23,7 @@ mod check;
 #[cfg(test)]
 mod dag_events;
 pub(crate) mod fields;
+mod files;
 #[cfg(feature = "batch")]
 mod fingerprint;
 pub(crate) mod problem;
@@ -48,9 +49,10 @@ use crate::{
     dag, step,
 };
 use check::Source;
+use files::Files;
 pub use problem::{Problem, Problems};
 use spanned::Spanned;
-use spec::{Action, Files, Spec, Step, Terms};
+use spec::{Action, Spec, Step, Terms};
 use steps::{action, asserted, into_chain, outputs_step, prompt};
 use tree::{Language, Node};
 
