@@ -75,6 +75,36 @@ pub fn chain<I, O, M>(step: impl IntoChain<I, O, M>) -> Chain<I, O> {
     step.into_chain()
 }
 
+/// An input of a chain: its input type, or a type that converts [into](Into) it.
+///
+/// ```
+/// use fanweave::{Result, prompt, testing::Fake, text, vars};
+///
+/// # fn main() -> Result<()> { fanweave::blocking::wait(async {
+/// let joke = prompt("A joke about {{ input }}.") | Fake::echo() | text();
+/// assert_eq!(joke.invoke("bears").await?, joke.invoke(vars! { input: "bears" }).await?);
+/// # Ok(())
+/// # }) }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an input of this chain, which takes `{I}`",
+    label = "not `{I}`, nor converted into it",
+    note = "variables of a prompt are `vars! {{ topic: \"bears\" }}`, a text, or `Vars::from_serialize(..)?` of \
+            a struct",
+    note = "a chain that begins with `fanweave::prompt!(Type => \"..\")` takes a struct as it is"
+)]
+pub trait IntoInput<I> {
+    /// The input.
+    fn into_input(self) -> I;
+}
+
+#[diagnostic::do_not_recommend]
+impl<I, T: Into<I>> IntoInput<I> for T {
+    fn into_input(self) -> I {
+        self.into()
+    }
+}
+
 impl<I: Send + 'static, O: Send + 'static> Runnable for Chain<I, O> {
     const DRIVES_CALLS: bool = true;
 
@@ -99,16 +129,16 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     ///
     /// # Errors
     /// The error of the step that failed, with its path.
-    pub async fn invoke(&self, input: impl Into<I> + Send) -> Result<O> {
-        self.0.run(input.into(), &Context::new()).await
+    pub async fn invoke(&self, input: impl IntoInput<I> + Send) -> Result<O> {
+        self.0.run(input.into_input(), &Context::new()).await
     }
 
     /// Like [`invoke`](Self::invoke), with a context: a deadline, cancellation, observers or a limit.
     ///
     /// # Errors
     /// Like `invoke`, and `Timeout` or `Cancelled` if `cx` ends the run.
-    pub async fn invoke_in(&self, input: impl Into<I> + Send, cx: &Context) -> Result<O> {
-        cx.guard(run_whole(self, input.into(), cx)).await
+    pub async fn invoke_in(&self, input: impl IntoInput<I> + Send, cx: &Context) -> Result<O> {
+        cx.guard(run_whole(self, input.into_input(), cx)).await
     }
 
     /// Runs the chain over many inputs concurrently. See [`Batch`].
@@ -121,23 +151,23 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     }
 
     /// Runs the chain once and emits deltas of its answer as they arrive. See [`Run`].
-    pub fn stream(&self, input: impl Into<I>) -> Run<O> {
+    pub fn stream(&self, input: impl IntoInput<I>) -> Run<O> {
         self.stream_in(input, &Context::new())
     }
 
     /// Like [`stream`](Self::stream), within `cx`.
-    pub fn stream_in(&self, input: impl Into<I>, cx: &Context) -> Run<O> {
-        Run::new(self.clone(), input.into(), cx.clone())
+    pub fn stream_in(&self, input: impl IntoInput<I>, cx: &Context) -> Run<O> {
+        Run::new(self.clone(), input.into_input(), cx.clone())
     }
 
     /// Runs the chain once and emits its [`Event`]s. See [`EventRun`].
-    pub fn events(&self, input: impl Into<I>) -> EventRun<O> {
+    pub fn events(&self, input: impl IntoInput<I>) -> EventRun<O> {
         self.events_in(input, &Context::new())
     }
 
     /// Like [`events`](Self::events), within `cx`.
-    pub fn events_in(&self, input: impl Into<I>, cx: &Context) -> EventRun<O> {
-        EventRun::new(self.clone(), input.into(), cx.clone())
+    pub fn events_in(&self, input: impl IntoInput<I>, cx: &Context) -> EventRun<O> {
+        EventRun::new(self.clone(), input.into_input(), cx.clone())
     }
 
     /// The chain as a diagram, with the schemas of its input and output.

@@ -38,7 +38,7 @@ mod vars;
 pub use batch::{Batch, Completed, Row, Rows};
 pub use blocking::blocking_step;
 pub use cache::{CacheKey, CacheStore, MemoryCache};
-pub use chain::{Chain, chain};
+pub use chain::{Chain, IntoInput, chain};
 pub use closest::closest;
 pub use compose::assign::{Assign, assign};
 pub use compose::branch::{Branch, branch};

@@ -151,7 +151,7 @@ pub mod compose {
     #[doc(inline)]
     pub use fanweave_core::runnable::{Chain, Runnable, Streaming, chain};
     #[doc(inline)]
-    pub use fanweave_core::{Dag, DagStep, Graph, IntoChain, Node, OnError, dag};
+    pub use fanweave_core::{Dag, DagStep, Graph, IntoChain, IntoInput, Node, OnError, dag};
 }
 
 pub mod many {

@@ -19,7 +19,9 @@ pub use pool::{DEFAULT_THREADS, Pool};
 pub use step::{blocking_step, blocking_step_on};
 pub use wait::wait;
 
-use crate::{Chain, Completed, Concurrency, Context, Delta, Event, EventRun, Result, Row, Rows, Run};
+use crate::{
+    Chain, Completed, Concurrency, Context, Delta, Event, EventRun, IntoInput, Result, Row, Rows, Run,
+};
 
 /// A chain for blocking code. Made by [`Chain::blocking`].
 #[derive(Debug)]
@@ -56,7 +58,7 @@ impl<I: Send + 'static, O: Send + 'static> Blocking<'_, I, O> {
     ///
     /// # Errors
     /// The errors of [`Chain::invoke`].
-    pub fn invoke(&self, input: impl Into<I> + Send) -> Result<O> {
+    pub fn invoke(&self, input: impl IntoInput<I> + Send) -> Result<O> {
         wait(self.0.invoke(input))
     }
 
@@ -64,7 +66,7 @@ impl<I: Send + 'static, O: Send + 'static> Blocking<'_, I, O> {
     ///
     /// # Errors
     /// The errors of [`Chain::invoke_in`].
-    pub fn invoke_in(&self, input: impl Into<I> + Send, cx: &Context) -> Result<O> {
+    pub fn invoke_in(&self, input: impl IntoInput<I> + Send, cx: &Context) -> Result<O> {
         wait(self.0.invoke_in(input, cx))
     }
 
@@ -78,12 +80,12 @@ impl<I: Send + 'static, O: Send + 'static> Blocking<'_, I, O> {
     }
 
     /// Like [`Chain::stream`]: an iterator of deltas.
-    pub fn stream(&self, input: impl Into<I>) -> DeltaIter<O> {
+    pub fn stream(&self, input: impl IntoInput<I>) -> DeltaIter<O> {
         Iter(self.0.stream(input))
     }
 
     /// Like [`Chain::events`]: an iterator of events.
-    pub fn events(&self, input: impl Into<I>) -> Events<O> {
+    pub fn events(&self, input: impl IntoInput<I>) -> Events<O> {
         Iter(self.0.events(input))
     }
 }

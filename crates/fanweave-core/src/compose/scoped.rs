@@ -74,7 +74,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::fake::Fake;
+    use crate::model::fake::{Fake, Load};
     use crate::{Event, EventKind, parallel, step, text};
 
     #[tokio::test]
@@ -98,6 +98,23 @@ mod tests {
         assert_eq!(*seen, ["outer [a] \"ops\"", "inner [a,b] \"docs\"", "fake/echo [a,b] \"docs\""]);
         // A setting of an inner chain does not apply outside of it.
         assert_eq!(cx.tags().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_of_a_part_is_one_for_all_runs_within_a_limit() {
+        for concurrency in [10, 3] {
+            let load = Load::default();
+            let slow = Fake::echo().latency(Duration::from_millis(10)).count_in(&load);
+            let other = Load::default();
+            let free = Fake::echo().latency(Duration::from_millis(10)).count_in(&other);
+            let part = (chain(slow) | text()).scoped(|cx| cx.with_concurrency(2));
+            let both = parallel((part.clone(), chain(free) | text()));
+            let rows = both.batch((0..10).map(|n| n.to_string())).concurrency(concurrency).collect().await;
+            assert!(rows.iter().all(Result::is_ok));
+            assert_eq!((load.max_in_flight(), load.calls(), other.calls()), (2, 10, 10));
+            // The rest of the chain keeps the limit of the batch.
+            assert!(other.max_in_flight() > 2 || concurrency == 3, "{}", other.max_in_flight());
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -97,7 +97,38 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     }
 }
 
-impl<I: Send + 'static, O: Send + 'static, R: Runnable<Input = O>> BitOr<R> for Chain<I, O> {
+/// Implemented by each type for itself. As a bound of the operator `|`, it explains a step that takes another
+/// type than the chain before it returns.
+///
+/// ```
+/// use fanweave::compose::{Chain, Runnable, SameAs};
+///
+/// fn count<R>(text: Chain<String, String>, step: R) -> Chain<String, R::Output>
+/// where
+///     R: Runnable<Input = String>,
+///     R::Input: SameAs<String>,
+/// {
+///     text | step
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "this step takes `{Self}`, but the chain before it returns `{T}`",
+    label = "takes `{Self}`, not `{T}`",
+    note = "a parser such as `text()` takes the `Message` of a model, so that a chain that ends with a prompt \
+            needs a model before it: `prompt(..) | model(..)? | text()`",
+    note = "other types are converted with `.map(..)` before the step"
+)]
+pub trait SameAs<T> {}
+
+impl<T> SameAs<T> for T {}
+
+impl<I, O, R> BitOr<R> for Chain<I, O>
+where
+    I: Send + 'static,
+    O: Send + 'static,
+    R: Runnable<Input = O>,
+    R::Input: SameAs<O>,
+{
     type Output = Chain<I, R::Output>;
 
     fn bitor(self, next: R) -> Self::Output {

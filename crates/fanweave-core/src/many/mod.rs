@@ -15,7 +15,7 @@ use futures::{Stream, StreamExt, stream};
 
 pub use lines::LineFilter;
 
-use crate::chain::Chain;
+use crate::chain::{Chain, IntoInput};
 use crate::{Context, Node, Result, Runnable};
 
 /// `items` up to and including the first error; the remaining work is then dropped.
@@ -81,14 +81,14 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
     ///
     /// # Cancellation
     /// Dropping the stream ends the work and closes its sockets.
-    pub fn stream(&self, input: impl Into<I>) -> BoxStream<'static, Result<T>> {
+    pub fn stream(&self, input: impl IntoInput<I>) -> BoxStream<'static, Result<T>> {
         self.stream_in(input, &Context::new())
     }
 
     /// Like [`stream`](Self::stream), within `cx`.
-    pub fn stream_in(&self, input: impl Into<I>, cx: &Context) -> BoxStream<'static, Result<T>> {
+    pub fn stream_in(&self, input: impl IntoInput<I>, cx: &Context) -> BoxStream<'static, Result<T>> {
         // Its reader decides when it is polled.
-        (self.start)(input.into(), cx.clone().undriven())
+        (self.start)(input.into_input(), cx.clone().undriven())
     }
 
     /// The node of the source of the items in a diagram.
