@@ -4,10 +4,12 @@
 //! constructors differ in the boundaries and in the measure of length.
 
 mod markdown;
+mod separator;
 
 use std::sync::Arc;
 
 pub use markdown::Markdown;
+use separator::Separator;
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::retrieve::TextSplitter;
@@ -34,7 +36,7 @@ use crate::retrieve::TextSplitter;
 pub struct Splitter {
     length: usize,
     overlap: usize,
-    separators: Vec<String>,
+    separators: Vec<Separator>,
     count: Arc<dyn Fn(&str) -> usize + Send + Sync>,
 }
 
@@ -54,7 +56,7 @@ impl Splitter {
         Self {
             length: length.max(1),
             overlap: 0,
-            separators: vec![separator.into()],
+            separators: vec![Separator::Text(separator.into())],
             count: Arc::new(characters),
         }
     }
@@ -64,7 +66,7 @@ impl Splitter {
     pub fn recursive(length: usize) -> Self {
         let separators =
             ["\n\n", "\n", ". ", "? ", "! ", "。", "！", "？", "; ", "；", ", ", "，", "、", " ", "\u{3000}"];
-        Self { separators: separators.map(str::to_owned).to_vec(), ..Self::characters(length, "") }
+        Self::characters(length, "").separators(separators)
     }
 
     /// Like [`recursive`](Self::recursive), with a limit in tokens of four bytes.
@@ -83,7 +85,36 @@ impl Splitter {
     /// Cuts after the first of these separators that makes chunks short enough.
     #[must_use]
     pub fn separators<S: Into<String>>(self, separators: impl IntoIterator<Item = S>) -> Self {
-        Self { separators: separators.into_iter().map(Into::into).collect(), ..self }
+        let separators = separators.into_iter().map(|text| Separator::Text(text.into())).collect();
+        Self { separators, ..self }
+    }
+
+    /// Like [`separators`](Self::separators), with regular expressions. Cuts after each match, or after its
+    /// first group if it has one: `(?m)^()# ` cuts before each heading.
+    ///
+    /// ```
+    /// use fanweave::retrieval::TextSplitter;
+    /// use fanweave::splitters::Splitter;
+    ///
+    /// // Before each heading, or else after the number of a footnote.
+    /// let splitter = Splitter::recursive(24).separators_matching(["(?m)^()# ", r"\[\d+\]"])?;
+    /// let chunks = splitter.split("# Tides\nThey rise.[1] They fall.[2] They rise.\n# Bears\nThey sleep.");
+    /// assert_eq!(
+    ///     chunks,
+    ///     ["# Tides\nThey rise.[1]", "They fall.[2] They rise.", "# Bears\nThey sleep."]
+    /// );
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) for an invalid regular expression.
+    #[cfg(feature = "regex")]
+    pub fn separators_matching<S: AsRef<str>>(
+        self,
+        patterns: impl IntoIterator<Item = S>,
+    ) -> crate::Result<Self> {
+        let patterns = patterns.into_iter().map(|pattern| Separator::matching(pattern.as_ref()));
+        Ok(Self { separators: patterns.collect::<crate::Result<_>>()?, ..self })
     }
 
     /// Sets the measure of length. It must not decrease when a text grows.
@@ -98,7 +129,7 @@ impl Splitter {
 
     /// Splits `text` into parts that fit, each with the separator at its end. Cuts at the first separator
     /// that occurs, and parts that are still too long at the next one.
-    fn parts<'a>(&self, text: &'a str, separators: &[String], parts: &mut Vec<&'a str>) {
+    fn parts<'a>(&self, text: &'a str, separators: &[Separator], parts: &mut Vec<&'a str>) {
         if self.fits(text, self.length) {
             parts.push(text);
             return;
@@ -106,8 +137,8 @@ impl Splitter {
         let mut separators = separators;
         while let [first, rest @ ..] = separators {
             separators = rest;
-            if !first.is_empty() && text.trim_end().contains(first.as_str()) {
-                text.split_inclusive(first.as_str()).for_each(|part| self.parts(part, rest, parts));
+            if let Some(cut) = first.cut(text) {
+                cut.into_iter().for_each(|part| self.parts(part, rest, parts));
                 return;
             }
         }
@@ -189,6 +220,21 @@ mod tests {
         let chunks = Splitter::recursive(10).split("潮汐每天两次。熊在睡觉！为什么？因为冬天，很冷。");
         assert_eq!(chunks, ["潮汐每天两次。", "熊在睡觉！为什么？", "因为冬天，很冷。"]);
         assert_eq!(Splitter::recursive(6).split("因为冬天，非常寒冷。"), ["因为冬天，", "非常寒冷。"]);
+    }
+
+    #[cfg(feature = "regex")]
+    #[test]
+    fn patterns_are_separators_and_cut_no_character_in_two() {
+        let split = |pattern: &str, text: &str| {
+            Splitter::characters(3, "").separators_matching([pattern]).unwrap().split(text)
+        };
+        assert_eq!(split("[0-9]+", "ab1cd22ef"), ["ab1", "cd2", "2ef"], "a part too long is cut anywhere");
+        assert_eq!(split("(?m)^()# ", "# a\n# b\n# c"), ["# a", "# b", "# c"]);
+        assert_eq!(split("e", "aae\u{301}bbe"), ["aae\u{301}", "bbe"]);
+        assert_eq!(split("", "abcde"), ["abc", "de"], "an empty match cuts anywhere");
+        assert_eq!(split("x", "abcde"), ["abc", "de"], "no match cuts nothing");
+        let error = Splitter::recursive(3).separators_matching(["[0-9"]).unwrap_err();
+        assert!(error.message().starts_with("`[0-9` is not a valid regular expression: "), "{error}");
     }
 
     #[test]
