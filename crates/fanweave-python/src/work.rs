@@ -63,6 +63,8 @@ pub(crate) fn wait<T: Send + 'static>(
     py: Python<'_>,
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> PyResult<T> {
+    // Before the first event of the work.
+    logging::look(py);
     let (sender, receiver) = sync_channel(1);
     let _work = Work::spawn(async move {
         // Without a receiver, the waiting thread was interrupted.
