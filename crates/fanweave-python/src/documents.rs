@@ -65,14 +65,14 @@ pub(crate) fn filter_from_python(value: &Bound<'_, PyAny>) -> PyResult<Filter> {
 }
 
 fn filter_of(value: &Value) -> Result<Filter> {
-    let Value::Object(fields) = value else { return Err(wrong(format!("must be a dict, got {value}"))) };
+    let Value::Object(fields) = value else { return Err(wrong(&format!("must be a dict, got {value}"))) };
     let mut all = Vec::with_capacity(fields.len());
     for (name, wanted) in fields {
         match name.as_str() {
             "$and" => all.push(Filter::All(filters_of(name, wanted)?)),
             "$or" => all.push(Filter::Any(filters_of(name, wanted)?)),
             name if name.starts_with('$') => {
-                return Err(wrong(format!(
+                return Err(wrong(&format!(
                     "has no operator `{name}`: use $and, $or, or the name of a field"
                 )));
             }
@@ -83,7 +83,7 @@ fn filter_of(value: &Value) -> Result<Filter> {
 }
 
 fn filters_of(name: &str, value: &Value) -> Result<Vec<Filter>> {
-    let Value::Array(filters) = value else { return Err(wrong(format!("needs a list for `{name}`"))) };
+    let Value::Array(filters) = value else { return Err(wrong(&format!("needs a list for `{name}`"))) };
     filters.iter().map(filter_of).collect()
 }
 
@@ -98,7 +98,7 @@ fn comparisons(field: &str, wanted: &Value, all: &mut Vec<Filter>) -> Result<()>
     for (operator, value) in operators {
         let list = || match value {
             Value::Array(values) => Ok(values.clone()),
-            _ => Err(wrong(format!("needs a list for `{operator}`"))),
+            _ => Err(wrong(&format!("needs a list for `{operator}`"))),
         };
         all.push(match operator.as_str() {
             "$eq" => Filter::eq(field, value.clone()),
@@ -111,13 +111,13 @@ fn comparisons(field: &str, wanted: &Value, all: &mut Vec<Filter>) -> Result<()>
             "$nin" => Filter::none_of(field, list()?),
             _ => {
                 let known = "$eq, $ne, $lt, $lte, $gt, $gte, $in and $nin";
-                return Err(wrong(format!("has no operator `{operator}`: the operators are {known}")));
+                return Err(wrong(&format!("has no operator `{operator}`: the operators are {known}")));
             }
         });
     }
     Ok(())
 }
 
-fn wrong(message: String) -> Error {
+fn wrong(message: &str) -> Error {
     Error::new(ErrorKind::Config, format!("the filter {message}"))
 }

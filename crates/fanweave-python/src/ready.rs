@@ -389,14 +389,17 @@ pub(crate) fn documents_as_question() -> Chain {
     Chain::new(engine.named("documents"), Pieces::Whole)
 }
 
-/// The chain of a file, its name, and its inputs with their defaults. `connect` makes the model of a name,
+/// A chain, its name, and its inputs with their defaults.
+type Loaded<'py> = (Chain, String, Vec<(String, Bound<'py, PyAny>)>);
+
+/// The chain of a file. `connect` makes the model of a name,
 /// or of None, with maximum retries and requests per minute.
 #[pyfunction]
 pub(crate) fn load<'py>(
     py: Python<'py>,
     path: PathBuf,
     connect: &Bound<'py, PyAny>,
-) -> PyResult<(Chain, String, Vec<(String, Bound<'py, PyAny>)>)> {
+) -> PyResult<Loaded<'py>> {
     let file = ChainFile::load(path).map_err(|error| raise(py, &error))?;
     let limits = file.limits();
     let budget = limits.budget_usd.map(|usd| Budget::new(usd, Prices::builtin()));

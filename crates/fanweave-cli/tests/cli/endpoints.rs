@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Folder, Provider, echo_of};
 
-fn line(id: &str, url: &str, body: Value) -> String {
+fn line(id: &str, url: &str, body: &Value) -> String {
     json!({"custom_id": id, "method": "POST", "url": url, "body": body}).to_string() + "\n"
 }
 
@@ -13,11 +13,11 @@ fn rows() -> String {
     line(
         "chat",
         "/v1/chat/completions",
-        json!({"model": "echo", "messages": [{"role": "user", "content": "hi"}]}),
-    ) + &line("text", "/v1/completions", json!({"model": "echo", "prompt": "ho"}))
-        + &line("response", "/v1/responses", json!({"model": "openai/echo", "input": "hu"}))
-        + &line("vector", "/v1/embeddings", json!({"input": ["one", "two"]}))
-        + &line("image", "/v1/images/generations", json!({"prompt": "a bear"}))
+        &json!({"model": "echo", "messages": [{"role": "user", "content": "hi"}]}),
+    ) + &line("text", "/v1/completions", &json!({"model": "echo", "prompt": "ho"}))
+        + &line("response", "/v1/responses", &json!({"model": "openai/echo", "input": "hu"}))
+        + &line("vector", "/v1/embeddings", &json!({"input": ["one", "two"]}))
+        + &line("image", "/v1/images/generations", &json!({"prompt": "a bear"}))
 }
 
 #[test]

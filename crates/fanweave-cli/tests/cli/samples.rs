@@ -65,8 +65,8 @@ fn every_row_has_as_many_answers_as_samples() {
 
 /// Answers one request after the other with these heads and bodies.
 fn serve(answers: Vec<(&'static str, Value)>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("its address"));
     std::thread::spawn(move || {
         let mut answers = answers.into_iter();
         let mut answer = |mut stream: TcpStream| {
@@ -81,7 +81,7 @@ fn serve(answers: Vec<(&'static str, Value)>) -> String {
             }
         };
         for stream in listener.incoming() {
-            answer(stream.unwrap());
+            answer(stream.expect("a connection"));
         }
     });
     url

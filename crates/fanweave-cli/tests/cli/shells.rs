@@ -114,6 +114,23 @@ fn the_examples_of_every_help_do_what_they_say() {
     folder.write("report.md", "# Tides\n\nThe tide turns every six hours.\n");
     folder.write("key.txt", "sk-test\n");
     folder.write("facts.csv", "fact\nTides follow the moon.\n");
+    // A workbook of two orders.
+    folder.write("orders.csv", "text\nMy lamp is broken.\nWhere is my tent?\n");
+    let words = [
+        "batch",
+        "orders.csv",
+        "-o",
+        "orders.xlsx",
+        "-m",
+        "sim/echo",
+        "-p",
+        "{{ text }}",
+        "--columns",
+        "all",
+    ];
+    folder.run(&words).expect_code(0);
+    std::fs::create_dir(folder.path().join("more")).unwrap();
+    std::fs::rename(folder.file("orders.csv"), folder.path().join("more/orders.csv")).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for (made, files) in
         [("docs", &["README.md"][..]), ("examples", &["examples/article.yaml", "examples/topics.txt"])]

@@ -8,6 +8,9 @@ use pyo3::types::PyDict;
 use super::Document;
 use crate::item::{json_from_python, value_to_python};
 
+/// A class, and the arguments that make the object again.
+type Reduced<'py> = (Bound<'py, PyAny>, (String, Bound<'py, PyAny>));
+
 #[pymethods]
 impl Document {
     #[new]
@@ -30,7 +33,7 @@ impl Document {
         value_to_python(py, Value::Object(self.0.metadata.clone()))
     }
 
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (String, Bound<'py, PyAny>))> {
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
         let document = slf.get();
         Ok((slf.get_type().into_any(), (document.0.text.clone(), document.metadata(slf.py())?)))
     }
