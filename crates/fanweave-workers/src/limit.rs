@@ -473,7 +473,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn workers_share_a_rate_exactly() {
-        for faults in [0.0, 0.05] {
+        // A worker whose lease is lost waits until it is noticed.
+        for (faults, least) in [(0.0, 1_700), (0.05, 1_200)] {
             let broker = Memory::with_faults({
                 let mut all = Faults::new();
                 all.lost_request = faults;
@@ -481,7 +482,7 @@ mod tests {
             });
             let taken = used(&broker, 4, Rates::new().requests(6_000.0), 20).await;
             let sum: u64 = taken.iter().sum();
-            assert!((1_700..=2_060).contains(&sum), "{taken:?} of 2,000");
+            assert!((least..=2_060).contains(&sum), "{taken:?} of 2,000");
             assert!(taken.iter().all(|taken| *taken > 100), "{taken:?} is not fair");
         }
     }

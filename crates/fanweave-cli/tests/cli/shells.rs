@@ -109,28 +109,26 @@ fn the_examples_of_every_help_do_what_they_say() {
     let provider = Provider::start(Settings::default());
     let folder = Folder::new();
     folder.write("questions.jsonl", prompts(5));
-    folder.write("products.csv", "product,audience\ntent,campers\nlamp,readers\n");
+    let products = "product,audience,name,description\ntent,campers,Tent,Small\nlamp,readers,Lamp,Bright\n";
+    folder.write("products.csv", products);
     folder.write("topics.txt", "tides\nrain\n");
     folder.write("report.md", "# Tides\n\nThe tide turns every six hours.\n");
     folder.write("key.txt", "sk-test\n");
     folder.write("facts.csv", "fact\nTides follow the moon.\n");
-    // A workbook of two orders.
+    folder.write("chart.png", b"\x89PNG\r\n\x1a\n....");
+    folder.write("texts.jsonl", "{\"text\": \"tides\"}\n{\"text\": \"rain\"}\n");
     folder.write("orders.csv", "text\nMy lamp is broken.\nWhere is my tent?\n");
-    let words = [
-        "batch",
-        "orders.csv",
-        "-o",
-        "orders.xlsx",
-        "-m",
-        "sim/echo",
-        "-p",
-        "{{ text }}",
-        "--columns",
-        "all",
-    ];
-    folder.run(&words).expect_code(0);
+    for (input, output) in [
+        ("orders.csv", "orders.xlsx"),
+        ("orders.csv", "answers.csv"),
+        ("texts.jsonl", "small.jsonl"),
+        ("texts.jsonl", "large.jsonl"),
+    ] {
+        let words = ["batch", input, "-o", output, "-m", "sim/echo", "-p", "{{ text }}", "--columns", "all"];
+        folder.run(&words).expect_code(0);
+    }
     std::fs::create_dir(folder.path().join("more")).unwrap();
-    std::fs::rename(folder.file("orders.csv"), folder.path().join("more/orders.csv")).unwrap();
+    std::fs::copy(folder.file("orders.csv"), folder.path().join("more/orders.csv")).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for (made, files) in
         [("docs", &["README.md"][..]), ("examples", &["examples/article.yaml", "examples/topics.txt"])]
