@@ -282,6 +282,7 @@ pub(crate) fn events(
     options: Option<&Bound<'_, PyDict>>,
     bridge: Option<&Bridge>,
 ) -> PyResult<Reader> {
+    logging::look(chain.py());
     let (engine, input, cx) = blocking_run(chain, input, options, bridge)?;
     Ok(Reader::start(|feed| feed_events(engine, input, cx, feed)))
 }

@@ -163,6 +163,8 @@ impl Rows {
             }
         };
         drop(lock(&self.works).remove(&index));
+        // A row that had ended before anyone waited.
+        logging::deliver(py);
         let row = match result {
             Ok(item) => (index, true, to_python(py, item)?),
             Err(error) => (index, false, raise(py, &error).into_value(py).into_bound(py).into_any()),

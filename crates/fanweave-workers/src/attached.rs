@@ -37,7 +37,7 @@ const LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// let broker = Nats::connect("nats://127.0.0.1:4222", "fw", &Access::new()).await?;
 /// let work = json!({ "prompts": { "model": "sim/echo" } });
 /// let attached = Attached::new(Arc::new(broker), Manifest::new("cities-1", work)).patient(true);
-/// let source = Source::open("cities.jsonl")?;
+/// let source = Source::open("cities.jsonl", None)?;
 /// let job = BatchJob::new(source, Render::default(), chain(Fake::echo()), Output::File("out.jsonl".into()));
 /// let summary = attached.run(job).await?;
 /// # drop(summary);
