@@ -1,6 +1,7 @@
 //! Output to standard output and standard error.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use anstream::{AutoStream, ColorChoice};
@@ -58,9 +59,12 @@ pub(crate) fn escape_controls(text: &str) -> Cow<'_, str> {
 }
 
 /// JSON for standard output. On a terminal, characters that [`escape_controls`] removes are escaped.
-pub(crate) fn shown_json(value: &serde_json::Value) -> String {
-    let json = value.to_string();
-    if std::io::stdout().is_terminal() { escape_json(&json) } else { json }
+pub(crate) fn shown_json(value: &serde_json::Value) -> impl Display {
+    let is_terminal = std::io::stdout().is_terminal();
+    // Elsewhere without a copy: an answer may be long.
+    std::fmt::from_fn(
+        move |f| if is_terminal { f.write_str(&escape_json(&value.to_string())) } else { value.fmt(f) },
+    )
 }
 
 fn escape_json(json: &str) -> String {
