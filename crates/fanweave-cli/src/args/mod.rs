@@ -29,7 +29,9 @@ pub(crate) use self::cluster::{
 };
 pub(crate) use self::embed::EmbedArgs;
 pub(crate) use self::header::{Header, HeaderFlag};
-pub(crate) use self::model::{ConnectionArgs, ModelArgs, split_share};
+#[cfg(feature = "workers")]
+pub(crate) use self::model::ConnectionArgs;
+pub(crate) use self::model::{ModelArgs, split_share};
 pub(crate) use self::other::{
     CompletionsArgs, ConfigArgs, ConfigCommand, KeysArgs, KeysCommand, ManArgs, ModelOrder, ModelsArgs,
 };
