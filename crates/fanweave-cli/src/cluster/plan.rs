@@ -5,8 +5,8 @@ use std::fmt::Write;
 use fanweave::Usage;
 use fanweave::workers::rows_per_shard;
 
-/// Rows per second that a broker takes, with results collected at the same time. Source: less than half of the
-/// 93,000 that a prototype of the protocol took on two cores, with each message on disk before it is
+/// Rows per second that a broker takes, with results collected at the same time. Source: less than half of
+/// the 93,000 that a prototype of the protocol took on two cores, with each message on disk before it is
 /// acknowledged.
 const ROWS_PER_SECOND: u64 = 40_000;
 
