@@ -45,7 +45,9 @@ def test_a_program_prints_its_answers_in_order(name, tmp_path):
     lines = outcome.text.splitlines()
     assert lines[0].startswith(first)
     assert lines[-1].startswith(last)
-    assert (outcome.requests, outcome.most_at_once) == (requests, most_at_once)
+    assert outcome.requests == requests
+    # Never more than the program asks for; fewer if a connection takes as long as an answer.
+    assert most_at_once // 2 < outcome.most_at_once <= most_at_once
 
 
 @pytest.mark.parametrize("name", EXPECTED)
