@@ -48,9 +48,7 @@ impl Render {
             return Err(Error::usage(message).advising([Advice::RunAllRows]));
         }
         let mut notes = self.notes_on_texts(known.as_deref().unwrap_or_default());
-        if let Some(rows) = source.reopened()? {
-            notes.extend(self.note_on_empty_fields(rows)?);
-        }
+        notes.extend(self.note_on_empty_fields(source)?);
         Ok(notes)
     }
 
@@ -155,11 +153,12 @@ impl Render {
     }
 
     /// The number of rows with an empty field that is used.
-    fn note_on_empty_fields(&self, rows: Source) -> Result<Option<String>> {
+    fn note_on_empty_fields(&self, source: &Source) -> Result<Option<String>> {
         let used = self.used_fields();
-        if used.is_empty() || !rows.has_fields() {
+        if used.is_empty() || !source.has_fields() {
             return Ok(None);
         }
+        let Some(rows) = source.reopened()? else { return Ok(None) };
         let mut rows = rows.without_filled_lines();
         let (mut empty, mut first) = (0_u64, None);
         for row in rows.by_ref() {

@@ -76,10 +76,15 @@ impl Finished {
     /// Counts the row in `progress`. Call it once, after the row is recorded.
     pub fn count(&self, progress: &Progress) {
         progress.row_cost(self.new_cost_usd);
-        progress.row_finished(self.row.index(), self.row.is_ok(), self.latency);
-        if self.row.is_empty() {
-            progress.answer_was_empty();
-        }
+        count(progress, &self.row, self.latency);
+    }
+}
+
+/// Counts a row that is recorded.
+fn count(progress: &Progress, row: &FinishedRow, latency: Duration) {
+    progress.row_finished(row.index(), row.is_ok(), latency);
+    if row.is_empty() {
+        progress.answer_was_empty();
     }
 }
 
@@ -231,10 +236,7 @@ impl Recording {
         permit: &mut RowPermit,
     ) -> Result<RowLocation> {
         let location = self.store.record(row, permit).await?;
-        self.progress.row_finished(row.index(), row.is_ok(), latency);
-        if row.is_empty() {
-            self.progress.answer_was_empty();
-        }
+        count(&self.progress, row, latency);
         Ok(location)
     }
 

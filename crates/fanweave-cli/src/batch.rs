@@ -17,7 +17,7 @@ use crate::out::tell;
 use crate::program::Program;
 use crate::progress::rounded;
 use crate::route::route;
-use crate::rows::{Watch, failure, one_on_stdout, open, output, print_notes, settings};
+use crate::rows::{STOPPING, Watch, failure, one_on_stdout, open, output, print_notes, settings};
 use crate::telemetry::Exporter;
 use crate::work::PromptWork;
 use crate::{connect, cost, dry_run, endpoints, row_model, schema};
@@ -132,7 +132,7 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
         stopping: match args.via {
             #[cfg(feature = "workers")]
             Via::Calls if args.is_remote() => crate::cluster::STOPPING,
-            Via::Calls => "stopping: finishing requests in flight (press Ctrl-C again to exit immediately)",
+            Via::Calls => STOPPING,
             Via::BatchApi => "stopping: submitted batches continue at the provider",
         },
         waits_for_quota: args.wait_for_quota,

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
+use fanweave::__private::{alters_display, is_separator};
 
 use crate::args::Color;
 use crate::exit::{Exit, Failure};
@@ -32,14 +33,14 @@ pub(crate) fn written(result: std::io::Result<()>) -> Result<Option<Exit>, Failu
 /// Joiners between letters or emoji stay, since several scripts need them.
 pub(crate) fn escape_controls(text: &str) -> Cow<'_, str> {
     // Fast path: nearly all texts.
-    if !text.contains(|c: char| is_removed(c) || is_separator(c) || is_joiner(c)) {
+    if !text.contains(|c: char| alters_display(c) || is_separator(c) || is_joiner(c)) {
         return text.into();
     }
     let mut shown = String::with_capacity(text.len());
     let mut before = None;
     let mut all = text.chars().peekable();
     while let Some(c) = all.next() {
-        let joins = |c: char| !c.is_ascii() && !is_removed(c) && !is_joiner(c) && !c.is_whitespace();
+        let joins = |c: char| !c.is_ascii() && !alters_display(c) && !is_joiner(c) && !c.is_whitespace();
         // A part of a stream may begin or end with a joiner.
         let is_joined = match (before, all.peek()) {
             (Some(before), Some(after)) => joins(before) && joins(*after),
@@ -50,7 +51,7 @@ pub(crate) fn escape_controls(text: &str) -> Cow<'_, str> {
         match c {
             c if is_separator(c) => shown.push('\n'),
             c if is_joiner(c) && !is_joined => continue,
-            c if is_removed(c) => continue,
+            c if alters_display(c) => continue,
             c => shown.push(c),
         }
         before = Some(c).filter(|c| !is_joiner(*c));
@@ -71,7 +72,7 @@ fn escape_json(json: &str) -> String {
     // JSON contains these characters only in texts.
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {
-        if is_removed(c) || is_separator(c) {
+        if alters_display(c) || is_separator(c) {
             let mut units = [0; 2];
             shown.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
         } else {
@@ -81,27 +82,9 @@ fn escape_json(json: &str) -> String {
     shown
 }
 
-fn is_removed(c: char) -> bool {
-    match c {
-        '\n' | '\t' => false,
-        c if c.is_ascii() => c.is_control(),
-        // C1 controls, soft hyphen, Arabic letter mark, zero-width space, marks of direction, word joiner and
-        // invisible operators, isolates, byte order mark, interlinear annotations, tags.
-        '\u{80}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' => true,
-        '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => true,
-        '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => true,
-        _ => false,
-    }
-}
-
 /// Zero-width joiner and non-joiner.
 fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
-}
-
-/// Line and paragraph separators.
-fn is_separator(c: char) -> bool {
-    matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// Like [`escape_controls`] if stdout is a terminal; otherwise returns the text unchanged.

@@ -18,6 +18,10 @@ use crate::program::Program;
 use crate::progress::Display;
 use crate::{live, summary};
 
+/// Message at the first signal, while requests end.
+pub(crate) const STOPPING: &str =
+    "stopping: finishing requests in flight (press Ctrl-C again to exit immediately)";
+
 /// Options for displaying and stopping a job over rows.
 pub(crate) struct Watch<'a> {
     pub(crate) program: &'a Program,

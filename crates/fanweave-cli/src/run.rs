@@ -23,7 +23,7 @@ use crate::logs::History;
 use crate::out::{shown_json, tell, written};
 use crate::pieces::print;
 use crate::program::Program;
-use crate::rows::{Watch, one_on_stdout, open, output, print_notes, settings};
+use crate::rows::{STOPPING, Watch, one_on_stdout, open, output, print_notes, settings};
 use crate::telemetry::Exporter;
 use crate::text_file::text_or_file;
 use crate::work::ChainWork;
@@ -307,7 +307,7 @@ async fn each_row(
         json: args.json,
         reads_keys: rows != [Path::new("-")],
         fail_if_done: args.row.fail_if_done,
-        stopping: "stopping: finishing requests in flight (press Ctrl-C again to exit immediately)",
+        stopping: STOPPING,
         waits_for_quota: false,
         quota_reset: OnceLock::new(),
     };

@@ -30,6 +30,7 @@ mod run;
 pub mod runnable;
 pub mod runtime;
 pub mod session;
+mod shown;
 mod task_locals;
 pub mod think;
 pub mod tool;
@@ -90,6 +91,7 @@ pub mod __private {
     pub use crate::cache::sorted;
     pub use crate::compose::dag::find_cycle;
     pub use crate::generation::{Made, PerProcess};
+    pub use crate::shown::{alters_display, is_separator};
     pub use serde_json::{Value, json};
 
     pub mod flights {

@@ -163,10 +163,8 @@ pub(crate) fn check(path: &Path, inputs: &[PathBuf], fresh: bool) -> Result<()> 
         let message = format!("{shown}: the folder {} does not exist; create it first", folder.display());
         return Err(Error::usage(message));
     }
-    let is_input = |written: &PathBuf| {
-        let is_equal = |read: &PathBuf| matches!((read.canonicalize(), written.canonicalize()), (Ok(a), Ok(b)) if a == b);
-        inputs.iter().any(is_equal)
-    };
+    let read: Vec<_> = inputs.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    let is_input = |written: &PathBuf| written.canonicalize().is_ok_and(|path| read.contains(&path));
     let written = [path.to_owned(), partial_path(path), journal_path(path)];
     if let Some(written) = written.iter().find(|written| is_input(written)) {
         return Err(Error::usage(format!("{} is also the input", written.display()))

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use fanweave_core::__private::{alters_display, is_separator};
+
 /// Removes characters that control a terminal, or that make a text read differently from what it is: text of
 /// a model must not move the cursor, write to the clipboard or change its direction. Files and pipes get the
 /// text as it is.
@@ -38,15 +40,7 @@ impl<W: Write> Write for Shown<W> {
 }
 
 fn is_removed(c: char) -> bool {
-    match c {
-        '\n' | '\r' | '\t' => false,
-        c if c.is_ascii() => c.is_control(),
-        // C1 controls, soft hyphen, marks of direction, invisible operators, isolates, byte order mark, tags.
-        '\u{80}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' => true,
-        '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => true,
-        '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => true,
-        _ => false,
-    }
+    c != '\r' && (alters_display(c) || is_separator(c))
 }
 
 #[cfg(test)]

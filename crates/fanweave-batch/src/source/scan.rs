@@ -23,15 +23,18 @@ impl InputScan {
     /// Reads the whole files of `source`. Its first `strict` rows must be valid; 0 disables the check. `None`
     /// for a source that is not a file.
     pub(crate) fn of(source: &Source, strict: u64) -> Result<Option<Self>> {
-        let Some(rows) = source.reopened()? else { return Ok(None) };
-        let Some(files) = rows.each_file() else { return Self::of_file(rows, strict).map(Some) };
+        let Some(files) = source.each_file() else {
+            return source.reopened()?.map(|rows| Self::of_file(rows, strict)).transpose();
+        };
         let (mut total, mut hashes) = (0, Digest::default());
         for file in files {
             let Self { rows, hash } = Self::of_file(file?, 0)?;
             total += rows;
             hashes.update(hash.to_string().as_bytes());
         }
-        if strict > 0 {
+        if strict > 0
+            && let Some(rows) = source.reopened()?
+        {
             Self::count_good(rows, strict)?;
         }
         Ok(Some(Self { rows: total, hash: hashes.finish() }))

@@ -17,7 +17,7 @@ use crate::args::EmbedArgs;
 use crate::documents::embedder;
 use crate::exit::{Exit, Failure};
 use crate::program::Program;
-use crate::rows::{Watch, one_on_stdout, open, output, print_notes, settings};
+use crate::rows::{STOPPING, Watch, one_on_stdout, open, output, print_notes, settings};
 use crate::text_file::text_or_file;
 use groups::Groups;
 
@@ -70,7 +70,7 @@ pub(crate) async fn run(args: EmbedArgs, program: &Program) -> Result<Exit, Fail
         json: args.json,
         reads_keys: args.inputs != [Path::new("-")],
         fail_if_done: args.rows.fail_if_done,
-        stopping: "stopping: finishing requests in flight (press Ctrl-C again to exit immediately)",
+        stopping: STOPPING,
         waits_for_quota: false,
         quota_reset: OnceLock::new(),
     };

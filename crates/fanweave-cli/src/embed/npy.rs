@@ -82,15 +82,14 @@ impl Matrix {
 
 impl RowSink for Matrix {
     fn begin(&mut self) -> Result<()> {
+        let partial = self.partial();
         let mut create = |path: &Path| {
             let mut file = BufWriter::new(File::create(path)?);
             file.write_all(&[0; HEADER])?;
             self.file = Some(file);
             Ok(())
         };
-        let mut partial = self.path.as_os_str().to_owned();
-        partial.push(".partial");
-        create(Path::new(&partial)).map_err(|e| self.failed(e))
+        create(&partial).map_err(|e| self.failed(e))
     }
 
     fn write(&mut self, row: FinishedRow) -> Result<()> {

@@ -217,7 +217,7 @@ mod tests {
             let vars = vars! { a: a, b: b };
             let template = Template::parse(&text).unwrap();
             let (straight, free, counted) = template.free_and_counted(&vars).expect("neither loops nor operators");
-            if let (Some(bytes), Ok(free)) = (Values::of(&vars).bytes(&vars), &free) {
+            if let (Some(bytes), Ok(free)) = (Values::of(&vars, true).bytes(&vars), &free) {
                 let bound = straight.work(bytes);
                 prop_assert!(free.len() as u64 <= bound, "{} > {bound}: {text}", free.len());
             }

@@ -173,7 +173,7 @@ impl Template {
     /// template exceeds its [limits](Self::with_limits).
     pub fn render(&self, vars: &Vars) -> Result<String> {
         let vars = self.partials.complete(vars);
-        let values = Values::of(&vars);
+        let values = self.values(&vars);
         self.result(self.without_limits(&values, &vars).unwrap_or(&self.env), values, &vars)
     }
 
@@ -203,7 +203,7 @@ impl Template {
             return result;
         }
         let (template, vars) = (self.clone(), vars.into_owned());
-        render_threads().run(move || template.result(&template.env, Values::of(&vars), &vars)).await?
+        render_threads().run(move || template.result(&template.env, Values::of(&vars, false), &vars)).await?
     }
 
     /// Like [`render`](Self::render), but gives up after about a millisecond. `None` then, and the template
@@ -224,7 +224,7 @@ impl Template {
 
     /// The result of a rendering that is quick.
     fn attempt(&self, vars: &Vars) -> Option<Result<String>> {
-        let values = Values::of(vars);
+        let values = self.values(vars);
         if let Some(env) = self.without_limits(&values, vars) {
             return Some(self.result(env, values, vars));
         }
@@ -233,6 +233,10 @@ impl Template {
             Ok(Err(error)) if error.kind() == minijinja::ErrorKind::OutOfFuel => None,
             text => Some(self.checked(text, vars)),
         }
+    }
+
+    fn values(&self, vars: &Vars) -> Values {
+        Values::of(vars, self.straight.is_some())
     }
 
     /// The language without limits, if a rendering with these values cannot reach them.
@@ -278,16 +282,16 @@ impl Template {
     /// Returns true if these values are rendered without limits.
     #[cfg(test)]
     pub(super) fn is_rendered_without_limits(&self, vars: &Vars) -> bool {
-        self.without_limits(&Values::of(vars), vars).is_some()
+        self.without_limits(&self.values(vars), vars).is_some()
     }
 
     /// The bound of the template, and its text without limits and with them.
     #[cfg(test)]
     pub(super) fn free_and_counted(&self, vars: &Vars) -> Option<(Straight, Result<String>, Result<String>)> {
         let (straight, env) = self.straight.as_ref()?;
-        let values = Values::of(vars);
+        let values = self.values(vars);
         let free = self.result(env, values, vars);
-        Some((*straight, free, self.result(&self.env, Values::of(vars), vars)))
+        Some((*straight, free, self.result(&self.env, self.values(vars), vars)))
     }
 
     fn eval(&self, env: &Environment<'static>, values: Values) -> Rendered {

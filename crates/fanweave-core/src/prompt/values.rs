@@ -33,20 +33,23 @@ impl Object for Few {
 pub(super) struct Values {
     /// All of them as one value.
     pub(super) all: Value,
-    /// [Bytes](straight::bytes) of all, if they are few.
+    /// [Bytes](straight::bytes) of all, if they are few and counted.
     bytes: Option<u64>,
 }
 
 impl Values {
-    pub(super) fn of(vars: &Vars) -> Self {
+    /// `is_counted` is set for templates that may be rendered without limits.
+    pub(super) fn of(vars: &Vars, is_counted: bool) -> Self {
         let vars = vars.as_map();
         if vars.len() > FEW {
             return Self { all: Serde(vars).into(), bytes: None };
         }
-        let mut bytes = Some(0);
+        let mut bytes = is_counted.then_some(0);
         let mut few = Vec::with_capacity(vars.len());
         for (name, value) in vars {
-            bytes = bytes.zip(straight::bytes(value)).map(|(sum, bytes)| sum + bytes);
+            if let Some(sum) = bytes {
+                bytes = straight::bytes(value).map(|bytes| sum + bytes);
+            }
             let value = match value {
                 serde_json::Value::String(text) => Value::from(text.as_str()),
                 other => Serde(other).into(),
@@ -92,11 +95,11 @@ mod tests {
             {% for i in list %}{{ loop.index }}{{ i }}{{ n }}{% endfor %}{% set n = 7 %}{{ n }}";
         let template = Template::parse(text).unwrap();
         let few = template.render(&vars).unwrap();
-        assert!(Values::of(&vars).all.downcast_object_ref::<Few>().is_some());
+        assert!(Values::of(&vars, false).all.downcast_object_ref::<Few>().is_some());
         for i in 0..FEW {
             vars.insert(format!("other{i}"), i);
         }
-        assert!(Values::of(&vars).all.downcast_object_ref::<Few>().is_none());
+        assert!(Values::of(&vars, false).all.downcast_object_ref::<Few>().is_none());
         assert_eq!(few, template.render(&vars).unwrap());
     }
 }
