@@ -16,6 +16,7 @@ use crate::in_hand::InHand;
 use crate::jobs::{issue, runs};
 use crate::manifests::manifest_of;
 use crate::money::Money;
+use crate::patience::patiently;
 use crate::pause::{Attempt, is_keeper, may_try, open, pause};
 use crate::rows::{EndRoutes, Feed, Routes, Workload};
 use crate::shard::{BUDGET_PAUSE, HELD_DELAY, REFUSED_PAUSE, ShardRun, UNABLE_DELAY, keep, settle_ticket};
@@ -506,16 +507,9 @@ impl Running<'_> {
 
     /// The manifest of a run. Waits for the broker.
     async fn manifest(&self, run: &str) -> Result<Option<Manifest>> {
-        loop {
-            let value = tokio::select! {
-                () = self.stop.cancelled() => return Ok(None),
-                value = self.worker.broker.value(format!("run.{run}")) => value,
-            };
-            match value {
-                Ok(value) => return value.map(|(value, _)| Manifest::decode(&value)).transpose(),
-                Err(error) if error.kind() == ErrorKind::Broker => sleep(Duration::from_millis(200)).await,
-                Err(error) => return Err(error),
-            }
+        tokio::select! {
+            () = self.stop.cancelled() => Ok(None),
+            found = patiently(|| manifest_of(&*self.worker.broker, run)) => Ok(found?.map(|(manifest, _)| manifest)),
         }
     }
 }

@@ -227,6 +227,20 @@ pub(super) fn body(mut request: Map<String, Value>, extra: &Map<String, Value>) 
     write(&request)
 }
 
+/// Like [`body`], but extra fields of an object that is in the request are added to it.
+///
+/// # Errors
+/// [`ErrorKind::Input`] if it cannot be encoded.
+pub(super) fn merged(mut request: Map<String, Value>, extra: &Map<String, Value>) -> Result<Vec<u8>> {
+    for (name, value) in extra {
+        match (request.get_mut(name), value) {
+            (Some(Value::Object(set)), Value::Object(more)) => set.extend(more.clone()),
+            _ => _ = request.insert(name.clone(), value.clone()),
+        }
+    }
+    write(&request)
+}
+
 /// Encodes JSON.
 ///
 /// # Errors

@@ -38,6 +38,11 @@ pub(super) enum Amount<'a> {
     Tokens(u32),
 }
 
+/// Returns true if a call sets anything of its reasoning.
+pub(super) fn is_set(p: &Parameters) -> bool {
+    p.reasoning_effort.is_some() || p.reasoning_budget.is_some() || p.reasoning_summary
+}
+
 /// The amount of reasoning that a call asks for. `None` leaves it to the provider.
 ///
 /// # Errors

@@ -49,7 +49,7 @@ pub(crate) struct Adc {
 
 enum Credentials {
     ServiceAccount { email: String, key_id: String, key: Box<RsaKeyPair>, token_uri: String, _key: Secret },
-    User { client_id: String, client_secret: Secret, refresh_token: Secret, form: String, token_uri: String },
+    User { client_id: String, client_secret: Secret, refresh_token: Secret, token_uri: String },
     Machine { url: String },
 }
 
@@ -91,6 +91,11 @@ impl Adc {
             }
         };
         Ok(Self { credentials, client, current: PerProcess::new(), project })
+    }
+
+    /// Identifies the account of the credentials, without any secret.
+    pub(crate) fn account(&self) -> &str {
+        self.credentials.account()
     }
 
     /// A token that is valid for the next request.
@@ -170,22 +175,11 @@ impl Credentials {
             }
             "authorized_user" => {
                 let (client_secret, refresh_token) = (field("client_secret")?, field("refresh_token")?);
-                let form = format!(
-                    "grant_type=refresh_token&client_id={}&client_secret={}&refresh_token={}",
-                    encoded(&field("client_id")?),
-                    encoded(&client_secret),
-                    encoded(&refresh_token)
-                );
+                let client_id = field("client_id")?;
                 let (client_secret, refresh_token) = (Secret::new(client_secret), Secret::new(refresh_token));
                 register(&client_secret);
                 register(&refresh_token);
-                Ok(Self::User {
-                    client_id: field("client_id")?,
-                    client_secret,
-                    refresh_token,
-                    form,
-                    token_uri,
-                })
+                Ok(Self::User { client_id, client_secret, refresh_token, token_uri })
             }
             other => Err(format!(
                 "are of the type `{}`: it must be service_account or authorized_user",
@@ -203,7 +197,15 @@ impl Credentials {
                 let grant = encoded("urn:ietf:params:oauth:grant-type:jwt-bearer");
                 post(token_uri, format!("grant_type={grant}&assertion={jwt}"))
             }
-            Self::User { form, token_uri, .. } => post(token_uri, form.clone()),
+            Self::User { client_id, client_secret, refresh_token, token_uri } => post(
+                token_uri,
+                format!(
+                    "grant_type=refresh_token&client_id={}&client_secret={}&refresh_token={}",
+                    encoded(client_id),
+                    encoded(client_secret.expose()),
+                    encoded(refresh_token.expose())
+                ),
+            ),
             Self::Machine { url } => {
                 let mut request = request(Method::GET, url, Bytes::new())?;
                 request.headers_mut().insert("metadata-flavor", HeaderValue::from_static("Google"));
@@ -229,13 +231,6 @@ impl Credentials {
             Self::User { client_id, .. } => client_id,
             Self::Machine { url } => url,
         }
-    }
-}
-
-impl Adc {
-    /// Identifies the account of the credentials, without any secret.
-    pub(crate) fn account(&self) -> &str {
-        self.credentials.account()
     }
 }
 

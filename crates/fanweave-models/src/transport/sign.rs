@@ -2,6 +2,7 @@
 //!
 //! Source: the AWS documentation "Create a signed AWS API request", and its test vectors.
 
+use std::cell::LazyCell;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -36,19 +37,19 @@ const UNSIGNED: [&str; 8] = [
 #[derive(Clone)]
 pub(crate) struct SigV4 {
     access_key: String,
-    secret_key: String,
+    secret_key: Secret,
     session_token: Option<HeaderValue>,
     region: String,
     service: &'static str,
-    /// Keeps the keys known as long as requests are signed with them.
-    _secrets: Vec<Secret>,
+    /// Keeps the token known as long as requests are signed with it.
+    _token: Option<Secret>,
 }
 
 impl SigV4 {
     fn new(access_key: String, secret_key: String, token: Option<String>, region: String) -> Result<Self> {
-        let secrets: Vec<_> =
-            [Some(secret_key.clone()), token.clone()].into_iter().flatten().map(Secret::new).collect();
-        secrets.iter().for_each(register);
+        let (secret_key, secret_token) = (Secret::new(secret_key), token.clone().map(Secret::new));
+        register(&secret_key);
+        secret_token.iter().for_each(register);
         let session_token = token.map(|token| {
             let mut value = HeaderValue::try_from(token).map_err(|_| {
                 Error::new(ErrorKind::Authentication, "AWS_SESSION_TOKEN is not a valid header value")
@@ -62,7 +63,7 @@ impl SigV4 {
             session_token: session_token.transpose()?,
             region,
             service: "bedrock",
-            _secrets: secrets,
+            _token: secret_token,
         })
     }
 
@@ -78,8 +79,10 @@ impl SigV4 {
             let path = path.or_else(|| Some(PathBuf::from(home.as_ref()?).join(".aws").join(name)))?;
             std::fs::read_to_string(path).ok()
         };
-        let credentials = file("AWS_SHARED_CREDENTIALS_FILE", "credentials").unwrap_or_default();
-        let config = file("AWS_CONFIG_FILE", "config").unwrap_or_default();
+        // Read if the environment does not have all.
+        let credentials =
+            LazyCell::new(|| file("AWS_SHARED_CREDENTIALS_FILE", "credentials").unwrap_or_default());
+        let config = LazyCell::new(|| file("AWS_CONFIG_FILE", "config").unwrap_or_default());
         let stored = |name: &str| {
             setting(&credentials, &profile, name)
                 .or_else(|| setting(&config, &profile, name))
@@ -115,7 +118,7 @@ impl SigV4 {
 
     /// Identifies the account of the key.
     pub(crate) fn fingerprint(&self) -> u64 {
-        Secret::new(self.secret_key.clone()).fingerprint()
+        self.secret_key.fingerprint()
     }
 
     /// Adds the date and the signature to a request that is sent now.
@@ -145,7 +148,7 @@ impl SigV4 {
         let scope = format!("{date}/{region}/{service}/aws4_request");
         let digest = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
         let to_sign = format!("{ALGORITHM}\n{time}\n{scope}\n{digest}");
-        let mut key = format!("AWS4{secret_key}").into_bytes();
+        let mut key = format!("AWS4{}", secret_key.expose()).into_bytes();
         for part in [date, region, service, "aws4_request"] {
             key = mac(&key, part).as_ref().to_vec();
         }

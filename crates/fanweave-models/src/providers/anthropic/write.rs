@@ -56,7 +56,7 @@ const MIN_BUDGET: u32 = 1024;
 
 /// Maximum of output tokens.
 pub(in crate::providers) fn max_tokens(p: &Parameters) -> u32 {
-    let reasons = p.reasoning_effort.is_some() || p.reasoning_budget.is_some() || p.reasoning_summary;
+    let reasons = reasoning::is_set(p);
     p.max_tokens.unwrap_or_else(|| match p.reasoning_budget {
         Some(budget) => MAX_TOKENS.saturating_add(budget),
         None if reasons => MAX_TOKENS_WITH_REASONING,
@@ -200,7 +200,7 @@ pub(in crate::providers) fn thinking_fields(
     api: &str,
 ) -> Result<Option<Map<String, Value>>> {
     let p = call.parameters;
-    if p.reasoning_effort.is_none() && p.reasoning_budget.is_none() && !p.reasoning_summary {
+    if !reasoning::is_set(p) {
         return Ok(None);
     }
     if !call.model.contains("claude") {

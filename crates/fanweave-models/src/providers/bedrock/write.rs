@@ -65,13 +65,7 @@ pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
     if let Some(fields) = reasoning {
         set("additionalModelRequestFields", fields.into());
     }
-    for (name, value) in &p.extra {
-        match (body.get_mut(name), value) {
-            (Some(Value::Object(set)), Value::Object(more)) => set.extend(more.clone()),
-            _ => _ = body.insert(name.clone(), value.clone()),
-        }
-    }
-    json::write(&body)
+    json::merged(body, &p.extra)
 }
 
 fn config(p: &Parameters, max_tokens: Option<u32>) -> Map<String, Value> {

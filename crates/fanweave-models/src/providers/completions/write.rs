@@ -4,8 +4,8 @@ use fanweave_core::{Error, ErrorKind, Message, Parameters, Part, Result};
 use serde_json::{Map, Value, json};
 
 use crate::providers::foreign::{self, Target};
-use crate::providers::json;
 use crate::providers::openai::Quirks;
+use crate::providers::{json, reasoning};
 
 /// Name of the dialect in messages.
 const DIALECT: &str = "the Completions API";
@@ -35,7 +35,7 @@ pub(super) fn request(
     if !p.tools.is_empty() {
         return Err(unsupported("tools"));
     }
-    if p.reasoning_effort.is_some() || p.reasoning_budget.is_some() || p.reasoning_summary {
+    if reasoning::is_set(p) {
         return Err(unsupported("reasoning"));
     }
     if p.format.is_some() {

@@ -71,13 +71,7 @@ pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
     if let Some(choice) = &p.tool_choice {
         set("toolConfig", json!({ "functionCallingConfig": tool_choice(choice)? }));
     }
-    for (name, value) in &p.extra {
-        match (body.get_mut(name), value) {
-            (Some(Value::Object(set)), Value::Object(more)) => set.extend(more.clone()),
-            _ => _ = body.insert(name.clone(), value.clone()),
-        }
-    }
-    json::write(&body)
+    json::merged(body, &p.extra)
 }
 
 fn config(call: &Call<'_>) -> Result<Map<String, Value>> {

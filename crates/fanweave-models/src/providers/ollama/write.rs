@@ -59,13 +59,7 @@ pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
     if !options.is_empty() {
         set("options", options.into());
     }
-    for (name, value) in &p.extra {
-        match (body.get_mut(name), value) {
-            (Some(Value::Object(set)), Value::Object(more)) => set.extend(more.clone()),
-            _ => _ = body.insert(name.clone(), value.clone()),
-        }
-    }
-    json::write(&body)
+    json::merged(body, &p.extra)
 }
 
 fn options(call: &Call<'_>) -> Map<String, Value> {
