@@ -39,7 +39,7 @@ def _wire_message(message: Any) -> dict[str, Any]:
         wire: dict[str, Any] = {"role": "assistant", "content": _content(message.content)}
         calls = [*message.tool_calls, *getattr(message, "invalid_tool_calls", ())]
         if calls:
-            wire["tool_calls"] = [_wire_call(call) for call in calls]
+            wire["tool_calls"] = [wire_call(call) for call in calls]
         return wire
     if kind in ("tool", "ToolMessageChunk"):
         content = message.content
@@ -59,7 +59,8 @@ def _named(wire: dict[str, Any], message: Any) -> dict[str, Any]:
     return wire
 
 
-def _wire_call(call: Mapping[str, Any]) -> dict[str, Any]:
+def wire_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool call as chat completions write it."""
     arguments = call["args"]
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
     return {

@@ -201,7 +201,7 @@ impl Bridge {
     ) -> PyResult<(Bound<'py, PyAny>, u64)> {
         logging::look(py);
         let items = inputs.try_iter()?.map(|input| from_python(&input?)).collect::<PyResult<Vec<_>>>()?;
-        let concurrency = at_least_one(py, concurrency)?.get();
+        let concurrency = at_least_one(py, concurrency, "concurrency")?.get();
         let cx = self.context(chain, options)?;
         let batch = chain.get().engine().batch(items).concurrency(concurrency).within(cx);
         let (future, id) = self.future(py)?;

@@ -259,7 +259,7 @@ pub(crate) fn job(
         }
     };
     let mut own = Settings::new()
-        .concurrency(at_least_one(py, setting(settings, "concurrency")?.unwrap_or(64))?)
+        .concurrency(at_least_one(py, setting(settings, "concurrency")?.unwrap_or(64), "concurrency")?)
         // Rows are put into their order by their index: none waits for an earlier one.
         .unordered(stream.is_some())
         .retry_failed(setting(settings, "retry_failed")?.unwrap_or(false))

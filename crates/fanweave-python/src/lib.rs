@@ -62,8 +62,7 @@ use pyo3::wrap_pyfunction;
 #[pyfunction]
 #[pyo3(name = "configure")]
 fn set_threads(py: Python<'_>, threads: usize) -> PyResult<()> {
-    let threads =
-        NonZeroUsize::new(threads).ok_or_else(|| errors::config(py, "threads must be at least 1 (got 0)"))?;
+    let threads = options::at_least_one(py, threads, "threads")?;
     configure(settings(threads)).map_err(|error| errors::raise(py, &error))
 }
 

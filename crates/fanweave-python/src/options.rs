@@ -121,7 +121,7 @@ pub(crate) fn seconds(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Duration
     }
 }
 
-/// A concurrency of at least 1.
-pub(crate) fn at_least_one(py: Python<'_>, concurrency: usize) -> PyResult<NonZeroUsize> {
-    NonZeroUsize::new(concurrency).ok_or_else(|| config(py, "concurrency must be at least 1 (got 0)"))
+/// The setting `name`, which is at least 1.
+pub(crate) fn at_least_one(py: Python<'_>, n: usize, name: &str) -> PyResult<NonZeroUsize> {
+    NonZeroUsize::new(n).ok_or_else(|| config(py, format!("{name} must be at least 1 (got 0)")))
 }

@@ -101,7 +101,7 @@ impl Rows {
         bridge: Option<&Bridge>,
     ) -> PyResult<Self> {
         logging::look(py);
-        let concurrency = at_least_one(py, concurrency)?;
+        let concurrency = at_least_one(py, concurrency, "concurrency")?;
         let cx = blocking_context(chain, options, bridge)?.with_concurrency(concurrency).driven();
         Ok(Self {
             engine: chain.get().engine().clone(),

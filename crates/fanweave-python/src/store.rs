@@ -1,6 +1,5 @@
 //! Vector stores: documents with their vectors, and searches for the nearest.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use fanweave::retrieval::{
@@ -21,6 +20,7 @@ use crate::embedder::{Embedder, operation_context};
 use crate::errors::{config, raise};
 use crate::function::Functions;
 use crate::operation::Operation;
+use crate::options::at_least_one;
 use crate::work::wait;
 
 /// A store with the embedder of its documents and questions.
@@ -52,11 +52,7 @@ async fn add(
     cx: Context,
 ) -> Result<Vec<String>> {
     let hashes = || documents.iter().map(VectorIndex::id_of).collect();
-    let all: Vec<String> = ids.clone().unwrap_or_else(hashes);
-    if ids.is_none() && vectors.is_none() {
-        index.add(documents, &cx).await?;
-        return Ok(all);
-    }
+    let all: Vec<String> = ids.unwrap_or_else(hashes);
     let mut vectors = vectors.map(Vec::into_iter);
     let mut rest = documents.into_iter().zip(all.iter().cloned());
     loop {
@@ -161,7 +157,7 @@ fn with_settings(index: &VectorIndex, settings: &Bound<'_, PyDict>) -> PyResult<
         }
         let name: String = name.extract()?;
         index = match name.as_str() {
-            "limit" => index.limit(at_least_one(py, &value, "limit")?.get()),
+            "limit" => index.limit(at_least_one(py, value.extract()?, "limit")?.get()),
             "threshold" => index.threshold(value.extract()?),
             "filter" => index.filter(filter_from_python(&value)?),
             "diverse" => {
@@ -169,17 +165,12 @@ fn with_settings(index: &VectorIndex, settings: &Bound<'_, PyDict>) -> PyResult<
                 if !(0.0..=1.0).contains(&relevance) {
                     return Err(config(py, format!("relevance must be from 0 to 1, got {relevance}")));
                 }
-                index.diverse(at_least_one(py, &candidates, "candidates")?, relevance)
+                index.diverse(at_least_one(py, candidates.extract()?, "candidates")?, relevance)
             }
             _ => return Err(config(py, format!("`{name}` is not a setting of a search"))),
         };
     }
     Ok(index)
-}
-
-fn at_least_one(py: Python<'_>, value: &Bound<'_, PyAny>, name: &str) -> PyResult<NonZeroUsize> {
-    NonZeroUsize::new(value.extract()?)
-        .ok_or_else(|| config(py, format!("{name} must be at least 1 (got 0)")))
 }
 
 fn hits(py: Python<'_>, hits: Vec<EngineHit>) -> PyResult<Bound<'_, PyAny>> {
@@ -246,8 +237,7 @@ impl Store {
         limit: usize,
         filter: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Operation> {
-        let limit =
-            NonZeroUsize::new(limit).ok_or_else(|| config(slf.py(), "limit must be at least 1 (got 0)"))?;
+        let limit = at_least_one(slf.py(), limit, "limit")?;
         let filter = filter.map(filter_from_python).transpose()?;
         let store = slf.get().index.store().clone();
         let search = Search::new(vector).limit(limit.get()).filter(filter);

@@ -53,7 +53,7 @@ pub(crate) fn with_tools(
     concurrency: usize,
 ) -> PyResult<Chain> {
     let mut functions = Functions::of(py, [chain.functions()]);
-    let mut set = Tools::new().concurrency(at_least_one(py, concurrency)?);
+    let mut set = Tools::new().concurrency(at_least_one(py, concurrency, "concurrency")?);
     if raises {
         set = set.on_error(ToolErrors::Raise);
     }

@@ -11,7 +11,7 @@ from .._raw import raw_model
 from ..openai._streaming import Events
 from ._base import Settings, from_environment
 from ._running import DEFAULT_ROWS, Run, blocking, permit, rows, run_of
-from .chat_models import BaseChatModel, ChatModel, ChatOpenAI
+from .chat_models import BaseChatModel, ChatAnthropic, ChatModel, ChatOpenAI, _total
 from .runnables import Runnable
 from .schema import Generation, LLMResult, text_of
 
@@ -305,8 +305,6 @@ class _ChatText(BaseLLM):
             False,
             answers.__setitem__,
         )
-        from .chat_models import _total
-
         generations: list[list[Any]] = [
             [Generation(answer.text, {"finish_reason": answer.response_metadata["finish_reason"]})]
             for answer in answers
@@ -330,8 +328,6 @@ class Anthropic(_ChatText):
     """A model of Anthropic with texts as its input and output."""
 
     def __init__(self, model: str | None = None, **settings: Any) -> None:
-        from .chat_models import ChatAnthropic
-
         settings.setdefault("max_tokens_to_sample", settings.pop("max_tokens", None) or 1024)
         name = model or settings.pop("model_name", None)
         self._chat = ChatAnthropic(name, **settings)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import _core
+from .._foreign_messages import wire_call
 from .._tool import Tool, ToolUse, as_text
 
 if TYPE_CHECKING:
@@ -161,11 +162,7 @@ class CallResponse:
         message: dict[str, Any] = {"role": "assistant", "content": self.content}
         if self.response.tool_calls:
             message["tool_calls"] = [
-                {
-                    "id": call.id,
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": call.arguments},
-                }
+                wire_call({"id": call.id, "name": call.name, "args": call.arguments})
                 for call in self.response.tool_calls
             ]
         return message
