@@ -1,6 +1,7 @@
 """`fanweave.mirascope`: calls with the interface of Mirascope."""
 
 import asyncio
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -210,6 +211,24 @@ def test_calls_of_other_providers(provider, monkeypatch):
         return "Recommend a fantasy book"
 
     assert recommend().content
+
+
+def test_a_changed_variable_of_a_provider_holds_for_the_next_call(recorder, monkeypatch):
+    text = {
+        "candidates": [{"content": {"role": "model", "parts": [{"text": "Yes."}]}, "finishReason": "STOP"}]
+    }
+    recorder.answer = lambda _: json.dumps(text).encode()
+    monkeypatch.delenv("GEMINI_API_KEY", raising=False)
+    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", recorder.url.removesuffix("/v1"))
+
+    @llm.call(provider="google", model="gemini-2.5-flash")
+    def recommend() -> str:
+        return "Recommend a book"
+
+    for key in ("first", "second"):
+        monkeypatch.setenv("GOOGLE_API_KEY", key)
+        assert recommend().content == "Yes."
+    assert [headers["x-goog-api-key"] for _, _, headers, _ in recorder.seen] == ["first", "second"]
 
 
 def test_calls_are_overridden(environment):

@@ -117,19 +117,23 @@ def as_tool(value: Any) -> Tool[..., Any]:
 _overrides: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("fanweave.mirascope.overrides")
 
 _models: dict[Any, Model] = {}
+# The environment that they were made in.
+_environment: dict[Any, Any] = {}
 
 
 def _model(provider: str, model: str, client: Any) -> Model:
+    global _environment
+    # A provider has variables of its own for its key, its URL and other settings, which may change between two calls.
+    # The mapping below that of `os.environ` is compared in a microsecond.
+    environment = getattr(os.environ, "_data", os.environ)
+    if environment != _environment or len(_models) >= _MAX_MODELS:
+        _models.clear()
+        _environment = dict(environment)
     connection = connection_of(client)
-    vendor = _PROVIDERS.get(provider, provider)
-    name = f"{vendor}/{model}"
-    # The environment, which the engine reads, may change between two calls.
-    environment = [os.environ.get(f"{vendor.upper()}_{variable}") for variable in ("API_KEY", "BASE_URL")]
-    key = (name, repr(sorted(connection.items(), key=lambda pair: pair[0])), *environment)
+    name = f"{_PROVIDERS.get(provider, provider)}/{model}"
+    key = (name, repr(sorted(connection.items(), key=lambda pair: pair[0])))
     found = _models.get(key)
     if found is None:
-        if len(_models) >= _MAX_MODELS:
-            _models.clear()
         found = _models[key] = Model(name, connection)
     return found
 
