@@ -186,10 +186,15 @@ def with_tools(
     return Chain(_core.with_tools(chain._engine, parts, run, on_error == "raise", timeout, concurrency))
 
 
-def structured(chain: Chain, type: Any, retries: int) -> Chain:
+def structured(
+    chain: Chain, type: Any, retries: int, refused: Callable[[Invalid], None] | None = None
+) -> Chain:
+    """Answers of a type. ``refused`` gets the reason for each answer that does not fit."""
     reader = Reader(type)
     is_plain = reader.is_plain
-    return _structured(chain, reader, lambda _, read: read if is_plain else _core.opaque(read), retries)
+    return _structured(
+        chain, reader, lambda _, read: read if is_plain else _core.opaque(read), retries, refused
+    )
 
 
 def structured_json(chain: Chain, reader: Reader) -> Chain:
@@ -197,13 +202,21 @@ def structured_json(chain: Chain, reader: Reader) -> Chain:
     return _structured(chain, reader, lambda value, _: value, 1)
 
 
-def _structured(chain: Chain, reader: Reader, output: Callable[[Any, Any], Any], retries: int) -> Chain:
+def _structured(
+    chain: Chain,
+    reader: Reader,
+    output: Callable[[Any, Any], Any],
+    retries: int,
+    refused: Callable[[Invalid], None] | None = None,
+) -> Chain:
     """Answers that the reader accepts. ``output`` gets the JSON value and what the reader made of it."""
 
     def read(value: Any) -> Any:
         try:
             result = reader.read(value)
         except Invalid as error:
+            if refused is not None:
+                refused(error)
             return [False, str(error)]
         return [True, output(value, result)]
 

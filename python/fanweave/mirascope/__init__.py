@@ -11,28 +11,45 @@ from typing import TYPE_CHECKING, Any
 
 from . import llm
 from ._call import BaseDynamicConfig
-from ._messages import BaseMessageParam, ImagePart, ImageURLPart, Messages, TextPart, prompt_template
+from ._messages import (
+    MISSING,
+    AudioPart,
+    BaseMessageParam,
+    DocumentPart,
+    ImagePart,
+    ImageURLPart,
+    Messages,
+    TextPart,
+    prompt_template,
+)
 
 if TYPE_CHECKING:
-    from ._tools import BaseTool
+    from ._tools import BaseTool, BaseToolKit, toolkit_tool
 
 __all__ = [
+    "AudioPart",
     "BaseDynamicConfig",
     "BaseMessageParam",
     "BaseTool",
+    "BaseToolKit",
+    "DocumentPart",
     "ImagePart",
     "ImageURLPart",
     "Messages",
     "TextPart",
     "llm",
     "prompt_template",
+    "toolkit_tool",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "BaseTool":
+    if name in ("BaseTool", "BaseToolKit", "toolkit_tool"):
         # Loads pydantic.
-        from ._tools import BaseTool
+        from . import _tools
 
-        return BaseTool
+        return getattr(_tools, name)
+    if name in MISSING:
+        # An `AttributeError` would lose the reason in an import.
+        raise ImportError(f"`fanweave.mirascope` has no `{name}`: {MISSING[name]}")
     raise AttributeError(f"module `fanweave.mirascope` has no attribute `{name}`")

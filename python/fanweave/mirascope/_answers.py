@@ -184,11 +184,37 @@ class CallResponse:
         """The results of tools as messages, for the history of the next call."""
         return tool_messages(tools_and_outputs)
 
+    def model_dump(self) -> dict[str, Any]:
+        """What was asked and answered, as plain values."""
+        config = dumped(dict(self.dynamic_config or {}))
+        return {
+            "metadata": dict(self._asked.metadata),
+            "response": self.response.to_dict(),
+            "content": self.content,
+            "computed_fields": config.get("computed_fields"),
+            "messages": dumped(self.messages),
+            "call_params": self.call_params,
+            "user_message_param": dumped(self.user_message_param),
+            "message_param": self.message_param,
+            "finish_reasons": self.finish_reasons,
+            "usage": self.response.to_dict().get("usage"),
+            "cost": self.cost,
+        }
+
     def __str__(self) -> str:
         return self.content
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.content!r})"
+
+
+def dumped(value: Any) -> Any:
+    """A value without objects that have ``model_dump``."""
+    if isinstance(value, Mapping):
+        return {name: dumped(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [dumped(each) for each in value]
+    return value.model_dump() if hasattr(value, "model_dump") and not isinstance(value, type) else value
 
 
 def tool_messages(tools_and_outputs: Sequence[tuple[Any, Any]]) -> list[dict[str, Any]]:
@@ -211,6 +237,11 @@ class CallResponseChunk:
     def content(self) -> str:
         """The text, or an empty one."""
         return self.delta.text
+
+    @property
+    def chunk(self) -> _core.Delta:
+        """The piece as the engine has it."""
+        return self.delta
 
     @property
     def finish_reasons(self) -> list[str]:
@@ -261,6 +292,11 @@ class _Stream:
         if self._response is None:
             raise ValueError("the stream has not been read to its end")
         return self._response
+
+    @property
+    def content(self) -> str:
+        """The text, once all pieces have been read."""
+        return self.construct_call_response().content
 
     @property
     def message_param(self) -> dict[str, Any]:

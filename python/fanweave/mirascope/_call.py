@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, overloa
 
 from .. import _core
 from .._chain import Chain
-from .._errors import ConfigError
+from .._errors import ConfigError, ParseError
 from .._foreign_messages import tool_parts
 from .._model import Model
 from .._tool import Tool, structured
@@ -204,6 +204,8 @@ class _Prepared:
         self.asked = Asked(messages, parameters, tools, [model.name])
         self.asked.metadata = dict(config.get("metadata") or {})
         self.config = config or None
+        # The reasons for which answers did not fit the response_model.
+        self.refused: list[Exception] = []
         self.options: dict[str, Any] = {}
         if self.asked.metadata.get("tags"):
             self.options["tags"] = sorted(self.asked.metadata["tags"])
@@ -211,7 +213,18 @@ class _Prepared:
         if tools:
             self.chain = Chain(_core.with_tools(model._engine, tool_parts(tools), None, False, None, 8))
         if settings.response_model is not None:
-            self.chain = structured(model, settings.response_model, 1)
+            self.chain = structured(model, settings.response_model, 1, self.refused.append)
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raises the error of pydantic, if there is one, as Mirascope does."""
+        try:
+            yield
+        except ParseError as error:
+            reason = self.refused[-1].__context__ if self.refused else None
+            if reason is None or type(reason).__name__ != "ValidationError":
+                raise
+            raise reason from error
 
     def answer(self, message: Any, settings: Settings) -> Any:
         """What the call returns."""
@@ -224,7 +237,9 @@ class _Prepared:
 def _sync_answer(settings: Settings, asked: Any) -> Any:
     call = _Prepared(settings, asked)
     if not settings.stream:
-        return call.answer(call.chain.invoke(call.asked.input, **call.options), settings)
+        with call.errors():
+            message = call.chain.invoke(call.asked.input, **call.options)
+        return call.answer(message, settings)
     stream = call.chain.stream(call.asked.input, **call.options)
     if settings.response_model is not None:
         return StructuredStream(stream, settings.response_model)
@@ -234,7 +249,9 @@ def _sync_answer(settings: Settings, asked: Any) -> Any:
 async def _async_answer(settings: Settings, asked: Any) -> Any:
     call = _Prepared(settings, asked)
     if not settings.stream:
-        return call.answer(await call.chain.ainvoke(call.asked.input, **call.options), settings)
+        with call.errors():
+            message = await call.chain.ainvoke(call.asked.input, **call.options)
+        return call.answer(message, settings)
     stream = call.chain.astream(call.asked.input, **call.options)
     if settings.response_model is not None:
         return AsyncStructuredStream(stream, settings.response_model)
@@ -418,7 +435,10 @@ def override(provider_agnostic_call: Callable[P, R], **changes: Any) -> Callable
     own: Any = provider_agnostic_call
     if not hasattr(own, "_settings"):
         raise ConfigError("override takes a function that `llm.call` has decorated", kind="config")
-    made: Callable[P, R] = decorated(own._function, own._settings.replaced(changes))
+    # A method is bound like the one that it is made of.
+    owner = getattr(own, "__self__", None)
+    function = own._function if owner is None else own._function.__get__(owner)
+    made: Callable[P, R] = decorated(function, own._settings.replaced(changes))
     return made
 
 

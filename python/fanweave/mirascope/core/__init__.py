@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from .._answers import AsyncStream, CallResponse, CallResponseChunk, Stream
 from .._call import BaseDynamicConfig, CommonCallParams
-from .._messages import BaseMessageParam, ImagePart, ImageURLPart, Messages, TextPart, prompt_template
+from .._messages import (
+    MISSING,
+    AudioPart,
+    BaseMessageParam,
+    DocumentPart,
+    ImagePart,
+    ImageURLPart,
+    Messages,
+    TextPart,
+    prompt_template,
+)
 
 BaseCallResponse = CallResponse
 BaseCallResponseChunk = CallResponseChunk
@@ -14,10 +24,11 @@ BaseStream = Stream
 BaseCallParams = CommonCallParams
 
 if TYPE_CHECKING:
-    from .._tools import BaseTool
+    from .._tools import BaseTool, BaseToolKit, toolkit_tool
 
 __all__ = [
     "AsyncStream",
+    "AudioPart",
     "BaseCallParams",
     "BaseCallResponse",
     "BaseCallResponseChunk",
@@ -25,18 +36,24 @@ __all__ = [
     "BaseMessageParam",
     "BaseStream",
     "BaseTool",
+    "BaseToolKit",
+    "DocumentPart",
     "ImagePart",
     "ImageURLPart",
     "Messages",
     "TextPart",
     "prompt_template",
+    "toolkit_tool",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "BaseTool":
+    if name in ("BaseTool", "BaseToolKit", "toolkit_tool"):
         # Loads pydantic.
-        from .._tools import BaseTool
+        from .. import _tools
 
-        return BaseTool
+        return getattr(_tools, name)
+    if name in MISSING:
+        # An `AttributeError` would lose the reason in an import.
+        raise ImportError(f"`fanweave.mirascope.core` has no `{name}`: {MISSING[name]}")
     raise AttributeError(f"module `fanweave.mirascope.core` has no attribute `{name}`")
