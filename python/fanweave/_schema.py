@@ -373,7 +373,7 @@ class _Builder:
                 "use a dataclass, a TypedDict or a pydantic model"
             )
         name = self._open.pop(cls)
-        description = _class_doc(cls)
+        description = class_doc(cls)
         if description:
             node.schema = {"description": description, **node.schema}
         if name in self._definitions:
@@ -601,7 +601,7 @@ def _hints(target: Any) -> dict[str, Any]:
         )
 
 
-def _class_doc(cls: Any) -> str | None:
+def class_doc(cls: Any) -> str | None:
     """The first part of the docstring of a class, unless it is that of a base class or generated."""
     doc = cls.__dict__.get("__doc__")
     if not doc or doc.startswith(f"{cls.__name__}("):

@@ -10,7 +10,7 @@ import re
 from . import _core
 from ._chain import Chain
 from ._errors import ConfigError
-from ._schema import MAX_NAME, Invalid, ParametersReader, Reader, summary
+from ._schema import MAX_NAME, Invalid, ParametersReader, Reader, class_doc, summary
 from ._steps import is_async
 
 TYPE_CHECKING = False
@@ -32,14 +32,13 @@ class Tool:
         self.__doc__ = target.__doc__
         self.__wrapped__ = target
         self.name = name or re.sub(r"[^A-Za-z0-9_-]", "_", self.__name__)[:MAX_NAME]
-        doc = inspect.getdoc(target) or ""
-        # The docstring that a dataclass gets is its signature.
-        self.description = "" if doc.startswith(f"{self.__name__}(") else summary(doc)
         self._reader: Any
         if isinstance(target, type):
+            self.description = class_doc(target) or ""
             self._reader = Reader(target)
             self.is_async = is_async(getattr(target, "call", _no_call))
         else:
+            self.description = summary(inspect.getdoc(target) or "")
             self._reader = ParametersReader(target)
             self.is_async = is_async(target)
         self.parameters = self._reader.schema

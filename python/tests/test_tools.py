@@ -8,6 +8,7 @@ import json
 import threading
 from typing import Annotated, Any, Literal
 
+import pydantic
 import pytest
 
 import fanweave as fw
@@ -112,6 +113,23 @@ def test_annotations_become_schemas():
             "maxItems": 2,
         },
     }
+
+
+def test_a_class_without_a_docstring_has_no_description_of_its_base_class():
+    class Documented(pydantic.BaseModel):
+        """Where things are."""
+
+    class Place(Documented):
+        city: str
+
+    @dataclasses.dataclass
+    class Point:
+        x: int
+
+    assert fw.tool(Documented).description == "Where things are."
+    for bare in (Place, Point):
+        assert fw.tool(bare).description == ""
+        assert "description" not in fw.tool(bare).parameters
 
 
 @pytest.mark.parametrize("is_async", [False, True])

@@ -22,6 +22,7 @@ use crate::bridge::Bridge;
 use crate::chain::{Chain, EngineChain};
 use crate::errors::{config, raise};
 use crate::item::{from_python, json_from_python, plain, value_to_python};
+use crate::logging;
 use crate::mailbox::lock;
 use crate::object::release_dropped;
 use crate::options::at_least_one;
@@ -246,6 +247,8 @@ pub(crate) fn job(
     options: Option<&Bound<'_, PyDict>>,
     bridge: Option<&Bridge>,
 ) -> PyResult<Job> {
+    // Before the first event of the batch.
+    logging::look(py);
     let cx = blocking_context(chain, options, bridge)?;
     let source = source_of(settings)?;
     let results = Arc::<Mutex<Results>>::default();

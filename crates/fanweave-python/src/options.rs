@@ -98,6 +98,21 @@ fn with_option(cx: Context, name: &str, value: &Bound<'_, PyAny>) -> PyResult<Co
     })
 }
 
+/// Calls `set` with the name and value of each setting that is not `None`.
+pub(crate) fn each_setting(
+    settings: &Bound<'_, PyDict>,
+    mut set: impl FnMut(&str, &Bound<'_, PyAny>) -> PyResult<()>,
+) -> PyResult<()> {
+    for (name, value) in settings.iter() {
+        if value.is_none() {
+            continue;
+        }
+        let name: String = name.extract()?;
+        set(&name, &value).map_err(|error| explained(&name, &value, error))?;
+    }
+    Ok(())
+}
+
 /// The error of a setting whose value is of the wrong type or too large.
 pub(crate) fn explained(name: &str, value: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
     let py = value.py();

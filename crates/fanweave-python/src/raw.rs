@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 use crate::errors::{config, raise};
 use crate::function::Functions;
 use crate::item::json_from_python;
+use crate::logging;
 use crate::operation::Operation;
 use crate::options::{context, explained};
 use crate::raw_response::RawResponse;
@@ -142,6 +143,8 @@ impl RawModel {
         return_errors: bool,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Reader> {
+        // Before the first event of the request.
+        logging::look(slf.py());
         let request = Request { method, path, body, headers, max_tokens, return_errors };
         let request = request.build(slf.py(), true)?;
         let cx = context(options, None)?;

@@ -25,7 +25,7 @@ use crate::item::{Mapping, from_python, to_python};
 use crate::message;
 use crate::model::messages_of;
 use crate::operation::Operation;
-use crate::options::explained;
+use crate::options::each_setting;
 use crate::qa_answer::Answered;
 use crate::work::wait;
 
@@ -106,30 +106,21 @@ fn qa_of(
             return Err(config(py, message));
         }
     };
-    for (name, value) in settings.iter() {
-        if value.is_none() {
-            continue;
-        }
-        let name: String = name.extract()?;
-        let set = || -> PyResult<Qa> {
-            let chain = || {
-                let chain = value.cast::<Chain>()?;
-                PyResult::Ok(prompt_of(chain.get()))
-            };
-            let qa = qa.clone();
-            Ok(match name.as_str() {
-                "prompt" => qa.prompt(chain()?),
-                "document_prompt" => qa.document_prompt(chain()?),
-                "collapse_prompt" if strategy == "map_reduce" => qa.collapse_prompt(chain()?),
-                "collapse_prompt" => return Err(config(py, "collapse_prompt is for map_reduce alone")),
-                "max_tokens" => qa.max_tokens(value.extract()?),
-                "concurrency" => qa.concurrency(value.extract::<usize>()?),
-                "no_documents" => qa.no_documents(value.extract::<String>()?),
-                _ => return Err(config(py, format!("`{name}` is not a setting of this chain"))),
-            })
+    each_setting(settings, |name, value| {
+        let chain = || PyResult::Ok(prompt_of(value.cast::<Chain>()?.get()));
+        let before = qa.clone();
+        qa = match name {
+            "prompt" => before.prompt(chain()?),
+            "document_prompt" => before.document_prompt(chain()?),
+            "collapse_prompt" if strategy == "map_reduce" => before.collapse_prompt(chain()?),
+            "collapse_prompt" => return Err(config(py, "collapse_prompt is for map_reduce alone")),
+            "max_tokens" => before.max_tokens(value.extract()?),
+            "concurrency" => before.concurrency(value.extract::<usize>()?),
+            "no_documents" => before.no_documents(value.extract::<String>()?),
+            _ => return Err(config(py, format!("`{name}` is not a setting of this chain"))),
         };
-        qa = set().map_err(|error| explained(&name, &value, error))?;
-    }
+        Ok(())
+    })?;
     Ok(qa)
 }
 

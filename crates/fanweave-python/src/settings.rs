@@ -16,7 +16,7 @@ use crate::errors::config;
 use crate::function::Functions;
 use crate::item::json_from_python;
 use crate::keys::KeyFunction;
-use crate::options::{explained, seconds};
+use crate::options::{each_setting, seconds};
 
 /// The settings of a connection.
 #[derive(Default)]
@@ -125,25 +125,14 @@ impl Settings {
 
 pub(crate) fn settings_of(settings: &Bound<'_, PyDict>) -> PyResult<(Settings, Parameters)> {
     let (mut own, mut parameters) = (Settings::default(), Parameters::new());
-    for (name, value) in settings.iter() {
-        let name: String = name.extract()?;
-        if value.is_none() {
-            continue;
-        }
-        own.set(&mut parameters, &name, &value).map_err(|e| explained(&name, &value, e))?;
-    }
+    each_setting(settings, |name, value| own.set(&mut parameters, name, value))?;
     Ok((own, parameters))
 }
 
 /// Parameters of a call. Settings of connections are refused.
 pub(crate) fn parameters_of(values: &Bound<'_, PyDict>) -> PyResult<Parameters> {
     let mut parameters = Parameters::new();
-    for (name, value) in values.iter() {
-        let name: String = name.extract()?;
-        if !value.is_none() {
-            set_parameter(&mut parameters, &name, &value).map_err(|e| explained(&name, &value, e))?;
-        }
-    }
+    each_setting(values, |name, value| set_parameter(&mut parameters, name, value))?;
     Ok(parameters)
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use fanweave::crates::{serde_json, tokio};
 use fanweave_sim::{Latency, Server, Settings};
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::errors::config;
 use crate::item::value_to_python;
+use crate::options::each_setting;
 
 /// A server on a port of this machine, on a thread of its own. It ends with `close`.
 #[pyclass(frozen, module = "fanweave._core")]
@@ -85,11 +87,10 @@ impl Sim {
 
 fn settings_of(settings: &Bound<'_, PyDict>) -> PyResult<Settings> {
     let mut own = Settings { addr: ([127, 0, 0, 1], 0).into(), ..Settings::default() };
-    for (name, value) in settings.iter() {
-        let name: String = name.extract()?;
-        match name.as_str() {
-            "latency" => own.latency = latency(&value)?,
-            "chunk_delay" => own.chunk_delay = std::time::Duration::from_secs_f64(value.extract()?),
+    each_setting(settings, |name, value| {
+        match name {
+            "latency" => own.latency = latency(value)?,
+            "chunk_delay" => own.chunk_delay = at_least_zero(value, name)?,
             "chunks" => own.chunks = value.extract()?,
             "rpm" => own.rpm = value.extract()?,
             "tpm" => own.tpm = value.extract()?,
@@ -98,13 +99,13 @@ fn settings_of(settings: &Bound<'_, PyDict>) -> PyResult<Settings> {
             "hang_rate" => own.hang_rate = value.extract()?,
             "truncate_rate" => own.truncate_rate = value.extract()?,
             "seed" => own.seed = value.extract()?,
-            "flaky" => own.flaky = Some(parsed(&name, &value)?),
-            "first_429" => own.first_429 = Some(parsed(&name, &value)?),
+            "flaky" => own.flaky = Some(parsed(name, value)?),
+            "first_429" => own.first_429 = Some(parsed(name, value)?),
             "max_in_flight" => own.max_in_flight = Some(value.extract()?),
             "poison" => own.poison = Some(value.extract()?),
             "outages" => {
                 own.outages =
-                    value.try_iter()?.map(|outage| parsed(&name, &outage?)).collect::<PyResult<_>>()?;
+                    value.try_iter()?.map(|outage| parsed(name, &outage?)).collect::<PyResult<_>>()?;
             }
             "api_key" => own.api_key = value.extract()?,
             _ => {
@@ -112,7 +113,8 @@ fn settings_of(settings: &Bound<'_, PyDict>) -> PyResult<Settings> {
                 return Err(config(value.py(), message));
             }
         }
-    }
+        Ok(())
+    })?;
     Ok(own)
 }
 
@@ -129,9 +131,11 @@ fn latency(value: &Bound<'_, PyAny>) -> PyResult<Latency> {
             .parse()
             .map_err(|e: fanweave_sim::ParseLatencyError| PyValueError::new_err(e.to_string()));
     }
+    at_least_zero(value, "latency").map(Latency::Fixed)
+}
+
+fn at_least_zero(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Duration> {
     let seconds: f64 = value.extract()?;
-    match std::time::Duration::try_from_secs_f64(seconds) {
-        Ok(latency) => Ok(Latency::Fixed(latency)),
-        Err(_) => Err(PyValueError::new_err(format!("latency must be at least 0 seconds, got {seconds}"))),
-    }
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| PyValueError::new_err(format!("{name} must be at least 0 seconds, got {seconds}")))
 }

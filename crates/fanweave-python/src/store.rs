@@ -20,7 +20,7 @@ use crate::embedder::{Embedder, operation_context};
 use crate::errors::{config, raise};
 use crate::function::Functions;
 use crate::operation::Operation;
-use crate::options::at_least_one;
+use crate::options::{at_least_one, each_setting};
 use crate::work::wait;
 
 /// A store with the embedder of its documents and questions.
@@ -151,25 +151,23 @@ impl Hit {
 fn with_settings(index: &VectorIndex, settings: &Bound<'_, PyDict>) -> PyResult<VectorIndex> {
     let py = settings.py();
     let mut index = index.clone();
-    for (name, value) in settings.iter() {
-        if value.is_none() {
-            continue;
-        }
-        let name: String = name.extract()?;
-        index = match name.as_str() {
-            "limit" => index.limit(at_least_one(py, value.extract()?, "limit")?.get()),
-            "threshold" => index.threshold(value.extract()?),
-            "filter" => index.filter(filter_from_python(&value)?),
+    each_setting(settings, |name, value| {
+        let before = index.clone();
+        index = match name {
+            "limit" => before.limit(at_least_one(py, value.extract()?, "limit")?.get()),
+            "threshold" => before.threshold(value.extract()?),
+            "filter" => before.filter(filter_from_python(value)?),
             "diverse" => {
                 let (candidates, relevance): (Bound<'_, PyAny>, f32) = value.extract()?;
                 if !(0.0..=1.0).contains(&relevance) {
                     return Err(config(py, format!("relevance must be from 0 to 1, got {relevance}")));
                 }
-                index.diverse(at_least_one(py, candidates.extract()?, "candidates")?, relevance)
+                before.diverse(at_least_one(py, candidates.extract()?, "candidates")?, relevance)
             }
             _ => return Err(config(py, format!("`{name}` is not a setting of a search"))),
         };
-    }
+        Ok(())
+    })?;
     Ok(index)
 }
 

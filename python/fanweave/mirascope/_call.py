@@ -15,7 +15,7 @@ from .._chain import Chain
 from .._errors import ConfigError, ParseError
 from .._foreign_messages import tool_parts
 from .._model import Model
-from .._tool import Tool, structured
+from .._tool import as_tools, structured
 from ._answers import (
     Asked,
     AsyncStream,
@@ -83,7 +83,7 @@ class Settings:
         self.provider: str = settings["provider"]
         self.model: str = settings["model"]
         self.stream: bool = bool(settings.get("stream"))
-        self.tools = [as_tool(each) for each in settings.get("tools") or ()]
+        self.tools = as_tools(settings.get("tools") or ())
         self.response_model: Any = settings.get("response_model")
         self.output_parser: Any = settings.get("output_parser")
         self.json_mode: bool = bool(settings.get("json_mode"))
@@ -101,17 +101,6 @@ class Settings:
         if "call_params" in changed:
             changed["call_params"] = {**self.call_params, **changed["call_params"]}
         return Settings(**{**self.given, **changed})
-
-
-def as_tool(value: Any) -> Tool[..., Any]:
-    """The tool of a function, or of a class with a method ``call``."""
-    if isinstance(value, Tool):
-        return value
-    made: Tool[..., Any] = Tool(value)
-    if isinstance(value, type) and "__doc__" in value.__dict__ and value.__doc__ is None:
-        # The docstring of the class that it is derived from says nothing of it.
-        made.description = ""
-    return made
 
 
 _overrides: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("fanweave.mirascope.overrides")
@@ -179,7 +168,7 @@ class _Prepared:
                     f"the dynamic configuration is invalid: {reason} (entries are {known})", kind="config"
                 )
             asked = config["messages"]
-        tools = [as_tool(each) for each in config["tools"]] if config.get("tools") else settings.tools
+        tools = as_tools(config["tools"]) if config.get("tools") else settings.tools
         given = {**settings.call_params, **(config.get("call_params") or {})}
         messages = wire_messages(asked)
         parameters: dict[str, Any] = {}
