@@ -56,6 +56,11 @@ need zsh zsh
 need fish fish
 need gnome-keyring-daemon gnome-keyring dbus dbus-daemon
 
+# While the workspace compiles.
+mkdir -p target
+python/run-tests.sh --environment >target/environment.log 2>&1 </dev/null &
+environment=$!
+
 all=(--workspace --all-features --locked)
 
 step 'tests'
@@ -68,47 +73,60 @@ fi
 step 'the table of flags'
 python3 tests/docs/flags.py target/debug/fanweave --check
 
-step 'examples in the documentation'
-# Only their names contain a path. `--doc` would also run those that tests/fresh runs.
-cargo test "${all[@]}" --quiet -- src/
-tests/fresh/run.py
-
-step 'a crate outside of the workspace'
-tests/outside/run.sh test
-
 step 'the Python package'
 # An example selects the features of development too, as the tests do.
 cargo build "${all[@]}" --lib --example article
+wait "$environment" || {
+    cat target/environment.log
+    exit 1
+}
 FANWEAVE_PYTHON_LIBRARY=target/debug python/run-tests.sh
-
-step 'official SDKs against the simulated provider'
-tests/sdk/run.sh target/debug/fanweave
-
-step 'the report in a browser'
-tests/report/run.sh target/debug/fanweave
 
 step 'files that other programs write and read'
 tests/files/run.sh target/debug/fanweave
 
-step 'a llama.cpp server'
-tests/real/run.sh target/debug/fanweave
+# Copies: the last step replaces the program by one with fewer features.
+copies=target/copies/debug
+mkdir -p $copies
+cp target/debug/fanweave target/debug/examples/{real_server,chroma_checks,calculator} $copies/
 
-step 'batches at workers'
-tests/cluster/run.sh target/debug/fanweave
-tests/cluster/remote.sh target/debug/fanweave
+# Steps that wait most of the time, one after another. They run beside those that compile, which give way to them.
+waiting() {
+    local program=$copies/fanweave
+    step 'batches at workers'
+    tests/cluster/run.sh $program
+    tests/cluster/remote.sh $program
+    step 'a batch against a failing provider'
+    tests/outage/run.sh $program
+    step 'a slice of the attacks'
+    tests/attack/run.sh $program --fast
+    step 'official SDKs against the simulated provider'
+    tests/sdk/run.sh $program
+    step 'the report in a browser'
+    tests/report/run.sh $program
+    step 'a llama.cpp server'
+    tests/real/run.sh $program $copies/real_server
+    step 'a Chroma server'
+    tests/chroma/run.sh $copies/chroma_checks
+    step 'the calculator against numexpr and Python'
+    tests/math/run.sh $copies/calculator 10000
+}
+set -m
+(waiting) >target/waiting.log 2>&1 </dev/null &
+others=$!
+set +m
+trap 'kill -- "-$others" 2>/dev/null || true; cat target/waiting.log' EXIT
 
-step 'a Chroma server'
-tests/chroma/run.sh target/debug/examples/chroma_checks
+step 'examples in the documentation'
+# Only their names contain a path. `--doc` would also run those that tests/fresh runs.
+nice cargo test "${all[@]}" --quiet -- src/
+nice tests/fresh/run.py
 
-step 'the calculator against numexpr and Python'
-tests/math/run.sh target/debug/examples/calculator 10000
+step 'a crate outside of the workspace'
+nice tests/outside/run.sh test
 
-step 'a batch against a failing provider'
-tests/outage/run.sh target/debug/fanweave
-
-step 'a slice of the attacks'
-tests/attack/run.sh target/debug/fanweave --fast
-
-# Last, because it replaces the program by one with fewer features.
 step 'fewer features'
-tests/features/run.sh
+nice tests/features/run.sh
+
+# Their output follows, by the trap.
+wait "$others"

@@ -7,30 +7,37 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-run() {
-    printf '\n== %s\n' "$*"
-    "$@"
-}
-
 built=${1:-}
+if [ -z "$built" ]; then
+    cargo build --quiet --locked -p fanweave --examples
+    cargo build --quiet --locked
+    built=${CARGO_TARGET_DIR:-target}/debug
+fi
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
+# They wait for simulated models most of the time: all at once, and shown in their order.
+declare -A started=()
 for example in examples/*.rs; do
     name=$(basename "$example" .rs)
-    if [ -n "$built" ]; then
-        run "$built/examples/$name"
-    else
-        run cargo run --quiet --locked -p fanweave --example "$name"
+    "$built/examples/$name" >"$out/$name.log" 2>&1 </dev/null &
+    started[$name]=$!
+done
+for example in examples/*.rs; do
+    name=$(basename "$example" .rs)
+    code=0
+    wait "${started[$name]}" || code=$?
+    printf '\n== %s\n' "$example"
+    cat "$out/$name.log"
+    if [ $code != 0 ]; then
+        echo "ended with $code" >&2
+        exit 1
     fi
 done
 
 fanweave() {
-    if [ -n "$built" ]; then
-        run "$built/fanweave" "$@"
-    else
-        run cargo run --quiet --locked -- "$@"
-    fi
+    printf '\n== fanweave %s\n' "$*"
+    "$built/fanweave" "$@"
 }
 
 fanweave ask --model sim/writer 'Write a haiku about tides.'

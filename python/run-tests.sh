@@ -2,9 +2,12 @@
 # Builds the Python module and runs its tests. Arguments are those of pytest.
 #
 #   python/run-tests.sh [--lint] [argument..]
+#   python/run-tests.sh --environment
 #
-# $FANWEAVE_PYTHON_LIBRARY is the folder of a library that is already built. Uses $PYTHON (default: python3) of at least 3.10, and an environment in target/venv. With --lint, also checks formatting,
-# lints and types. Skips, with a reason, if there is no such Python.
+# The second form only installs the packages that the tests need.
+# Without arguments, all tests run, several at once. $FANWEAVE_PYTHON_LIBRARY is the folder of a library that is already
+# built. Uses $PYTHON (default: python3) of at least 3.10, and an environment in target/venv. With --lint, also checks
+# formatting, lints and types. Skips, with a reason, if there is no such Python.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -31,6 +34,10 @@ if [ "$(cat $venv/stamp 2>/dev/null)" != "$stamp" ]; then
     echo "$stamp" >$venv/stamp
 fi
 
+if [ "${1:-}" = --environment ]; then
+    exit
+fi
+
 # The same build as that of the workspace. maturin, which makes the wheels, would build the dependencies again with other
 # variables.
 folder=${FANWEAVE_PYTHON_LIBRARY:-}
@@ -48,5 +55,9 @@ if [ -n "$lint" ]; then
     $venv/bin/ruff check python
     $venv/bin/ruff format --check python
     $venv/bin/mypy python/fanweave
+fi
+if [ $# = 0 ]; then
+    # Most tests wait most of the time.
+    set -- -n "$((2 * $(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)))"
 fi
 exec $venv/bin/python -m pytest -q "$@"

@@ -16,6 +16,21 @@ from fanweave import _loops
 from fanweave.testing import Sim, sim
 
 
+# Modules whose tests share a fixture or a cache.
+GROUPS = ("test_langchain_standard", "test_notebook", "test_typing")
+
+
+# First: pytest-xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the slow checks of types first, so that no process waits for them at the end."""
+    for item in items:
+        module = item.path.stem
+        if module in GROUPS:
+            item.add_marker(pytest.mark.xdist_group(module))
+    items.sort(key=lambda item: item.path.stem != "test_typing")
+
+
 def eventually(is_true, seconds: float = 5.0) -> bool:
     """Waits until the condition holds."""
     until = time.monotonic() + seconds

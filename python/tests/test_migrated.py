@@ -21,8 +21,8 @@ EXPECTED = {
     "runnables": ("True ", "True ", 24, 8),
 }
 
-# 5 % errors, of which the first may be one, 5 % resets, and an outage of the first 3 s.
-FAULTS = {"error_rate": 0.05, "reset_rate": 0.05, "outages": ["0s..3s=503"], "seed": 54}
+# 5 % errors, of which the first may be one, 5 % resets, and an outage of the first 2 s.
+FAULTS = {"error_rate": 0.05, "reset_rate": 0.05, "outages": ["0s..2s=503"], "seed": 54}
 
 plain = {}
 

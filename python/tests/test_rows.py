@@ -23,9 +23,23 @@ def picky(n):
 async def test_rows_are_in_order_unless_they_are_not_asked_for():
     chain = fw.step(later)
     assert [row.index async for row in chain.arows(range(4))] == [0, 1, 2, 3]
-    assert [row.output async for row in chain.arows(range(4), ordered=False)] == [3, 2, 1, 0]
     assert [row.unwrap() for row in chain.rows(range(4))] == [0, 1, 2, 3]
     assert sorted(row.unwrap() for row in chain.rows(range(4), ordered=False)) == [0, 1, 2, 3]
+
+
+async def test_a_row_that_ends_is_there_before_earlier_ones_end():
+    received = [asyncio.Event() for _ in range(5)]
+    received[4].set()
+
+    async def after_the_next(n):
+        await received[n + 1].wait()
+        return n
+
+    outputs = []
+    async for row in fw.step(after_the_next).arows(range(4), ordered=False):
+        outputs.append(row.output)
+        received[row.index].set()
+    assert outputs == [3, 2, 1, 0]
 
 
 async def test_a_row_that_fails_has_its_error_and_leaves_the_others_alone():
