@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from errno import ENOENT
 from os import PathLike, fspath
+from os.path import exists
 
 from . import _core, _loops
 from ._chain import Chain
@@ -24,7 +26,15 @@ if TYPE_CHECKING:
 
 
 class Summary:
-    """Totals of a batch over a file."""
+    """Totals of a batch over a file.
+
+    >>> import pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "names.txt").write_text("Ada\\nBob\\n")
+    >>> summary = fw.batch(folder / "names.txt", model="sim/echo", output=folder / "answers.jsonl")
+    >>> summary.ok, summary.failed, summary.output == str(folder / "answers.jsonl")
+    (2, 0, True)
+    """
 
     rows: int
     """Rows with a result, from this run or an earlier one."""
@@ -71,7 +81,7 @@ class _Plan:
         self,
         rows: Any,
         *,
-        model: str | Model | Chain,
+        model: str | Model | Chain | None = None,
         prompt: str | None = None,
         system: str | None = None,
         response: Any = None,
@@ -91,6 +101,8 @@ class _Plan:
         if errors not in ("keep", "raise"):
             raise _config(f"errors must be `keep` or `raise`, got `{errors}`")
         chain: Chain = model_of(model) if isinstance(model, str) else model
+        if model is None:
+            raise _config("a batch needs a model: model=\"openai/gpt-5-mini\", a model or a chain")
         if not isinstance(chain, Chain):
             raise TypeError(f"model must be a name, a model or a chain, got {type(model).__name__}")
         is_chain = not isinstance(chain, Model) and prompt is None and system is None
@@ -141,6 +153,9 @@ class _Plan:
             raise _config("a file of rows needs an output: the path of the file for its results")
         if journal is not None:
             raise _config("the journal of a file of rows is beside its output: leave `journal` out")
+        if not exists(rows):
+            message = "no such file (rows in memory are a list, also a single one)"
+            raise FileNotFoundError(ENOENT, message, fspath(rows))
         self.path = fspath(output)
         settings.update(path=fspath(rows), output=self.path)
 
@@ -306,8 +321,8 @@ _PARAMETERS = (
 def batch(rows: Any, /, **settings: Any) -> Any:
     """Runs a model for each row of a data frame, a file or an iterable.
 
-    >>> import fanweave as fw
-    >>> [row.unwrap() for row in fw.batch(["one", "two"], model="sim/echo")]
+    >>> from fanweave.testing import echo
+    >>> [row.unwrap() for row in fw.batch(["one", "two"], model=echo())]
     ['one', 'two']
 
     A frame of pandas or polars, or a table of Arrow, comes back with the columns ``answer``, ``error``, ``finish_reason``,
@@ -348,7 +363,13 @@ def batch(rows: Any, /, **settings: Any) -> Any:
 
 
 async def abatch(rows: Any, /, **settings: Any) -> Any:
-    """Like ``batch``, awaited. Cancelling the task ends the calls in flight; a journal keeps what has ended."""
+    """Like ``batch``, awaited. Cancelling the task ends the calls in flight; a journal keeps what has ended.
+
+    >>> import asyncio
+    >>> from fanweave.testing import echo
+    >>> [row.unwrap() for row in asyncio.run(fw.abatch(["one", "two"], model=echo()))]
+    ['one', 'two']
+    """
     import asyncio
 
     plan = _Plan(rows, **settings)

@@ -25,7 +25,16 @@ _CONFIG = ("messages", "model", "tools", "parameters")
 
 
 class Response(_core.Message):
-    """The answer to a call of a decorated function: a message with the tools that the model calls, and its cost."""
+    """The answer to a call of a decorated function: a message with the tools that the model calls, and its cost.
+
+    >>> from fanweave.testing import echo
+    >>> @fw.call(model=echo())
+    ... def greet(name: str):
+    ...     return f"Hello, {name}!"
+    >>> response = greet("Ada")
+    >>> response.content, response.tools, response.finish_reason
+    ('Hello, Ada!', [], 'stop')
+    """
 
     latency: float | None
     """Seconds from the call to the answer. None for answers of a batch."""
@@ -240,7 +249,8 @@ class _Call:
         is_coroutine = is_async(self._function)
         has_values = self._settings.response is not None
         function = choose_async if is_coroutine else choose
-        return Chain(_core.dynamic(function, self.__name__, is_coroutine, has_values))
+        engine = _core.dynamic(function, self.__name__, is_coroutine, has_values)
+        return Chain(engine, (_Call.chain, (self,), {}))
 
     def _answer(self, answer: Any, tools: Sequence[Tool], models: list[str], began: float) -> Any:
         """What a call that began at this time returns."""
@@ -260,7 +270,17 @@ class _Call:
 
 
 class Call(_Call):
-    """A function as a call. Calling it waits for the answer."""
+    """A function as a call. Calling it waits for the answer.
+
+    >>> from fanweave.testing import echo
+    >>> @fw.call(model=echo())
+    ... def greet(name: str):
+    ...     return f"Hello, {name}!"
+    >>> [each.content for each in greet.batch(["Ada", "Bob"])]
+    ['Hello, Ada!', 'Hello, Bob!']
+    >>> greet.bind(model="sim/writer", max_tokens=1)("Ada").finish_reason
+    'length'
+    """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         chain, input, tools, models = self._choose(self._function(*args, **kwargs))
@@ -290,7 +310,16 @@ class Call(_Call):
 
 
 class AsyncCall(_Call):
-    """An async function as a call. Awaiting it waits for the answer."""
+    """An async function as a call. Awaiting it waits for the answer.
+
+    >>> import asyncio
+    >>> from fanweave.testing import echo
+    >>> @fw.call(model=echo())
+    ... async def greet(name: str):
+    ...     return f"Hello, {name}!"
+    >>> asyncio.run(greet("Ada")).content
+    'Hello, Ada!'
+    """
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         chain, input, tools, models = self._choose(await self._function(*args, **kwargs))
@@ -320,7 +349,12 @@ class AsyncCall(_Call):
 
 
 class CallOf:
-    """The decorator that ``call`` returns."""
+    """The decorator that ``call`` returns.
+
+    >>> short = fw.call(model="sim/writer", max_tokens=3)
+    >>> short(lambda topic: f"A poem about {topic}.")("bears").finish_reason
+    'length'
+    """
 
     def __class_getitem__(cls, _: Any) -> type[CallOf]:
         return cls

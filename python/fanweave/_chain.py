@@ -16,19 +16,28 @@ if TYPE_CHECKING:
 
 
 class Chain:
-    """Steps from an input to an output. ``|`` adds a step."""
+    """Steps from an input to an output. ``|`` adds a step.
 
-    __slots__ = ("__weakref__", "_engine")
+    >>> from fanweave.testing import echo
+    >>> joke = fw.prompt("Tell a joke about {{ topic }}.") | echo() | fw.text() | str.upper
+    >>> joke.invoke({"topic": "bears"})
+    'TELL A JOKE ABOUT BEARS.'
+    """
 
-    def __init__(self, engine: _core.Chain) -> None:
+    __slots__ = ("__weakref__", "_engine", "_made")
+
+    def __init__(self, engine: _core.Chain, made: _Made | None = None) -> None:
         self._engine = engine
+        self._made = made
 
     def __class_getitem__(cls, _: Any) -> type[Chain]:
         """``Chain[Input, Output, Piece]``, for annotations."""
         return cls
 
-    def _with(self, engine: _core.Chain) -> Chain:
-        return Chain(engine)
+    def __reduce__(self) -> Any:
+        if self._made is None:
+            raise TypeError(f"{self!r} cannot be pickled: make it in each process, in a function or a module")
+        return _rebuilt, self._made
 
     # -- one input -----------------------------------------------------------------------------------------
 
@@ -53,6 +62,7 @@ class Chain:
     ) -> list[Any]:
         """Runs the chain for each input, at most ``concurrency`` at once, and returns the outputs in order."""
         _check_errors(errors)
+        _check_inputs(inputs)
         bridge = self._blocking_bridge()
         return _results(_core.batch(self._engine, inputs, concurrency, options or None, bridge), errors)
 
@@ -61,6 +71,7 @@ class Chain:
     ) -> list[Any]:
         """Runs the chain for each input, at most ``concurrency`` at once, and returns the outputs in order."""
         _check_errors(errors)
+        _check_inputs(inputs)
         bridge = _loops.bridge()
         future, number = bridge.submit_batch(self._engine, inputs, concurrency, options or None)
         try:
@@ -77,6 +88,7 @@ class Chain:
 
         Inputs are taken as rows come free, so they may be endless. ``ordered=False`` yields rows as they end.
         """
+        _check_inputs(inputs)
         bridge = self._blocking_bridge()
         return Rows(_core.Rows(self._engine, concurrency, ordered, options or None, bridge), inputs)
 
@@ -90,6 +102,7 @@ class Chain:
         **options: Any,
     ) -> AsyncRows:
         """Like ``rows``, for ``async for``. The inputs may be an async iterable."""
+        _check_inputs(inputs)
         engine = self._engine
 
         def start() -> _core.Rows:
@@ -121,36 +134,48 @@ class Chain:
 
     def __or__(self, next: Any) -> Chain:
         other = as_chain(next)
-        return NotImplemented if other is None else Chain(self._engine.then(other._engine))
+        return NotImplemented if other is None else self._then(other)
+
+    def _then(self, next: Chain) -> Chain:
+        return Chain(self._engine.then(next._engine), (Chain._then, (self, next), {}))
 
     def __ror__(self, first: Any) -> Chain:
         other = as_chain(first)
-        return NotImplemented if other is None else Chain(other._engine.then(self._engine))
+        return NotImplemented if other is None else other._then(self)
 
     def retry(self, attempts: int = 3, *, on: Collection[str | type[BaseException]] | None = None) -> Chain:
         """Runs the chain again if it fails with a temporary error, or one of the kinds or classes of ``on``."""
         kinds = None if on is None else _kinds(on)
-        return self._with(self._engine.retry(attempts, kinds))
+        return Chain(self._engine.retry(attempts, kinds), (Chain.retry, (self, attempts), {"on": on}))
 
     def fallback(self, *others: Chain) -> Chain:
         """Uses the other chains, in order, if this one fails."""
-        return Chain(self._engine.fallback([other._engine for other in others]))
+        engine = self._engine.fallback([other._engine for other in others])
+        return Chain(engine, (Chain.fallback, (self, *others), {}))
 
     def with_timeout(self, seconds: float) -> Chain:
         """Ends the chain with a TimeoutError after this time."""
-        return self._with(self._engine.with_timeout(seconds))
+        return Chain(self._engine.with_timeout(seconds), (Chain.with_timeout, (self, seconds), {}))
 
     def named(self, name: str) -> Chain:
         """Names the chain in errors, events and diagrams."""
-        return self._with(self._engine.named(name))
+        return Chain(self._engine.named(name), (Chain.named, (self, name), {}))
 
     def lines(self) -> Many:
         """The lines of an answer, each as soon as it is complete."""
-        return Many(_core.lines(self._engine))
+        return Many(_core.lines(self._engine), (Chain.lines, (self,), {}))
 
-    def items(self) -> Many:
-        """The items of a JSON array in an answer, each as soon as it is complete."""
-        return Many(_core.items(self._engine))
+    def items(self, type: type[Any] | None = None) -> Many:
+        """The items of a JSON array in an answer, each as soon as it is complete.
+
+        With ``type``, each is read as a value of this type, such as a dataclass. One that does not fit is a ``ParseError``.
+        """
+        items = Many(_core.items(self._engine), (Chain.items, (self,), {}))
+        if type is None:
+            return items
+        from ._tool import reading
+
+        return items.each(reading(type))
 
     def mermaid(self) -> str:
         """The chain as a flowchart in the Mermaid language."""
@@ -168,9 +193,25 @@ class Chain:
         return _loops.blocking_bridge() if self._engine.has_steps else None
 
 
+# What made a chain, to make it again elsewhere: a function and its arguments.
+if TYPE_CHECKING:
+    _Made = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
+
+
+def _rebuilt(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    return function(*args, **kwargs)
+
+
 def _check_errors(errors: str) -> None:
     if errors not in ("raise", "return"):
         raise ValueError(f"errors must be `raise` or `return`, got `{errors}`")
+
+
+def _check_inputs(inputs: Any) -> None:
+    # Their items are characters and keys, which nobody means.
+    if isinstance(inputs, (str, bytes, dict)):
+        kind = type(inputs).__name__
+        raise TypeError(f"inputs must be a list or another iterable of inputs, got one {kind}: put it into a list")
 
 
 def _results(rows: list[tuple[bool, Any]], errors: str) -> list[Any]:
@@ -215,21 +256,33 @@ def step(function: Callable[[Any], Any] | Callable[[Any], Awaitable[Any]], *, in
 
     A coroutine function runs on the event loop of the run, a plain function on a thread, or with ``inline=True``
     on the thread of the loop, for functions that return at once.
+
+    >>> (fw.step(str.upper) | fw.step(len)).invoke("bears")
+    5
     """
     from . import _steps
 
     name = getattr(function, "__name__", None) or type(function).__name__
-    return Chain(_core.step(function, name, inline or _steps.is_async(function)))
+    engine = _core.step(function, name, inline or _steps.is_async(function))
+    return Chain(engine, (step, (function,), {"inline": inline}))
 
 
 def parallel(**branches: Any) -> Chain:
-    """Runs several chains on the same input at once. The output is a dict of their outputs."""
-    return Chain(_core.parallel(_named(branches)))
+    """Runs several chains on the same input at once. The output is a dict of their outputs.
+
+    >>> fw.parallel(upper=str.upper, words=str.split).invoke("a b")
+    {'upper': 'A B', 'words': ['a', 'b']}
+    """
+    return Chain(_core.parallel(_named(branches)), (parallel, (), branches))
 
 
 def assign(**branches: Any) -> Chain:
-    """Adds the outputs of several chains, which run at once, to the dict that is their input."""
-    return Chain(_core.assign(_named(branches)))
+    """Adds the outputs of several chains, which run at once, to the dict that is their input.
+
+    >>> fw.assign(length=lambda row: len(row["word"])).invoke({"word": "tide"})
+    {'word': 'tide', 'length': 4}
+    """
+    return Chain(_core.assign(_named(branches)), (assign, (), branches))
 
 
 def _named(branches: Mapping[str, Any]) -> list[tuple[str, _core.Chain]]:
@@ -244,14 +297,22 @@ def _required(value: Any, place: str) -> Chain:
 
 
 def pick(*names: str) -> Chain:
-    """Keeps these entries of a dict."""
-    return Chain(_core.pick(list(names)))
+    """Keeps these entries of a dict.
+
+    >>> fw.pick("a").invoke({"a": 1, "b": 2})
+    {'a': 1}
+    """
+    return Chain(_core.pick(list(names)), (pick, names, {}))
 
 
 def branch(*arms: Any) -> Chain:
     """Runs the chain of the first condition that is true, or the last argument if none is.
 
     The other arguments are pairs of a condition, a function of the input, and a chain.
+
+    >>> sign = fw.branch((lambda n: n < 0, lambda n: "negative"), (lambda n: n > 0, lambda n: "positive"), lambda n: "zero")
+    >>> sign.batch([-5, 0, 5])
+    ['negative', 'zero', 'positive']
     """
     if not arms:
         raise TypeError("branch needs a chain for the case that no condition is true")
@@ -266,42 +327,72 @@ def branch(*arms: Any) -> Chain:
         return "default"
 
     routes = {str(i): chain for i, chain in enumerate(chains)}
-    return router(condition, {**routes, "default": default})
+    chain = router(condition, {**routes, "default": default})
+    return Chain(chain._engine, (branch, arms, {}))
 
 
 def router(key: Callable[[Any], Any], routes: Mapping[str, Any]) -> Chain:
-    """Runs the chain whose name ``key`` returns: a function of the input, or a chain such as a classifier."""
+    """Runs the chain whose name ``key`` returns: a function of the input, or a chain such as a classifier.
+
+    >>> by_kind = fw.router(lambda row: row["kind"], {"code": lambda row: "a program", "prose": lambda row: "a text"})
+    >>> by_kind.invoke({"kind": "prose"})
+    'a text'
+    """
     named = [(name, _required(route, f"route `{name}`")._engine) for name, route in routes.items()]
-    return Chain(_core.router(_required(key, "the key of a router")._engine, named))
+    engine = _core.router(_required(key, "the key of a router")._engine, named)
+    return Chain(engine, (router, (key, routes), {}))
 
 
 def passthrough() -> Chain:
-    """Returns its input."""
-    return Chain(_core.passthrough())
+    """Returns its input.
+
+    >>> fw.parallel(text=fw.passthrough(), length=len).invoke("bears")
+    {'text': 'bears', 'length': 5}
+    """
+    return Chain(_core.passthrough(), (passthrough, (), {}))
 
 
 def prompt(template: str, /, **partial: Any) -> Chain:
-    """A prompt of one user message: ``{{ name }}`` is replaced by the variable ``name``."""
-    return Chain(_core.prompt(template, partial))
+    """A prompt of one user message: ``{{ name }}`` is replaced by the variable ``name``.
+
+    >>> fw.prompt("A {{ kind }} for {{ name }}.", kind="poem").invoke({"name": "Ada"}).messages
+    [Message(user, 'A poem for Ada.')]
+    """
+    return Chain(_core.prompt(_template(template), partial), (prompt, (template,), partial))
 
 
 def fstring(template: str, /, **partial: Any) -> Chain:
-    """A prompt of one user message, in the syntax of f-strings: ``{name}`` is replaced."""
-    return Chain(_core.fstring(template, partial))
+    """A prompt of one user message, in the syntax of f-strings: ``{name}`` is replaced.
+
+    >>> fw.fstring("A poem for {name}.").invoke({"name": "Ada"}).messages
+    [Message(user, 'A poem for Ada.')]
+    """
+    return Chain(_core.fstring(_template(template), partial), (fstring, (template,), partial))
+
+
+def _template(template: str) -> str:
+    if not isinstance(template, str):
+        raise TypeError(f"a template must be a text, got {type(template).__name__}")
+    return template
 
 
 class Chat(Chain):
-    """A prompt of several messages. Each method adds one."""
+    """A prompt of several messages. Each method adds one.
+
+    >>> talk = fw.chat().system("Answer briefly.").history("earlier").user("{{ question }}")
+    >>> talk.invoke({"question": "Who?", "earlier": [("user", "Hello"), ("assistant", "Hi")]}).messages[-1]
+    Message(user, 'Who?')
+    """
 
     __slots__ = ("_messages", "_partial")
 
     def __init__(self, messages: list[tuple[str, str]], partial: dict[str, Any]) -> None:
-        super().__init__(_core.chat(messages, partial))
+        super().__init__(_core.chat(messages, partial), (Chat, (messages, partial), {}))
         self._messages = messages
         self._partial = partial
 
     def _add(self, kind: str, text: str) -> Chat:
-        return Chat([*self._messages, (kind, text)], self._partial)
+        return Chat([*self._messages, (kind, _template(text))], self._partial)
 
     def system(self, template: str, /) -> Chat:
         """Adds instructions of the system."""
@@ -321,54 +412,96 @@ class Chat(Chain):
 
 
 def chat(**partial: Any) -> Chat:
-    """A prompt of several messages, without any yet: ``chat().system("..").user("{{ question }}")``."""
+    """A prompt of several messages, without any yet: ``chat().system("..").user("{{ question }}")``.
+
+    >>> fw.chat(language="English").system("Answer in {{ language }}.").user("{{ question }}").invoke({"question": "Who?"})
+    Prompt(2 messages)
+    """
     return Chat([], partial)
 
 
 def text() -> Chain:
-    """The text of an answer."""
-    return Chain(_core.text())
+    """The text of an answer.
+
+    >>> from fanweave.testing import echo
+    >>> (echo() | fw.text()).invoke("hello")
+    'hello'
+    """
+    return Chain(_core.text(), (text, (), {}))
 
 
 def json() -> Chain:
-    """The JSON value in an answer, also with text around it."""
-    return Chain(_core.json())
+    """The JSON value in an answer, also with text around it.
+
+    >>> from fanweave.testing import echo
+    >>> (echo() | fw.json()).invoke('Here it is: {"year": 1851}')
+    {'year': 1851}
+    """
+    return Chain(_core.json(), (json, (), {}))
 
 
 def as_list() -> Chain:
-    """The items of an answer that are separated by commas."""
-    return Chain(_core.as_list())
+    """The items of an answer that are separated by commas.
+
+    >>> from fanweave.testing import echo
+    >>> (echo() | fw.as_list()).invoke("tea, socks, kites")
+    ['tea', 'socks', 'kites']
+    """
+    return Chain(_core.as_list(), (as_list, (), {}))
 
 
 def choice(*options: str) -> Chain:
-    """The one of several words that an answer contains."""
-    return Chain(_core.choice(list(options)))
+    """The one of several words that an answer is, without regard to case, spaces and marks around it.
+
+    >>> from fanweave.testing import echo
+    >>> (echo() | fw.choice("yes", "no")).invoke("**Yes.**")
+    'yes'
+    """
+    return Chain(_core.choice(list(options)), (choice, options, {}))
 
 
 def regex(pattern: str) -> Chain:
-    """The named groups of a regular expression that matches an answer, or ``match``, the whole match."""
-    return Chain(_core.regex(pattern))
+    """The named groups of a regular expression that matches an answer, or ``match``, the whole match.
+
+    >>> from fanweave.testing import echo
+    >>> (echo() | fw.regex(r"(?P<year>\\d{4})")).invoke("In 1851.")
+    {'year': '1851'}
+    """
+    return Chain(_core.regex(pattern), (regex, (pattern,), {}))
 
 
 class Many:
-    """A chain with many outputs: a step runs for each item of a list while the list is still being generated."""
+    """A chain with many outputs: a step runs for each item of a list while the list is still being generated.
 
-    __slots__ = ("_engine",)
+    >>> from fanweave.testing import echo
+    >>> titles = echo().lines().each(str.upper)
+    >>> titles.collect().invoke("one\\ntwo")
+    ['ONE', 'TWO']
+    >>> titles.join(" + ").invoke("one\\ntwo")
+    'ONE + TWO'
+    """
+
+    __slots__ = ("_engine", "_made")
 
     def __class_getitem__(cls, _: Any) -> type[Many]:
         return cls
 
-    def __init__(self, engine: _core.Many) -> None:
+    def __init__(self, engine: _core.Many, made: _Made) -> None:
         self._engine = engine
+        self._made = made
+
+    def __reduce__(self) -> Any:
+        return _rebuilt, self._made
 
     def each(self, chain: Any) -> Many:
         """Runs a chain for each item, several at once. Items keep their order."""
-        return Many(self._engine.each(_required(chain, "a step")._engine))
+        step = _required(chain, "a step")
+        return Many(self._engine.each(step._engine), (Many.each, (self, step), {}))
 
     def collect(self) -> Chain:
         """The list of all items."""
-        return Chain(self._engine.collect())
+        return Chain(self._engine.collect(), (Many.collect, (self,), {}))
 
     def join(self, separator: str) -> Chain:
         """The texts of all items in one, with a separator between them."""
-        return Chain(self._engine.join(separator))
+        return Chain(self._engine.join(separator), (Many.join, (self, separator), {}))

@@ -16,12 +16,19 @@ if TYPE_CHECKING:
 
 
 class FileChain(Chain["Mapping[str, Any]", "Any", "Any"]):
-    """The chain of a file. ``inputs`` are the names of its inputs with their defaults, or ``...`` without one."""
+    """The chain of a file. ``inputs`` are the names of its inputs with their defaults, or ``...`` without one.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "greet.yaml"
+    >>> _ = path.write_text("inputs: { name: World }\\nsteps:\\n  greeting: { prompt: 'Hello, {{ name }}!' }\\n")
+    >>> fw.load(path, model="sim/echo").inputs
+    {'name': 'World'}
+    """
 
     __slots__ = ("inputs", "name")
 
-    def __init__(self, engine: _core.Chain, name: str, inputs: dict[str, Any]) -> None:
-        super().__init__(engine)
+    def __init__(self, engine: _core.Chain, name: str, inputs: dict[str, Any], made: Any = None) -> None:
+        super().__init__(engine, made)
         self.name = name
         self.inputs = inputs
 
@@ -48,7 +55,8 @@ def load(
     >>> fw.load(path, model=echo()).invoke({"name": "Ada"})
     'Hello Ada'
     """
-    return FileChain(*_loaded(path, model, dict(models or {})))
+    made = (load, (path,), {"model": model, "models": models})
+    return FileChain(*_loaded(path, model, dict(models or {})), made)
 
 
 def _loaded(

@@ -53,7 +53,14 @@ _STATE: dict[str, Any] = {
 
 
 class Error(Exception):
-    """A failure of a call or a chain. ``str(error)`` is the message; the attributes say what is known of it."""
+    """A failure of a call or a chain. ``str(error)`` is the message; the attributes say what is known of it.
+
+    >>> try:
+    ...     fw.model("openai/gpt-5-mini", api_key="any", base_url="http://127.0.0.1:1/v1", temprature=0)
+    ... except fw.Error as error:
+    ...     print(error.kind, "-", error)
+    config - `temprature` is not a parameter of a model: did you mean `temperature`?
+    """
 
     def __init__(self, message: str = "", /, **state: Any) -> None:
         super().__init__(message)

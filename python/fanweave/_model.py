@@ -14,11 +14,18 @@ if TYPE_CHECKING:
 
 
 class Model(Chain):
-    """A model of a provider. It belongs to no event loop: one model works in all loops, threads and processes."""
+    """A model of a provider. It belongs to no event loop: one model works in all loops, threads and processes.
+
+    >>> model = fw.model("sim/writer").bind(max_tokens=2)
+    >>> model.invoke("A poem about bears.").finish_reason
+    'length'
+    """
 
     __slots__ = ("_cache", "_settings", "name")
 
     def __init__(self, name: str, settings: dict[str, Any], cache: str | None = None) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"a model is named by a text such as openai/gpt-5-mini, got {type(name).__name__}")
         super().__init__(_core.model(name, prepared(name, settings), cache))
         self.name = name
         self._settings = settings
@@ -98,7 +105,11 @@ def model(name: str, /, **settings: Any) -> Model:
 
 
 class AccountState:
-    """The state of an account: a base URL, a key and a model."""
+    """The state of an account: a base URL, a key and a model.
+
+    >>> isinstance(fw.limits(), list)
+    True
+    """
 
     __slots__ = (
         "base_url",
@@ -127,5 +138,12 @@ class AccountState:
 
 
 def limits() -> list[AccountState]:
-    """The state of each account that calls of this process have used."""
+    """The state of each account that calls of this process have used.
+
+    >>> from fanweave.testing import sim
+    >>> with sim() as provider:
+    ...     _ = fw.model("openai/gpt-5-mini", base_url=provider.url, api_key="any", rpm=600).invoke("hello")
+    ...     [(state.model, state.rpm_limit) for state in fw.limits() if state.base_url == provider.url]
+    [('gpt-5-mini', 600.0)]
+    """
     return [AccountState(**fields) for fields in _core.limits()]

@@ -21,7 +21,13 @@ PATIENCE = 1.0
 
 
 class Snapshot:
-    """Progress of a batch at one moment. Times are in seconds, costs in US dollars."""
+    """Progress of a batch at one moment. Times are in seconds, costs in US dollars.
+
+    >>> seen = []
+    >>> _ = fw.batch(["one", "two"], model="sim/echo", progress=seen.append)
+    >>> seen[-1].done, seen[-1].total
+    (2, 2)
+    """
 
     total: int | None
     """Rows, or None if they cannot be counted before."""

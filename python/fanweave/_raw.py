@@ -137,7 +137,16 @@ def _method(body: Any) -> str:
 
 
 class RawStream(Stream[bytes, bytes]):
-    """The bytes of an answer as they arrive. Closing or dropping it ends the request and closes its socket."""
+    """The bytes of an answer as they arrive. Closing or dropping it ends the request and closes its socket.
+
+    >>> from fanweave.testing import sim
+    >>> with sim() as provider:
+    ...     raw = fw.raw_model("openai/gpt-5-mini", base_url=provider.url, api_key="any")
+    ...     body = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+    ...     with raw.stream("/chat/completions", body) as chunks:
+    ...         b"".join(chunks).rstrip().endswith(b"[DONE]")
+    True
+    """
 
     __slots__ = ("_response",)
 
@@ -162,7 +171,18 @@ class RawStream(Stream[bytes, bytes]):
 
 
 class AsyncRawStream(AsyncStream[bytes, bytes]):
-    """The bytes of an answer as they arrive. Closing or dropping it ends the request and closes its socket."""
+    """The bytes of an answer as they arrive. Closing or dropping it ends the request and closes its socket.
+
+    >>> import asyncio
+    >>> from fanweave.testing import sim
+    >>> async def size(raw, body):
+    ...     return sum([len(chunk) async for chunk in raw.astream("/chat/completions", body)])
+    >>> with sim() as provider:
+    ...     raw = fw.raw_model("openai/gpt-5-mini", base_url=provider.url, api_key="any")
+    ...     body = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+    ...     asyncio.run(size(raw, body)) > 0
+    True
+    """
 
     __slots__ = ("_response",)
 
@@ -193,5 +213,12 @@ def raw_model(name: str, /, **settings: Unpack[ConnectionSettings]) -> RawModel:
     ``name`` and the settings say whose limits apply and where requests are sent; the model that answers is the one that the
     body of a request names. Raises ``ConfigError`` for an unknown provider or a parameter such as ``temperature``, and
     ``AuthenticationError`` for a missing key.
+
+    >>> from fanweave.testing import sim
+    >>> with sim() as provider:
+    ...     raw = fw.raw_model("openai/gpt-5-mini", base_url=provider.url, api_key="any")
+    ...     body = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hello"}]}
+    ...     raw.send("/chat/completions", body).status
+    200
     """
     return RawModel(name, dict(settings))

@@ -192,7 +192,13 @@ def _embedder(given: Embedder | str) -> Embedder:
 
 
 def memory_store(embedder: Embedder | str, /) -> Store:
-    """A vector store in memory, with exact search."""
+    """A vector store in memory, with exact search.
+
+    >>> store = fw.memory_store(fw.embedder("sim/words"))
+    >>> _ = store.add(["Tides follow the moon.", "Bears sleep in winter."])
+    >>> store.search("When do bears sleep?", limit=1)[0].document.text
+    'Bears sleep in winter.'
+    """
     own = _embedder(embedder)
     return Store(_core.memory_store(own._engine), own)
 
@@ -203,6 +209,12 @@ def sqlite_store(path: str | PathLike[str], embedder: Embedder | str, /) -> Stor
     The file is made if it does not exist. From the first search on, the vectors are also in memory, 4 bytes a number.
 
     Raises ``ConfigError`` if the file cannot be opened or is not a store.
+
+    >>> import pathlib, tempfile
+    >>> store = fw.sqlite_store(pathlib.Path(tempfile.mkdtemp()) / "pages.db", fw.embedder("sim/words"))
+    >>> _ = store.add(["Tides follow the moon."])
+    >>> store.count()
+    1
     """
     own = _embedder(embedder)
     return Store(_core.sqlite_store(path, own._engine), own)
@@ -214,6 +226,8 @@ def chroma_store(
     """A collection of a Chroma server. It is made, with cosine distance, if it does not exist.
 
     Raises ``ConnectionError`` if no server answers, ``BadRequestError`` for a name that the server refuses.
+
+    >>> store = fw.chroma_store("http://localhost:8000", "pages", "openai/text-embedding-3-small")  # doctest: +SKIP
     """
     own = _embedder(embedder)
     chosen = client or _client._default

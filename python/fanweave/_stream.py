@@ -32,7 +32,13 @@ async def _wait(reader: Any) -> None:
 
 
 class Stream(Iterator):
-    """The pieces of an answer as they arrive. Closing or dropping it ends the call and closes its socket."""
+    """The pieces of an answer as they arrive. Closing or dropping it ends the call and closes its socket.
+
+    >>> from fanweave.testing import echo
+    >>> with (echo() | fw.text()).stream("one two") as pieces:
+    ...     list(pieces), pieces.output()
+    (['one ', 'two'], 'one two')
+    """
 
     __slots__ = ("_finish", "_reader")
 
@@ -80,6 +86,14 @@ class AsyncStream(AsyncIterator):
     """The pieces of an answer as they arrive. Closing or dropping it ends the call and closes its socket.
 
     The call starts with the first piece that is awaited.
+
+    >>> import asyncio
+    >>> from fanweave.testing import echo
+    >>> async def read():
+    ...     async with (echo() | fw.text()).astream("one two") as pieces:
+    ...         return [piece async for piece in pieces]
+    >>> asyncio.run(read())
+    ['one ', 'two']
     """
 
     __slots__ = ("_finish", "_pieces", "_reader", "_since", "_start")
@@ -148,7 +162,12 @@ class AsyncStream(AsyncIterator):
 
 
 class Row:
-    """The result of one input of many."""
+    """The result of one input of many.
+
+    >>> rows = list(fw.step(int).rows(["7", "seven"]))
+    >>> rows[0].unwrap(), type(rows[1].error).__name__
+    (7, 'ValueError')
+    """
 
     __slots__ = ("error", "index", "output")
 

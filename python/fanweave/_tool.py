@@ -6,10 +6,11 @@ import dataclasses
 import inspect
 import json
 import re
+import sys
 
 from . import _core
-from ._chain import Chain
-from ._errors import ConfigError
+from ._chain import Chain, step
+from ._errors import ConfigError, ParseError
 from ._schema import MAX_NAME, Invalid, ParametersReader, Reader, class_doc, summary
 from ._steps import is_async
 
@@ -24,12 +25,20 @@ class Tool:
 
     It can still be called like the function or class itself. ``name``, ``description`` and ``parameters``, a JSON
     schema, are what the model sees.
+
+    >>> @fw.tool
+    ... def weather(city: str) -> str:
+    ...     '''The weather in a city.'''
+    ...     return f"It rains in {city}."
+    >>> weather.name, weather.description, weather.parameters["required"]
+    ('weather', 'The weather in a city.', ['city'])
     """
 
     def __init__(self, target: Callable[..., Any], name: str | None = None) -> None:
         self._target = target
         self.__name__ = getattr(target, "__name__", type(target).__name__)
         self.__doc__ = target.__doc__
+        self.__module__ = getattr(target, "__module__", __name__)
         self.__wrapped__ = target
         self.name = name or re.sub(r"[^A-Za-z0-9_-]", "_", self.__name__)[:MAX_NAME]
         self._reader: Any
@@ -50,6 +59,14 @@ class Tool:
         # A tool in the body of a class is a method.
         bind = getattr(self._target, "__get__", None)
         return self if instance is None or bind is None else Tool(bind(instance, owner), self.name)
+
+    def __reduce__(self) -> Any:
+        # A tool that has replaced its function goes by name, as functions do.
+        name = getattr(self._target, "__qualname__", "")
+        found: Any = sys.modules.get(self.__module__)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return name if found is self else (Tool, (self._target, self.name))
 
     def __repr__(self) -> str:
         return f"Tool({self.name})"
@@ -100,7 +117,15 @@ def _no_call() -> None:
 
 
 class ToolUse:
-    """A call of a function that a model asks for: ``arguments`` are those of the function."""
+    """A call of a function that a model asks for: ``arguments`` are those of the function.
+
+    >>> from fanweave.testing import script, tool_call
+    >>> def add(a: int, b: int) -> int:
+    ...     return a + b
+    >>> use = script(tool_call("add", a=1, b=2)).with_tools(add).invoke("1 + 2?").read_tool(add)
+    >>> use, use.call()
+    (add(a=1, b=2), 3)
+    """
 
     __slots__ = ("arguments", "id", "tool")
 
@@ -182,7 +207,8 @@ def with_tools(
     if on_error not in ("tell", "raise"):
         raise ConfigError(f"on_error must be `tell` or `raise`, got `{on_error}`", kind="config")
     parts = [each._parts() for each in as_tools(tools)]
-    return Chain(_core.with_tools(chain._engine, parts, run, on_error == "raise", timeout, concurrency))
+    engine = _core.with_tools(chain._engine, parts, run, on_error == "raise", timeout, concurrency)
+    return Chain(engine, (with_tools, (chain, tools, run, on_error, timeout, concurrency), {}))
 
 
 def structured(
@@ -191,9 +217,23 @@ def structured(
     """Answers of a type. ``refused`` gets the reason for each answer that does not fit."""
     reader = Reader(type)
     is_plain = reader.is_plain
-    return _structured(
+    made = _structured(
         chain, reader, lambda _, read: read if is_plain else _core.opaque(read), retries, refused
     )
+    return Chain(made._engine, (structured, (chain, type, retries, refused), {}))
+
+
+def reading(type: Any) -> Chain:
+    """A step from a JSON value to a value of this type."""
+    reader = Reader(type)
+
+    def read(value: Any) -> Any:
+        try:
+            return reader.read(value)
+        except Invalid as error:
+            raise ParseError(f"not a valid {reader.name}: {error}", kind="parse") from None
+
+    return Chain(step(read, inline=True)._engine, (reading, (type,), {}))
 
 
 def structured_json(chain: Chain, reader: Reader) -> Chain:

@@ -46,6 +46,7 @@ def with_tools(
     timeout: float | None = None,
     concurrency: int = 8,
 ) -> Chain[Any, Any, Any]: ...
+def reading(type: type[_T]) -> Chain[Any, _T, Any]: ...
 def structured(
     chain: Chain[Any, Any, Any],
     type: type[_T],

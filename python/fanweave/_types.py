@@ -40,7 +40,14 @@ class Parameters(TypedDict, total=False):
 
 
 class Config(TypedDict, total=False):
-    """What a decorated function may return: its messages, and what holds for this call alone."""
+    """What a decorated function may return: its messages, and what holds for this call alone.
+
+    >>> @fw.call(model="sim/writer")
+    ... def greet(name: str) -> fw.Config:
+    ...     return {"messages": f"Hello, {name}!", "parameters": {"max_tokens": 1}}
+    >>> greet("Ada").finish_reason
+    'length'
+    """
 
     messages: PromptLike
     model: "str | Model"

@@ -123,6 +123,7 @@ def script(*answers: Any) -> Fake:
 
     An answer is a text, an exception, a ``tool_call`` or a list of these.
 
+    >>> from fanweave.testing import script
     >>> model = script("one", fw.ServerError("on strike"))
     >>> model.invoke("x").text
     'one'

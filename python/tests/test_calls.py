@@ -1,6 +1,8 @@
 """One call: its input, its answer, and loops that share a model."""
 
 import asyncio
+import base64
+import json
 import pathlib
 import pickle
 import threading
@@ -137,6 +139,25 @@ async def test_a_message_survives_pickle_and_dicts(provider, at):
     assert pickle.loads(pickle.dumps(answer)) == answer
     assert fw.Message.from_dict(answer.to_dict()) == answer
     assert answer != fw.Message.user(answer.text)
+
+
+def test_an_image_is_sent_with_its_type(tmp_path, recorder):
+    recorder.answer = lambda _: b'{"choices": [{"message": {"content": "a bird"}}]}'
+    model = fw.model("openai/gpt-5-mini", base_url=recorder.url, api_key="k")
+    png = b"\x89PNG\r\n\x1a\n..."
+    (tmp_path / "bird.png").write_bytes(png)
+    for image in (png, tmp_path / "bird.png", str(tmp_path / "bird.png")):
+        assert model.invoke([fw.Message.image(image, "Which bird?")]).text == "a bird"
+        [message] = json.loads(recorder.seen[-1][3])["messages"]
+        text, sent = message["content"]
+        assert text == {"type": "text", "text": "Which bird?"}
+        assert sent["image_url"]["url"] == "data:image/png;base64," + base64.b64encode(png).decode()
+    assert fw.Message.image("https://photos.example/1.jpg").parts == [{"image": {"url": "https://photos.example/1.jpg"}}]
+    assert fw.Message.image(b"?", media_type="image/avif").parts[0]["image"]["inline"]["media_type"] == "image/avif"
+    with pytest.raises(fw.InputError, match="media_type"):
+        fw.Message.image(b"not an image")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        fw.Message.image("nowhere.png")
 
 
 def test_memory_does_not_grow_with_the_number_of_calls(run_script):

@@ -1,6 +1,9 @@
 """Chains of chains: branches, routes, entries of dicts, and lists whose items run while they are generated."""
 
 import asyncio
+import copy
+import dataclasses
+import pickle
 import time
 
 import pytest
@@ -97,6 +100,18 @@ async def test_items_of_a_json_array_are_values():
     assert await chain.ainvoke('[{"n": 1}, {"n": 2}]') == [2, 4]
 
 
+@dataclasses.dataclass
+class Numbered:
+    n: int
+
+
+async def test_items_of_a_type_are_values_of_it_and_others_are_errors():
+    chain = ECHO.items(Numbered).each(lambda item: item.n * 2).collect()
+    assert await chain.ainvoke('[{"n": 1}, {"n": 2}]') == [2, 4]
+    with pytest.raises(fw.ParseError, match="n: "):
+        await chain.ainvoke('[{"n": "many"}]')
+
+
 async def test_a_regular_expression_names_the_parts_of_an_answer():
     chain = ECHO | fw.regex(r"(?P<year>\d{4})")
     assert await chain.ainvoke("in 1888.") == {"year": "1888"}
@@ -104,3 +119,64 @@ async def test_a_regular_expression_names_the_parts_of_an_answer():
         await chain.ainvoke("long ago")
     with pytest.raises(fw.ConfigError):
         fw.regex("(")
+
+
+@fw.tool
+def double(n: int) -> int:
+    """Twice the number."""
+    return 2 * n
+
+
+@fw.call(model="sim/writer")
+def ask(topic: str):
+    return f"Tell me about {topic}."
+
+
+def is_long(text):
+    return len(text) > 5
+
+
+MODEL = fw.model("sim/writer", temperature=0)
+PICKLED = {
+    "a pipe": fw.prompt("A {{ kind }} about {{ topic }}.", kind="joke") | MODEL | fw.text() | str.upper | len,
+    "wrappers": (MODEL | fw.text()).retry(2, on=["server"]).fallback(MODEL | fw.text()).with_timeout(5).named("x"),
+    "dicts": fw.parallel(a=str.upper, b=fw.passthrough()) | fw.pick("a") | fw.assign(c=len),
+    "a branch": fw.branch((is_long, len), str.upper),
+    "a router": fw.router(str.lower, {"a": len, "b": str.upper}),
+    "a chat": fw.chat(language="English").system("{{ language }}").user("{{ question }}").history("earlier"),
+    "lists": fw.fstring("{topic}") | MODEL.items(Numbered).collect(),
+    "lines": MODEL.lines().each(str.upper).join("+"),
+    "tools": MODEL.with_tools(double, is_long, run=3),
+    "a type": MODEL.structured(Numbered),
+    "a call": ask.chain() | fw.text(),
+    "parsers": MODEL | {"a": fw.json(), "b": fw.as_list(), "c": fw.choice("yes"), "d": fw.regex("a")},
+}
+
+
+@pytest.mark.parametrize("name", PICKLED)
+def test_a_chain_can_be_pickled_and_copied(name):
+    chain = PICKLED[name]
+    for same in (pickle.loads(pickle.dumps(chain)), copy.deepcopy(chain)):
+        assert type(same) is type(chain)
+        assert same.mermaid() == chain.mermaid()
+    assert pickle.loads(pickle.dumps(PICKLED["a pipe"])).invoke({"topic": "bears"}) > 10
+
+
+def test_a_tool_is_pickled_like_its_function():
+    assert pickle.loads(pickle.dumps(double)) is double
+    assert pickle.loads(pickle.dumps(fw.tool(is_long))).parameters == fw.tool(is_long).parameters
+
+
+def test_what_cannot_be_pickled_says_so():
+    with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
+        pickle.dumps(MODEL | (lambda answer: answer))
+    search = fw.memory_store(fw.embedder("sim/words")).retriever()
+    with pytest.raises(TypeError, match="make it in each process"):
+        pickle.dumps(search | len)
+
+
+@pytest.mark.parametrize("verb", ["batch", "abatch", "rows", "arows"])
+@pytest.mark.parametrize("input", ["one", {"topic": "one"}, b"one"])
+async def test_one_input_in_place_of_several_is_refused(verb, input):
+    with pytest.raises(TypeError, match="put it into a list"):
+        await getattr(ECHO, verb)(input)

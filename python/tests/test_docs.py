@@ -34,27 +34,31 @@ def test_an_example_runs(path, run_script):
     assert run_script(path.read_text()).stdout
 
 
-MODULES = [
-    "_call",
-    "_chain",
-    "_chain_file",
-    "_client",
-    "_embedder",
-    "_model",
-    "_raw",
-    "_store",
-    "_tool",
-    "chains",
-    "testing",
-]
+MODULES = ["_chain", "_embedder", "_model", "_raw", "_store", "_tool", "chains", "testing"]
+
+
+def run_examples(tests):
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for test in tests:
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_docstrings_run(name):
     module = importlib.import_module(f"fanweave.{name}")
-    names = {**vars(module), "fw": fw, "chains": importlib.import_module("fanweave.chains")}
+    names = {"fw": fw, "chains": importlib.import_module("fanweave.chains")}
     tests = [test for test in doctest.DocTestFinder().find(module, globs=names) if test.examples]
-    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-    for test in tests:
-        runner.run(test)
-    assert runner.summarize(verbose=False).failed == 0
+    # Those of public names are tested below.
+    run_examples(test for test in tests if test.name.rpartition(".")[2] not in fw.__all__)
+
+
+NAMES = ["Error", *(name for name in fw.__all__ if not name.endswith("Error"))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_name_has_an_example_that_runs(name):
+    doc = inspect.getdoc(getattr(fw, name)) or ""
+    test = doctest.DocTestParser().get_doctest(doc, {"fw": fw}, name, None, 0)
+    assert test.examples, "its docstring has no example"
+    run_examples([test])

@@ -195,7 +195,7 @@ def test_a_file_of_rows_becomes_a_file_of_results(tmp_path):
     assert again.resumed == 3
     with pytest.raises(fw.ConfigError, match="needs an output"):
         fw.batch(rows, model=echo(), prompt=PROMPT)
-    with pytest.raises(fw.ConfigError, match="no such file"):
+    with pytest.raises(FileNotFoundError, match="no such file"):
         fw.batch(tmp_path / "none.jsonl", model=echo(), prompt=PROMPT, output=output)
 
 

@@ -7,6 +7,10 @@ use fanweave::retrieval::Document as EngineDocument;
 use pyo3::prelude::*;
 
 /// A text and its metadata, such as its origin as `source`.
+///
+/// >>> page = fw.Document("Bears sleep in winter.", {"source": "bears.md"})
+/// >>> page.text, page.metadata
+/// ('Bears sleep in winter.', {'source': 'bears.md'})
 #[pyclass(frozen, eq, module = "fanweave")]
 #[derive(Clone, PartialEq)]
 pub(crate) struct Document(pub(crate) EngineDocument);

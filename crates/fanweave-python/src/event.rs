@@ -7,6 +7,9 @@ use pyo3::prelude::*;
 use crate::item::value_to_python;
 
 /// Something that happened in a run.
+///
+/// >>> [event.kind for event in fw.step(str.upper).events("a")][-1]
+/// 'step_finished'
 #[pyclass(frozen, module = "fanweave")]
 pub(crate) struct Event {
     kind: String,

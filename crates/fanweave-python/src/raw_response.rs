@@ -10,6 +10,13 @@ use pyo3::types::PyBytes;
 use crate::errors::raise;
 
 /// Status, headers and body of an answer.
+///
+/// >>> from fanweave.testing import sim
+/// >>> with sim() as provider:
+/// ...     raw = fw.raw_model("openai/gpt-5-mini", base_url=provider.url, api_key="any")
+/// ...     response = raw.send("/models", method="GET")
+/// >>> response.status, response.json()["object"]
+/// (200, 'list')
 #[pyclass(frozen, module = "fanweave")]
 pub(crate) struct RawResponse {
     pub(crate) status: u16,

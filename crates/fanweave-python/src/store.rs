@@ -118,6 +118,12 @@ pub(crate) fn chroma_store(
 }
 
 /// A document that was found.
+///
+/// >>> store = fw.memory_store(fw.embedder("sim/words"))
+/// >>> _ = store.add(["Bears sleep in winter."])
+/// >>> [hit] = store.search("When do bears sleep?")
+/// >>> hit.document.text, hit.score > 0
+/// ('Bears sleep in winter.', True)
 #[pyclass(frozen, module = "fanweave")]
 pub(crate) struct Hit(EngineHit);
 

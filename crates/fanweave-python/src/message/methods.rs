@@ -42,6 +42,24 @@ impl Message {
         Self(fanweave::Message::assistant(text))
     }
 
+    /// A message of the user with an image and a text.
+    ///
+    /// The image is a URL, the path of a file, or its bytes. Its type is inferred from the bytes, unless
+    /// ``media_type`` is given, such as ``image/png``. Raises ``InputError`` for bytes of an unknown type,
+    /// and ``OSError`` for a file that cannot be read.
+    ///
+    /// >>> fw.Message.image("https://photos.example/1.jpg", "Which bird is this?").text
+    /// 'Which bird is this?'
+    #[staticmethod]
+    #[pyo3(signature = (image, text="", *, media_type=None))]
+    fn image(image: &Bound<'_, PyAny>, text: &str, media_type: Option<&str>) -> PyResult<Self> {
+        let image = super::image::media_of(image, media_type)?;
+        // Providers refuse empty texts.
+        let texts = Some(Part::text(text)).filter(|_| !text.is_empty());
+        let parts = texts.into_iter().chain([Part::Image(image)]).collect();
+        Ok(Self(fanweave::Message::from_parts(fanweave::messages::Role::User, parts)))
+    }
+
     /// ``system``, ``user``, ``assistant`` or ``tool``.
     #[getter]
     fn role(&self) -> PyResult<String> {
@@ -53,6 +71,13 @@ impl Message {
     #[getter]
     fn text(&self) -> String {
         self.0.text()
+    }
+
+    /// The parts, each a dict with one entry: ``text``, ``image``, ``tool_call`` and others.
+    #[getter]
+    fn parts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let parts = serde_json::to_value(&self.0.parts).map_err(|e| PyValueError::new_err(e.to_string()))?;
+        value_to_python(py, parts)
     }
 
     /// The reasoning of the model, or None.
