@@ -102,7 +102,7 @@ class _Plan:
             raise _config(f"errors must be `keep` or `raise`, got `{errors}`")
         chain: Chain = model_of(model) if isinstance(model, str) else model
         if model is None:
-            raise _config("a batch needs a model: model=\"openai/gpt-5-mini\", a model or a chain")
+            raise _config('a batch needs a model: model="openai/gpt-5-mini", a model or a chain')
         if not isinstance(chain, Chain):
             raise TypeError(f"model must be a name, a model or a chain, got {type(model).__name__}")
         is_chain = not isinstance(chain, Model) and prompt is None and system is None

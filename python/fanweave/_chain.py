@@ -211,7 +211,9 @@ def _check_inputs(inputs: Any) -> None:
     # Their items are characters and keys, which nobody means.
     if isinstance(inputs, (str, bytes, dict)):
         kind = type(inputs).__name__
-        raise TypeError(f"inputs must be a list or another iterable of inputs, got one {kind}: put it into a list")
+        raise TypeError(
+            f"inputs must be a list or another iterable of inputs, got one {kind}: put it into a list"
+        )
 
 
 def _results(rows: list[tuple[bool, Any]], errors: str) -> list[Any]:

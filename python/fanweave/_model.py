@@ -25,7 +25,9 @@ class Model(Chain):
 
     def __init__(self, name: str, settings: dict[str, Any], cache: str | None = None) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"a model is named by a text such as openai/gpt-5-mini, got {type(name).__name__}")
+            raise TypeError(
+                f"a model is named by a text such as openai/gpt-5-mini, got {type(name).__name__}"
+            )
         super().__init__(_core.model(name, prepared(name, settings), cache))
         self.name = name
         self._settings = settings

@@ -15,7 +15,6 @@ import fanweave as fw
 from fanweave import _loops
 from fanweave.testing import Sim, sim
 
-
 # Modules whose tests share a fixture or a cache.
 GROUPS = ("test_langchain_standard", "test_notebook", "test_typing")
 

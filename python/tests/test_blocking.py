@@ -65,7 +65,7 @@ def test_async_steps_of_blocking_calls_run_on_one_loop_of_their_own():
 
     chain = fw.step(where)
     assert [chain.invoke(t) for t in "abc"] == list("abc")
-    assert chain.batch("abc") == list("abc")
+    assert chain.batch(list("abc")) == list("abc")
     assert {name for name, _ in seen} == {"fanweave-python"}
     assert len(seen) == 1
 

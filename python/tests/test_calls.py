@@ -152,8 +152,13 @@ def test_an_image_is_sent_with_its_type(tmp_path, recorder):
         text, sent = message["content"]
         assert text == {"type": "text", "text": "Which bird?"}
         assert sent["image_url"]["url"] == "data:image/png;base64," + base64.b64encode(png).decode()
-    assert fw.Message.image("https://photos.example/1.jpg").parts == [{"image": {"url": "https://photos.example/1.jpg"}}]
-    assert fw.Message.image(b"?", media_type="image/avif").parts[0]["image"]["inline"]["media_type"] == "image/avif"
+    assert fw.Message.image("https://photos.example/1.jpg").parts == [
+        {"image": {"url": "https://photos.example/1.jpg"}}
+    ]
+    assert (
+        fw.Message.image(b"?", media_type="image/avif").parts[0]["image"]["inline"]["media_type"]
+        == "image/avif"
+    )
     with pytest.raises(fw.InputError, match="media_type"):
         fw.Message.image(b"not an image")
     with pytest.raises(FileNotFoundError, match="nowhere"):

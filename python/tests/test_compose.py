@@ -139,7 +139,11 @@ def is_long(text):
 MODEL = fw.model("sim/writer", temperature=0)
 PICKLED = {
     "a pipe": fw.prompt("A {{ kind }} about {{ topic }}.", kind="joke") | MODEL | fw.text() | str.upper | len,
-    "wrappers": (MODEL | fw.text()).retry(2, on=["server"]).fallback(MODEL | fw.text()).with_timeout(5).named("x"),
+    "wrappers": (MODEL | fw.text())
+    .retry(2, on=["server"])
+    .fallback(MODEL | fw.text())
+    .with_timeout(5)
+    .named("x"),
     "dicts": fw.parallel(a=str.upper, b=fw.passthrough()) | fw.pick("a") | fw.assign(c=len),
     "a branch": fw.branch((is_long, len), str.upper),
     "a router": fw.router(str.lower, {"a": len, "b": str.upper}),
