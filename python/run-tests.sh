@@ -57,7 +57,7 @@ if [ -n "$lint" ]; then
     $venv/bin/mypy python/fanweave
 fi
 if [ $# = 0 ]; then
-    # Most tests wait most of the time.
+    # Tests wait most of the time.
     set -- -n "$((2 * $(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)))"
 fi
 exec $venv/bin/python -m pytest -q "$@"

@@ -53,7 +53,8 @@ if CLIENT == "fanweave":
 elif CLIENT == "openai":
     from openai import AsyncOpenAI
 
-    client = AsyncOpenAI(base_url=URL, api_key="test")
+    # Its time for a connection, 5 s, is too short for 1,000 at once on a busy machine.
+    client = AsyncOpenAI(base_url=URL, api_key="test", timeout=120)
 
     async def ask(i: int, **settings):
         messages = [{"role": "user", "content": question(i)}]
@@ -69,7 +70,7 @@ elif CLIENT == "openai":
 elif CLIENT == "langchain":
     from langchain_openai import ChatOpenAI
 
-    chat = ChatOpenAI(model="echo", base_url=URL, api_key="test")
+    chat = ChatOpenAI(model="echo", base_url=URL, api_key="test", timeout=120)
 
     async def call(i: int) -> str:
         return (await chat.ainvoke(question(i))).content

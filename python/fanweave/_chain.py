@@ -193,7 +193,7 @@ class Chain:
         return _loops.blocking_bridge() if self._engine.has_steps else None
 
 
-# What made a chain, to make it again elsewhere: a function and its arguments.
+# A function and its arguments, which make a chain again elsewhere.
 if TYPE_CHECKING:
     _Made = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
 
