@@ -76,6 +76,9 @@ pub struct LimitedRequest {
     pub base_url: String,
     /// Model name at the provider.
     pub model: String,
+    /// Hash of the API key, which is the same in all processes. `None` without a key. The key cannot be had
+    /// back from it.
+    pub key: Option<u64>,
     /// Estimated input tokens.
     pub input_tokens: u64,
     /// Maximum output tokens, if the request sets them.

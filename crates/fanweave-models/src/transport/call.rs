@@ -351,6 +351,7 @@ impl HttpModel {
         let request = LimitedRequest {
             base_url: self.account.base_url.clone(),
             model: self.account.model.clone(),
+            key: self.account.key,
             input_tokens: ask.usage().input_tokens,
             max_tokens: ask.max_tokens,
             priority: cx.priority(),

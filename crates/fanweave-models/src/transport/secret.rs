@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use base64::Engine;
@@ -12,6 +10,7 @@ use fanweave_core::{Error, ErrorKind, Result};
 use http::{HeaderName, HeaderValue};
 use memchr::memchr_iter;
 use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
 
 /// Replacement for a redacted key.
 pub const REDACTED: &str = "[redacted]";
@@ -144,19 +143,10 @@ impl Secret {
         })
     }
 
-    /// A number that identifies the key within this process and reveals nothing about it.
+    /// A number that identifies the key, also in other processes. A hash that cannot be inverted.
     pub(crate) fn fingerprint(&self) -> u64 {
-        // Without a lock, which a fork could leave locked, and the same in a forked child.
-        static SEED: AtomicU64 = AtomicU64::new(0);
-        let mut seed = SEED.load(Ordering::Relaxed);
-        if seed == 0 {
-            let random = RandomState::new().hash_one(0) | 1;
-            let set = SEED.compare_exchange(0, random, Ordering::Relaxed, Ordering::Relaxed);
-            seed = set.map_or_else(|other| other, |_| random);
-        }
-        let mut hasher = DefaultHasher::new();
-        (seed, self.0.key.expose_secret()).hash(&mut hasher);
-        hasher.finish()
+        let hash = Sha256::new().chain_update(b"fanweave account 1\0").chain_update(self.expose()).finalize();
+        hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 }
 
@@ -480,6 +470,13 @@ mod tests {
         }
         assert!(matches!(Secret::new(KEY.into()).redact("nothing here"), Cow::Borrowed("nothing here")));
         assert_eq!(Secret::new("test".into()).redact("a test"), "a test");
+    }
+
+    #[test]
+    fn a_fingerprint_differs_for_each_key_and_is_the_same_in_all_processes() {
+        let of = |key: &str| Secret::new(key.into()).fingerprint();
+        assert_eq!(of(KEY), 0x5967_246f_69ae_d7f2);
+        assert_ne!(of(KEY), of("sk-other"));
     }
 
     #[test]

@@ -85,7 +85,7 @@ fn humanized(time: Duration) -> String {
 
 /// Snapshot of one account of the process. Returned by [`account_states`].
 ///
-/// Contains no key.
+/// Contains no key, only a hash of it.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct AccountState {
@@ -93,6 +93,8 @@ pub struct AccountState {
     pub base_url: String,
     /// Model name at the provider.
     pub model: String,
+    /// Hash of the API key, as in a [`LimitedRequest`](crate::LimitedRequest). `None` without a key.
+    pub key: Option<u64>,
     /// Current state: sending requests, or the reason why not.
     pub status: AccountStatus,
     /// Limits set by the caller.
@@ -148,6 +150,7 @@ impl AccountState {
         Self {
             base_url: key.base_url.clone(),
             model: key.model.clone(),
+            key: key.key,
             status: limiter.status(now),
             limits: limiter.limits(),
             requests_per_minute: requests.map(|(rate, _)| rate),
