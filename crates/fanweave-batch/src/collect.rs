@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::answer::IntoAnswer;
-use crate::columns::Columns;
 use crate::feed::KeyedRows;
 use crate::finished::FinishedRow;
 use crate::key::Key;
@@ -31,6 +30,7 @@ pub struct Collector {
     notes: Vec<String>,
     progress: Arc<Progress>,
     began: Instant,
+    keeps_columns: bool,
 }
 
 impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
@@ -43,21 +43,20 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
     pub async fn collect(self) -> Result<(Collector, KeyedRows)> {
         let (disk, began) = (self.disk.clone(), Instant::now());
         let progress = self.progress.clone();
-        let JobParts { source, output, mut settings, fingerprint, .. } = self.into_rows();
-        // The columns of rows are not kept while these run elsewhere.
-        settings.columns = Some(Columns::None);
-        let limit = settings.limit;
+        let JobParts { source, output, settings, fingerprint, .. } = self.into_rows();
+        let (limit, samples) = (settings.limit, settings.samples);
         let open = Open { output, settings, fingerprint, progress: progress.clone(), disk };
-        let (Opened { recording, driver, previous, .. }, source) = open.run(source).await?;
+        let (Opened { recording, driver, previous, columns, .. }, source) = open.run(source).await?;
         let recorder = Recorder::spawn(recording, driver)?;
-        let mut rows = KeyedRows::new(source, limit);
+        let keeps_columns = columns.is_some();
+        let mut rows = KeyedRows::new(source, limit).with_samples(samples).with_columns(columns);
         if progress.snapshot().total.is_none()
             && let Some(total) = rows.total().await?
         {
             progress.set_total(total);
         }
         let (done, notes) = (previous.done, previous.notes);
-        Ok((Collector { recorder, done, notes, progress, began }, rows))
+        Ok((Collector { recorder, done, notes, progress, began, keeps_columns }, rows))
     }
 }
 
@@ -65,6 +64,11 @@ impl Collector {
     /// Number of rows that the journal has and that were not [added](Self::add).
     pub fn known_rows(&self) -> usize {
         self.done.len()
+    }
+
+    /// Returns true if the output has columns of the rows: each row must be read before its result is added.
+    pub fn keeps_columns(&self) -> bool {
+        self.keeps_columns
     }
 
     /// Number of rows of the input, if it is known.

@@ -87,7 +87,8 @@ impl KeyedRows {
     }
 
     /// Returns each row `samples` times, with a key and an index for each.
-    pub(crate) fn with_samples(self, samples: NonZeroU32) -> Self {
+    #[must_use]
+    pub fn with_samples(self, samples: NonZeroU32) -> Self {
         Self { samples: samples.get(), ..self }
     }
 
