@@ -48,9 +48,14 @@ impl Counts {
     }
 }
 
-/// The shard is owned by another claim.
+/// Reason for which a record cannot be appended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Lost;
+pub(crate) enum Lost {
+    /// The shard is owned by another claim.
+    Elsewhere,
+    /// The broker does not permit records to this user.
+    Denied(String),
+}
 
 /// Reads the log of a shard.
 pub(crate) async fn read_log(broker: &dyn Broker, shard: &ShardId) -> Result<(ShardLog, Option<u64>)> {
@@ -117,6 +122,7 @@ impl ShardWriter {
                     return Ok(());
                 }
                 Appended::Unknown(_) => sleep(PAUSE).await,
+                Appended::Denied(why) => return Err(Lost::Denied(why)),
                 Appended::Fenced => {
                     if self.resolve(&record).await? {
                         return Ok(());
@@ -145,9 +151,9 @@ impl ShardWriter {
                     return Ok(false);
                 }
                 // The log is gone, such as that of a run that was removed.
-                Refused::Stale if Instant::now() >= end => return Err(Lost),
+                Refused::Stale if Instant::now() >= end => return Err(Lost::Elsewhere),
                 Refused::Stale => sleep(LAG_PAUSE).await,
-                Refused::Lost => return Err(Lost),
+                Refused::Lost => return Err(Lost::Elsewhere),
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::collect::Results;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifests::{change, manifest_of};
 use crate::patience::patiently;
-use crate::status::{Refusal, workers_of};
+use crate::status::{Refusal, WorkerStatus, workers_of};
 use crate::submit::{Submitted, submit};
 use crate::wire::{Manifest, RunState, rows_per_shard};
 
@@ -192,10 +192,14 @@ impl Attached {
             }
         }
         if self.retries_failed && manifest_of(&*broker, &run).await?.is_some() {
-            self.manifest = reopen(&*broker, &run).await?;
+            reopen(&*broker, &run).await?;
         }
+        let mut reading = None;
         let manifest = match self.is_submitted {
-            true => self.manifest.clone(),
+            true => {
+                reading = collector.keeps_columns().then_some(Reading { rows, next: 0 });
+                self.manifest.clone()
+            }
             false => {
                 let shard_rows = rows_per_shard(collector.total());
                 let submitted = tokio::select! {
@@ -212,25 +216,21 @@ impl Attached {
             results.skip_missing();
         }
         let Self { stop, mut workers_ended, mut note, is_patient, mut is_partial, .. } = self;
-        let watched = async {
-            match is_patient {
-                true => explain(&*broker, &run, &mut note).await,
-                false => refused(&*broker, &run).await,
-            }
-        };
-        let over_budget = over_budget(&*broker, &run);
-        tokio::pin!(watched, over_budget);
+        let watched = watch(&*broker, &run, is_patient, &mut note);
+        tokio::pin!(watched);
         loop {
             let row = tokio::select! {
                 biased;
                 row = results.next() => row,
                 () = stop.cancelled() => return Ok(Some(Cut::Stopped)),
-                refusal = &mut watched => return Ok(Some(Cut::Refused(refusal))),
-                () = &mut over_budget => return Ok(Some(Cut::OverBudget)),
+                cut = &mut watched => return Ok(Some(cut)),
                 error = &mut workers_ended => return Err(error),
             };
             match row {
                 Ok(Some(row)) => {
+                    if let Some(reading) = &mut reading {
+                        reading.up_to(row.index()).await?;
+                    }
                     let added = collector.add(row).await;
                     added.map_err(|e| Error::new(ErrorKind::Rows, e.to_string()))?;
                 }
@@ -247,61 +247,84 @@ impl Attached {
 }
 
 /// Begins the next generation of a run.
-async fn reopen(broker: &dyn Broker, run: &str) -> Result<Manifest> {
+async fn reopen(broker: &dyn Broker, run: &str) -> Result<()> {
     let changed = change(broker, run, |manifest| {
         manifest.generation += 1;
         manifest.state = RunState::Open;
     });
-    Ok(changed.await?.0)
+    changed.await.map(|_| ())
 }
 
-/// Waits until no worker may start another row.
-async fn over_budget(broker: &dyn Broker, run: &str) {
-    loop {
-        sleep(LOOK_PERIOD).await;
-        let Ok(workers) = workers_of(broker, run).await else { continue };
-        let is_over = workers.iter().any(|worker| worker.is_over_budget);
-        if is_over && workers.iter().all(|worker| worker.is_over_budget || worker.has_ended) {
-            return;
+/// Rows that are read beside their results, for the columns of the output.
+struct Reading {
+    rows: KeyedRows,
+    /// Index after that of the last row.
+    next: u64,
+}
+
+impl Reading {
+    /// Reads the rows up to the one with this index.
+    async fn up_to(&mut self, index: u64) -> Result<()> {
+        while self.next <= index {
+            let Some(row) = self.rows.next().await else { return Ok(()) };
+            let (_, row) = row.map_err(|e| Error::new(ErrorKind::Rows, e.to_string()))?;
+            self.next = row.index + 1;
         }
+        Ok(())
     }
 }
 
-/// Says what holds a run up, for ever.
-async fn explain(broker: &dyn Broker, run: &str, note: &mut (dyn FnMut(String) + Send)) -> Refusal {
-    let began = Instant::now();
-    let mut said = String::new();
-    let mut is_idle_said = false;
+/// Looks at what the workers of a run say, until there is a reason to collect no more results. A patient
+/// command says what holds the run up, and waits unless the budget is spent.
+async fn watch(
+    broker: &dyn Broker,
+    run: &str,
+    is_patient: bool,
+    note: &mut (dyn FnMut(String) + Send),
+) -> Cut {
+    let mut delays = Delays { began: Instant::now(), reported: String::new(), is_idle_reported: false };
     loop {
         sleep(LOOK_PERIOD).await;
         // A look that fails is repeated.
         let Ok(workers) = workers_of(broker, run).await else { continue };
+        let is_over = workers.iter().any(|worker| worker.is_over_budget);
+        if is_over && workers.iter().all(|worker| worker.is_over_budget || worker.has_ended) {
+            return Cut::OverBudget;
+        }
+        if is_patient {
+            delays.explain(run, &workers, note);
+            continue;
+        }
+        let refusals: Vec<_> = workers.iter().filter_map(|worker| worker.refusal.as_ref()).collect();
+        if !workers.is_empty() && refusals.len() == workers.len() {
+            return Cut::Refused(refusals[0].clone());
+        }
+    }
+}
+
+/// Reasons for which a run waits, as far as they were reported.
+struct Delays {
+    began: Instant,
+    /// The last reason.
+    reported: String,
+    is_idle_reported: bool,
+}
+
+impl Delays {
+    /// Says what holds a run up, once.
+    fn explain(&mut self, run: &str, workers: &[WorkerStatus], note: &mut (dyn FnMut(String) + Send)) {
         let working: Vec<_> = workers.iter().filter(|worker| !worker.has_ended).collect();
         let refusals: Vec<_> = working.iter().filter_map(|worker| worker.refusal.as_ref()).collect();
-        if working.is_empty() && !is_idle_said && began.elapsed() >= IDLE_WAIT {
-            is_idle_said = true;
+        if working.is_empty() && !self.is_idle_reported && self.began.elapsed() >= IDLE_WAIT {
+            self.is_idle_reported = true;
             note(format!("{run}: no worker has taken a row yet; see `fanweave worker --help`"));
         }
         if !working.is_empty() && refusals.len() == working.len() {
             let why = refusals[0].error.to_string();
-            if why != said {
+            if why != self.reported {
                 note(format!("{run}: all workers wait: {why}"));
-                said = why;
+                self.reported = why;
             }
-        }
-    }
-}
-
-/// Waits until each worker of a run is refused by its provider.
-async fn refused(broker: &dyn Broker, run: &str) -> Refusal {
-    loop {
-        sleep(LOOK_PERIOD).await;
-        // A look that fails is repeated.
-        let Ok(workers) = workers_of(broker, run).await else { continue };
-        let refusals = workers.iter().filter_map(|worker| worker.refusal.clone());
-        let refusals: Vec<_> = refusals.collect();
-        if !workers.is_empty() && refusals.len() == workers.len() {
-            return refusals.into_iter().next().expect("there is one for each worker");
         }
     }
 }

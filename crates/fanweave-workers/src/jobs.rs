@@ -1,5 +1,7 @@
 //! Runs of a broker: their state, and operations on them.
 
+use std::collections::HashSet;
+
 use futures::StreamExt;
 use futures::stream::iter;
 use serde::Serialize;
@@ -152,19 +154,24 @@ pub async fn retry(broker: &dyn Broker, run: &str) -> Result<u64> {
     issue(broker, &manifest).await
 }
 
+/// Numbers of the shards that are complete.
+pub(crate) async fn complete_shards(broker: &dyn Broker, manifest: &Manifest) -> Result<HashSet<u64>> {
+    let records = patiently(|| broker.last_records(manifest.run.clone())).await?;
+    let mut complete = HashSet::new();
+    for (number, message) in records {
+        if is_complete(&Record::decode(message)?, manifest.generation) {
+            complete.insert(number);
+        }
+    }
+    Ok(complete)
+}
+
 /// Issues a ticket for each shard that is not complete. Returns their number.
 pub(crate) async fn issue(broker: &dyn Broker, manifest: &Manifest) -> Result<u64> {
-    let run = &manifest.run;
-    let records = patiently(|| broker.last_records(run.clone())).await?;
-    let mut is_done = vec![false; usize::try_from(manifest.shards).unwrap_or(usize::MAX)];
-    for (number, message) in records {
-        let last = Record::decode(message)?;
-        let slot = usize::try_from(number).ok().and_then(|number| is_done.get_mut(number));
-        slot.into_iter().for_each(|slot| *slot = is_complete(&last, manifest.generation));
-    }
-    let open = (0..manifest.shards).zip(is_done).filter(|(_, is_done)| !is_done).map(|(number, _)| number);
+    let complete = complete_shards(broker, manifest).await?;
+    let open = (0..manifest.shards).filter(|number| !complete.contains(number));
     let issuing = iter(open).map(|number| {
-        let shard = ShardId { run: run.clone(), number };
+        let shard = ShardId { run: manifest.run.clone(), number };
         async move { patiently(|| broker.ticket_once(manifest.pool.clone(), shard.clone())).await }
     });
     let issued: Vec<_> = issuing.buffer_unordered(PIPELINE).collect().await;

@@ -11,6 +11,7 @@
 //! The log decides which result of a row counts, never a clock: see [`log`](crate::ShardLog). Tickets only
 //! schedule, so each of them may be lost or delivered twice.
 
+mod activity;
 mod append;
 mod attached;
 mod broker;
@@ -32,6 +33,7 @@ mod submit;
 mod wire;
 mod worker;
 
+pub use activity::{Activity, ActivityCounts};
 pub use attached::Attached;
 #[cfg(feature = "nats")]
 pub use broker::{Access, Check, Finding, Nats, Terms, version};

@@ -106,6 +106,8 @@ mod tests {
         assert!(matches!(may_try(&broker, "r", "c").await, Attempt::Paused(_)));
         open(&broker, "r").await;
         assert_eq!(may_try(&broker, "r", "c").await, Attempt::Open);
+        pause(&broker, "r", "a").await;
+        assert!(matches!(may_try(&broker, "r", "b").await, Attempt::Paused(_)), "it was paused before");
         assert!(is_keeper(&broker, "a").await && is_keeper(&broker, "a").await);
         assert!(!is_keeper(&broker, "b").await);
     }

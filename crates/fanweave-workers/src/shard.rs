@@ -76,7 +76,7 @@ pub(crate) struct ShardRun {
 }
 
 /// End of a shard at a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ShardEnd {
     /// All its rows have a result.
     Complete,
@@ -84,6 +84,8 @@ pub(crate) enum ShardEnd {
     Elsewhere,
     /// Another worker took it over while this one stood still.
     Lost,
+    /// The broker does not permit this worker to record results.
+    Denied(String),
     /// Rows were left without a result, and the shard was released.
     Released,
     /// Its rows are not at the broker.
@@ -101,6 +103,15 @@ struct Buffer {
     since: Option<Instant>,
 }
 
+impl From<Lost> for ShardEnd {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Elsewhere => Self::Lost,
+            Lost::Denied(why) => Self::Denied(why),
+        }
+    }
+}
+
 impl ShardRun {
     /// Runs the shard and settles its ticket.
     pub(crate) async fn run(mut self) -> ShardEnd {
@@ -109,14 +120,16 @@ impl ShardRun {
             end = self.work() => end,
             () = beat => unreachable!("the beat never ends"),
         };
-        let settle = match end {
+        let settle = match &end {
             ShardEnd::Complete => Some(Settle::Done),
             ShardEnd::Elsewhere => Some(Settle::Retry(HELD_DELAY)),
             // The ticket belongs to the worker that took it over.
             ShardEnd::Lost => None,
             ShardEnd::Released if self.stop.is_cancelled() => Some(Settle::Retry(Duration::ZERO)),
             ShardEnd::Released => Some(Settle::Retry(self.released_delay())),
-            ShardEnd::NoRows | ShardEnd::Unreadable => Some(Settle::Retry(UNABLE_DELAY)),
+            ShardEnd::NoRows | ShardEnd::Unreadable | ShardEnd::Denied(_) => {
+                Some(Settle::Retry(UNABLE_DELAY))
+            }
         };
         if let Some(settle) = settle {
             settle_ticket(&*self.broker, &self.ticket, settle).await;
@@ -156,12 +169,12 @@ impl ShardRun {
             Ok(true) => ShardEnd::Complete,
             Ok(false) => match writer.append(Kind::Release, Bytes::new()).await {
                 Ok(()) => ShardEnd::Released,
-                Err(Lost) => ShardEnd::Lost,
+                Err(lost) => lost.into(),
             },
-            Err(Lost) => {
+            Err(lost) => {
                 // Its rows in flight end, and are paid by the worker that took the shard over.
                 origin.fence();
-                ShardEnd::Lost
+                lost.into()
             }
         }
     }
@@ -218,7 +231,11 @@ impl ShardRun {
                 rows,
                 self.run.generation,
             );
-            if let Ok(writer) = claim.await {
+            let claimed = claim.await;
+            if let Err(Lost::Denied(why)) = claimed {
+                return Err(ShardEnd::Denied(why));
+            }
+            if let Ok(writer) = claimed {
                 let mut claimed = log;
                 // As the claim that was just accepted changes it.
                 claimed.deaths += 1;
@@ -454,8 +471,9 @@ pub(crate) async fn keep(broker: Arc<dyn Broker>, ticket: Ticket, beat: Duration
 /// settles it.
 pub(crate) async fn settle_ticket(broker: &dyn Broker, ticket: &Ticket, settle: Settle) {
     for _ in 0..10 {
-        if broker.settle(ticket, settle).await.is_ok() {
-            return;
+        match broker.settle(ticket, settle).await {
+            Err(error) if error.kind() != crate::ErrorKind::Denied => {}
+            _ => return,
         }
         sleep(Duration::from_millis(200)).await;
     }

@@ -42,7 +42,7 @@ impl ShardRows {
             return refused("not all rows were submitted; repeat the command that submitted it");
         }
         if manifest.input.is_sampled {
-            return refused("the rows are a sample; collect it with the command that submitted it");
+            return refused("the rows are samples; collect it with the command that submitted it");
         }
         Ok(Self { broker, manifest, next: 0, ready: Vec::new().into_iter() })
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fanweave_batch::Progress;
+use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
@@ -133,14 +134,11 @@ fn lock(status: &Mutex<WorkerStatus>) -> std::sync::MutexGuard<'_, WorkerStatus>
 /// # Errors
 /// The broker did not answer.
 pub async fn workers_of(broker: &dyn Broker, run: &str) -> Result<Vec<WorkerStatus>> {
-    let mut all = Vec::new();
-    for key in broker.keys(format!("stat.{run}.")).await? {
-        if let Some((value, _)) = broker.value(key).await? {
-            // A status is for display: one of another version is skipped.
-            all.extend(serde_json::from_slice::<WorkerStatus>(&value).ok());
-        }
-    }
-    Ok(all)
+    let keys = broker.keys(format!("stat.{run}.")).await?;
+    let values = try_join_all(keys.into_iter().map(|key| broker.value(key))).await?;
+    let statuses = values.into_iter().flatten();
+    // A status is for display: one of another version is skipped.
+    Ok(statuses.filter_map(|(value, _)| serde_json::from_slice(&value).ok()).collect())
 }
 
 /// Removes the reports of the workers of a run: those that work report again.

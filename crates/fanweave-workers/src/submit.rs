@@ -1,5 +1,6 @@
 //! Submits the rows of a run: a manifest, shards and tickets. May run any number of times for a run.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,11 +10,11 @@ use fanweave_core::__private::park_until_done;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use crate::append::read_log;
 use crate::broker::Broker;
 use crate::error::{Error, ErrorKind, Result};
+use crate::jobs::complete_shards;
 use crate::manifests::{change, key, manifest_of};
 use crate::patience::patiently;
 use crate::pause::open;
@@ -28,6 +29,9 @@ const AHEAD: usize = 8;
 
 /// Pause before an operation that failed is repeated.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// Time for which a broker may refuse a manifest and show no other one.
+const REFUSED_WAIT: Duration = Duration::from_secs(30);
 
 /// A run that was submitted.
 #[derive(Debug, Clone)]
@@ -69,16 +73,18 @@ pub async fn submit(
 ) -> Result<Submitted> {
     manifest.shard_rows = shard_rows;
     manifest.created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (limits, budget) = (manifest.limits, manifest.budget_usd);
+    let given = manifest.clone();
     let (mut manifest, since) = create(&**broker, manifest).await?;
-    if (manifest.limits, manifest.budget_usd) != (limits, budget) {
-        // The command that was run last decides.
-        let set = |manifest: &mut Manifest| (manifest.limits, manifest.budget_usd) = (limits, budget);
-        manifest = change(&**broker, &manifest.run, set).await?.0;
+    // The command that was run last decides.
+    let adopt = |stored: &mut Manifest| stored.adopt(&given);
+    if adopt(&mut manifest) {
+        manifest = change(&**broker, &manifest.run, adopt).await?.0;
         forget_workers(&**broker, &manifest.run).await?;
     }
     // The user may have removed the reason of a pause.
     open(&**broker, &manifest.run).await;
+    // Shards that are complete need neither rows nor a ticket.
+    let known = if since.is_some() { complete_shards(&**broker, &manifest).await? } else { HashSet::new() };
     let mut shards = cut(rows, manifest.shard_rows)?;
     let mut publishing = FuturesUnordered::new();
     let (mut count, mut known_shards, mut number_of_rows) = (0, 0_u64, 0);
@@ -94,7 +100,10 @@ pub async fn submit(
                 let (rows, message) = shard?;
                 let shard = ShardId { run: manifest.run.clone(), number: count };
                 (count, number_of_rows) = (count + 1, number_of_rows + rows);
-                publishing.push(publish(broker, &manifest, shard, rows, message));
+                match known.contains(&shard.number) {
+                    true => known_shards += 1,
+                    false => publishing.push(publish(broker, &manifest.pool, shard, message)),
+                }
             }
         }
     }
@@ -102,25 +111,17 @@ pub async fn submit(
         known_shards += u64::from(!published?);
     }
     drop(publishing);
-    loop {
-        (manifest.sealed, manifest.rows, manifest.shards) = (true, number_of_rows, count);
-        let Some((stored, revision)) = patiently(|| manifest_of(&**broker, &manifest.run)).await? else {
-            return Err(Error::new(ErrorKind::Usage, format!("{}: the run was removed", manifest.run)));
-        };
-        if stored.sealed {
-            break;
+    let seal = |manifest: &mut Manifest| {
+        if !manifest.sealed {
+            (manifest.sealed, manifest.rows, manifest.shards) = (true, number_of_rows, count);
         }
-        manifest = Manifest { sealed: true, rows: number_of_rows, shards: count, ..stored };
-        let set = broker.value_cas(key(&manifest.run), manifest.encode().into(), revision).await;
-        if let Ok(Some(_)) = set {
-            break;
-        }
-        sleep(PAUSE).await;
-    }
+    };
+    let (manifest, ()) = change(&**broker, &manifest.run, seal).await?;
     Ok(Submitted { manifest, since, known_shards })
 }
 
-/// Submits the first `limit` rows of a source, of which there are about `rows`: see [`submit`].
+/// Submits the first `limit` rows of a source, of which there are about `rows`, as many times as the manifest
+/// says: see [`submit`].
 ///
 /// # Errors
 /// As [`submit`].
@@ -134,12 +135,16 @@ pub async fn submit_rows(
     limit: Option<u64>,
     rows: u64,
 ) -> Result<Submitted> {
-    submit(&broker, manifest, KeyedRows::new(source, limit), rows_per_shard(Some(rows))).await
+    let samples = manifest.settings.samples;
+    let shard_rows = rows_per_shard(Some(rows.saturating_mul(u64::from(samples.get()))));
+    submit(&broker, manifest, KeyedRows::new(source, limit).with_samples(samples), shard_rows).await
 }
 
-/// Creates the manifest, or reads that of the run of this name.
+/// Creates the manifest, or reads that of the run of this name. Waits for a broker that does not answer, but
+/// not for one that refuses the manifest.
 async fn create(broker: &dyn Broker, manifest: Manifest) -> Result<(Manifest, Option<u64>)> {
     let run = manifest.run.clone();
+    let mut refused_since = None;
     loop {
         if let Some((stored, _)) = patiently(|| manifest_of(broker, &run)).await? {
             if stored.state == RunState::Cancelled {
@@ -153,29 +158,23 @@ async fn create(broker: &dyn Broker, manifest: Manifest) -> Result<(Manifest, Op
         }
         match broker.value_cas(key(&run), manifest.encode().into(), 0).await {
             Ok(Some(_)) => return Ok((manifest, None)),
+            // Another command was first, and a replica may lag.
+            Ok(None) if refused_since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_WAIT => {
+                let message = format!("{run}: the broker stores no run of this name, and shows none either");
+                return Err(Error::new(ErrorKind::Broker, message));
+            }
             Ok(None) => {}
-            Err(_) => sleep(PAUSE).await,
+            Err(error) if error.kind() == ErrorKind::Broker => refused_since = None,
+            Err(error) => return Err(error),
         }
+        sleep(PAUSE).await;
     }
 }
 
-/// Publishes a shard, and a ticket for it. Returns false if the shard existed.
-async fn publish(
-    broker: &Arc<dyn Broker>,
-    manifest: &Manifest,
-    shard: ShardId,
-    rows: u64,
-    message: Message,
-) -> Result<bool> {
-    let (pool, generation) = (manifest.pool.clone(), manifest.generation);
+/// Publishes a shard and a ticket for it. Returns false if the shard existed.
+async fn publish(broker: &Arc<dyn Broker>, pool: &str, shard: ShardId, message: Message) -> Result<bool> {
     let is_new = patiently(|| broker.put_once(shard.clone(), message.clone())).await?;
-    if !is_new {
-        let (log, _) = patiently(|| read_log(&**broker, &shard)).await?;
-        if log.is_complete(rows, generation) {
-            return Ok(false);
-        }
-    }
-    patiently(|| broker.ticket_once(pool.clone(), shard.clone())).await?;
+    patiently(|| broker.ticket_once(pool.to_owned(), shard.clone())).await?;
     Ok(is_new)
 }
 

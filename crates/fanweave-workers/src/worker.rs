@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::activity::Activity;
 use crate::broker::{ACK_WAIT, Broker, Settle, Ticket};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::in_hand::InHand;
 use crate::jobs::{issue, runs};
 use crate::manifests::manifest_of;
@@ -19,7 +20,9 @@ use crate::money::Money;
 use crate::patience::patiently;
 use crate::pause::{Attempt, is_keeper, may_try, open, pause};
 use crate::rows::{EndRoutes, Feed, Routes, Workload};
-use crate::shard::{BUDGET_PAUSE, HELD_DELAY, REFUSED_PAUSE, ShardRun, UNABLE_DELAY, keep, settle_ticket};
+use crate::shard::{
+    BUDGET_PAUSE, HELD_DELAY, REFUSED_PAUSE, ShardEnd, ShardRun, UNABLE_DELAY, keep, settle_ticket,
+};
 use crate::status::{Publisher, Refusal};
 use crate::wire::{Manifest, RunState, ShardId};
 
@@ -87,6 +90,7 @@ pub struct Worker {
     concurrency: usize,
     ack_wait: Duration,
     note: Arc<dyn Fn(&str) + Send + Sync>,
+    activity: Activity,
 }
 
 /// The rows in flight of a run.
@@ -111,11 +115,13 @@ struct Running<'w> {
     claims: u64,
     held: Arc<Mutex<HashSet<ShardId>>>,
     in_hand: InHand,
-    shards: JoinSet<ShardId>,
+    shards: JoinSet<(ShardId, ShardEnd)>,
     windows: JoinSet<()>,
     session: Option<Session>,
     /// Runs that this worker does not take for now.
     refused: HashMap<String, Instant>,
+    /// Reason for which it cannot work at this broker.
+    denied: Option<String>,
 }
 
 impl Worker {
@@ -129,6 +135,7 @@ impl Worker {
             concurrency: 64,
             ack_wait: ACK_WAIT,
             note: Arc::new(|_| {}),
+            activity: Activity::default(),
         }
     }
 
@@ -164,6 +171,11 @@ impl Worker {
         Self { note: Arc::new(note), ..self }
     }
 
+    /// Counts of its rows, also while it runs.
+    pub fn activity(&self) -> Activity {
+        self.activity.clone()
+    }
+
     /// Its name: a random one for each worker.
     pub fn name(&self) -> &str {
         &self.name
@@ -173,8 +185,8 @@ impl Worker {
     /// rows left are released.
     ///
     /// # Errors
-    /// The broker refused to deliver questions to this worker at its start. Later outages of the broker are
-    /// waited for.
+    /// The broker did not deliver questions to this worker at its start, or does not permit it to take
+    /// tickets or to record results. Later outages of the broker are waited for.
     ///
     /// # Cancellation
     /// Dropping the future aborts the calls in flight. Their rows, and results that are not recorded yet, are
@@ -194,20 +206,20 @@ impl Worker {
             windows: JoinSet::new(),
             session: None,
             refused: HashMap::new(),
+            denied: None,
         };
-        running.run().await;
-        Ok(())
+        running.run().await
     }
 }
 
 impl Running<'_> {
-    async fn run(mut self) {
+    async fn run(mut self) -> Result<()> {
         let stop = self.stop.clone();
         let broker = self.worker.broker.clone();
         // Kept while other events are handled: a ticket that is on its way must not get lost.
         let mut pulling = None;
         let mut idle_at = Instant::now();
-        while !stop.is_cancelled() {
+        while !stop.is_cancelled() && self.denied.is_none() {
             self.wait_for_capacity().await;
             let pull = pulling.get_or_insert_with(|| {
                 let (broker, pool) = (broker.clone(), self.worker.pool.clone());
@@ -239,6 +251,7 @@ impl Running<'_> {
             match pulled {
                 Ok(Some(ticket)) => self.take(ticket).await,
                 Ok(None) => self.keep().await,
+                Err(error) if error.kind() == ErrorKind::Denied => self.denied = Some(error.to_string()),
                 Err(_) => sleep(Duration::from_millis(300)).await,
             }
         }
@@ -253,6 +266,10 @@ impl Running<'_> {
         while self.windows.join_next().await.is_some() {}
         if let Some(session) = self.session.take() {
             session.publisher.end().await;
+        }
+        match self.denied {
+            None => Ok(()),
+            Some(why) => Err(Error::new(ErrorKind::Denied, format!("this worker cannot work: {why}"))),
         }
     }
 
@@ -269,7 +286,7 @@ impl Running<'_> {
                     issue(broker, &manifest).await?;
                 }
             }
-            Ok::<_, crate::Error>(())
+            Ok::<_, Error>(())
         };
         tokio::select! {
             () = self.stop.cancelled() => {}
@@ -284,7 +301,7 @@ impl Running<'_> {
             let changed = self.in_hand.clone();
             let has_capacity =
                 self.in_hand.rows() < 2 * self.worker.concurrency && self.shards.len() < MAX_SHARDS;
-            if has_capacity {
+            if has_capacity || self.denied.is_some() {
                 return;
             }
             tokio::select! {
@@ -297,9 +314,14 @@ impl Running<'_> {
         }
     }
 
-    fn forget(&mut self, ended: Result<ShardId, tokio::task::JoinError>) {
+    fn forget(&mut self, ended: Result<(ShardId, ShardEnd), tokio::task::JoinError>) {
         match ended {
-            Ok(shard) => _ = lock(&self.held).remove(&shard),
+            Ok((shard, end)) => {
+                lock(&self.held).remove(&shard);
+                if let ShardEnd::Denied(why) = end {
+                    self.denied = Some(why);
+                }
+            }
             Err(error) => self.note(&format!("internal error (please report it): a shard ended: {error}")),
         }
     }
@@ -368,13 +390,13 @@ impl Running<'_> {
             reserved: self.in_hand.reserve(self.worker.concurrency),
         };
         self.shards.spawn(async move {
-            running.run().await;
-            shard
+            let end = running.run().await;
+            (shard, end)
         });
     }
 
     /// Starts the rows of a run, if they are not running. Returns false if the run has no rows to run.
-    async fn prepare(&mut self, run: &str) -> Result<bool, crate::Error> {
+    async fn prepare(&mut self, run: &str) -> Result<bool, Error> {
         let is_open = |session: &Session| {
             session.run.run == run && session.jobs.is_some() && session.routes.ended.get().is_none()
         };
@@ -393,7 +415,7 @@ impl Running<'_> {
             Attempt::Paused(wait) => {
                 self.refused.insert(run.to_owned(), Instant::now() + wait);
                 let message = "its provider refuses or fails; another worker attempts it";
-                return Err(crate::Error::new(ErrorKind::Broker, message));
+                return Err(Error::new(ErrorKind::Broker, message));
             }
         };
         let (jobs, inbox) = mpsc::channel(AHEAD.min(self.worker.concurrency));
@@ -412,6 +434,7 @@ impl Running<'_> {
             rows.run(feed).await;
             drop(end);
         });
+        self.worker.activity.begin(&progress);
         let publisher = Publisher::start(self.worker.broker.clone(), run, &self.worker.name, &progress);
         self.session = Some(Session {
             run: manifest,
@@ -434,6 +457,7 @@ impl Running<'_> {
             self.forget(ended);
         }
         while self.windows.join_next().await.is_some() {}
+        self.worker.activity.end();
         session.publisher.end().await;
     }
 
@@ -499,7 +523,13 @@ impl Running<'_> {
         let Some(session) = &mut self.session else { return };
         session.read_at = Instant::now();
         match manifest {
-            Ok(Some(manifest)) if manifest.state == RunState::Open => session.run = manifest,
+            Ok(Some(manifest)) if manifest.state == RunState::Open => {
+                if session.run.clone().adopt(&manifest) {
+                    // The next ticket starts rows with the new settings.
+                    return self.end_session().await;
+                }
+                session.run = manifest;
+            }
             Ok(_) => session.stop.cancel(),
             Err(_) => {}
         }

@@ -11,8 +11,8 @@ use fanweave_batch::__private::KeyedRows;
 use fanweave_batch::{BatchJob, CancellationToken, FinishedRow, Output, Render, Source};
 use fanweave_core::{Chain, Error, ErrorKind, Prompt, step};
 use fanweave_workers::{
-    Broker, Faults, Manifest, Memory, Results, RunRows, Worker, Workload, cancel, remove, retry, runs,
-    status_of, submit, workers_of,
+    Attached, Broker, Faults, Manifest, Memory, Results, RunRows, Worker, Workload, cancel, remove, retry,
+    runs, status_of, submit, workers_of,
 };
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -27,12 +27,15 @@ type Calls = Arc<Mutex<HashMap<String, u32>>>;
 #[derive(Clone)]
 struct Echo {
     calls: Calls,
+    /// Requests per minute of the runs that were started.
+    rates: Arc<Mutex<Vec<Option<f64>>>>,
     /// The prompts that are answered with an error.
     refuses: fn(&str) -> Option<Error>,
 }
 
 impl Workload for Echo {
     fn rows(&self, run: &Manifest) -> fanweave_workers::Result<Box<dyn RunRows>> {
+        self.rates.lock().unwrap().push(run.limits.requests_per_minute);
         let (calls, refuses) = (self.calls.clone(), self.refuses);
         let chain: Chain<Prompt, String> = step(move |prompt: Prompt, _| {
             let calls = calls.clone();
@@ -55,7 +58,7 @@ impl Workload for Echo {
 }
 
 fn echo() -> Echo {
-    Echo { calls: Calls::default(), refuses: |_| None }
+    Echo { calls: Calls::default(), rates: Arc::default(), refuses: |_| None }
 }
 
 fn rows(n: u64) -> KeyedRows {
@@ -341,4 +344,68 @@ async fn workers_issue_lost_tickets_without_a_collector() {
     check(&all(results).await, 40);
     assert_eq!(repeated(&workload, 40), 0);
     drop(worker);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_removed_is_submitted_again() {
+    let (broker, workload) = (Memory::default(), echo());
+    let _worker = start(&broker, &workload);
+    for time in 1..=2 {
+        check(&all(submitted(&broker, 20).await).await, 20);
+        remove(&broker, "rows-1").await.unwrap();
+        assert_eq!(repeated(&workload, 0), 20 * time, "its results were removed as well");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_may_not_record_results_ends_with_the_reason() {
+    let (broker, workload) = (Memory::default(), echo());
+    let _results = submitted(&broker, 20).await;
+    broker.deny_records();
+    let worker = Worker::new(Arc::new(broker.clone()), Arc::new(workload.clone()));
+    let ended = timeout(Duration::from_secs(30), worker.run(CancellationToken::new())).await;
+    let error = ended.expect("it ends").unwrap_err();
+    assert_eq!(error.kind(), fanweave_workers::ErrorKind::Denied);
+    assert!(error.message().contains("may not record results"), "{error}");
+    assert_eq!(repeated(&workload, 0), 0, "nothing was paid");
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_of_a_repeated_submission_hold_for_workers_that_run() {
+    let (broker, workload) = (Memory::default(), echo());
+    let collecting = collecting(&broker, 2_000).await;
+    let _worker = start(&broker, &workload);
+    sleep(Duration::from_secs(1)).await;
+    let mut manifest = Manifest::new("rows-1", json!({}));
+    manifest.limits.requests_per_minute = Some(30.0);
+    let at: Arc<dyn Broker> = Arc::new(broker.clone());
+    submit(&at, manifest, rows(2_000), SHARD).await.unwrap();
+    sleep(Duration::from_secs(10)).await;
+    assert!(!collecting.is_finished(), "rows are left");
+    assert_eq!(*workload.rates.lock().unwrap(), [None, Some(30.0)]);
+    check(&collecting.await.unwrap(), 2_000);
+}
+
+#[tokio::test]
+async fn retried_rows_have_the_budget_of_the_command_that_retries_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (broker, refuses) = (Memory::default(), |text: &str| {
+        text.ends_with('7').then(|| Error::new(ErrorKind::BadRequest, "no sevens"))
+    });
+    let _worker = start(&broker, &Echo { refuses, ..echo() });
+    for (budget, retries) in [(5.0, false), (10.0, true)] {
+        let texts: Vec<_> = (0..10).map(|n| format!("row {n}")).collect();
+        let nothing: Chain<Prompt, String> = step(|_: Prompt, _| async { Ok(String::new()) });
+        let output = Output::File(folder.path().join("out.jsonl"));
+        let settings = fanweave_batch::Settings::new().retry_failed(retries);
+        let job = BatchJob::new(Source::rows("rows", texts), Render::default(), nothing, output);
+        let mut manifest = Manifest::new("rows-1", json!({}));
+        (manifest.budget_usd, manifest.row_usd) = (Some(budget), 0.1);
+        let attached = Attached::new(Arc::new(broker.clone()), manifest).retry_failed(retries);
+        let summary = attached.run(job.settings(settings)).await.unwrap();
+        assert_eq!((summary.rows, summary.failed), (10, 1));
+        let manifest = status_of(&broker, "rows-1").await.unwrap().manifest;
+        assert_eq!(manifest.budget_usd, Some(budget));
+        assert_eq!(manifest.generation, u64::from(retries));
+    }
 }

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{ACK_WAIT, Appended, Broker, Held, Listening, Settle, Stored, Ticket};
+use super::{ACK_WAIT, Appended, Broker, Held, Listening, Settle, Stored, Ticket, set_over_deletion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::wire::{Message, ShardId};
 
@@ -77,7 +77,9 @@ struct State {
     rows: HashMap<ShardId, Message>,
     logs: HashMap<ShardId, Vec<Stored>>,
     tickets: BTreeMap<(String, ShardId), Issued>,
-    values: BTreeMap<String, (Bytes, u64)>,
+    /// Values and their revisions. A value that was deleted is `None`, and has a revision as well.
+    values: BTreeMap<String, (Option<Bytes>, u64)>,
+    denies_records: bool,
     listeners: HashMap<String, Held>,
 }
 
@@ -104,6 +106,7 @@ impl Memory {
             logs: HashMap::new(),
             tickets: BTreeMap::new(),
             values: BTreeMap::new(),
+            denies_records: false,
             listeners: HashMap::new(),
         };
         let (changed, began) = (Arc::default(), Instant::now());
@@ -118,6 +121,11 @@ impl Memory {
     /// Removes all tickets, as a broker does that has lost them.
     pub fn lose_tickets(&self) {
         self.lock().tickets.clear();
+    }
+
+    /// Refuses records from now on, as a broker does that does not permit them to a user.
+    pub fn deny_records(&self) {
+        self.lock().denies_records = true;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -189,6 +197,9 @@ impl Broker for Memory {
         let fork = self.faults.fork;
         async move {
             let done = self.operation(move |state| {
+                if state.denies_records {
+                    return Appended::Denied("this user may not record results".to_owned());
+                }
                 let last = state.logs.get(&shard).and_then(|log| log.last()).map_or(0, |last| last.sequence);
                 if last != expected && !state.occurs(fork) {
                     return Appended::Fenced;
@@ -280,23 +291,40 @@ impl Broker for Memory {
     }
 
     fn value_cas(&self, key: String, value: Bytes, revision: u64) -> BoxFuture<'_, Result<Option<u64>>> {
-        self.operation(move |state| {
-            let is = state.values.get(&key).map_or(0, |(_, revision)| *revision);
-            if is != revision {
-                return None;
-            }
-            let next = state.next();
-            state.values.insert(key, (value, next));
-            Some(next)
-        })
+        async move {
+            let (key, value) = (&key, &value);
+            let put = |expected| {
+                self.operation(move |state| {
+                    let last = state.values.get(key).map_or(0, |(_, revision)| *revision);
+                    if last != expected {
+                        return None;
+                    }
+                    let next = state.next();
+                    state.values.insert(key.clone(), (Some(value.clone()), next));
+                    Some(next)
+                })
+            };
+            let deletion = || {
+                self.operation(|state| match state.values.get(key) {
+                    Some((None, revision)) => Some(*revision),
+                    _ => None,
+                })
+            };
+            set_over_deletion(revision, put, deletion).await
+        }
         .boxed()
     }
 
     fn value(&self, key: String) -> BoxFuture<'_, Result<Option<(Bytes, u64)>>> {
-        self.operation(move |state| state.values.get(&key).cloned()).boxed()
+        self.operation(move |state| {
+            let (value, revision) = state.values.get(&key)?;
+            Some((value.clone()?, *revision))
+        })
+        .boxed()
     }
 
     fn keys(&self, prefix: String) -> BoxFuture<'_, Result<Vec<String>>> {
+        // Those of values that were deleted as well, as of a stream.
         self.operation(move |state| {
             state.values.keys().filter(|key| key.starts_with(&prefix)).cloned().collect()
         })
@@ -304,7 +332,11 @@ impl Broker for Memory {
     }
 
     fn value_delete(&self, key: String) -> BoxFuture<'_, Result<()>> {
-        self.operation(move |state| _ = state.values.remove(&key)).boxed()
+        self.operation(move |state| {
+            let deleted = (None, state.next());
+            state.values.insert(key, deleted);
+        })
+        .boxed()
     }
 
     fn last_records(&self, run: String) -> BoxFuture<'_, Result<Vec<(u64, Message)>>> {
@@ -370,5 +402,23 @@ struct Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.broker.lock().listeners.remove(&self.worker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_value_that_was_deleted_can_be_created_again() {
+        let broker = Memory::default();
+        let set = |revision| broker.value_cas("a".to_owned(), Bytes::from_static(b"1"), revision);
+        let first = set(0).await.unwrap().expect("it did not exist");
+        assert_eq!(set(0).await.unwrap(), None, "it exists");
+        broker.value_delete("a".to_owned()).await.unwrap();
+        assert_eq!(broker.value("a".to_owned()).await.unwrap(), None);
+        assert_eq!(set(first).await.unwrap(), None, "it was deleted since");
+        let second = set(0).await.unwrap().expect("it was deleted");
+        assert_eq!(broker.value("a".to_owned()).await.unwrap().map(|(_, revision)| revision), Some(second));
     }
 }

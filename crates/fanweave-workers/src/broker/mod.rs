@@ -44,8 +44,8 @@ pub trait Broker: Send + Sync + 'static {
     /// Settles a ticket.
     fn settle<'a>(&'a self, ticket: &'a Ticket, settle: Settle) -> BoxFuture<'a, Result<()>>;
 
-    /// Sets a value if its revision is `revision`; 0 if it must not exist. Returns the new revision, or
-    /// `None` if the value has another one.
+    /// Sets a value if its revision is `revision`; 0 if it must not exist, or was deleted. Returns the new
+    /// revision, or `None` if the value has another one.
     fn value_cas(&self, key: String, value: Bytes, revision: u64) -> BoxFuture<'_, Result<Option<u64>>>;
 
     /// Gets a value and its revision. `None` if it does not exist.
@@ -76,6 +76,26 @@ pub trait Broker: Send + Sync + 'static {
     fn listen(&self, worker: String, held: Held) -> BoxFuture<'_, Result<Listening>>;
 }
 
+/// Sets a value by `put`, which expects a revision, at a broker that keeps the revision of a deletion: a
+/// value that must not exist may have been deleted at the revision that `deletion` returns.
+async fn set_over_deletion<P, D>(
+    revision: u64,
+    put: impl Fn(u64) -> P,
+    deletion: impl FnOnce() -> D,
+) -> Result<Option<u64>>
+where
+    P: Future<Output = Result<Option<u64>>>,
+    D: Future<Output = Result<Option<u64>>>,
+{
+    match put(revision).await? {
+        None if revision == 0 => match deletion().await? {
+            Some(deleted) => put(deleted).await,
+            None => Ok(None),
+        },
+        set => Ok(set),
+    }
+}
+
 /// The version in a text such as `2.15.1` or `nats-server: v2.15.1`.
 #[cfg(feature = "nats")]
 pub fn version(text: &str) -> Option<(u32, u32, u32)> {
@@ -97,6 +117,8 @@ pub enum Appended {
     At(u64),
     /// The last record has another sequence.
     Fenced,
+    /// The broker does not permit it to this user, with the reason.
+    Denied(String),
     /// It is unknown whether the record is in the log.
     Unknown(String),
 }

@@ -7,10 +7,12 @@
 mod access;
 mod check;
 mod streams;
+mod trouble;
 
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::consumer::{self, DeliverPolicy};
@@ -27,10 +29,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use access::Access;
+use access::Denials;
 pub use check::{Check, Finding};
 pub use streams::Terms;
+use trouble::Trouble;
 
-use super::{Appended, Broker, Held, Listening, Settle, Stored, Ticket};
+use super::{Appended, Broker, Held, Listening, Settle, Stored, Ticket, set_over_deletion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::wire::{Message, ShardId};
 
@@ -45,6 +49,9 @@ const FULL: u64 = 10_077;
 
 /// Maximum number of messages in an answer to a request for the last records of a run.
 const FETCH: usize = 1_000;
+
+/// Header of the message that deletes a value.
+const DELETION: &str = "KV-Operation";
 
 /// Records in an answer to a request for a log.
 const READ_BATCH: u64 = 256;
@@ -66,8 +73,17 @@ pub struct Nats {
     client: Client,
     js: jetstream::Context,
     space: String,
-    /// Refusal of the server, if it does not permit an operation to this user.
-    denied: Arc<Mutex<Option<String>>>,
+    denials: Denials,
+    /// Failures of messages, and of requests: a broker that is full answers requests.
+    trouble: Arc<[Trouble; 2]>,
+}
+
+/// The last message of a value.
+struct LastValue {
+    value: Bytes,
+    revision: u64,
+    /// Set if the value was deleted.
+    is_deletion: bool,
 }
 
 impl Nats {
@@ -77,21 +93,33 @@ impl Nats {
         (info.version, format!("{}:{}", info.host, info.port))
     }
 
+    /// Calls `report` when operations have failed for a while, as nothing else says why a command waits, and
+    /// when they succeed again.
+    pub fn on_trouble(&self, report: impl Fn(&str) + Clone + Send + Sync + 'static) {
+        self.trouble.iter().for_each(|trouble| trouble.report_to(report.clone()));
+    }
+
     /// The error of an operation that got no answer. A refused one gets none: the reason arrives apart.
-    fn no_answer(&self, error: &dyn fmt::Display) -> Error {
-        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match denied {
+    /// `subject` is what was published or subscribed to, or its beginning up to a dot.
+    fn no_answer(&self, subject: &str, error: &dyn fmt::Display) -> Error {
+        match self.denials.take(subject) {
             Some(denied) => Error::new(ErrorKind::Denied, format!("the broker refuses it: {denied}")),
-            None => Error::new(ErrorKind::Broker, format!("the broker did not answer: {error}")),
+            None => {
+                let message = format!("the broker did not answer: {error}");
+                self.trouble[1].failed(&message);
+                Error::new(ErrorKind::Broker, message)
+            }
         }
     }
 
     /// The error of a message that may not be there.
-    fn unknown(&self, error: &PublishError) -> Error {
+    fn unknown(&self, subject: &str, error: &PublishError) -> Error {
         if error.kind() == PublishErrorKind::TimedOut {
-            return self.no_answer(error);
+            return self.no_answer(subject, error);
         }
-        Error::new(ErrorKind::Broker, format!("the broker did not take a message: {}", with_cause(error)))
+        let message = format!("the broker did not take a message: {}", with_cause(error));
+        self.trouble[0].failed(&message);
+        Error::new(ErrorKind::Broker, message)
     }
 
     /// Removes the messages of a stream with these subjects.
@@ -115,7 +143,7 @@ impl Nats {
     /// Publishes a message if the last sequence of its subject is `expected`.
     async fn publish(
         &self,
-        subject: String,
+        subject: &str,
         message: Message,
         expected: Option<u64>,
     ) -> Result<u64, PublishError> {
@@ -126,15 +154,36 @@ impl Nats {
         if let Some(expected) = expected {
             publish = publish.expected_last_subject_sequence(expected);
         }
-        Ok(self.js.send_publish(subject, publish).await?.await?.sequence)
+        let sequence = self.js.send_publish(subject.to_owned(), publish).await?.await?.sequence;
+        self.trouble[0].succeeded();
+        Ok(sequence)
+    }
+
+    /// The last message of a value: the value, or its deletion. `None` without a message.
+    async fn last_value(&self, key: &str) -> Result<Option<LastValue>> {
+        let bucket = self.bucket();
+        let subject = format!("$JS.API.DIRECT.GET.KV_{bucket}.$KV.{bucket}.{key}");
+        let answer = self.client.request(subject.clone(), Bytes::new()).await;
+        let answer = answer.map_err(|e| self.no_answer(&subject, &e))?;
+        self.trouble[1].succeeded();
+        match answer.status.map(|status| status.as_u16()) {
+            None => {
+                let all = answer.headers.unwrap_or_default();
+                let (is_deletion, revision) = (all.get(DELETION).is_some(), number(&all, "Nats-Sequence"));
+                Ok(Some(LastValue { value: answer.payload, revision, is_deletion }))
+            }
+            Some(404) => Ok(None),
+            Some(status) => Err(self.no_answer(&subject, &format!("status {status}"))),
+        }
     }
 
     /// Sends a request to the API of JetStream, and returns its answer.
     async fn api(&self, subject: String, body: Value) -> Result<Value> {
         // The server takes no body where it expects none.
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
-        let answer = self.client.request(subject, body).await;
-        let answer = answer.map_err(|e| self.no_answer(&e))?;
+        let answer = self.client.request(subject.clone(), body).await;
+        let answer = answer.map_err(|e| self.no_answer(&subject, &e))?;
+        self.trouble[1].succeeded();
         serde_json::from_slice(&answer.payload)
             .map_err(|e| Error::new(ErrorKind::Broker, format!("unexpected answer of the broker: {e}")))
     }
@@ -175,10 +224,11 @@ fn number(headers: &HeaderMap, name: &str) -> u64 {
 impl Broker for Nats {
     fn put_once(&self, shard: ShardId, rows: Message) -> BoxFuture<'_, Result<bool>> {
         async move {
-            match self.publish(self.subject("rows", &shard), rows, Some(0)).await {
+            let subject = self.subject("rows", &shard);
+            match self.publish(&subject, rows, Some(0)).await {
                 Ok(_) => Ok(true),
                 Err(error) if is_fenced(&error) => Ok(false),
-                Err(error) => Err(self.unknown(&error)),
+                Err(error) => Err(self.unknown(&subject, &error)),
             }
         }
         .boxed()
@@ -188,15 +238,16 @@ impl Broker for Nats {
         async move {
             let subject = format!("$JS.API.DIRECT.GET.{}_ROWS", self.space);
             let body = json!({ "last_by_subj": self.subject("rows", &shard) });
-            let answer = self.client.request(subject, body.to_string().into()).await;
-            let answer = answer.map_err(|e| self.no_answer(&e))?;
+            let answer = self.client.request(subject.clone(), body.to_string().into()).await;
+            let answer = answer.map_err(|e| self.no_answer(&subject, &e))?;
+            self.trouble[1].succeeded();
             match answer.status.map(|status| status.as_u16()) {
                 None => {
                     let headers = answer.headers.as_ref().map(headers).unwrap_or_default();
                     Ok(Some(Message { headers, body: answer.payload }))
                 }
                 Some(404) => Ok(None),
-                Some(status) => Err(self.no_answer(&format!("status {status}"))),
+                Some(status) => Err(self.no_answer(&subject, &format!("status {status}"))),
             }
         }
         .boxed()
@@ -204,10 +255,14 @@ impl Broker for Nats {
 
     fn append(&self, shard: ShardId, record: Message, expected: u64) -> BoxFuture<'_, Appended> {
         async move {
-            match self.publish(self.subject("res", &shard), record, Some(expected)).await {
+            let subject = self.subject("res", &shard);
+            match self.publish(&subject, record, Some(expected)).await {
                 Ok(sequence) => Appended::At(sequence),
                 Err(error) if is_fenced(&error) => Appended::Fenced,
-                Err(error) => Appended::Unknown(self.unknown(&error).to_string()),
+                Err(error) => match self.unknown(&subject, &error) {
+                    error if error.kind() == ErrorKind::Denied => Appended::Denied(error.to_string()),
+                    error => Appended::Unknown(error.to_string()),
+                },
             }
         }
         .boxed()
@@ -223,17 +278,18 @@ impl Broker for Nats {
             loop {
                 let inbox = self.client.new_inbox();
                 let mut answers =
-                    self.client.subscribe(inbox.clone()).await.map_err(|e| self.no_answer(&e))?;
+                    self.client.subscribe(inbox.clone()).await.map_err(|e| self.no_answer(&api, &e))?;
                 let body = json!({
                     "seq": from, "next_by_subj": subject, "batch": READ_BATCH, "max_bytes": 8 << 20,
                 });
                 let sent = self.client.publish_with_reply(api.clone(), inbox, body.to_string().into()).await;
-                sent.map_err(|e| self.no_answer(&e))?;
+                sent.map_err(|e| self.no_answer(&api, &e))?;
                 let mut is_more = false;
                 loop {
                     let answer =
-                        timeout(ANSWER_WAIT, answers.next()).await.map_err(|e| self.no_answer(&e))?;
-                    let answer = answer.ok_or_else(|| self.no_answer(&"the connection was closed"))?;
+                        timeout(ANSWER_WAIT, answers.next()).await.map_err(|e| self.no_answer(&api, &e))?;
+                    let answer = answer.ok_or_else(|| self.no_answer(&api, &"the connection was closed"))?;
+                    self.trouble[1].succeeded();
                     let all = answer.headers.unwrap_or_default();
                     match answer.status.map(|status| status.as_u16()) {
                         None => {
@@ -248,7 +304,7 @@ impl Broker for Nats {
                             is_more &= number(&all, "Nats-Num-Pending") > 0;
                             break;
                         }
-                        Some(status) => return Err(self.no_answer(&format!("status {status}"))),
+                        Some(status) => return Err(self.no_answer(&api, &format!("status {status}"))),
                     }
                 }
                 if !is_more {
@@ -262,10 +318,10 @@ impl Broker for Nats {
     fn ticket_once(&self, pool: String, shard: ShardId) -> BoxFuture<'_, Result<bool>> {
         async move {
             let subject = self.subject(&format!("job.{pool}"), &shard);
-            match self.publish(subject, Message::new(Bytes::new()), None).await {
+            match self.publish(&subject, Message::new(Bytes::new()), None).await {
                 Ok(_) => Ok(true),
                 Err(error) if is_full_subject(&error) => Ok(false),
-                Err(error) => Err(self.unknown(&error)),
+                Err(error) => Err(self.unknown(&subject, &error)),
             }
         }
         .boxed()
@@ -275,17 +331,19 @@ impl Broker for Nats {
         async move {
             let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}_JOBS.pool_{pool}", self.space);
             let inbox = self.client.new_inbox();
-            let mut answers = self.client.subscribe(inbox.clone()).await.map_err(|e| self.no_answer(&e))?;
+            let mut answers =
+                self.client.subscribe(inbox.clone()).await.map_err(|e| self.no_answer(&subject, &e))?;
             let body = json!({
                 "batch": 1, "expires": wait.as_nanos() as u64, "idle_heartbeat": (wait / 3).as_nanos() as u64,
             });
-            let sent = self.client.publish_with_reply(subject, inbox, body.to_string().into()).await;
-            sent.map_err(|e| self.no_answer(&e))?;
+            let sent = self.client.publish_with_reply(subject.clone(), inbox, body.to_string().into()).await;
+            sent.map_err(|e| self.no_answer(&subject, &e))?;
             loop {
                 // The server sends a sign of life in each third of the time.
                 let answer = timeout(wait / 3 * 2 + ANSWER_WAIT, answers.next()).await;
-                let answer = answer.map_err(|e| self.no_answer(&e))?;
-                let answer = answer.ok_or_else(|| self.no_answer(&"the connection was closed"))?;
+                let answer = answer.map_err(|e| self.no_answer(&subject, &e))?;
+                let answer = answer.ok_or_else(|| self.no_answer(&subject, &"the connection was closed"))?;
+                self.trouble[1].succeeded();
                 match answer.status.map(|status| status.as_u16()) {
                     None => {
                         let message = jetstream::Message { message: answer, context: self.js.clone() };
@@ -296,7 +354,7 @@ impl Broker for Nats {
                     }
                     Some(100) => {}
                     Some(404 | 408) => return Ok(None),
-                    Some(status) => return Err(self.no_answer(&format!("status {status}"))),
+                    Some(status) => return Err(self.no_answer(&subject, &format!("status {status}"))),
                 }
             }
         }
@@ -309,15 +367,20 @@ impl Broker for Nats {
             match settle {
                 Settle::Done => {
                     let answer = self.client.request(reply, "+ACK".into()).await;
-                    answer.map(|_| ()).map_err(|e| self.no_answer(&e))
+                    answer.map(|_| ()).map_err(|e| self.no_answer(&ticket.reply, &e))
                 }
                 Settle::Retry(delay) => {
                     let body = format!("-NAK {}", json!({ "delay": delay.as_nanos() as u64 }));
-                    self.client.publish(reply, body.into()).await.map_err(|e| self.no_answer(&e))
+                    self.client
+                        .publish(reply, body.into())
+                        .await
+                        .map_err(|e| self.no_answer(&ticket.reply, &e))
                 }
-                Settle::Progress => {
-                    self.client.publish(reply, "+WPI".into()).await.map_err(|e| self.no_answer(&e))
-                }
+                Settle::Progress => self
+                    .client
+                    .publish(reply, "+WPI".into())
+                    .await
+                    .map_err(|e| self.no_answer(&ticket.reply, &e)),
             }
         }
         .boxed()
@@ -326,31 +389,30 @@ impl Broker for Nats {
     fn value_cas(&self, key: String, value: Bytes, revision: u64) -> BoxFuture<'_, Result<Option<u64>>> {
         async move {
             let subject = format!("$KV.{}.{key}", self.bucket());
-            let message = Message { headers: Vec::new(), body: value };
-            match self.publish(subject, message, Some(revision)).await {
-                Ok(sequence) => Ok(Some(sequence)),
-                Err(error) if is_fenced(&error) => Ok(None),
-                Err(error) => Err(self.unknown(&error)),
-            }
+            let put = |expected| {
+                let message = Message { headers: Vec::new(), body: value.clone() };
+                let subject = &subject;
+                async move {
+                    match self.publish(subject, message, Some(expected)).await {
+                        Ok(sequence) => Ok(Some(sequence)),
+                        Err(error) if is_fenced(&error) => Ok(None),
+                        Err(error) => Err(self.unknown(subject, &error)),
+                    }
+                }
+            };
+            let deletion = || async {
+                let last = self.last_value(&key).await?;
+                Ok(last.filter(|last| last.is_deletion).map(|last| last.revision))
+            };
+            set_over_deletion(revision, put, deletion).await
         }
         .boxed()
     }
 
     fn value(&self, key: String) -> BoxFuture<'_, Result<Option<(Bytes, u64)>>> {
         async move {
-            let bucket = self.bucket();
-            let subject = format!("$JS.API.DIRECT.GET.KV_{bucket}.$KV.{bucket}.{key}");
-            let answer = self.client.request(subject, Bytes::new()).await.map_err(|e| self.no_answer(&e))?;
-            match answer.status.map(|status| status.as_u16()) {
-                None => {
-                    let all = answer.headers.unwrap_or_default();
-                    // A value that was deleted.
-                    let is_gone = all.get("KV-Operation").is_some();
-                    Ok((!is_gone).then(|| (answer.payload, number(&all, "Nats-Sequence"))))
-                }
-                Some(404) => Ok(None),
-                Some(status) => Err(self.no_answer(&format!("status {status}"))),
-            }
+            let last = self.last_value(&key).await?.filter(|last| !last.is_deletion);
+            Ok(last.map(|last| (last.value, last.revision)))
         }
         .boxed()
     }
@@ -358,9 +420,9 @@ impl Broker for Nats {
     fn value_delete(&self, key: String) -> BoxFuture<'_, Result<()>> {
         async move {
             let subject = format!("$KV.{}.{key}", self.bucket());
-            let headers = vec![("KV-Operation".to_owned(), "DEL".to_owned())];
+            let headers = vec![(DELETION.to_owned(), "DEL".to_owned())];
             let message = Message { headers, body: Bytes::new() };
-            self.publish(subject, message, None).await.map(|_| ()).map_err(|e| self.unknown(&e))
+            self.publish(&subject, message, None).await.map(|_| ()).map_err(|e| self.unknown(&subject, &e))
         }
         .boxed()
     }
@@ -378,30 +440,33 @@ impl Broker for Nats {
                 ..consumer::pull::Config::default()
             };
             let stream = self.js.get_stream_no_info(format!("{}_RES", self.space)).await;
-            let stream = stream.map_err(|e| self.no_answer(&e))?;
-            let consumer = stream.create_consumer(config).await.map_err(|e| self.no_answer(&e))?;
+            let stream = stream.map_err(|e| self.no_answer("$JS.API.CONSUMER.", &e))?;
+            let consumer =
+                stream.create_consumer(config).await.map_err(|e| self.no_answer("$JS.API.CONSUMER.", &e))?;
             let mut left = consumer.cached_info().num_pending;
-            let mut records = Vec::new();
+            // A shard whose last record is replaced meanwhile is delivered twice: the later one counts.
+            let mut records = HashMap::new();
             while left > 0 {
                 let before = left;
                 let fetch = consumer.fetch().max_messages(FETCH).expires(ANSWER_WAIT);
-                let mut messages = fetch.messages().await.map_err(|e| self.no_answer(&e))?;
+                let mut messages =
+                    fetch.messages().await.map_err(|e| self.no_answer("$JS.API.CONSUMER.", &e))?;
                 while let Some(message) = messages.next().await {
-                    let message = message.map_err(|e| self.no_answer(&e))?;
+                    let message = message.map_err(|e| self.no_answer("$JS.API.CONSUMER.", &e))?;
                     left = left.saturating_sub(1);
                     let Some(shard) = shard_of(&message.subject) else { continue };
                     let headers = message.headers.as_ref().map(headers).unwrap_or_default();
-                    records.push((shard.number, Message { headers, body: Bytes::new() }));
+                    records.insert(shard.number, Message { headers, body: Bytes::new() });
                 }
                 if left == before {
-                    // A shard whose last record was replaced is delivered later, or was removed.
+                    // The records that are missing were removed.
                     break;
                 }
             }
             let name = &consumer.cached_info().name;
             // The server removes it by itself, but later.
             let _ = stream.delete_consumer(name).await;
-            Ok(records)
+            Ok(records.into_iter().collect())
         }
         .boxed()
     }
@@ -423,7 +488,7 @@ impl Broker for Nats {
             let info = self.api(format!("$JS.API.STREAM.INFO.KV_{}", self.bucket()), Value::Null).await?;
             let time = info["ts"].as_str().and_then(|text| humantime::parse_rfc3339_weak(text).ok());
             let since = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-            since.ok_or_else(|| self.no_answer(&"no time"))
+            since.ok_or_else(|| self.no_answer("$JS.API.STREAM.INFO.", &"no time"))
         }
         .boxed()
     }
@@ -433,7 +498,7 @@ impl Broker for Nats {
             #[derive(Deserialize, Default)]
             struct State {
                 #[serde(default)]
-                subjects: Option<std::collections::HashMap<String, u64>>,
+                subjects: Option<HashMap<String, u64>>,
             }
             let bucket = self.bucket();
             let values = format!("$KV.{bucket}.");
@@ -459,7 +524,8 @@ impl Broker for Nats {
     fn listen(&self, worker: String, held: Held) -> BoxFuture<'_, Result<Listening>> {
         async move {
             let subject = format!("{}.own.{worker}", self.space);
-            let mut questions = self.client.subscribe(subject).await.map_err(|e| self.no_answer(&e))?;
+            let questions = self.client.subscribe(subject.clone()).await;
+            let mut questions = questions.map_err(|e| self.no_answer(&subject, &e))?;
             let client = self.client.clone();
             let task = tokio::spawn(async move {
                 while let Some(question) = questions.next().await {
@@ -470,7 +536,10 @@ impl Broker for Nats {
                 }
             });
             let listening: Listening = Box::new(EndOnDrop(task));
-            Ok(listening)
+            // Without questions, other workers would take its shards: a server that does not permit the
+            // subscription says nothing else.
+            let answer = self.client.request(subject.clone(), "- 0".into()).await;
+            answer.map(|_| listening).map_err(|e| self.no_answer(&subject, &e))
         }
         .boxed()
     }

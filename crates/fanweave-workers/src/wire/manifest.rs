@@ -1,6 +1,7 @@
 //! Manifest of a run: its work, and the number of its rows.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -71,7 +72,9 @@ pub struct InputInfo {
     pub name: String,
     /// Its format, if it is a file.
     pub format: Option<String>,
-    /// Set if the rows are a sample, so that their indices have gaps.
+    /// Its columns, if it is a table. They are columns of a table of results as well.
+    pub columns: Option<Vec<String>>,
+    /// Set if the rows are a sample, so that their indices have gaps, or if there are several of each.
     pub is_sampled: bool,
 }
 
@@ -93,11 +96,13 @@ pub struct RowSettings {
     pub hedge: bool,
     /// Continue even if the first rows are all rejected for the same reason. Default: false.
     pub keep_going: bool,
+    /// Number of results for each row of the input. Default: 1.
+    pub samples: NonZeroU32,
 }
 
 impl Default for RowSettings {
     fn default() -> Self {
-        Self { keep_raw: false, hedge: true, keep_going: false }
+        Self { keep_raw: false, hedge: true, keep_going: false, samples: NonZeroU32::MIN }
     }
 }
 
@@ -140,6 +145,15 @@ impl Manifest {
             rows: 0,
             shards: 0,
         }
+    }
+
+    /// Takes the settings of `other` that may change while the run lasts: limits, the budget and the options
+    /// of rows. Returns true if one differs.
+    pub(crate) fn adopt(&mut self, other: &Self) -> bool {
+        let changes = |run: &Self| (run.limits, run.budget_usd, run.row_usd, run.settings);
+        let differs = changes(self) != changes(other);
+        (self.limits, self.budget_usd, self.row_usd, self.settings) = changes(other);
+        differs
     }
 
     /// The manifest as JSON.

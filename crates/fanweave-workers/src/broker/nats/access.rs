@@ -1,8 +1,9 @@
 //! Connections to servers: addresses, users and encryption.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::context::ContextBuilder;
@@ -10,6 +11,9 @@ use async_nats::{ConnectOptions, Event, ServerAddr, ServerError};
 
 use super::{ANSWER_WAIT, Nats, with_cause};
 use crate::error::{Error, ErrorKind, Result};
+
+/// Maximum number of refusals that are kept.
+const MAX_DENIALS: usize = 256;
 
 /// Way in which a broker is accessed.
 ///
@@ -24,17 +28,23 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Access {
     /// File with credentials: a JWT and an nkey. Default: none, or the user and the password in the URL.
     pub creds: Option<PathBuf>,
+    /// File with the seed of an nkey. Default: none.
+    pub nkey: Option<PathBuf>,
     /// File with the certificates of the broker's authority. Default: those of the system.
     pub ca: Option<PathBuf>,
+    /// Files with the certificate of this client and with its key, for brokers that require one. Default:
+    /// none.
+    pub certificate: Option<(PathBuf, PathBuf)>,
     /// Allows connections without encryption to other machines. Default: false.
     pub plaintext: bool,
 }
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { creds, ca, plaintext } = self;
+        let Self { creds, nkey, ca, certificate, plaintext } = self;
         let mut access = f.debug_struct("Access");
-        access.field("creds", creds).field("ca", ca).field("plaintext", plaintext).finish()
+        access.field("creds", creds).field("nkey", nkey).field("ca", ca).field("certificate", certificate);
+        access.field("plaintext", plaintext).finish()
     }
 }
 
@@ -56,10 +66,56 @@ impl Access {
         Self { ca: Some(path.into()), ..self }
     }
 
+    /// Sets the file with the seed of an nkey.
+    #[must_use]
+    pub fn nkey(self, path: impl Into<PathBuf>) -> Self {
+        Self { nkey: Some(path.into()), ..self }
+    }
+
+    /// Sets the files with the certificate of this client and with its key.
+    #[must_use]
+    pub fn certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { certificate: Some((certificate.into(), key.into())), ..self }
+    }
+
     /// Allows connections without encryption to other machines.
     #[must_use]
     pub fn plaintext(self, allow: bool) -> Self {
         Self { plaintext: allow, ..self }
+    }
+}
+
+/// Refusals of the server that no operation has returned yet, in the order in which they arrived: a server
+/// that does not permit an operation says so separately, and the operation gets no answer.
+#[derive(Clone, Default)]
+pub(super) struct Denials(Arc<Mutex<VecDeque<String>>>);
+
+impl Denials {
+    fn add(&self, why: String) {
+        let mut all = self.lock();
+        if all.contains(&why) {
+            return;
+        }
+        if all.len() == MAX_DENIALS {
+            all.pop_front();
+        }
+        all.push_back(why);
+    }
+
+    /// Takes the refusal of `subject`, or of one that begins with it if it ends with a dot, or of answers.
+    pub(super) fn take(&self, subject: &str) -> Option<String> {
+        // The server writes the subject in quotes.
+        let named = match subject.ends_with('.') {
+            true => format!("\"{subject}"),
+            false => format!("\"{subject}\""),
+        };
+        let mut all = self.lock();
+        let at = all.iter().position(|why| why.contains(&named) || why.contains("\"_INBOX."))?;
+        all.remove(at)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,8 +143,8 @@ impl Nats {
                 url.host()
             )));
         }
-        let denied: Arc<Mutex<Option<String>>> = Arc::default();
-        let noted = denied.clone();
+        let denials = Denials::default();
+        let noted = denials.clone();
         let mut options = ConnectOptions::new()
             .max_reconnects(None)
             .ping_interval(Duration::from_secs(5))
@@ -101,7 +157,7 @@ impl Nats {
                 if let Event::ServerError(ServerError::Other(why)) = event
                     && why.to_ascii_lowercase().contains("permissions violation")
                 {
-                    *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+                    noted.add(why);
                 }
                 std::future::ready(())
             });
@@ -118,8 +174,16 @@ impl Nats {
             options =
                 read.map_err(|e| usage(format!("{}: cannot read the credentials: {e}", path.display())))?;
         }
+        if let Some(path) = &access.nkey {
+            let read = std::fs::read_to_string(path);
+            let seed = read.map_err(|e| usage(format!("{}: cannot read the nkey: {e}", path.display())))?;
+            options = options.nkey(seed.trim().to_owned());
+        }
         if let Some(path) = &access.ca {
             options = options.add_root_certificates(path.clone());
+        }
+        if let Some((certificate, key)) = &access.certificate {
+            options = options.add_client_certificate(certificate.clone(), key.clone());
         }
         let client = options.connect(urls).await.map_err(|e| {
             let why = with_cause(&e);
@@ -134,7 +198,7 @@ impl Nats {
             .ack_timeout(ANSWER_WAIT)
             .backpressure_on_inflight(true)
             .build(client.clone());
-        Ok(Self { client, js, space: space.to_owned(), denied })
+        Ok(Self { client, js, space: space.to_owned(), denials, trouble: Arc::default() })
     }
 }
 
@@ -147,6 +211,17 @@ fn is_this_machine(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_returned_by_the_operation_on_its_subject() {
+        let denials = Denials::default();
+        denials.add("Permissions Violation for Publish to \"fw.res.rows-1.10\"".to_owned());
+        denials.add("Permissions Violation for Publish to \"$JS.API.CONSUMER.CREATE.x\"".to_owned());
+        assert_eq!(denials.take("fw.res.rows-1.1"), None);
+        assert!(denials.take("$JS.API.CONSUMER.").is_some());
+        assert!(denials.take("fw.res.rows-1.10").is_some_and(|why| why.contains("rows-1.10")));
+        assert_eq!(denials.take("fw.res.rows-1.10"), None, "it was taken");
+    }
 
     #[tokio::test]
     async fn other_machines_are_not_reached_without_encryption() {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Nats, is_fenced};
 use crate::broker::Broker;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind, Result};
 use crate::wire::{Message, ShardId};
 
 /// Oldest version of the server that is known to work.
@@ -105,6 +105,36 @@ impl Nats {
         check
     }
 
+    /// Checks that this user may record results and what else a worker publishes. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Denied`](ErrorKind::Denied), with what the server refuses. A server that does not answer permits it:
+    /// workers wait for it.
+    pub async fn check_worker(&self) -> Result<()> {
+        let values = ["stat.check", "pause.check", "limit.check", "money.check", "keeper"];
+        let shard = ShardId { run: "check".to_owned(), number: 0 };
+        let subjects = values.iter().map(|key| format!("$KV.{}.{key}", self.bucket()));
+        let checks = subjects.chain([self.subject("res", &shard)]).map(|subject| async move {
+            match self.refused(&subject).await {
+                Some(error) if error.kind() == ErrorKind::Denied => Err(error),
+                _ => Ok(()),
+            }
+        });
+        let denied = join_all(checks).await.into_iter().find_map(Result::err);
+        denied.map_or(Ok(()), |error| {
+            let message = format!("this user may not do what a worker does: {error}");
+            Err(Error::new(ErrorKind::Denied, message))
+        })
+    }
+
+    /// The error of a message that is not written, whose subject is not permitted. `None` if it is.
+    async fn refused(&self, subject: &str) -> Option<Error> {
+        // No message has this sequence, so a server that permits the message refuses it nevertheless.
+        let expected = Some(u64::from(u32::MAX));
+        let sent = self.publish(subject, Message::new(Bytes::new()), expected).await;
+        sent.err().filter(|error| !is_fenced(error)).map(|error| self.unknown(subject, &error))
+    }
+
     /// Looks at the streams. Returns false if some are missing.
     async fn streams(&self, check: &mut Check) -> bool {
         let names = ["ROWS", "RES", "JOBS"].map(|name| format!("{}_{name}", self.space));
@@ -161,12 +191,7 @@ impl Nats {
 
     async fn permissions(&self, check: &mut Check) {
         let shard = ShardId { run: "check".to_owned(), number: 0 };
-        // No message has this sequence, so a server that permits the message refuses it nevertheless.
-        let expected = Some(u64::from(u32::MAX));
-        let is_permitted = async |kind: &str| {
-            let sent = self.publish(self.subject(kind, &shard), Message::new(Bytes::new()), expected);
-            sent.await.is_err_and(|error| is_fenced(&error))
-        };
+        let is_permitted = async |kind: &str| self.refused(&self.subject(kind, &shard)).await.is_none();
         let may = |is_permitted: bool, what: &str| match is_permitted {
             true => Finding::Good(format!("this user may {what}")),
             false => Finding::Note(format!("this user may not {what}")),
