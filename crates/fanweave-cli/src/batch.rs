@@ -103,18 +103,24 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
     settings.answer_schema.clone_from(&work.schema);
     let output = output(&args.output);
     #[cfg(feature = "workers")]
-    if args.cluster.detach {
+    let submission = {
         let row_usd = cost::of_a_row(&args, &prices, &routed.names);
-        let detached = crate::cluster::detached(&args, &work, keep_raw, row_usd, source).await;
+        crate::cluster::submission(&args, &work, &source, row_usd)?
+    };
+    #[cfg(feature = "workers")]
+    if args.cluster.detach {
+        let detached = crate::cluster::detached(&args, submission, source).await;
         return detached.map(|exit| (exit, None));
     }
     #[cfg(feature = "workers")]
-    let cluster = {
-        let row_usd = cost::of_a_row(&args, &prices, &routed.names);
-        crate::cluster::batch(&args, &work, keep_raw, row_usd).await?
-    };
+    let cluster = crate::cluster::batch(&args, submission).await?;
     let telemetry = Exporter::from_env();
-    let chain = match keep_raw {
+    // Workers make chains of their own.
+    #[cfg(feature = "workers")]
+    let is_here = cluster.is_none();
+    #[cfg(not(feature = "workers"))]
+    let is_here = true;
+    let chain = match keep_raw && is_here {
         true => chain(with_endpoints(&args, &program.config, routed.chain)?),
         false => routed.chain,
     };
@@ -149,8 +155,13 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
                 .settings(settings)
                 .costs(costs)
                 .fingerprint(fingerprint);
-            let running =
-                watch.over(&mut routed.notes, |progress, stop| job.progress(progress).stop(stop).run());
+            let running = watch.over(&mut routed.notes, |progress, stop| async move {
+                #[cfg(feature = "workers")]
+                if let Some(cluster) = cluster {
+                    return cluster.run(job, progress, stop).await;
+                }
+                job.progress(progress).stop(stop).run().await
+            });
             Box::pin(running).await
         }
         None => {
@@ -177,7 +188,7 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
 }
 
 /// Adds the endpoints other than chat completions for the rows of an OpenAI batch file.
-fn with_endpoints(
+pub(crate) fn with_endpoints(
     args: &BatchArgs,
     config: &Config,
     chat: Chain<Prompt, Message>,

@@ -1,12 +1,15 @@
 //! Flags of workers, runs at workers, and brokers.
 
-use std::num::NonZeroUsize;
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use fanweave::batch::Columns;
 
+use super::rows::columns;
 use super::{ConnectionArgs, at_least_one, duration};
 
 /// Flags of batches whose rows run at workers.
@@ -40,9 +43,21 @@ pub(crate) struct AccessArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) creds: Option<PathBuf>,
 
+    /// File with the seed of an nkey, by which the broker knows this user
+    #[arg(long, value_name = "FILE", conflicts_with = "creds")]
+    pub(crate) nkey: Option<PathBuf>,
+
     /// File with the certificates of the broker's authority [default: those of the system]
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+
+    /// File with the certificate of this machine, for brokers that require one
+    #[arg(long, value_name = "FILE", requires = "cert_key")]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// File with the key of the certificate
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) cert_key: Option<PathBuf>,
 
     /// Allow a connection to a broker on another machine without encryption: prompts, answers and the
     /// password of the broker can be read in the network
@@ -106,6 +121,10 @@ pub(crate) struct WorkerArgs {
     #[arg(short, long, value_name = "N", default_value = "64", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true, help_heading = "Rows")]
     pub(crate) concurrency: NonZeroUsize,
 
+    /// Maximum memory for rendering the templates of one row, in MiB [default: 192]
+    #[arg(long, value_name = "MIB", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true, help_heading = "Rows")]
+    pub(crate) template_memory: Option<NonZeroU32>,
+
     /// Run only rows of this model, such as openai/gpt-5-mini or 'openai/*'. Can be repeated [default: all
     /// models]
     #[arg(long, value_name = "PATTERN", help_heading = "Model")]
@@ -125,6 +144,11 @@ pub(crate) struct WorkerArgs {
 
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
+
+    /// Answer health checks at http://ADDRESS/healthz, and requests for metrics at /metrics, in the format of
+    /// Prometheus
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) health: Option<SocketAddr>,
 
     /// End when standard input is closed
     #[arg(long, hide = true)]
@@ -201,6 +225,11 @@ pub(crate) struct CollectArgs {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) output_format: Option<String>,
 
+    /// The input's own columns in the output: all, none, or names with commas between them [default: all, in
+    /// a CSV, TSV or XLSX file of the rows of a table]
+    #[arg(long, value_name = "COLUMNS", value_parser = columns)]
+    pub(crate) columns: Option<Columns>,
+
     /// Write the results that are there, and wait for no others
     #[arg(long)]
     pub(crate) partial: bool,
@@ -273,6 +302,10 @@ pub(crate) struct BrokerConfigArgs {
     /// File with the certificates of the authority on each machine, by which the servers know each other
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_ca: Option<PathBuf>,
+
+    /// Require certificates of that authority from clients as well, which they pass with --cert
+    #[arg(long, requires = "tls_ca")]
+    pub(crate) tls_verify: bool,
 
     /// Maximum size of the broker's data, such as 100GB [default: unlimited]
     #[arg(long, value_name = "SIZE", value_parser = size)]

@@ -139,7 +139,7 @@ fn max_errors(text: &str) -> Result<MaxErrors, String> {
     text.parse().map_err(|e: fanweave::batch::Error| e.to_string())
 }
 
-fn columns(text: &str) -> Result<Columns, String> {
+pub(super) fn columns(text: &str) -> Result<Columns, String> {
     text.parse().map_err(|e: fanweave::batch::Error| e.to_string())
 }
 

@@ -4,6 +4,7 @@ use fanweave::workers::{Access, Nats};
 
 use crate::args::{AccessArgs, BrokerArgs};
 use crate::exit::Failure;
+use crate::out::tell;
 
 /// Prefix of the names of streams and subjects.
 pub(crate) const SPACE: &str = "fw";
@@ -52,8 +53,12 @@ pub(crate) fn given(on: &str) -> Result<String, Failure> {
 pub(crate) async fn connect(url: &str, args: &AccessArgs) -> Result<Nats, Failure> {
     let mut access = Access::new().plaintext(args.plaintext);
     access.creds.clone_from(&args.creds);
+    access.nkey.clone_from(&args.nkey);
     access.ca.clone_from(&args.ca);
-    Ok(Nats::connect(url, SPACE, &access).await?)
+    access.certificate = args.cert.clone().zip(args.cert_key.clone());
+    let broker = Nats::connect(url, SPACE, &access).await?;
+    broker.on_trouble(|text| tell!("note: {text}"));
+    Ok(broker)
 }
 
 #[cfg(test)]

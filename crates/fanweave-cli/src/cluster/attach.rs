@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fanweave::batch::{BatchJob, Progress, RowKey, Source, Summary};
+use fanweave::batch::{BatchJob, InputFormat, Progress, RowKey, Source, Summary};
 use fanweave::context::CancellationToken;
 use fanweave::workers::{
     Attached, Broker, ErrorKind, InputInfo, Manifest, Nats, RowSettings, Submitted, cancel, remove, run_name,
@@ -20,12 +20,13 @@ use super::server::Server;
 use crate::args::{BatchArgs, On};
 use crate::exit::{Exit, Failure};
 use crate::out::{print, tell};
-use crate::rows::open;
 use crate::work::PromptWork;
 
 /// A run at workers.
 pub(crate) struct ClusterRun {
     manifest: Manifest,
+    /// Lines of the input.
+    lines: u64,
     retries_failed: bool,
     location: Location,
 }
@@ -38,21 +39,40 @@ enum Location {
     Remote { broker: Nats, is_quiet: bool },
 }
 
-/// Prepares the run of a batch. `None` if its rows run in this process.
-pub(crate) async fn run(
+/// Rows to submit: the manifest of their run.
+pub(crate) struct Submission {
+    manifest: Manifest,
+    /// Lines of the input.
+    lines: u64,
+}
+
+/// The run of a batch. `None` if its rows run in this process.
+pub(crate) fn submission(
     args: &BatchArgs,
     work: &PromptWork,
-    keep_raw: bool,
+    source: &Source,
     row_usd: f64,
+) -> Result<Option<Submission>, Failure> {
+    if args.cluster.on.is_none() {
+        return Ok(None);
+    }
+    let Contents { hash, lines } = contents_of(source.paths())?;
+    let mut manifest = manifest(args, work, source, &hash);
+    (manifest.budget_usd, manifest.row_usd) = (args.budget_usd, row_usd);
+    Ok(Some(Submission { manifest, lines }))
+}
+
+/// Connects to the broker of a run, or starts one and its workers.
+pub(crate) async fn run(
+    args: &BatchArgs,
+    submission: Option<Submission>,
 ) -> Result<Option<ClusterRun>, Failure> {
+    let Some(Submission { manifest, lines }) = submission else { return Ok(None) };
     let retries_failed = args.rows.retry_failed;
     let on = match &args.cluster.on {
-        None => return Ok(None),
-        Some(On::Local) => None,
         Some(On::Broker(on)) => Some(given(on)?),
+        _ => None,
     };
-    let mut manifest = manifest(args, work, keep_raw)?;
-    (manifest.budget_usd, manifest.row_usd) = (args.budget_usd, row_usd);
     if let Some(url) = on {
         let broker = connect(&url, &args.cluster.access).await?;
         if args.rows.fresh {
@@ -63,7 +83,7 @@ pub(crate) async fn run(
             tell!("broker: nats-server {version} at {address}    run: {}", manifest.run);
         }
         let location = Location::Remote { broker, is_quiet: args.quiet };
-        return Ok(Some(ClusterRun { manifest, retries_failed, location }));
+        return Ok(Some(ClusterRun { manifest, lines, retries_failed, location }));
     }
     let folder = folder_of(&args.output);
     if args.rows.fresh {
@@ -76,13 +96,14 @@ pub(crate) async fn run(
         }
     }
     let server = Server::start(&folder).await?;
+    server.broker.on_trouble(|text| tell!("note: {text}"));
     let workers = Workers::new(args, &server.url, &folder)?;
     if !args.quiet {
         let (version, address) = server.broker.server();
         let run = &manifest.run;
         tell!("broker: nats-server {version} at {address}, data in {}/    run: {run}", folder.display());
     }
-    Ok(Some(ClusterRun { manifest, retries_failed, location: Location::Local { server, workers } }))
+    Ok(Some(ClusterRun { manifest, lines, retries_failed, location: Location::Local { server, workers } }))
 }
 
 /// Removes the run of this name from the broker, if there is one.
@@ -98,20 +119,18 @@ async fn start_over(broker: &Nats, run: &str) -> Result<(), Failure> {
 /// Submits the rows of a batch to a broker, and prints the name of the run.
 pub(crate) async fn detached(
     args: &BatchArgs,
-    work: &PromptWork,
-    keep_raw: bool,
-    row_usd: f64,
+    submission: Option<Submission>,
     source: Source,
 ) -> Result<Exit, Failure> {
-    let Some(ClusterRun { manifest, location: Location::Remote { broker, is_quiet }, .. }) =
-        run(args, work, keep_raw, row_usd).await?
+    let Some(ClusterRun { manifest, lines, location: Location::Remote { broker, is_quiet }, .. }) =
+        run(args, submission).await?
     else {
         return Err(Failure::usage("--detach needs the URL of a broker in --on"));
     };
-    // Small runs have small shards.
-    let counted = open(&args.inputs(), &args.rows)?.take(args.rows.max_rows()).count() as u64;
-    let submitted =
-        submit_rows(Arc::new(broker), manifest, source, args.rows.limit.map(Into::into), counted).await?;
+    // Small runs have small shards. Rows with line breaks are taken for several.
+    let limit = args.rows.limit.map(Into::into);
+    let rows = lines.min(limit.unwrap_or(u64::MAX));
+    let submitted = submit_rows(Arc::new(broker), manifest, source, limit, rows).await?;
     if !is_quiet {
         tell_submitted(&submitted);
     }
@@ -135,7 +154,7 @@ impl ClusterRun {
         progress: Arc<Progress>,
         stop: CancellationToken,
     ) -> fanweave::batch::Result<Summary> {
-        let Self { manifest, retries_failed, location } = self;
+        let Self { manifest, retries_failed, location, .. } = self;
         let (server, workers) = match location {
             Location::Local { server, workers } => (server, workers),
             Location::Remote { broker, is_quiet } => {
@@ -183,46 +202,77 @@ fn folder_of(output: &Path) -> PathBuf {
     name.into()
 }
 
-fn manifest(args: &BatchArgs, work: &PromptWork, keep_raw: bool) -> Result<Manifest, Failure> {
-    let shown = args.input.display();
-    let hash =
-        hash_of(&args.input).map_err(|e| Failure::new(format!("{shown}: cannot read the file: {e}")))?;
+/// The run of a batch, whose name is the same for the same rows and the same work.
+fn manifest(args: &BatchArgs, work: &PromptWork, source: &Source, hash: &str) -> Manifest {
     let fingerprint = work.fingerprint();
-    let sample = args.rows.sample.map(|sample| (sample.rows, sample.seed));
-    let identity = json!({
-        "work": fingerprint.values(), "input": hash, "format": args.rows.input_format,
-        "limit": args.rows.limit, "sample": sample,
+    let rows = &args.rows;
+    let mut identity = json!({
+        "work": fingerprint.values(), "input": hash, "format": rows.input_format,
+        "limit": rows.limit, "sample": rows.sample.map(|sample| (sample.rows, sample.seed)),
     });
+    // Flags that change what the rows are.
+    let given = [
+        ("delimiter", rows.delimiter.map(|delimiter| json!(delimiter))),
+        ("encoding", rows.encoding.map(|encoding| json!(encoding.to_string()))),
+        ("id column", rows.id_column.as_ref().map(|name| json!(name))),
+        ("sheet", rows.sheet.as_ref().map(|name| json!(name))),
+        ("skip empty", args.skip_empty.then_some(json!(true))),
+        ("samples", args.samples.map(|samples| json!(samples))),
+    ];
+    for (name, value) in given {
+        if let Some(value) = value {
+            identity[name] = value;
+        }
+    }
     let identity = RowKey::of(&identity).expect("it has string keys");
-    let mut manifest =
-        Manifest::new(run_name(&args.input.to_string_lossy(), identity), json!({ "prompts": work }));
+    let run = run_name(&args.input.to_string_lossy(), identity);
+    let mut manifest = Manifest::new(run, json!({ "prompts": work }));
     manifest.fingerprint = fingerprint.values().clone();
     manifest.input = InputInfo::default();
     let name = args.input.file_name().unwrap_or_default();
     manifest.input.name = name.to_string_lossy().into_owned();
-    manifest.input.format.clone_from(&args.rows.input_format);
-    manifest.input.is_sampled = args.rows.sample.is_some();
+    manifest.input.format = rows.input_format.clone().or(source.format().map(|format| format.to_string()));
+    // The rows at the broker do not have the names of their files.
+    manifest.input.columns = source.columns().filter(|_| source.paths().len() == 1);
+    manifest.input.is_sampled = rows.sample.is_some() || args.samples.is_some_and(|n| n.get() > 1);
     let mut settings = RowSettings::new();
-    settings.keep_raw = keep_raw;
-    settings.hedge = !args.rows.no_hedging;
-    settings.keep_going = args.rows.keep_going;
+    settings.keep_raw = source.format() == Some(InputFormat::OpenAi);
+    settings.hedge = !rows.no_hedging;
+    settings.keep_going = rows.keep_going;
+    settings.samples = args.samples.unwrap_or(settings.samples);
     manifest.settings = settings;
     let per_minute = |limit: Option<std::num::NonZeroU32>| limit.map(|limit| f64::from(limit.get()));
     manifest.limits.requests_per_minute = per_minute(args.model.rpm);
     manifest.limits.tokens_per_minute = per_minute(args.model.tpm);
-    Ok(manifest)
+    manifest
 }
 
-/// Hash of the contents of a file.
-fn hash_of(path: &Path) -> std::io::Result<String> {
-    let mut hash = Sha256::new();
-    let mut file = std::fs::File::open(path)?;
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match std::io::Read::read(&mut file, &mut buffer)? {
-            0 => break,
-            n => hash.update(&buffer[..n]),
+/// Contents of files.
+struct Contents {
+    hash: String,
+    lines: u64,
+}
+
+/// Reads the files at `paths`.
+fn contents_of(paths: &[PathBuf]) -> Result<Contents, Failure> {
+    let (mut hashes, mut lines) = (Vec::new(), 0);
+    for path in paths {
+        let failed = |e| Failure::new(format!("{}: cannot read the file: {e}", path.display()));
+        let mut hash = Sha256::new();
+        let mut file = std::fs::File::open(path).map_err(failed)?;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match std::io::Read::read(&mut file, &mut buffer).map_err(failed)? {
+                0 => break,
+                n => {
+                    hash.update(&buffer[..n]);
+                    lines += buffer[..n].iter().filter(|byte| **byte == b'\n').count() as u64;
+                }
+            }
         }
+        // The last line may have no end.
+        lines += 1;
+        hashes.push(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(Contents { hash: hashes.join(" "), lines })
 }

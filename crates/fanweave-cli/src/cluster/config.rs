@@ -75,9 +75,10 @@ pub(crate) fn write(args: &BrokerConfigArgs) -> Result<Exit, Failure> {
     }
     let (out, copies) = (out.display(), if nodes.len() == 1 { 1 } else { 3 });
     let ca = args.tls_ca.as_ref().map(|ca| format!(" --ca {}", ca.display())).unwrap_or_default();
+    let cert = if args.tls_verify { " --cert FILE --cert-key FILE" } else { "" };
     let plain = if is_here || args.tls_cert.is_some() { "" } else { " --plaintext" };
     tell!(
-        "start nats-server with --config on each machine, then: fanweave broker init --on @{out}/operator.url --replicas {copies}{ca}{plain}"
+        "start nats-server with --config on each machine, then: fanweave broker init --on @{out}/operator.url --replicas {copies}{ca}{cert}{plain}"
     );
     Ok(Exit::Ok)
 }
@@ -186,7 +187,8 @@ fn server(
         _ => String::new(),
     };
     if !tls.is_empty() {
-        let _ = write!(text, "\ntls {{\n{tls}}}\n");
+        let verify = if args.tls_verify { "  verify: true\n" } else { "" };
+        let _ = write!(text, "\ntls {{\n{tls}{verify}}}\n");
     }
     text.push_str("\nauthorization {\n  users: [\n");
     for (User { name, publishes, subscribes }, password) in users {

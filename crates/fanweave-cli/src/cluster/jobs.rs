@@ -1,14 +1,15 @@
 //! `fanweave jobs`: runs of a broker.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fanweave::batch::{BatchJob, Fingerprint, Output, Render, Settings, Source};
+use fanweave::batch::{BatchJob, Columns, Fingerprint, Output, OutputFormat, Render, Settings, Source};
 use fanweave::context::Concurrency;
 use fanweave::workers::{
-    Attached, Broker, ErrorKind, Nats, RunState, RunStatus, ShardRows, WorkerStatus, cancel, remove, retry,
-    runs, status_of,
+    Attached, Broker, ErrorKind, Manifest, Nats, RunState, RunStatus, ShardRows, WorkerStatus, cancel,
+    remove, retry, runs, status_of,
 };
 use fanweave::{Error, Message, Prompt, step};
 use serde_json::{Value, json};
@@ -222,8 +223,10 @@ async fn collect(args: CollectArgs, program: &Program) -> Result<Exit, Failure> 
         let format = format.parse().map_err(|error| failure(&error))?;
         settings = settings.output_format(format);
     } else if manifest.settings.keep_raw {
-        settings = settings.output_format(fanweave::batch::OutputFormat::OpenAi);
+        settings = settings.output_format(OutputFormat::OpenAi);
     }
+    settings.answer_schema = manifest.work["prompts"].get("schema").cloned();
+    settings.columns = columns_of(&args, &manifest, settings.output_format);
     // The workers have the models.
     let nothing =
         step(|_: Prompt, _| async { Err::<Message, _>(Error::new(fanweave::ErrorKind::Config, "no model")) });
@@ -249,6 +252,25 @@ async fn collect(args: CollectArgs, program: &Program) -> Result<Exit, Failure> 
     let attached = attached.on_note(|note| tell!("note: {note}"));
     let collecting = watch.over(&mut notes, |progress, stop| attached.stop(stop).run(job.progress(progress)));
     Box::pin(collecting).await
+}
+
+/// The columns of the input in the output, as in a run on one machine. The rows at the broker do not have
+/// their order.
+fn columns_of(args: &CollectArgs, manifest: &Manifest, format: Option<OutputFormat>) -> Option<Columns> {
+    let input = &manifest.input;
+    let extension = args.output.extension().and_then(OsStr::to_str).unwrap_or_default();
+    let format = format.or_else(|| match extension {
+        "tab" => Some(OutputFormat::Tsv),
+        name => name.parse().ok(),
+    });
+    let is_table = matches!(input.format.as_deref(), Some("csv" | "tsv" | "xlsx"));
+    let is_default =
+        is_table && matches!(format, Some(OutputFormat::Csv | OutputFormat::Tsv | OutputFormat::Xlsx));
+    match (&args.columns, input.columns.clone()) {
+        (Some(Columns::All), Some(names)) => Some(Columns::Only(names)),
+        (None, Some(names)) if is_default => Some(Columns::Only(names)),
+        (given, _) => given.clone(),
+    }
 }
 
 fn now() -> u64 {

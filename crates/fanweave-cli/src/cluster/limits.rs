@@ -13,12 +13,15 @@ use tokio::time::sleep;
 /// Time between two looks at the limits that providers name.
 const LOOK_PERIOD: Duration = Duration::from_secs(5);
 
-/// The shared limits of all accounts that a run calls. An account is a provider's URL and a model.
+/// An account: a provider's URL, a model, and the hash of a key.
+type Account = (String, String, Option<u64>);
+
+/// The shared limits of all accounts that a run calls.
 pub(super) struct SharedLimits {
     broker: Arc<dyn Broker>,
     worker: String,
     rates: Rates,
-    limits: Mutex<HashMap<(String, String), SharedLimit>>,
+    limits: Mutex<HashMap<Account, SharedLimit>>,
 }
 
 impl SharedLimits {
@@ -27,14 +30,22 @@ impl SharedLimits {
         Self { broker, worker: worker.to_owned(), rates, limits: Mutex::default() }
     }
 
-    fn of(&self, base_url: &str, model: &str) -> SharedLimit {
+    fn of(&self, account: Account) -> SharedLimit {
         let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        let account = (base_url.to_owned(), model.to_owned());
-        let start = || {
-            let account = format!("{base_url} {model}");
-            SharedLimit::start(self.broker.clone(), &account, &self.worker, self.rates)
+        if let Some(limit) = limits.get(&account) {
+            return limit.clone();
+        }
+        let (base_url, model, key) = &account;
+        let name = match key {
+            Some(key) => format!("{base_url} {model} {key:016x}"),
+            None => format!("{base_url} {model}"),
         };
-        limits.entry(account).or_insert_with(start).clone()
+        let limit = SharedLimit::start(self.broker.clone(), &name, &self.worker, self.rates);
+        limits.entry(account).or_insert(limit).clone()
+    }
+
+    fn of_request(&self, request: &LimitedRequest) -> SharedLimit {
+        self.of((request.base_url.clone(), request.model.clone(), request.key))
     }
 
     /// Reports the limits that providers name, for ever.
@@ -50,12 +61,10 @@ impl SharedLimits {
                 if let (Some(limit), None) = (state.token_limit, own.tokens_per_minute) {
                     named = named.tokens(limit);
                 }
-                let is_known = {
-                    let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-                    limits.contains_key(&(state.base_url.clone(), state.model.clone()))
-                };
-                if is_known && named != Rates::new() {
-                    self.of(&state.base_url, &state.model).report(named);
+                let account = (state.base_url.clone(), state.model.clone(), state.key);
+                let known = self.limits.lock().unwrap_or_else(PoisonError::into_inner).get(&account).cloned();
+                if let Some(limit) = known.filter(|_| named != Rates::new()) {
+                    limit.report(named);
                 }
             }
         }
@@ -64,7 +73,7 @@ impl SharedLimits {
 
 impl Limiter for SharedLimits {
     fn try_admit(&self, request: &LimitedRequest) -> Option<LimiterPermit> {
-        let limit = self.of(&request.base_url, &request.model);
+        let limit = self.of_request(request);
         let output = request.max_tokens.unwrap_or(Usage::EXPECTED_OUTPUT);
         let tokens = request.input_tokens.saturating_add(output);
         limit.try_take(tokens).then(|| {
@@ -82,7 +91,7 @@ impl Limiter for SharedLimits {
         &'a self,
         request: &'a LimitedRequest,
     ) -> Pin<Box<dyn Future<Output = fanweave::Result<()>> + Send + 'a>> {
-        let limit = self.of(&request.base_url, &request.model);
+        let limit = self.of_request(request);
         Box::pin(async move {
             limit.ready().await;
             Ok(())

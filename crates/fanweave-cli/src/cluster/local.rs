@@ -148,6 +148,7 @@ fn flags(args: &BatchArgs, count: usize) -> Result<Vec<OsString>, Failure> {
     add("outage-timeout", model.outage_timeout.as_ref().map(time));
     add("retries", model.retries.as_ref().and_then(|n| text(n)));
     add("base-url", model.base_url.clone().map(Into::into));
+    add("template-memory", args.template_memory.as_ref().and_then(|n| text(n)));
     add("prices", args.prices.clone().map(Into::into));
     for name in &args.key_env {
         add("key-env", Some(name.into()));

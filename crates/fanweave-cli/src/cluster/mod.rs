@@ -4,6 +4,7 @@ mod access;
 mod attach;
 mod broker;
 mod config;
+mod health;
 mod jobs;
 mod limits;
 mod local;
@@ -12,7 +13,7 @@ mod refuse;
 mod server;
 mod worker;
 
-pub(crate) use attach::{detached, run as batch};
+pub(crate) use attach::{detached, run as batch, submission};
 pub(crate) use broker::run as broker;
 pub(crate) use jobs::run as jobs;
 pub(crate) use refuse::refuse_flags;

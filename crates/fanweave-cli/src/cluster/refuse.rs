@@ -21,12 +21,8 @@ pub(crate) fn refuse_flags(args: &BatchArgs) -> Result<(), Failure> {
         ("--unordered", args.rows.unordered),
         ("--resume-changed", args.rows.resume_changed),
         ("--max-errors", args.rows.max_errors.is_some()),
-        ("--schema", args.schema.is_some()),
-        ("--columns", args.rows.columns.is_some()),
         ("an input from stdin", is_dash(&args.input)),
-        ("--samples", args.samples.is_some()),
         ("--wait-for-quota", args.wait_for_quota),
-        ("several inputs", !args.more_input.is_empty() || args.input.is_dir()),
         ("an output to stdout", is_dash(&args.output)),
     ]);
     if !refused.is_empty() {
@@ -38,7 +34,9 @@ pub(crate) fn refuse_flags(args: &BatchArgs) -> Result<(), Failure> {
             ("--retry-failed", args.rows.retry_failed),
             ("--detach", args.cluster.detach),
             ("--creds", args.cluster.access.creds.is_some()),
+            ("--nkey", args.cluster.access.nkey.is_some()),
             ("--ca", args.cluster.access.ca.is_some()),
+            ("--cert", args.cluster.access.cert.is_some()),
             ("--plaintext", args.cluster.access.plaintext),
         ]),
         On::Broker(_) => is_given(&[("--workers", args.cluster.workers.is_some())]),
@@ -68,10 +66,101 @@ pub(crate) fn refuse_flags(args: &BatchArgs) -> Result<(), Failure> {
         ("--key-env", !args.key_env.is_empty()),
         ("--no-fallback-on-outage", args.no_fallback_on_outage),
         ("--prices", args.prices.is_some()),
+        ("--template-memory", args.template_memory.is_some()),
     ]);
     if of_workers.is_empty() {
         return Ok(());
     }
     Err(Failure::usage(format!("{of_workers}: the workers of a broker have settings of their own"))
         .with_hint("pass it to `fanweave worker`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
+
+    use crate::args::Cli;
+
+    /// Flags that are part of the run: of its work, its rows or its manifest.
+    const OF_RUN: &[&str] = &[
+        "budget-usd",
+        "delimiter",
+        "drop-last-assistant",
+        "encoding",
+        "fallback-model",
+        "id-column",
+        "input-format",
+        "keep-going",
+        "limit",
+        "max-tokens",
+        "model",
+        "no-hedging",
+        "override-model",
+        "param",
+        "prompt",
+        "reasoning-budget",
+        "reasoning-effort",
+        "reasoning-summary",
+        "rpm",
+        "sample",
+        "samples",
+        "schema",
+        "sheet",
+        "skip-empty",
+        "system",
+        "temperature",
+        "tpm",
+    ];
+
+    /// Flags of the command that submits the rows and writes the results.
+    const OF_COMMAND: &[&str] = &[
+        "ca",
+        "cert",
+        "cert-key",
+        "columns",
+        "creds",
+        "csv-formulas",
+        "detach",
+        "dry-run",
+        "fail-if-done",
+        "fresh",
+        "json",
+        "nkey",
+        "on",
+        "output",
+        "output-format",
+        "plaintext",
+        "quiet",
+        "retry-failed",
+        "show-progress",
+        "strict",
+        "via",
+        "workers",
+    ];
+
+    #[test]
+    fn every_flag_of_a_batch_has_an_effect_with_workers_or_is_refused() {
+        let cli = Cli::command();
+        let batch = cli.find_subcommand("batch").expect("there is one");
+        let names = |command: &clap::Command| -> BTreeSet<String> {
+            command.get_arguments().filter_map(|flag| flag.get_long().map(str::to_owned)).collect()
+        };
+        let source = include_str!("refuse.rs");
+        let (refused, _) = source.split_once("mod tests").expect("this is it");
+        // Those that are not refused, and that workers take, pass through `local.rs`.
+        let passed = include_str!("local.rs");
+        let of_workers = names(cli.find_subcommand("worker").expect("there is one"));
+        for flag in names(batch) {
+            let is_quoted = |text: &str| {
+                [format!("\"{flag}\""), format!("\"--{flag}\""), format!("\"--{flag} ")]
+                    .iter()
+                    .any(|quoted| text.contains(quoted))
+            };
+            let is_passed = of_workers.contains(&flag) && is_quoted(passed);
+            let is_known = OF_RUN.contains(&&*flag) || OF_COMMAND.contains(&&*flag) || is_passed;
+            assert!(is_known || is_quoted(refused), "--{flag} may be ignored with --on");
+        }
+    }
 }

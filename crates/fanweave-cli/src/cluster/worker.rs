@@ -3,22 +3,24 @@
 use std::sync::Arc;
 
 use clap::Parser;
-use fanweave::batch::{BatchJob, Output, Settings, Source};
+use fanweave::batch::{BatchJob, Costs, IntoAnswer, Output, Render, Settings, Source};
 use fanweave::models::Limiter;
 use fanweave::workers::{Broker, Error, ErrorKind, Manifest, Rates, RunRows, Worker, Workload, worker_name};
-use fanweave::{Chain, Message, Prompt, step};
+use fanweave::{Chain, Message, Prompt, chain, step};
 use tokio::io::AsyncReadExt;
 
 use super::access;
+use super::health::Health;
 use super::limits::SharedLimits;
-use crate::args::{BatchArgs, Cli, Command, Via, WorkerArgs, split_share};
+use crate::args::{BatchArgs, Cli, Command, Via, WorkerArgs, limit_templates, split_share};
+use crate::batch::with_endpoints;
 use crate::config::Config;
-use crate::cost;
 use crate::exit::{Exit, Failure};
 use crate::out::tell;
 use crate::program::Program;
 use crate::route::{Routed, route_with};
 use crate::work::PromptWork;
+use crate::{cost, schema};
 
 /// Fills in the settings of configuration files.
 pub(crate) fn fill(args: &mut WorkerArgs, config: &mut Config) -> Result<(), Failure> {
@@ -31,8 +33,10 @@ pub(crate) fn fill(args: &mut WorkerArgs, config: &mut Config) -> Result<(), Fai
 }
 
 pub(crate) async fn run(args: WorkerArgs, program: &Program) -> Result<Exit, Failure> {
+    limit_templates(args.template_memory);
     let prices = cost::prices(args.prices.as_deref())?;
     let broker = access::broker(&args.broker).await?;
+    broker.check_worker().await?;
     let ack_wait = broker.ack_wait("default").await?;
     let listening = program.stop.listen();
     let stop = listening.token().clone();
@@ -44,18 +48,28 @@ pub(crate) async fn run(args: WorkerArgs, program: &Program) -> Result<Exit, Fai
             stop.request();
         });
     }
-    let concurrency = args.concurrency.get();
+    let (concurrency, health) = (args.concurrency.get(), args.health);
     let (version, address) = broker.server();
     let broker: Arc<dyn Broker> = Arc::new(broker);
     let name = worker_name();
     let workload =
         Prompts { args, config: program.config.clone(), prices, broker: broker.clone(), name: name.clone() };
-    let worker = Worker::new(broker, Arc::new(workload))
+    let worker = Worker::new(broker.clone(), Arc::new(workload))
         .named(name)
         .concurrency(concurrency)
         .ack_wait(ack_wait)
         .on_note(|note| tell!("note: {note}"));
     tell!("worker {} at nats-server {version} at {address}, {concurrency} rows in flight", worker.name());
+    let health = match health {
+        Some(at) => Some(Health::bind(at, broker, worker.activity()).await?),
+        None => None,
+    };
+    let serving = async {
+        match health {
+            Some(health) => health.serve().await,
+            None => std::future::pending().await,
+        }
+    };
     let draining = stop.clone();
     let running = worker.run(stop);
     let saying = async {
@@ -66,6 +80,7 @@ pub(crate) async fn run(args: WorkerArgs, program: &Program) -> Result<Exit, Fai
     tokio::select! {
         done = running => done?,
         () = saying => unreachable!("it never ends"),
+        () = serving => unreachable!("it never ends"),
     }
     Ok(Exit::Ok)
 }
@@ -106,18 +121,41 @@ impl Workload for Prompts {
             .concurrency(self.args.concurrency)
             .hedge(run.settings.hedge)
             .keep_going(run.settings.keep_going);
-        let costs = cost::known(&self.prices, Via::Calls);
-        let chain = self.allowing(&routed);
+        let models = match keep_raw {
+            true => chain(with_endpoints(&args, &self.config, routed.chain.clone()).map_err(failed)?),
+            false => routed.chain.clone(),
+        };
+        let models = self.allowing(models, &routed);
+        let job = Job {
+            render: work.render().map_err(failed)?,
+            settings,
+            costs: cost::known(&self.prices, Via::Calls),
+            routed,
+            limits,
+        };
+        Ok(match &work.schema {
+            Some(schema) => job.over(schema::structured(&models, schema)),
+            None => job.over(models),
+        })
+    }
+}
+
+/// Rows of a run before their chain is known.
+struct Job {
+    render: Render,
+    settings: Settings,
+    costs: Costs,
+    routed: Routed,
+    limits: Arc<SharedLimits>,
+}
+
+impl Job {
+    fn over<O: IntoAnswer>(self, chain: Chain<Prompt, O>) -> Box<dyn RunRows> {
+        let Self { render, settings, costs, routed, limits } = self;
         let nothing = Source::rows("rows of shards", Vec::<String>::new());
-        let job = BatchJob::new(
-            nothing,
-            work.render().map_err(failed)?,
-            chain,
-            Output::Writer(Box::new(std::io::sink())),
-        )
-        .settings(settings)
-        .costs(costs);
-        Ok(Box::new(Routing { job, routed, limits }))
+        let output = Output::Writer(Box::new(std::io::sink()));
+        let job = BatchJob::new(nothing, render, chain, output).settings(settings).costs(costs);
+        Box::new(Routing { job, routed, limits })
     }
 }
 
@@ -144,10 +182,10 @@ impl Prompts {
         }
     }
 
-    /// The chain, which fails rows that name a model that this worker must not call.
-    fn allowing(&self, routed: &Routed) -> Chain<Prompt, Message> {
+    /// `models`, which fail rows that name a model that this worker must not call.
+    fn allowing(&self, models: Chain<Prompt, Message>, routed: &Routed) -> Chain<Prompt, Message> {
         if self.args.allow_model.is_empty() {
-            return routed.chain.clone();
+            return models;
         }
         let (patterns, row_model) = (self.args.allow_model.clone(), routed.row_model.clone());
         let check = step(move |prompt: Prompt, _| {
@@ -161,7 +199,7 @@ impl Prompts {
             });
             std::future::ready(checked)
         });
-        check | routed.chain.clone()
+        check | models
     }
 }
 

@@ -485,7 +485,7 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_rejected() {
             .to_owned();
     if cfg!(feature = "workers") {
         // Rows of several processes do not go by a batch API, which `cluster::refuse` says.
-        others += " --on --workers --detach --creds --ca --plaintext";
+        others += " --on --workers --detach --creds --nkey --ca --cert --cert-key --plaintext";
     }
     let help = folder.run(&["batch", "--help"]).expect_code(0).stdout;
     // Only flags at the start of a line, not those in descriptions.
