@@ -40,4 +40,4 @@ from=$(now)
 "$fanweave" jobs collect "$run" -o out.jsonl "${submitter[@]}" >collect.log 2>&1
 echo "collect: $(rate "$from" "$(now)")"
 echo "broker: $(cpu broker1) s of CPU, $(rss broker1) MB, $(du -sm store* | awk '{sum += $1} END {print sum}') MB on disk"
-[ "$(wc -l <out.jsonl)" = "$rows" ] || failed "the output has $(wc -l <out.jsonl) rows"
+has_lines out.jsonl "$rows"

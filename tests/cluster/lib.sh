@@ -105,21 +105,48 @@ stop_sim() {
   calls=$(sed -n 's/^\([0-9]*\) requests.*/\1/p' sim.log)
 }
 
-# Compares two outputs without times and costs.
+# Compares two outputs, lines of JSON or CSV, without times and costs.
 same() {
   python3 - "$1" "$2" <<'PY'
-import json, sys
+import csv, json, sys
 def rows(path):
-    for line in open(path):
-        row = json.loads(line)
-        yield {name: value for name, value in row.items() if not ("latency" in name or "cost" in name or name == "attempts")}
+    with open(path, newline="") as file:
+        read = csv.DictReader(file) if path.endswith(".csv") else map(json.loads, file)
+        for row in read:
+            yield {name: value for name, value in row.items() if not ("latency" in name or "cost" in name or name == "attempts")}
 one, two = (list(rows(path)) for path in sys.argv[1:])
 if one != two:
     for i, (a, b) in enumerate(zip(one, two)):
         if a != b:
-            sys.exit(f"line {i + 1} differs: {a} and {b}")
+            sys.exit(f"row {i + 1} differs: {a} and {b}")
     sys.exit(f"{len(one)} and {len(two)} rows")
 PY
+}
+
+# Runs a command with its output in `$2.log`, which must end with the code `$1`.
+ends_with() {
+  local expected=$1 log=$2.log code=0
+  shift 2
+  "$@" >"$log" 2>&1 || code=$?
+  [ $code = "$expected" ] || failed "$* ended with $code, not $expected: $(tail -n 5 "$log")"
+}
+
+# Waits for the process named `$1`, which must end with the code `$2`.
+wait_for() {
+  local code=0
+  wait "${started[$1]}" || code=$?
+  unset "started[$1]"
+  [ $code = "$2" ] || failed "$1 ended with $code, not $2: $(tail -n 5 "$1.log")"
+}
+
+# Checks that the file `$1` has `$2` lines.
+has_lines() {
+  [ "$(wc -l <"$1")" = "$2" ] || failed "$1 has $(wc -l <"$1") lines, not $2"
+}
+
+# Prints the name of the run in the log of a command that submitted it.
+run_of() {
+  sed -n 's/.*run: \([^ ]*\)$/\1/p' "$1.log" | head -n 1
 }
 
 # Rows in each of `$1` lines, some of them equal, some that cannot be read.
@@ -165,6 +192,25 @@ start_node() {
   if [ ! -e $config ]; then config=conf/nats-server-$1.conf; fi
   start "broker$1" "$FANWEAVE_NATS_SERVER" --config $config
   within 20 python3 -c "import socket; socket.create_connection(('127.0.0.1', ${node_ports[$(($1 - 1))]})).close()"
+}
+
+# Sends a request with the subject `$1` and the body `$2` to the broker as its operator, and prints the answer.
+api() {
+  python3 - "$(cut -d, -f1 conf/operator.url)" "$@" <<'PY'
+import json, re, socket, sys
+user, password, host, port = re.match(r"\w+://([^:]+):([^@]+)@([^:]+):(\d+)", sys.argv[1]).groups()
+broker = socket.create_connection((host, int(port)), timeout=5)
+body = (sys.argv[3] if len(sys.argv) > 3 else "").encode()
+options = json.dumps({"user": user, "pass": password, "verbose": False, "lang": "test", "version": "1"})
+broker.sendall(f"CONNECT {options}\r\nSUB _INBOX.{user}.x 1\r\nPUB {sys.argv[2]} _INBOX.{user}.x {len(body)}\r\n".encode() + body + b"\r\n")
+lines = broker.makefile("rb")
+for line in lines:
+    if line.startswith(b"MSG"):
+        print(lines.read(int(line.split()[-1])).decode())
+        break
+    if line.startswith(b"-ERR"):
+        sys.exit(line.decode())
+PY
 }
 
 # Starts a worker named `$1` with the flags after it.

@@ -21,69 +21,67 @@ echo "a broker is configured, prepared and checked"
 "$fanweave" broker config --out conf --nodes "127.0.0.1:$port" --store "$runs/store" >config.log 2>&1
 [ "$(stat -c %a conf/nats-server.conf 2>/dev/null || stat -f %Lp conf/nats-server.conf)" = 600 ] || failed "others can read it"
 start_node 1
-code=0
-"$fanweave" broker check --on @conf/operator.url >check.log 2>&1 || code=$?
-[ $code = 1 ] || failed "a broker without streams is good: $code"
+ends_with 1 check "$fanweave" broker check --on @conf/operator.url
 grep -q '^BAD .*fanweave broker init' check.log || failed "no advice"
-"$fanweave" broker init --on @conf/operator.url --ack-wait 3s >init.log 2>&1 || failed "init ended with $?"
+ends_with 0 init "$fanweave" broker init --on @conf/operator.url --ack-wait 3s
 "$fanweave" broker init --on @conf/operator.url --ack-wait 3s >init.log 2>&1 || failed "init cannot be repeated"
 for user in operator submitter worker; do
   "$fanweave" broker check --on "@conf/$user.url" >"check-$user.log" 2>&1 || failed "$user: check ended with $?"
 done
 grep -q 'may not run rows' check-submitter.log || failed "a submitter may run rows"
 grep -q 'may not submit runs' check-worker.log || failed "a worker may submit runs"
-code=0
-"$fanweave" jobs list --on "nats://submitter:x@127.0.0.1:$port" >argument.log 2>&1 || code=$?
-[ $code = 2 ] || failed "a password as an argument is not refused: $code"
-code=0
-FANWEAVE_ON="nats://submitter:x@127.0.0.1:$port" "$fanweave" jobs list >wrong.log 2>&1 || code=$?
-[ $code = 2 ] || failed "a wrong password ended with $code"
+ends_with 2 argument "$fanweave" jobs list --on "nats://submitter:x@127.0.0.1:$port"
+ends_with 2 wrong env FANWEAVE_ON="nats://submitter:x@127.0.0.1:$port" "$fanweave" jobs list
 
 echo "the output of the workers of a broker is that of one process, and only workers have a key"
 rows 400 >rows.jsonl
 valid=$(grep -c '^{"id"' rows.jsonl)
 start_sim --latency 20ms
 ask=("$fanweave" batch rows.jsonl --model openai/writer --prompt 'Where is {{ city }}?' --show-progress none)
-code=0
-OPENAI_API_KEY=none "${ask[@]}" --base-url "$url" -o one.jsonl >one.log 2>&1 || code=$?
-[ $code = 3 ] || failed "one process ended with $code"
+ends_with 3 one env OPENAI_API_KEY=none "${ask[@]}" --base-url "$url" -o one.jsonl
 stop_sim
 start_sim --latency 20ms
 start_worker w1
 start_worker w2
-code=0
-"${ask[@]}" -o many.jsonl "${submitter[@]}" >many.log 2>&1 || code=$?
-[ $code = 3 ] || failed "workers ended with $code"
+ends_with 3 many "${ask[@]}" -o many.jsonl "${submitter[@]}"
 same one.jsonl many.jsonl
-run=$(sed -n 's/.*run: \([^ ]*\)$/\1/p' many.log)
+run=$(run_of many)
 if grep -rqa 'sk-of-the-workers' store many.jsonl many.jsonl.journal; then failed "the key is at the broker"; fi
-code=0
-"${ask[@]}" -o denied.jsonl --on @conf/worker.url --fresh >denied.log 2>&1 || code=$?
-[ $code = 2 ] || failed "a worker's user submitted: $code"
+ends_with 2 denied "${ask[@]}" -o denied.jsonl --on @conf/worker.url --fresh
 
 echo "the same command follows the same run, here and elsewhere"
-"${ask[@]}" -o many.jsonl "${submitter[@]}" >again.log 2>&1 || failed "it ended with $?"
+ends_with 0 again "${ask[@]}" -o many.jsonl "${submitter[@]}"
 grep -q 'nothing to do' again.log || failed "it did something"
-code=0
-"${ask[@]}" -o elsewhere.jsonl "${submitter[@]}" >elsewhere.log 2>&1 || code=$?
-[ $code = 3 ] || failed "it ended with $code"
+ends_with 3 elsewhere "${ask[@]}" -o elsewhere.jsonl "${submitter[@]}"
 grep -q 'already submitted' elsewhere.log || failed "it is not known"
 same one.jsonl elsewhere.jsonl
-code=0
-"${jobs[@]}" collect "$run" -o collected.jsonl "${submitter[@]}" >collect.log 2>&1 || code=$?
-[ $code = 3 ] || failed "collect ended with $code"
+ends_with 3 collect "${jobs[@]}" collect "$run" -o collected.jsonl "${submitter[@]}"
 same one.jsonl collected.jsonl
 "${jobs[@]}" list "${submitter[@]}" >list.log 2>&1
 grep -q "^$run  *done  *400/400" list.log || failed "the list lacks it: $(cat list.log)"
-code=0
-"${jobs[@]}" show "$run" "${submitter[@]}" >show.log 2>&1 || code=$?
-[ $code = 3 ] || failed "show ended with $code"
+ends_with 3 show "${jobs[@]}" show "$run" "${submitter[@]}"
 stop_sim
 check_calls "$calls" "$valid" 0
 
-echo "a collect that is killed continues, and repeats no call"
+echo "structured answers and columns of a table are those of one process"
 stop w1
 stop w2
+start_sim
+start_worker w1
+python3 -c 'print("name,size", *(f"city {i},{i}" for i in range(60)), sep="\n")' >cities.csv
+ask_csv=("$fanweave" batch cities.csv --model openai/writer --prompt 'Where is {{ name }}?' --schema 'country, people int'
+  --show-progress none)
+ends_with 0 one env OPENAI_API_KEY=none "${ask_csv[@]}" --base-url "$url" -o one.csv
+ends_with 0 table "${ask_csv[@]}" -o many.csv "${submitter[@]}"
+ends_with 0 collect "${jobs[@]}" collect "$(run_of table)" -o collected.csv "${submitter[@]}"
+for table in many collected; do
+  [ "$(head -n 1 $table.csv)" = "$(head -n 1 one.csv)" ] || failed "other columns: $(head -n 1 $table.csv)"
+  same one.csv $table.csv
+done
+stop_sim
+
+echo "a collect that is killed continues, and repeats no call"
+stop w1
 rows 600 >rows.jsonl
 valid=$(grep -c '^{"id"' rows.jsonl)
 start_sim --latency 60ms
@@ -96,10 +94,8 @@ start collector "${jobs[@]}" collect "$run" -o killed.jsonl "${submitter[@]}"
 lines() { [ "$(cat killed.jsonl.journal 2>/dev/null | wc -l)" -gt 60 ]; }
 within 30 lines
 stop collector KILL
-code=0
-"${jobs[@]}" collect "$run" -o killed.jsonl "${submitter[@]}" >resumed.log 2>&1 || code=$?
-[ $code = 3 ] || failed "the resumed collect ended with $code"
-[ "$(wc -l <killed.jsonl)" = 600 ] || failed "the output has $(wc -l <killed.jsonl) rows"
+ends_with 3 resumed "${jobs[@]}" collect "$run" -o killed.jsonl "${submitter[@]}"
+has_lines killed.jsonl 600
 stop_sim
 check_calls "$calls" "$valid" 0
 
@@ -116,18 +112,14 @@ within 30 is_done "$run" 50
 sleep 7
 count=$(field "$run" done)
 [ "$count" -lt 601 ] || failed "it was not cancelled"
-code=0
-"${jobs[@]}" collect "$run" -o cancelled.jsonl "${submitter[@]}" >cancelled.log 2>&1 || code=$?
-[ $code = 5 ] || failed "collect of a cancelled run ended with $code"
+ends_with 5 cancelled "${jobs[@]}" collect "$run" -o cancelled.jsonl "${submitter[@]}"
 [ "$(field "$run" done)" = "$count" ] || failed "rows were started after the end"
 [ "$(wc -l <cancelled.jsonl)" = "$count" ] || failed "not what is there: $(wc -l <cancelled.jsonl) of $count"
 "${jobs[@]}" retry "$run" "${submitter[@]}" >retry.log 2>&1
-code=0
-"${jobs[@]}" watch "$run" "${submitter[@]}" >watch.log 2>&1 || code=$?
-[ $code = 3 ] || failed "watch ended with $code"
+ends_with 3 watch "${jobs[@]}" watch "$run" "${submitter[@]}"
 code=0
 "${jobs[@]}" collect "$run" -o cancelled.jsonl "${submitter[@]}" >cancelled.log 2>&1 || code=$?
-[ "$(wc -l <cancelled.jsonl)" = 601 ] || failed "the output has $(wc -l <cancelled.jsonl) rows"
+has_lines cancelled.jsonl 601
 stop_sim
 check_calls "$calls" "$valid" 0
 
@@ -136,9 +128,7 @@ stop w1
 start_sim --latency 20ms --poison 'city 7?'
 start_worker w1 --retries 0
 rows 100 >rows.jsonl
-code=0
-"${ask[@]}" -o retried.jsonl "${submitter[@]}" >retried.log 2>&1 || code=$?
-[ $code = 3 ] || failed "it ended with $code"
+ends_with 3 retried "${ask[@]}" -o retried.jsonl "${submitter[@]}"
 before=$(failures retried.jsonl)
 stop_sim
 stop w1
@@ -148,7 +138,7 @@ code=0
 "${ask[@]}" -o retried.jsonl "${submitter[@]}" --retry-failed >retried.log 2>&1 || code=$?
 after=$(failures retried.jsonl)
 [ "$after" -lt "$before" ] || failed "$before rows failed, and then $after"
-[ "$(wc -l <retried.jsonl)" = 100 ] || failed "the output has $(wc -l <retried.jsonl) rows"
+has_lines retried.jsonl 100
 stop_sim
 check_calls "$calls" $((before - 1)) 0
 
@@ -161,7 +151,7 @@ valid=$(grep -c '^{"id"' rows.jsonl)
 start first "${ask[@]}" -o first.jsonl "${submitter[@]}"
 start second "${ask[@]}" -o second.jsonl "${submitter[@]}"
 within 30 grep -q 'run: ' first.log
-run=$(sed -n 's/.*run: \([^ ]*\)$/\1/p' first.log | head -n 1)
+run=$(run_of first)
 within 30 is_done "$run" 100
 stop w1 KILL
 start_worker w4
@@ -176,13 +166,8 @@ within 30 is_done "$run" 600
 signal STOP w3
 sleep 12
 signal CONT w3
-for command in first second; do
-  code=0
-  wait "${started[$command]}" || code=$?
-  unset "started[$command]"
-  [ $code = 3 ] || failed "$command ended with $code: $(tail -n 5 $command.log)"
-done
-[ "$(wc -l <first.jsonl)" = 1500 ] || failed "the output has $(wc -l <first.jsonl) rows"
+for command in first second; do wait_for $command 3; done
+has_lines first.jsonl 1500
 same first.jsonl second.jsonl
 check_ids first.jsonl
 stop_sim
@@ -191,13 +176,23 @@ echo "$calls calls for $valid rows"
 check_calls "$calls" "$valid" 32
 
 echo "a run is removed"
-"${jobs[@]}" rm "$run" "${submitter[@]}" >rm.log 2>&1 || failed "rm ended with $?"
-code=0
-"${jobs[@]}" show "$run" "${submitter[@]}" >gone.log 2>&1 || code=$?
-[ $code = 2 ] || failed "it is still there: $code"
+ends_with 0 rm "${jobs[@]}" rm "$run" "${submitter[@]}"
+ends_with 2 gone "${jobs[@]}" show "$run" "${submitter[@]}"
+
+echo "a run that was removed is submitted again, and its rows are called again"
+for worker in w3 w4 w5; do stop $worker; done
+start_sim
+rows 60 >rows.jsonl
+start_worker w6
+for time in 1 2; do
+  ends_with 3 removed "${ask[@]}" -o removed.jsonl "${submitter[@]}" --fresh
+  ends_with 0 rm "${jobs[@]}" rm "$(run_of removed)" "${submitter[@]}"
+done
+stop_sim
+check_calls "$calls" 118 0
 
 echo "a worker takes only the models that it allows"
-for worker in w3 w4 w5; do stop $worker; done
+stop w6
 start_sim
 start_worker w1 --allow-model 'openai/other*'
 rows 60 >rows.jsonl
@@ -206,5 +201,24 @@ within 30 grep -q 'this worker runs no rows of openai/writer' w1.log
 [ "$(field "$run" done)" = 0 ] || failed "it ran rows"
 stop_sim
 [ "$calls" = 0 ] || failed "it called"
+
+
+echo "a run is paused for all workers when its provider refuses one, also after it was submitted again"
+stop w1
+ends_with 0 cancel "${jobs[@]}" cancel "$run" "${submitter[@]}"
+start_sim --api-key sk-another
+rows 610 >rows.jsonl
+for time in 1 2; do run=$("${ask[@]}" -o refused.jsonl "${submitter[@]}" --detach 2>>detach.log); done
+start_worker w7
+within 10 grep -q 'trying again in 60 s' w7.log
+is_paused() { api "\$JS.API.DIRECT.GET.KV_fw_run.\$KV.fw_run.pause.$run" | grep -q '"by"'; }
+within 10 is_paused
+stop w7
+stop_sim
+if [ "$calls" -gt 16 ]; then failed "$calls calls were refused"; fi
+
+echo "a worker that may not record results ends, and says why"
+ends_with 2 rights "$fanweave" worker --on @conf/submitter.url
+grep -q 'this user may not do what a worker does' rights.log || failed "not why: $(cat rights.log)"
 
 echo "batches at the workers of a broker: all cases passed"

@@ -17,7 +17,7 @@ valid=$(grep -c '^{"id"' rows.jsonl)
 start batch "$fanweave" batch rows.jsonl -o out.jsonl --model openai/writer --prompt 'Where is {{ city }}?' --show-progress none \
   "${submitter[@]}"
 within 30 grep -q 'run: ' batch.log
-run=$(sed -n 's/.*run: \([^ ]*\)$/\1/p' batch.log | head -n 1)
+run=$(run_of batch)
 for node in 1 2 3; do
   within 90 is_done "$run" $((node * 500))
   echo "server $node is killed"
@@ -26,11 +26,8 @@ for node in 1 2 3; do
   start_node $node
   sleep 4
 done
-code=0
-wait "${started[batch]}" || code=$?
-unset "started[batch]"
-[ $code = 3 ] || failed "batch ended with $code: $(tail -n 5 batch.log)"
-[ "$(wc -l <out.jsonl)" = 2500 ] || failed "the output has $(wc -l <out.jsonl) rows"
+wait_for batch 3
+has_lines out.jsonl 2500
 check_ids out.jsonl
 stop_sim
 echo "$calls calls for $valid rows"

