@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fills the disk of a broker while rows are submitted and run: commands and workers wait and say why, nothing else is lost, and the run
-# goes on when there is room. First by the limit of the server's store, and then by a file system that is full, if this user may
+# Fills the disk of a broker while rows are submitted and run: commands and workers wait and say why, nothing is lost, and the run
+# continues when there is room. First by the limit of the server's store, and then by a file system that is full, if this user may
 # mount one.
 #
 #   tests/cluster/full.sh [path/to/fanweave]

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fanweave_batch::Progress;
 
-/// What a worker has done since it was started, for health checks and metrics. Clones share it.
+/// Counts of the rows of a worker since it was started, for health checks and metrics. Clones share it.
 ///
 /// ```
 /// use fanweave::workers::Activity;
