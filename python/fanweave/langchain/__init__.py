@@ -9,7 +9,14 @@ LangChain itself is not needed. Calls go through the limits, retries and connect
 
 from __future__ import annotations
 
+import sys
 from typing import Any
+
+from ._modules import Finder
+
+if not any(isinstance(each, Finder) for each in sys.meta_path):
+    # The last one: modules that are here are found before.
+    sys.meta_path.append(Finder())
 
 # Names that older programs import from the package itself.
 _LAZY = {

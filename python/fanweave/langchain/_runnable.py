@@ -23,6 +23,20 @@ Input = TypeVar("Input", contravariant=True)
 Output = TypeVar("Output", covariant=True)
 
 
+_WITH_LANGCHAIN = "use LangChain with fanweave.integrations.langchain.ChatFanweave"
+# Verbs of LangChain that are not here.
+_ADVICE = {
+    "as_tool": "use `fanweave.langchain.tools.tool` with a function",
+    "astream_events": f"use `aevents` of a chain of fanweave, or {_WITH_LANGCHAIN}",
+    "astream_log": f"use `aevents` of a chain of fanweave, or {_WITH_LANGCHAIN}",
+    "configurable_alternatives": "use `with_config`, or a function that returns the step to run",
+    "configurable_fields": "use `bind`",
+    "get_graph": _WITH_LANGCHAIN,
+    "stream_events": f"use `aevents` of a chain of fanweave, or {_WITH_LANGCHAIN}",
+    "with_listeners": f"use `aevents` of a chain of fanweave, or {_WITH_LANGCHAIN}",
+}
+
+
 class Runnable(Generic[Input, Output]):
     """A step. Each verb has a form that blocks and one that is awaited; all of them use the same coroutines.
 
@@ -45,6 +59,11 @@ class Runnable(Generic[Input, Output]):
         if not is_first:
             async for piece in self._pieces(whole, run, **kwargs):
                 yield piece
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _ADVICE:
+            raise AttributeError(f"`{type(self).__name__}` of fanweave has no `{name}`: {_ADVICE[name]}")
+        raise AttributeError(f"`{type(self).__name__}` object has no attribute `{name}`")
 
     # -- one input -----------------------------------------------------------------------------------------
 

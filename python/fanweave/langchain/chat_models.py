@@ -23,6 +23,9 @@ from ._running import DEFAULT_ROWS, Run, blocking, permit, rows, run_of
 from .runnables import Runnable, RunnableLambda, RunnableParallel
 from .schema import AIMessage, AIMessageChunk, ChatGeneration, LLMResult, messages_of
 
+# Modules below this one are found: see _modules.py.
+__path__: list[str] = []
+
 __all__ = [
     "AzureChatOpenAI",
     "BaseChatModel",

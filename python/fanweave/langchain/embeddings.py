@@ -10,6 +10,9 @@ import fanweave as fw
 from .._errors import ConfigError
 from ._base import Settings, from_environment
 
+# Modules below this one are found: see _modules.py.
+__path__: list[str] = []
+
 __all__ = ["Embeddings", "EngineEmbeddings", "OpenAIEmbeddings"]
 
 

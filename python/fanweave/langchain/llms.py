@@ -15,6 +15,9 @@ from .chat_models import BaseChatModel, ChatAnthropic, ChatModel, ChatOpenAI, _t
 from .runnables import Runnable
 from .schema import Generation, LLMResult, text_of
 
+# Modules below this one are found: see _modules.py.
+__path__: list[str] = []
+
 __all__ = [
     "LLM",
     "Anthropic",

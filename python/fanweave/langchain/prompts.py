@@ -23,11 +23,15 @@ from .schema import (
     messages_of,
 )
 
+# Modules below this one are found: see _modules.py.
+__path__: list[str] = []
+
 __all__ = [
     "AIMessagePromptTemplate",
     "BasePromptTemplate",
     "ChatMessagePromptTemplate",
     "ChatPromptTemplate",
+    "FewShotChatMessagePromptTemplate",
     "FewShotPromptTemplate",
     "HumanMessagePromptTemplate",
     "MessagesPlaceholder",
@@ -395,7 +399,7 @@ _TEMPLATES: dict[str, type[_MessageTemplate]] = {
 def _message_template(value: Any, format: str) -> Any:
     if isinstance(value, (_MessageTemplate, MessagesPlaceholder)):
         return value
-    if isinstance(value, ChatPromptTemplate):
+    if isinstance(value, (ChatPromptTemplate, FewShotChatMessagePromptTemplate)):
         return value
     if isinstance(value, BaseMessage):
         return _Fixed(value)
@@ -479,3 +483,28 @@ class ChatPromptTemplate(BasePromptTemplate):
 
     def __len__(self) -> int:
         return len(self.messages)
+
+
+class FewShotChatMessagePromptTemplate(BasePromptTemplate):
+    """Examples as messages, for a prompt of messages."""
+
+    def __init__(
+        self,
+        *,
+        examples: Sequence[Mapping[str, Any]],
+        example_prompt: ChatPromptTemplate,
+        input_variables: Sequence[str] = (),
+    ) -> None:
+        self.examples = list(examples)
+        self.example_prompt = example_prompt
+        self.input_variables = list(input_variables)
+        self.partial_variables: dict[str, Any] = {}
+
+    def _fill(self, values: Mapping[str, Any]) -> PromptValue:
+        return ChatPromptValue(
+            [message for each in self.examples for message in self.example_prompt.format_messages(**each)]
+        )
+
+    def format_messages(self, **values: Any) -> list[Any]:
+        """The messages."""
+        return self.format_prompt(**values).to_messages()

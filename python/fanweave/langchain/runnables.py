@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+from ._history import RunnableWithMessageHistory
 from ._runnable import (
     AddableDict,
     Runnable,
@@ -17,6 +18,9 @@ from ._runnable import (
     coerced,
 )
 from ._running import DEFAULT_ROWS, Run, RunnableConfig, call, merged
+
+# Modules below this one are found: see _modules.py.
+__path__: list[str] = []
 
 __all__ = [
     "Runnable",
@@ -33,6 +37,7 @@ __all__ = [
     "RunnableRetry",
     "RunnableSequence",
     "RunnableWithFallbacks",
+    "RunnableWithMessageHistory",
     "chain",
 ]
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+# Modules below this one are found: see _modules.py.
+__path__: list[str] = []
+
 __all__ = [
     "AIMessage",
     "AIMessageChunk",

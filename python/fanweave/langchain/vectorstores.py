@@ -14,6 +14,9 @@ from ._running import blocking
 from .runnables import Runnable
 from .schema import Document
 
+# Modules below this one are found: see _modules.py.
+__path__: list[str] = []
+
 __all__ = ["FAISS", "DocArrayInMemorySearch", "InMemoryVectorStore", "VectorStore", "VectorStoreRetriever"]
 
 
