@@ -289,6 +289,7 @@ impl Account {
             answers: limiter.outage.answers(),
             refused: limiter.refused,
             are_bad: limiter.outage.are_bad(),
+            failing_for: limiter.outage.began().map_or(Duration::ZERO, |began| now.duration_since(began)),
             is_flaky: limiter.outage.is_flaky(),
             mostly_answers: !limiter.outage.holds() && limiter.outage.answered_within(LATELY, now),
         }
@@ -352,6 +353,8 @@ pub(crate) struct Health {
     pub(crate) mostly_answers: bool,
     /// Set if all calls that have failed since the last answer are themselves the cause.
     pub(crate) are_bad: bool,
+    /// Time since the first failure after the last answer. Zero if the last request was answered.
+    pub(crate) failing_for: Duration,
     /// Set if calls fail often, with answers in between.
     pub(crate) is_flaky: bool,
 }

@@ -17,6 +17,13 @@ const MIN_COUNTED_WAIT: Duration = Duration::from_millis(250);
 /// must not sleep past its end.
 const MAX_BACKOFF: Duration = Duration::from_secs(3);
 
+/// The same for an interactive call, which waits for a few seconds only if the account has never answered.
+const MAX_INTERACTIVE_BACKOFF: Duration = Duration::from_secs(1);
+
+/// Time without any answer after which an interactive call that failed before, while others were answered,
+/// counts as the cause of its failures. Until then they may also be an outage that began since.
+const CAUSE_AFTER: Duration = Duration::from_secs(5);
+
 /// Maximum requests of one call that got no response in outages, although the server had time to work on
 /// them, without being charged to the call. The provider may bill each of them.
 const MAX_UNANSWERED: u32 = 2;
@@ -78,6 +85,8 @@ pub(crate) struct Attempts {
     waited: Duration,
     /// Failures charged to the call.
     charged: u32,
+    /// The last run of failures that an interactive call was charged for.
+    charged_for: Option<RunOfFailures>,
     /// Failures of undecided cause.
     undecided: Vec<Failure>,
     /// Requests sent without a response, among those that were not charged.
@@ -165,6 +174,7 @@ impl Attempts {
             rejections: Rejections::default(),
             waited: Duration::ZERO,
             charged: 0,
+            charged_for: None,
             undecided: Vec::new(),
             unanswered: 0,
             marks: 0,
@@ -296,7 +306,7 @@ impl Attempts {
         let is_hasty = self.has_alternatives || self.outage_timeout.is_none();
         // Other requests were sent after it had failed, and were answered. There may be none left to prove it
         // again.
-        let is_bad = health.are_bad;
+        let is_bad = health.are_bad && (self.is_batch || health.failing_for >= CAUSE_AFTER);
         let counted = if is_hasty || is_bad { self.charged + undecided } else { self.charged };
         if counted >= self.policy.max_attempts.get() {
             return Err(error.clone().with_attempts(self.sent));
@@ -336,7 +346,8 @@ impl Attempts {
             let max = self.policy.initial_backoff.min(self.policy.max_backoff);
             return upper_half(max / if health.is_flaky { 8 } else { 1 });
         }
-        self.policy.max_backoff(self.policy.max_backoff.min(MAX_BACKOFF)).backoff(n)
+        let max = if self.is_batch { MAX_BACKOFF } else { MAX_INTERACTIVE_BACKOFF };
+        self.policy.max_backoff(self.policy.max_backoff.min(max)).backoff(n)
     }
 
     /// Charges the failures that turned out to be the call's own, and records the outages that it took part
@@ -346,7 +357,11 @@ impl Attempts {
         undecided.retain(|failure| match self.account.verdict(failure.run) {
             FailureRunVerdict::Undecided => true,
             FailureRunVerdict::Charged => {
-                self.charged += 1;
+                // Without an answer in between, the failures of an interactive call are evidence of one
+                // fault: too few calls may be in flight for the failures that make an outage.
+                let is_counted = !self.is_batch && self.charged_for == Some(failure.run);
+                self.charged_for = Some(failure.run);
+                self.charged += u32::from(!is_counted);
                 false
             }
             // A call without an outage timeout reports every failure.

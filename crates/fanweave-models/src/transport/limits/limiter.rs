@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use fanweave_core::{Error, ErrorKind, excerpt};
+use fanweave_core::{Error, ErrorKind, Priority, excerpt};
 use tokio::time::Instant;
 
 use super::RateLimits;
@@ -135,7 +135,7 @@ pub(super) struct AdmittedRequest {
     pub(super) call: u64,
     /// Time at which the call's first failed request was sent.
     failed_at: Option<Instant>,
-    /// Time at which that request failed.
+    /// Time at which that request of a batch failed.
     failed_since: Option<Instant>,
     is_retry: bool,
     pub(super) is_probe: bool,
@@ -261,7 +261,9 @@ impl Limiter {
     /// Records the owner of an admitted request.
     fn mark(&mut self, ticket: AdmittedRequest, waiter: &Waiter) -> AdmittedRequest {
         self.retries += usize::from(waiter.is_retry);
-        let failed_since = waiter.failed_at.map(|_| waiter.since);
+        // Interactive calls may be too few to notice an outage that began since those answers.
+        let is_batch = waiter.priority == Priority::Batch;
+        let failed_since = waiter.failed_at.filter(|_| is_batch).map(|_| waiter.since);
         let Waiter { call, is_retry, failed_at, .. } = *waiter;
         AdmittedRequest { call, is_retry, failed_at, failed_since, ..ticket }
     }

@@ -167,7 +167,14 @@ async fn a_rejected_call_runs_alone_before_it_fails() {
 
 #[test]
 fn a_limit_that_rejects_many_requests_fails_no_call_before_its_time() {
-    let health = Health { answers: 0, refused: 0, mostly_answers: true, are_bad: false, is_flaky: false };
+    let health = Health {
+        answers: 0,
+        refused: 0,
+        mostly_answers: true,
+        are_bad: false,
+        failing_for: Duration::ZERO,
+        is_flaky: false,
+    };
     // Rejections of other requests, for each answer and each rejection of the call.
     for (others, is_own) in [(0, true), (1, false), (5, false)] {
         let mut rejections = Rejections::default();
@@ -209,7 +216,8 @@ fn the_wait_that_a_failing_server_asks_for_is_a_wish() {
 
 fn admitted(account: &Arc<Account>, attempts: &mut Attempts) -> AccountPermit {
     attempts.begin();
-    let waiter = attempts.waiter(RequestSize::default(), &Context::new());
+    let priority = if attempts.is_batch { Priority::Batch } else { Priority::Interactive };
+    let waiter = attempts.waiter(RequestSize::default(), &Context::new().with_priority(priority));
     account.try_admit(&waiter).expect("nothing limits the account")
 }
 
@@ -320,4 +328,56 @@ fn a_call_with_an_alternative_does_not_wait_for_the_verdict() {
     let tried =
         (0..20).take_while(|_| attempts.after(failure(ErrorKind::Server), failed, None).is_ok()).count();
     assert_eq!(tried, 5);
+}
+
+/// An interactive call with `max_attempts` that failed once, while others were answered.
+async fn failed_among_others(account: &Arc<Account>, max_attempts: u32) -> Attempts {
+    let max_attempts = std::num::NonZeroU32::new(max_attempts).expect("not 0");
+    let policy = RetryPolicy::default().max_attempts(max_attempts);
+    let mut attempts = Attempts::new(policy, Priority::Interactive, account.clone());
+    let permit = admitted(account, &mut attempts);
+    assert!(attempts.after(failure(ErrorKind::Server), fails(&permit), None).is_ok());
+    drop(permit);
+    answers(account).await;
+    attempts
+}
+
+/// Sends requests that fail, until the call gives up. Returns the time that this took, and the error.
+async fn fail_until_given_up(account: &Arc<Account>, attempts: &mut Attempts) -> (Duration, Error) {
+    let began = Instant::now();
+    loop {
+        let permit = admitted(account, attempts);
+        match attempts.after(failure(ErrorKind::Server), fails(&permit), None) {
+            Ok(wait) => tokio::time::sleep(wait).await,
+            Err(error) => return (began.elapsed(), error),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interactive_call_that_failed_before_an_outage_is_not_its_cause_for_5_seconds() {
+    let account = Arc::new(Account::default());
+    let mut attempts = failed_among_others(&account, 3).await;
+    let (lasted, error) = fail_until_given_up(&account, &mut attempts).await;
+    assert!((CAUSE_AFTER..CAUSE_AFTER + SECOND).contains(&lasted), "{lasted:?}");
+    assert_eq!(error.kind(), ErrorKind::Server, "its own error: {error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_without_an_answer_in_between_charge_an_interactive_call_once() {
+    let account = Arc::new(Account::default());
+    let mut attempts = failed_among_others(&account, 4).await;
+    for charged in [2, 3] {
+        // Three of its requests fail in an outage that only this call notices.
+        for _ in 0..3 {
+            let permit = admitted(&account, &mut attempts);
+            assert!(attempts.after(failure(ErrorKind::Server), fails(&permit), None).is_ok());
+        }
+        answers(&account).await;
+        attempts.settle();
+        assert_eq!(attempts.charged, charged);
+    }
+    let permit = admitted(&account, &mut attempts);
+    let outcome = attempts.after(failure(ErrorKind::Server), fails(&permit), None);
+    assert!(outcome.is_ok(), "undecided until the account answers again");
 }
