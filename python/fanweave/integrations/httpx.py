@@ -13,9 +13,9 @@ It is sent as it is. All other requests go through a plain transport of the same
 from __future__ import annotations
 
 import functools
-import importlib
 import json
 import re
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,9 +39,7 @@ _ENDPOINT = re.compile(
 _KEYS = {"x-api-key": "anthropic", "api-key": "azure", "x-goog-api-key": "gemini"}
 
 # Headers of the connection. The engine decompresses answers itself.
-_NOT_SENT = frozenset(
-    ["accept-encoding", "connection", "content-length", "host", "transfer-encoding", "user-agent"]
-)
+_NOT_SENT = frozenset(["accept-encoding", "connection", "content-length", "host", "transfer-encoding"])
 
 # Seconds for requests without a time-out.
 _NO_LIMIT = 7 * 24 * 3600.0
@@ -61,13 +59,15 @@ class _Target(NamedTuple):
     is_stream: bool
     max_tokens: int | None
     headers: list[tuple[str, str]]
-    user_agent: str
+    # Those that an SDK sends with each request. They are converted once, for the model.
+    common: tuple[tuple[str, str], ...]
 
 
 def _target(request: Any, content: bytes) -> _Target | None:
     """The target of a request, or None if it is not one to a model."""
     url = request.url
-    path, _, query = url.raw_path.decode("ascii").partition("?")
+    raw_path: bytes = url.raw_path
+    path, _, query = raw_path.decode("ascii").partition("?")
     found = _ENDPOINT.search(path)
     if found is None or request.method != "POST":
         return None
@@ -80,13 +80,18 @@ def _target(request: Any, content: bytes) -> _Target | None:
     model = found["model"] or body.get("model") or "default"
     provider, key = "openai", ""
     headers: list[tuple[str, str]] = []
-    for name, value in request.headers.items():
-        name = name.lower()
-        if name in _KEYS:
+    common: list[tuple[str, str]] = []
+    for raw_name, raw_value in request.headers.raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        if name.startswith("x-stainless-") or name == "user-agent":
+            common.append((name, value))
+        elif name in _NOT_SENT:
+            continue
+        elif name in _KEYS:
             provider, key = _KEYS[name], value
-        elif name == "authorization" and value.lower().startswith("bearer "):
+        elif name == "authorization" and value[:7].lower() == "bearer ":
             key = value[7:]
-        elif name not in _NOT_SENT:
+        else:
             headers.append((name, value))
     # Without a key, that of the environment would be sent.
     if not key:
@@ -103,7 +108,7 @@ def _target(request: Any, content: bytes) -> _Target | None:
         is_stream=body.get("stream") is True or found["verb"] == "streamGenerateContent",
         max_tokens=limit,
         headers=headers,
-        user_agent=request.headers.get("user-agent", ""),
+        common=tuple(common),
     )
 
 
@@ -119,6 +124,17 @@ class _Base:
         max_retries: int | None = None,
         proxy: str | bool | None = None,
     ) -> None:
+        for name, value in (
+            ("rpm", rpm),
+            ("tpm", tpm),
+            ("concurrency", concurrency),
+            ("max_retries", max_retries),
+        ):
+            least = 0 if name == "max_retries" else 1
+            if value is not None and (type(value) is not int or value < least):
+                raise fw.ConfigError(
+                    f"{name} must be an integer of at least {least} (got {value!r})", kind="config"
+                )
         self._limits = {"rpm": rpm, "tpm": tpm, "concurrency": concurrency, "retries": max_retries}
         self._proxy = proxy
         self._lock = threading.Lock()
@@ -128,7 +144,7 @@ class _Base:
 
     def _model(self, target: _Target, timeout: dict[str, Any]) -> RawModel:
         connect, read = timeout.get("connect"), timeout.get("read")
-        key = (*target[:2], target.key, target.model, target.user_agent, connect, read)
+        key = (*target[:2], target.key, target.model, target.common, connect, read)
         with self._lock:
             found = self._models.get(key)
             if found is None:
@@ -141,7 +157,7 @@ class _Base:
                     f"{target.provider}/{target.model}",
                     base_url=target.base_url,
                     api_key=target.key,
-                    headers={"user-agent": target.user_agent} if target.user_agent else {},
+                    headers=dict(target.common),
                     client=self._client(connect, read),
                     **settings,
                 )
@@ -175,7 +191,7 @@ class _Base:
 
 def _package(request: Any) -> Any:
     """The package whose client sends a request: ``httpx`` or ``httpx2``."""
-    return importlib.import_module(type(request).__module__.partition(".")[0])
+    return sys.modules[type(request).__module__.partition(".")[0]]
 
 
 def _headers(head: Any) -> list[tuple[str, str]]:

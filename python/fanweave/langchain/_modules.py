@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 PACKAGE = "fanweave.langchain."
 
-# Where the names of a module are.
+# Modules that have the names of another one.
 ALIASES = {
     "chat_models.openai": "chat_models",
     "docstore": "documents",
