@@ -190,6 +190,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--calls", default="5,10,50,1000,10000")
     parser.add_argument("--programs", default=",".join(PROGRAMS))
+    parser.add_argument("--trouble", choices=["no", "yes", "both"], default="both")
     parser.add_argument("--venv", type=pathlib.Path)
     parser.add_argument("--sim", help="the program `fanweave` [default: that of the installed package]")
     options = parser.parse_args()
@@ -206,12 +207,13 @@ def main() -> None:
                 code = PROGRAMS[name].replace("from {}", f"from {'' if kind == 'original' else 'fanweave.'}")
                 code = code.replace("{{", "{").replace("}}", "}")
                 (folder / f"{kind}-{names.index(name)}.py").write_text(code + RUN)
+        kinds = {"no": (False,), "yes": (True,), "both": (False, True)}[options.trouble]
         program = [options.sim] if options.sim else [sys.executable, "-m", "fanweave"]
-        providers = [Provider(program, trouble) for trouble in (False, True)]
+        providers = {trouble: Provider(program, trouble) for trouble in kinds}
         try:
             measure(options.rounds, counts, names, pythons, folder, providers)
         finally:
-            for provider in providers:
+            for provider in providers.values():
                 provider.process.kill()
 
 
@@ -221,7 +223,7 @@ def measure(
     names: list[str],
     pythons: dict[str, pathlib.Path],
     folder: pathlib.Path,
-    providers: list[Provider],
+    providers: dict[bool, Provider],
 ) -> None:
     print("| program | calls | trouble | with | CPU | wall | memory | requests | lost |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -231,7 +233,7 @@ def measure(
             results: dict[tuple[str, bool], list[dict[str, Any]]] = {}
             # Runs of this size are long enough.
             for _ in range(rounds if calls < 10_000 else 1):
-                for trouble, provider in zip((False, True), providers, strict=True):
+                for trouble, provider in providers.items():
                     for kind, python in pythons.items():
                         path = folder / f"{kind}-{names.index(name)}.py"
                         result = run(python, path, calls, provider)
@@ -239,8 +241,12 @@ def measure(
                         for error, count in result["errors"].items():
                             key = f"{name}, {kind}: {error}"
                             errors[key] = errors.get(key, 0) + count
-            right = results["fanweave", False][0]["texts"]
-            for trouble in (False, True):
+            # Answers depend on the prompt alone. Calls that no run has answered count as lost as well.
+            every = [each["texts"] for runs in results.values() for each in runs]
+            right = [
+                next((text for text in texts if text is not None), "") for texts in zip(*every, strict=True)
+            ]
+            for trouble in providers:
                 for kind in pythons:
                     cells = row(results[kind, trouble], right)
                     print(

@@ -340,6 +340,12 @@ def test_parse_reads_a_type(provider):
     assert answer.choices[0].message.content.startswith("{")
 
 
+def test_beta_chat_is_chat(provider):
+    made = client(provider)
+    assert made.beta.chat is made.chat
+    assert made.beta.chat.completions.parse(model="m", messages=HELLO).choices[0].message.content
+
+
 def test_parse_reads_the_arguments_of_tools(provider):
     pydantic = pytest.importorskip("pydantic")
 
@@ -380,11 +386,17 @@ def test_the_module_is_a_client(provider, monkeypatch):
 
 def test_what_is_not_there_says_what_to_use(provider):
     asked = client(provider)
-    for missing in (lambda: asked.files, lambda: asked.beta, lambda: asked.chat.completions.stream):
+    for missing in (
+        lambda: asked.files,
+        lambda: asked.beta.assistants,
+        lambda: asked.chat.completions.stream,
+    ):
         with pytest.raises(AttributeError, match=r"fanweave\.integrations\.httpx"):
             missing()
     with pytest.raises(TypeError, match=r"fanweave\.integrations\.httpx"):
         client(provider, http_client=object())
+    with pytest.raises(ImportError, match=r"fanweave\.configure"):
+        from fanweave.openai import DefaultHttpxClient  # noqa: F401
 
 
 def test_azure_sends_deployment_version_and_key(echo):

@@ -86,12 +86,23 @@ def _module_client() -> OpenAI:
     return _client[1]
 
 
+# The clients of httpx that the official package makes.
+_CLIENTS = ("DefaultAioHttpClient", "DefaultAsyncHttpxClient", "DefaultHttpxClient")
+
+
 def __getattr__(name: str) -> Any:
     if name in ("chat", "completions", "embeddings", "models"):
         return getattr(_module_client(), name)
     if name in ("ChatCompletion", "Completion", "Embedding"):
         raise AttributeError(
             f"`openai.{name}` ended with version 1 of the official package: make a client, OpenAI() or AsyncOpenAI()"
+        )
+    if name in _CLIENTS:
+        # An `AttributeError` would lose the reason in an import.
+        raise ImportError(
+            f"fanweave.openai has no `{name}`: the engine has its own connections. For a proxy or certificates set those of "
+            "`fanweave.configure(client=fanweave.Client(..))`, or use the official package with the transport of "
+            "fanweave.integrations.httpx"
         )
     raise AttributeError(
         f"fanweave.openai has no `{name}`: use the official package with the transport of fanweave.integrations.httpx"

@@ -42,6 +42,13 @@ class OpenAI(BaseClient):
     """
 
     @cached_property
+    def beta(self) -> Any:
+        """``chat`` by the name that it had in older programs."""
+        from ._resources import Beta
+
+        return Beta(self)
+
+    @cached_property
     def chat(self) -> Chat:
         """Chat completions."""
         return Chat(self)
@@ -112,6 +119,13 @@ class AsyncOpenAI(BaseClient):
 
     Settings are those of ``OpenAI``. Cancelling the task that awaits a call closes its connection.
     """
+
+    @cached_property
+    def beta(self) -> Any:
+        """``chat`` by the name that it had in older programs."""
+        from ._resources import Beta
+
+        return Beta(self)
 
     @cached_property
     def chat(self) -> AsyncChat:

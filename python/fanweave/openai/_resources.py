@@ -211,6 +211,15 @@ class AsyncChat:
         self.with_raw_response = _RawChat(client)
 
 
+class Beta(_Resource):
+    """``client.beta``, of which ``chat`` is that of the client."""
+
+    @functools.cached_property
+    def chat(self) -> Any:
+        """The same as ``client.chat``."""
+        return self._client.chat
+
+
 class Completions(_Resource):
     """``client.completions``."""
 
