@@ -24,19 +24,19 @@ RUNS = [
     ("fanweave", "call", 5000, 64),
     ("fanweave", "gather", 1000, 1000),
     ("fanweave", "batch", 5000, 64),
-    ("fanweave", "stream", 500, 64),
-    ("fanweave", "memory", 20000, 64),
+    ("fanweave", "stream", 200, 64),
+    ("fanweave", "memory", 100000, 64),
     ("asyncio", "call", 20000, 64),
     ("openai", "call", 1000, 64),
     ("openai", "gather", 1000, 1000),
-    ("openai", "stream", 100, 64),
+    ("openai", "stream", 20, 64),
     ("langchain", "call", 500, 64),
-    ("langchain", "stream", 50, 64),
+    ("langchain", "stream", 20, 64),
 ]
 MODULES = {"openai": "openai", "langchain": "langchain_openai"}
 
 IMPORT = "import time; t = time.perf_counter(); import fanweave; print((time.perf_counter() - t) * 1e3)"
-SCRIPT = "import fanweave as fw; fw.model('sim/echo').invoke('x')"
+SCRIPT = "import sys, fanweave as fw; fw.model('openai/echo', base_url=sys.argv[1], api_key='k').invoke('x')"
 
 
 def main() -> None:
@@ -82,7 +82,7 @@ def measure(rounds: int, url: str) -> None:
             results[run].append(json.loads(out.stdout))
         imports.append(float(subprocess.check_output([sys.executable, "-c", IMPORT])))
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", SCRIPT], check=True)
+        subprocess.run([sys.executable, "-c", SCRIPT, url], check=True)
         scripts.append((time.perf_counter() - started) * 1e3)
     print("client     mode     in flight   us median (range)        wall s   import ms")
     for (client, mode, _, concurrency), found in results.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+# `collections` takes longer to load than all of this package.
+from _collections_abc import Mapping
 
 from . import _core, _loops
 from ._errors import _CLASSES, BatchError

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import weakref
+
+# What `threading` has these from: with its own imports it would double the time to load this package.
+from _thread import _local as _ThreadLocal
+from _thread import allocate_lock
 
 from . import _core
 from ._errors import ConfigError
@@ -24,7 +27,7 @@ STEP_THREADS = 64
 KEYS = 1 << 16
 
 
-class _Local(threading.local):
+class _Local(_ThreadLocal):
     """What a thread knows of its loop."""
 
     loop: Any = staticmethod(lambda: None)
@@ -35,23 +38,29 @@ class _Local(threading.local):
 
 
 _local = _Local()
-_lock = threading.Lock()
+_lock = allocate_lock()
 # Held while a loop starts, so that there is one for each level.
-_starting = threading.Lock()
+_starting = allocate_lock()
 # Weak on both sides: a loop owns its bridge, as the reader of a socket, and a bridge the futures of its loop.
 _bridges: weakref.WeakKeyDictionary[Any, weakref.ref[_core.Bridge]] = weakref.WeakKeyDictionary()
 _blocking: dict[int, _core.Bridge] = {}
 _pools: dict[int, ThreadPoolExecutor] = {}
+# The function of asyncio, once it is loaded.
+_running_loop: Any = None
 # Set once a key is a function.
 _serves_keys = False
 
 
 def bridge() -> _core.Bridge:
     """The bridge of the running loop."""
-    from asyncio import get_running_loop
+    global _running_loop
+    if _running_loop is None:
+        # Once: an import of each call would be a tenth of its cost.
+        from asyncio import get_running_loop
 
+        _running_loop = get_running_loop
     try:
-        loop = get_running_loop()
+        loop = _running_loop()
     except RuntimeError:
         message = (
             "no asyncio event loop is running: use the verbs without `a`, such as invoke; in trio, "
@@ -128,6 +137,7 @@ def run_blocking(operation: _core.Operation) -> Any:
 def _start(level: int) -> _core.Bridge:
     """Starts a loop on a thread of its own."""
     import asyncio
+    import threading
 
     started = threading.Event()
 
@@ -172,8 +182,8 @@ def warn_if_blocked() -> None:
 def _after_fork() -> None:
     global _local, _lock, _starting
     # Threads, and loops that run in them, exist in the parent alone. Their locks may be held.
-    _lock = threading.Lock()
-    _starting = threading.Lock()
+    _lock = allocate_lock()
+    _starting = allocate_lock()
     _local = _Local()
     _bridges.clear()
     _blocking.clear()

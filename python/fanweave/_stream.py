@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+# `collections` takes longer to load than all of this package.
+from _collections_abc import AsyncIterable, AsyncIterator, Iterator
+from time import monotonic
 
 from . import _core, _loops
 from ._core import END, WAIT
@@ -120,8 +121,16 @@ class AsyncStream(AsyncIterator):
         return reader
 
     async def __anext__(self) -> Any:
-        reader = self._started()
-        await self._take_turns()
+        reader = self._reader or self._started()
+        # Other tasks take their turn. Not a coroutine of its own: this runs for each piece.
+        if self._pieces == 0:
+            self._since = monotonic()
+        elif self._pieces >= PIECES_A_TURN or monotonic() - self._since > SECONDS_A_TURN:
+            from asyncio import sleep
+
+            self._pieces = -1
+            await sleep(0)
+        self._pieces += 1
         while True:
             piece = reader.take()
             if piece is END:
@@ -130,16 +139,6 @@ class AsyncStream(AsyncIterator):
                 return piece
             await _wait(reader)
             self._pieces = 0
-
-    async def _take_turns(self) -> None:
-        if self._pieces == 0:
-            self._since = time.monotonic()
-        self._pieces += 1
-        if self._pieces > PIECES_A_TURN or time.monotonic() - self._since > SECONDS_A_TURN:
-            from asyncio import sleep
-
-            self._pieces = 0
-            await sleep(0)
 
     async def output(self) -> Any:
         """Reads the rest and returns the whole output."""

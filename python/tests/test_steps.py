@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from conftest import eventually
 
 import fanweave as fw
 from fanweave.testing import echo
@@ -201,8 +202,8 @@ async def test_functions_are_released_with_their_chain():
     assert await chain.ainvoke(1) == 1
     released = weakref.ref(function)
     del function, chain
-    gc.collect()
-    assert released() is None
+    # The thread of a step may hold its function for a moment longer.
+    assert eventually(lambda: gc.collect() >= 0 and released() is None)
 
 
 @pytest.mark.parametrize("kind", ["step", "parallel", "tool", "structured", "call", "many"])
@@ -245,8 +246,8 @@ async def test_a_function_that_refers_to_its_own_chain_is_released(kind):
         assert await owner.chain.ainvoke({}) == ["a"]
     released = weakref.ref(owner)
     del owner
-    gc.collect()
-    assert released() is None
+    # The thread of a step may hold its function for a moment longer.
+    assert eventually(lambda: gc.collect() >= 0 and released() is None)
 
 
 async def test_a_run_keeps_the_functions_of_a_chain_that_is_dropped():

@@ -74,18 +74,19 @@ pub(crate) struct Feed(Arc<Queue>);
 
 impl Feed {
     pub(crate) async fn send(&self, piece: Piece) {
-        let waiters = {
+        let (waiters, mut is_full) = {
             let mut state = lock(&self.0.state);
             if state.end.is_some() {
                 // The reader has closed the stream, and this task is about to be dropped.
                 return;
             }
             state.pieces.push_back(piece);
-            std::mem::take(&mut state.waiters)
+            (std::mem::take(&mut state.waiters), state.pieces.len() >= MAX_WAITING)
         };
         waiters.into_iter().for_each(Waiter::wake);
-        while lock(&self.0.state).pieces.len() >= MAX_WAITING {
+        while is_full {
             self.0.has_room.notified().await;
+            is_full = lock(&self.0.state).pieces.len() >= MAX_WAITING;
         }
     }
 
