@@ -27,3 +27,7 @@ demo:
 # Review changed snapshots. Needs cargo-insta.
 snapshots:
     cargo insta review
+
+# Builds the wheel of the Python package into target/wheels, for Python 3.10 and later. Needs maturin.
+wheel:
+    maturin build --release --locked

@@ -49,6 +49,44 @@ print("done")
         assert provider.requests == 1 + 2 + 3 * 5 + 1
 
 
+def test_children_forked_while_threads_call_can_call_and_so_can_the_parent(run_script):
+    """The locks of the engine may be held by threads that a child does not have."""
+    script = """
+chain = at(0.001) | fw.text() | str.upper
+is_over = False
+calls = [0, 0, 0]
+def work(i):
+    while not is_over:
+        assert chain.invoke("thread")
+        calls[i] += 1
+def work_on_a_loop():
+    async def main():
+        while not is_over:
+            calls[2] += len(await asyncio.gather(*(chain.ainvoke("loop") for _ in range(16))))
+    asyncio.run(main())
+threads = [threading.Thread(target=work, args=(i,)) for i in range(2)] + [threading.Thread(target=work_on_a_loop)]
+for thread in threads:
+    thread.start()
+while not all(calls):
+    time.sleep(0.01)
+for _ in range(20):
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        is_well = chain.invoke("child") and all(chain.batch(["a"] * 4)) and asyncio.run(chain.ainvoke("x"))
+        os._exit(0 if is_well else 3)
+    assert os.waitpid(child, 0)[1] == 0
+before = list(calls)
+while not all(now > then for now, then in zip(calls, before)):
+    time.sleep(0.01)
+is_over = True
+for thread in threads:
+    thread.join()
+print("done")
+"""
+    assert run_script("import warnings; warnings.simplefilter('ignore')" + HEAD + script).stdout == "done\n"
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing_works_with_every_start_method(run_script, method):
     with sim() as provider:
