@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 /// >>> from fanweave.testing import echo
 /// >>> answer = echo().invoke([fw.Message.system("Be brief."), fw.Message.user("Hello")])
 /// >>> answer.role, answer.text, answer.finish_reason
-/// ('assistant', 'Be brief.\\nHello', 'stop')
+/// ('assistant', 'Hello', 'stop')
 #[pyclass(frozen, subclass, module = "fanweave")]
 pub(crate) struct Message(fanweave::Message);
 
