@@ -29,11 +29,15 @@ def main() -> None:
         began = time.monotonic()
         # Started afresh: a forked child of a process with threads may wait for one that it does not have.
         with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-            answers = [text for batch in pool.map(answer, [provider.url] * len(batches), batches) for text in batch]
+            answers = [
+                text for batch in pool.map(answer, [provider.url] * len(batches), batches) for text in batch
+            ]
         seconds = time.monotonic() - began
         assert len(answers) == len(prompts) == provider.requests, answers
         assert all(answers), answers
-        print(f"{len(answers)} answers of {PROCESSES} processes in {seconds:.1f} s, Python {sys.version_info.major}")
+        print(
+            f"{len(answers)} answers of {PROCESSES} processes in {seconds:.1f} s, Python {sys.version_info.major}"
+        )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 import sys
 import weakref
 
-# What `threading` has these from: with its own imports it would double the time to load this package.
+# `threading` has these from here: with its own imports it would double the time to load this package.
 from _thread import _local as _ThreadLocal
 from _thread import allocate_lock
 

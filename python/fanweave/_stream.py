@@ -122,7 +122,7 @@ class AsyncStream(AsyncIterator):
 
     async def __anext__(self) -> Any:
         reader = self._reader or self._started()
-        # Other tasks take their turn. Not a coroutine of its own: this runs for each piece.
+        # Lets other tasks run. Without a coroutine of its own, because this runs for each piece.
         if self._pieces == 0:
             self._since = monotonic()
         elif self._pieces >= PIECES_A_TURN or monotonic() - self._since > SECONDS_A_TURN:
