@@ -102,10 +102,12 @@ for ((fault = 1; fault <= faults; fault++)); do
     ;;
   10)
     kind="run cancelled and continued"
+    # A run that is being submitted cannot be continued.
+    if [ "$(field "$run" sealed)" != True ]; then continue; fi
     # The command ends with what is there, and collects the rest when it is repeated.
-    "$fanweave" jobs cancel "$run" "${submitter[@]}" >>cancel.log 2>&1 || true
+    within 60 "$fanweave" jobs cancel "$run" "${submitter[@]}"
     sleep 1
-    "$fanweave" jobs retry "$run" "${submitter[@]}" >>cancel.log 2>&1 || true
+    within 60 "$fanweave" jobs retry "$run" "${submitter[@]}"
     ;;
   esac
   count[$kind]=$((${count[$kind]:-0} + 1))
