@@ -79,6 +79,12 @@ for table in many collected; do
   [ "$(head -n 1 $table.csv)" = "$(head -n 1 one.csv)" ] || failed "other columns: $(head -n 1 $table.csv)"
   same one.csv $table.csv
 done
+cp cities.csv more.csv
+several=(cities.csv more.csv --model openai/writer --prompt 'Where is {{ name }}?' --samples 2 --show-progress none)
+ends_with 0 one env OPENAI_API_KEY=none "$fanweave" batch "${several[@]}" --base-url "$url" -o two.csv
+ends_with 0 table "$fanweave" batch "${several[@]}" -o many-two.csv "${submitter[@]}"
+has_lines many-two.csv 241
+same two.csv many-two.csv
 stop_sim
 
 echo "a worker may not submit, and a submitter may not work: both commands end, and say why"
