@@ -114,7 +114,8 @@ check_calls "$calls" "$valid" 0
 echo "a run is cancelled, and continued"
 stop w1
 stop w2
-start_sim --latency 60ms
+# 80 rows per second: some are left when the worker sees it.
+start_sim --latency 100ms
 start_worker w1
 rows 601 >rows.jsonl
 valid=$(grep -c '^{"id"' rows.jsonl)
