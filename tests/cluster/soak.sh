@@ -5,12 +5,13 @@
 #
 #   tests/cluster/soak.sh [path/to/fanweave]
 #
-# ROWS (20000), FAULTS (20), NODES (1 or 3), SEED (1), CONCURRENCY (16) and LATENCY (80ms) are variables. Not a part of test.sh: it takes as long as
-# its faults.
+# ROWS (20000), FAULTS (20), MAX_SECONDS of faults (no limit), NODES (1 or 3), SEED (1), CONCURRENCY (16) and LATENCY (80ms) are
+# variables. Not a part of test.sh: it takes as long as its faults.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
 rows=${ROWS:-20000} faults=${FAULTS:-20} nodes=${NODES:-1} seed=${SEED:-1} latency=${LATENCY:-80ms}
+max_seconds=${MAX_SECONDS:-1000000}
 RANDOM=$seed
 broker_of "$nodes"
 submitter=(--on @conf/submitter.url)
@@ -37,6 +38,7 @@ run=$(run_of batch)
 bound=0
 declare -A count=()
 for ((fault = 1; fault <= faults; fault++)); do
+  if [ $((SECONDS - began)) -gt "$max_seconds" ]; then break; fi
   sleep "$((RANDOM % 3)).$((RANDOM % 10))"
   if ! is_followed; then
     # The run was cancelled before it was continued.
