@@ -16,6 +16,8 @@ use super::wire::Breaker;
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(super) const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+pub(super) const AWS_EVENT_STREAM: HeaderValue =
+    HeaderValue::from_static("application/vnd.amazon.eventstream");
 pub(super) const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 
 /// Bytes that remain to be sent, and how.

@@ -10,6 +10,7 @@ pub(super) enum Dialect {
     Anthropic,
     Gemini,
     Ollama,
+    Bedrock,
 }
 
 impl Dialect {
@@ -19,7 +20,8 @@ impl Dialect {
             uri.path().starts_with("/v1/messages") || headers.contains_key("anthropic-version");
         match uri.path() {
             _ if is_anthropic => Self::Anthropic,
-            path if path.starts_with("/v1beta/") => Self::Gemini,
+            path if path.starts_with("/v1beta/") || path.starts_with("/v1/projects/") => Self::Gemini,
+            path if path.starts_with("/model/") => Self::Bedrock,
             path if path.starts_with("/api/") => Self::Ollama,
             _ => Self::OpenAi,
         }

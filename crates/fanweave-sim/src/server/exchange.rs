@@ -14,7 +14,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, Version};
 
-use super::body::{EVENT_STREAM, JSON, LINES, Payload};
+use super::body::{AWS_EVENT_STREAM, EVENT_STREAM, JSON, LINES, Payload};
 use super::dialect::Dialect;
 use super::endpoint::{Endpoint, PreparedResponse, Request, ResponseContext};
 use super::hold::Hold;
@@ -25,7 +25,7 @@ use super::refusal::refusal;
 use super::route::Route;
 use super::stats::count;
 use super::wire::Breaker;
-use super::{anthropic, gemini, headers, ollama, openai, own};
+use super::{anthropic, bedrock, gemini, headers, ollama, openai, own, signature, tokens};
 use crate::draw::{self, Purpose};
 use crate::faults::Fault;
 use crate::limits;
@@ -181,7 +181,7 @@ impl Exchange {
         head: &Parts,
         body: Result<Bytes, Problem>,
     ) -> Result<PreparedResponse, Problem> {
-        self.check_key(&head.headers)?;
+        self.check_key(head, body.as_deref().unwrap_or_default())?;
         let (route, body) = (route?, body?);
         match route {
             Route::Chat => self.call::<openai::Chat<'_>>(&head.headers, &body),
@@ -191,6 +191,7 @@ impl Exchange {
             Route::OllamaChat => self.call::<ollama::Chat>(&head.headers, &body),
             Route::OllamaEmbed => self.call::<ollama::Embed>(&head.headers, &body),
             Route::Generate { model, is_stream } => self.serve(&gemini::generate(model, is_stream, &body)?),
+            Route::Converse { model, is_stream } => self.serve(&bedrock::converse(model, is_stream, &body)?),
             Route::BatchEmbed { model } => self.serve(&gemini::embeddings(model, &body)?),
             Route::Messages => self.call::<anthropic::Messages<'_>>(&head.headers, &body),
             Route::Models => Ok(PreparedResponse::free(match self.dialect {
@@ -240,7 +241,7 @@ impl Exchange {
             Route::CancelMessageBatch(id) => {
                 self.provider.message_batches.cancel(&id, &self.provider.settings).map(PreparedResponse::free)
             }
-            Route::Home | Route::Stats | Route::Reset => {
+            Route::Home | Route::Stats | Route::Reset | Route::Token => {
                 unreachable!("the simulator's own routes were answered before")
             }
         }
@@ -270,10 +271,20 @@ impl Exchange {
         }))
     }
 
-    fn check_key(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    /// The key is the secret of a signature of AWS, and that of the account whose tokens Vertex AI takes.
+    fn check_key(&self, head: &Parts, body: &[u8]) -> Result<(), Problem> {
         let Some(expected) = &self.provider.settings.api_key else { return Ok(()) };
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
         let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
+        if self.dialect == Dialect::Bedrock && bearer.is_none() {
+            let verified = signature::verify(head, body, expected, SystemTime::now());
+            return verified.map_err(Problem::Signature);
+        }
+        if head.uri.path().starts_with("/v1/projects/")
+            && bearer.is_some_and(|token| tokens::is_valid(token, expected, SystemTime::now()))
+        {
+            return Ok(());
+        }
         match bearer.or(header("x-api-key")).or(header("x-goog-api-key")) {
             Some(key) if key == expected => Ok(()),
             key => Err(Problem::Unauthorized { masked_key: key.filter(|key| !key.is_empty()).map(mask) }),
@@ -286,7 +297,11 @@ impl Exchange {
         let (body, content_type) = match made.events {
             Some(events) => {
                 count(&counters.streams);
-                let content_type = if self.dialect == Dialect::Ollama { LINES } else { EVENT_STREAM };
+                let content_type = match self.dialect {
+                    Dialect::Ollama => LINES,
+                    Dialect::Bedrock => AWS_EVENT_STREAM,
+                    _ => EVENT_STREAM,
+                };
                 (Payload::stream(made.bytes, events, self.provider.settings.chunk_delay), content_type)
             }
             None if fault.is_none() && self.draws_surplus() => {

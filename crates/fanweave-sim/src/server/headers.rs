@@ -9,7 +9,7 @@ use crate::limits::{Level, State};
 
 /// Adds the current state of the account's limits. Unset limits have no headers.
 pub(super) fn add_limits(headers: &mut HeaderMap, dialect: Dialect, state: &State) {
-    if matches!(dialect, Dialect::Gemini | Dialect::Ollama) {
+    if matches!(dialect, Dialect::Gemini | Dialect::Ollama | Dialect::Bedrock) {
         // These dialects report limits in no header.
         return;
     }
@@ -30,8 +30,8 @@ pub(super) fn add_limits(headers: &mut HeaderMap, dialect: Dialect, state: &Stat
 
 /// Adds when to retry: in whole seconds per the standard, and in milliseconds for the SDKs.
 pub(super) fn add_retry_after(headers: &mut HeaderMap, dialect: Dialect, retry_after: Duration) {
-    if dialect == Dialect::Gemini {
-        // This dialect reports it in the body.
+    if matches!(dialect, Dialect::Gemini | Dialect::Bedrock) {
+        // Gemini reports it in the body, Bedrock nowhere.
         return;
     }
     let milliseconds = whole_milliseconds(retry_after);
@@ -43,6 +43,7 @@ pub(super) fn add_retry_after(headers: &mut HeaderMap, dialect: Dialect, retry_a
 pub(super) fn add_request_id(headers: &mut HeaderMap, dialect: Dialect, id: &str) {
     let name = match dialect {
         Dialect::Anthropic => HeaderName::from_static("request-id"),
+        Dialect::Bedrock => HeaderName::from_static("x-amzn-requestid"),
         _ => HeaderName::from_static("x-request-id"),
     };
     headers.insert(name, text(id.to_owned()));
@@ -79,10 +80,10 @@ fn whole_milliseconds(time: Duration) -> u64 {
 /// The names of limit, remaining and reset.
 fn names(dialect: Dialect, what: &'static str) -> [HeaderName; 3] {
     let names = match (dialect, what) {
-        (Dialect::OpenAi | Dialect::Gemini | Dialect::Ollama, "requests") => {
+        (Dialect::OpenAi | Dialect::Gemini | Dialect::Ollama | Dialect::Bedrock, "requests") => {
             ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"]
         }
-        (Dialect::OpenAi | Dialect::Gemini | Dialect::Ollama, _) => {
+        (Dialect::OpenAi | Dialect::Gemini | Dialect::Ollama | Dialect::Bedrock, _) => {
             ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"]
         }
         (Dialect::Anthropic, "requests") => [

@@ -4,10 +4,12 @@
 //! latency and faults. One file per endpoint reads its requests and writes its answers.
 
 mod anthropic;
+mod bedrock;
 mod body;
 mod content;
 mod dialect;
 mod endpoint;
+mod event_stream;
 mod events;
 mod exchange;
 mod gemini;
@@ -24,7 +26,9 @@ mod reasoning;
 mod refusal;
 mod route;
 mod schema_rules;
+mod signature;
 mod stats;
+mod tokens;
 mod wire;
 
 use std::io;

@@ -17,6 +17,8 @@ pub(super) enum Problem {
     Unauthorized {
         masked_key: Option<String>,
     },
+    /// The signature of a request is wrong, for this reason.
+    Signature(String),
     UnknownRoute {
         method: String,
         path: String,
@@ -61,6 +63,8 @@ impl Problem {
     pub(super) fn status(&self, dialect: Dialect) -> StatusCode {
         match self {
             Self::Unauthorized { .. } if dialect == Dialect::Gemini => StatusCode::BAD_REQUEST,
+            Self::Unauthorized { .. } if dialect == Dialect::Bedrock => StatusCode::FORBIDDEN,
+            Self::Signature(_) => StatusCode::FORBIDDEN,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::UnknownRoute { .. } | Self::UnknownModel(_) | Self::UnknownResource(_) => {
                 StatusCode::NOT_FOUND
@@ -73,7 +77,9 @@ impl Problem {
             Self::Overloaded if dialect == Dialect::Anthropic => {
                 StatusCode::from_u16(529).expect("529 has three digits")
             }
-            Self::Overloaded if dialect == Dialect::Gemini => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded if matches!(dialect, Dialect::Gemini | Dialect::Bedrock) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::RateLimited { .. } | Self::Overloaded => StatusCode::TOO_MANY_REQUESTS,
             Self::Fault(status) => StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         }
@@ -102,6 +108,7 @@ impl Problem {
                 } })
             }
             Dialect::Ollama => json!({ "error": self.openai_message() }),
+            Dialect::Bedrock => json!({ "message": self.openai_message() }),
             Dialect::Anthropic => json!({
                 "type": "error",
                 "error": { "type": self.anthropic_type(), "message": self.anthropic_message() },
@@ -109,6 +116,20 @@ impl Problem {
             }),
         };
         body.to_string().into_bytes()
+    }
+
+    /// The exception in Bedrock's header.
+    pub(super) fn exception(&self) -> &'static str {
+        match self {
+            Self::Unauthorized { .. } => "UnrecognizedClientException",
+            Self::Signature(_) => "InvalidSignatureException",
+            Self::UnknownRoute { .. } => "UnknownOperationException",
+            Self::UnknownModel(_) | Self::UnknownResource(_) => "ResourceNotFoundException",
+            Self::RateLimited { .. } | Self::Fault(429) => "ThrottlingException",
+            Self::Overloaded | Self::Fault(503) => "ServiceUnavailableException",
+            Self::Fault(500..) => "InternalServerException",
+            _ => "ValidationException",
+        }
     }
 
     fn param(&self) -> Option<&'static str> {
@@ -164,7 +185,7 @@ impl Problem {
 
     fn anthropic_type(&self) -> &'static str {
         match self {
-            Self::Unauthorized { .. } => "authentication_error",
+            Self::Unauthorized { .. } | Self::Signature(_) => "authentication_error",
             Self::UnknownRoute { .. } | Self::UnknownModel(_) | Self::UnknownResource(_) => "not_found_error",
             Self::WrongMethod { .. }
             | Self::Missing { .. }
@@ -206,6 +227,7 @@ impl Problem {
             Self::UnknownRoute { method, path } => format!("Unknown request URL: {method} {path}.").into(),
             Self::WrongMethod { method } => format!("Not allowed to {method} on this URL.").into(),
             Self::UnknownResource(id) => format!("No such object: {id}.").into(),
+            Self::Signature(reason) => reason.into(),
             Self::TooLarge => "The request is larger than 64 MiB.".into(),
             Self::Invalid { message, .. } | Self::UnsupportedValue { message, .. } => message.into(),
             Self::RateLimited { exhausted, retry_after, .. } => {

@@ -1,6 +1,6 @@
 //! The response that reports a problem.
 
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::body::{JSON, Payload};
@@ -13,5 +13,9 @@ pub(super) fn refusal(problem: &Problem, dialect: Dialect, request_id: &str) -> 
     let status: StatusCode = problem.status(dialect);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
+    if dialect == Dialect::Bedrock {
+        let name = HeaderValue::from_static(problem.exception());
+        response.headers_mut().insert("x-amzn-errortype", name);
+    }
     response
 }

@@ -17,8 +17,19 @@ pub(super) enum Route {
     Responses,
     OllamaChat,
     OllamaEmbed,
-    Generate { model: String, is_stream: bool },
-    BatchEmbed { model: String },
+    Generate {
+        model: String,
+        is_stream: bool,
+    },
+    BatchEmbed {
+        model: String,
+    },
+    Converse {
+        model: String,
+        is_stream: bool,
+    },
+    /// An access token of Google.
+    Token,
     Messages,
     Models,
     Model(String),
@@ -52,12 +63,16 @@ impl Route {
             "/" => (Self::Home, Method::GET),
             "/stats" => (Self::Stats, Method::GET),
             "/reset" => (Self::Reset, Method::POST),
+            "/token" => (Self::Token, Method::POST),
+            // The metadata server of a machine.
+            "/computeMetadata/v1/instance/service-accounts/default/token" => (Self::Token, Method::GET),
             path if let Some(found) = Self::of_resource(path) => found,
             path => match path.strip_prefix("/v1/models/") {
                 Some(name) => {
                     (Self::Model(percent_decode_str(name).decode_utf8_lossy().into_owned()), Method::GET)
                 }
                 None if let Some(route) = Self::of_gemini(path) => (route, Method::POST),
+                None if let Some(route) = Self::of_bedrock(path) => (route, Method::POST),
                 None => {
                     return Err(Problem::UnknownRoute { method: method.to_string(), path: path.to_owned() });
                 }
@@ -66,9 +81,15 @@ impl Route {
         if *method == expected { Ok(route) } else { Err(Problem::WrongMethod { method: method.to_string() }) }
     }
 
-    /// `/v1beta/models/{model}:{verb}`.
+    /// `/v1beta/models/{model}:{verb}`, and Vertex AI's
+    /// `/v1/projects/{project}/locations/{location}/publishers/google/models/{model}:{verb}`.
     fn of_gemini(path: &str) -> Option<Self> {
-        let (model, verb) = path.strip_prefix("/v1beta/models/")?.rsplit_once(':')?;
+        let named = path.strip_prefix("/v1beta/models/").or_else(|| {
+            let (project, named) =
+                path.strip_prefix("/v1/projects/")?.split_once("/publishers/google/models/")?;
+            project.contains("/locations/").then_some(named)
+        });
+        let (model, verb) = named?.rsplit_once(':')?;
         let model = percent_decode_str(model).decode_utf8_lossy().into_owned();
         Some(match verb {
             "generateContent" => Self::Generate { model, is_stream: false },
@@ -76,6 +97,18 @@ impl Route {
             "batchEmbedContents" => Self::BatchEmbed { model },
             _ => return None,
         })
+    }
+
+    /// `/model/{model}/{verb}`.
+    fn of_bedrock(path: &str) -> Option<Self> {
+        let (model, verb) = path.strip_prefix("/model/")?.rsplit_once('/')?;
+        let model = percent_decode_str(model).decode_utf8_lossy().into_owned();
+        let is_stream = match verb {
+            "converse" => false,
+            "converse-stream" => true,
+            _ => return None,
+        };
+        Some(Self::Converse { model, is_stream })
     }
 
     /// The route of a path that names a file or a batch.
@@ -104,7 +137,7 @@ impl Route {
 
     /// Returns true for pages of the simulator itself: they need no key and are not counted.
     pub(super) fn is_own(uri: &Uri) -> bool {
-        !["/v1/", "/v1beta/", "/api/"].iter().any(|api| uri.path().starts_with(api))
+        !["/v1/", "/v1beta/", "/api/", "/model/"].iter().any(|api| uri.path().starts_with(api))
     }
 }
 
