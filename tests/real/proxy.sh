@@ -6,8 +6,8 @@
 #
 # The proxy knows from the name of a model what it supports, so that of Gemini is a real one.
 #
-# The proxy is the PyPI package litellm, installed under target/real. Its version is pinned, those of its
-# dependencies are not. Skips, with the reason, only without python3 or if pip cannot install it.
+# The proxy is the PyPI package litellm, installed under target/real (520 MB). `proxy.txt` beside this script pins it and
+# its dependencies. Skips, with the reason, only without python3 or if pip cannot install it.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -29,10 +29,10 @@ skip() {
 command -v python3 >/dev/null || skip "there is no python3"
 mkdir -p "$work"
 if [ ! -x "$work/venv/bin/pip" ]; then python3 -m venv "$work/venv" || skip "python3 has no venv"; fi
-package='litellm[proxy]==1.80.11'
-if ! "$work/venv/bin/python" -c 'import importlib.metadata as m; assert m.version("litellm") == "1.80.11"' 2>/dev/null; then
-  "$work/venv/bin/pip" --quiet --disable-pip-version-check install --only-binary :all: "$package" 2>"$work/pip.err" \
-    || skip "pip cannot install $package: $(tail -n 1 "$work/pip.err")"
+if ! cmp --silent "$here/proxy.txt" "$work/installed.txt"; then
+  "$work/venv/bin/pip" --quiet --disable-pip-version-check install --only-binary :all: -r "$here/proxy.txt" 2>"$work/pip.err" \
+    || skip "pip cannot install the proxy: $(tail -n 1 "$work/pip.err")"
+  cp "$here/proxy.txt" "$work/installed.txt"
 fi
 
 pids=()
