@@ -1,6 +1,6 @@
 //! Parquet input: every row is an object of variables.
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -60,6 +60,37 @@ const MAX_VALUE_BYTES: i64 = MAX_LINE as i64;
 /// Maximum values of a list, on average over the rows of a group.
 const MAX_LIST: i64 = density::MAX_VALUES as i64;
 
+/// Maximum bytes of a page, which is decompressed as a whole. 256 MiB. Source: DuckDB writes pages of up to
+/// 100 MB, other writers of about 1 MiB.
+const MAX_PAGE_BYTES: u64 = 256 << 20;
+
+/// Refuses a page that is too large once it is decompressed, as in a file of 1 kB with one large value among
+/// a million empty ones. `bytes` are those at an offset from which the reader reads, such as the header of a
+/// page.
+fn check_page(bytes: &[u8]) -> Result<(), ParquetError> {
+    match page_bytes(bytes).filter(|size| *size > MAX_PAGE_BYTES) {
+        Some(size) => Err(ParquetError::General(format!(
+            "a page has {} MiB, and at most {} MiB are read",
+            size.div_ceil(1 << 20),
+            MAX_PAGE_BYTES >> 20
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The uncompressed size of a page, from its header: a Thrift structure that begins with the fields type,
+/// size and compressed size, which are 32-bit integers. `None` for other bytes.
+fn page_bytes(header: &[u8]) -> Option<u64> {
+    /// The mark of a 32-bit integer whose field follows the one before it.
+    const NEXT_I32: u8 = 0x15;
+    let [NEXT_I32, 0 | 2 | 4 | 6, NEXT_I32, rest @ ..] = header else { return None };
+    let end = rest.iter().take(5).position(|byte| byte & 0x80 == 0)?;
+    rest.get(end + 1).filter(|next| **next == NEXT_I32)?;
+    let encoded = rest[..=end].iter().rev().fold(0, |all, byte| (all << 7) | u64::from(byte & 0x7f));
+    // The sign is the lowest bit. Negative sizes are left to the reader, which refuses them.
+    (encoded & 1 == 0).then_some(encoded >> 1)
+}
+
 /// Refuses files that take more memory for a row than lines of text may have: a file of 1 kB can contain a
 /// list of 10^8 numbers.
 fn check_size(reader: &SerializedFileReader<PositionalFile>) -> Result<(), String> {
@@ -104,7 +135,9 @@ impl ChunkReader for PositionalFile {
     type T = std::io::BufReader<Self>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(std::io::BufReader::new(self.at(start)))
+        let mut reader = std::io::BufReader::new(self.at(start));
+        check_page(reader.fill_buf()?)?;
+        Ok(reader)
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
@@ -188,6 +221,32 @@ mod tests {
         let (_folder, path) = write("message m { repeated int32 x; }", Some(&[0, 1, 1]));
         let mut rows = Rows::open(PositionalFile::new(File::open(&path).unwrap()), &path).unwrap();
         assert_eq!(rows.next().unwrap().unwrap()["x"], serde_json::json!([0, 0, 0]));
+    }
+
+    #[test]
+    fn the_size_of_a_page_is_read_from_its_header_and_large_ones_are_refused() {
+        let (_folder, path) = write("message m { repeated int32 x; }", Some(&[0; 100_000]));
+        let file = PositionalFile::new(File::open(&path).unwrap());
+        let chunk = reader(file, &path).unwrap();
+        let (column, mut size) = (chunk.metadata().row_group(0).column(0).clone(), 0);
+        let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+        let bytes = std::fs::read(&path).unwrap();
+        for page in [start, column.data_page_offset()] {
+            size += page_bytes(&bytes[usize::try_from(page).unwrap()..]).expect("a header");
+        }
+        // The rest of the column are the headers.
+        let all = u64::try_from(column.uncompressed_size()).unwrap();
+        assert!(size < all && size + 200 > all, "{size} of {all}");
+
+        // Type 0, 300 MiB, 1 KiB.
+        let header = [0x15, 0, 0x15, 0x80, 0x80, 0x80, 0xac, 0x02, 0x15, 0x80, 0x10];
+        assert_eq!(page_bytes(&header), Some(300 << 20));
+        let error = check_page(&header).unwrap_err().to_string();
+        assert!(error.contains("a page has 300 MiB, and at most 256 MiB are read"), "{error}");
+        for other in [&bytes[bytes.len() - 8..], b"PAR1", &[0x15, 0, 0x15, 0xff], &[]] {
+            assert_eq!(page_bytes(other), None);
+            check_page(other).unwrap();
+        }
     }
 
     #[test]

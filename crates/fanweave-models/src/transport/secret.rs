@@ -110,8 +110,8 @@ impl Secret {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// Redacts the key in `text`: also in base64 and hexadecimal, with URL, JSON or HTML escapes, broken over
-    /// lines, and each half of a long key.
+    /// Redacts the key in `text`: also in base64 and hexadecimal, even with colons or dashes within, with
+    /// URL, JSON or HTML escapes, broken over lines, and each half of a long key.
     pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         if !self.may_be_in(text) {
             return Cow::Borrowed(text);
@@ -385,13 +385,19 @@ fn without_form(text: &str, form: &str) -> Option<String> {
     replaced(text, |at, _| Some((at, form_at(bytes, form, at)?)))
 }
 
-/// Returns the number of bytes that `form` takes at the offset `at`, if it is there.
+/// Returns the number of bytes that `form` takes at the offset `at`, if it is there. A colon or a dash
+/// between two of its characters is ignored, as in `73:6b:2d`.
 fn form_at(bytes: &[u8], form: &[u8], at: usize) -> Option<usize> {
     let mut length = 0;
     for (matched, byte) in form.iter().enumerate() {
         length += gap_at(&bytes[at + length..], matched);
-        if !bytes.get(at + length)?.eq_ignore_ascii_case(byte) {
-            return None;
+        let is_next = |length: usize| Some(bytes.get(at + length)?.eq_ignore_ascii_case(byte));
+        if !is_next(length)? {
+            // A form may contain a dash itself.
+            if matched < 2 || !matches!(bytes[at + length], b':' | b'-') || !is_next(length + 1)? {
+                return None;
+            }
+            length += 1;
         }
         length += 1;
     }
@@ -444,6 +450,13 @@ mod tests {
         let twice = utf8_percent_encode(KEY, NON_ALPHANUMERIC).to_string().replace('%', "%25");
         texts.extend([twice.replace('%', "%25"), twice]);
         let hex: String = KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+        for separator in [":", "-", " "] {
+            let pairs: Vec<_> = KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+            texts.push(pairs.join(separator));
+            texts.push(format!("{}{separator}{}", &hex[..KEY.len()], &hex[KEY.len()..]));
+            let base64 = STANDARD.encode(format!("user:{KEY}"));
+            texts.push(format!("{}{separator}{}", &base64[..15], &base64[15..]));
+        }
         texts.extend([hex.to_uppercase(), hex]);
         // Broken over lines, as mail and PEM do.
         for gap in ["\n", "\r\n", "\\n", "=\r\n", " "] {

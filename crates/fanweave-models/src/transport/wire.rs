@@ -107,6 +107,8 @@ pub(crate) struct Record {
     is_early: AtomicBool,
     /// Set when the response to the current request has been read to its end. Set before the first request.
     is_read: AtomicBool,
+    /// Set once the current request has the head of its response.
+    has_head: AtomicBool,
     /// Set if bytes were left over when the connection ended.
     has_rest: AtomicBool,
     has_surplus: AtomicBool,
@@ -125,6 +127,7 @@ impl Record {
             is_armed: AtomicBool::new(false),
             is_early: AtomicBool::new(false),
             is_read: AtomicBool::new(true),
+            has_head: AtomicBool::new(false),
             has_rest: AtomicBool::new(false),
             has_surplus: AtomicBool::new(false),
             has_expired: AtomicBool::new(false),
@@ -137,6 +140,7 @@ impl Record {
     /// Expects a request.
     pub(crate) fn arm(&self) {
         self.is_early.store(false, Ordering::Relaxed);
+        self.has_head.store(false, Ordering::Relaxed);
         self.is_read.store(false, Ordering::SeqCst);
         self.is_armed.store(true, Ordering::Release);
     }
@@ -144,6 +148,11 @@ impl Record {
     /// Returns true if the response began before its request had been written.
     pub(crate) fn is_early(&self) -> bool {
         self.is_early.load(Ordering::Acquire)
+    }
+
+    /// Reports that the head of the response has arrived.
+    pub(crate) fn head(&self) {
+        self.has_head.store(true, Ordering::Release);
     }
 
     /// Reports that the response has been read to its end: bytes left over are not part of it.
@@ -301,12 +310,21 @@ impl Socket for TokioIo<TlsStream<TcpStream>> {
     }
 }
 
+/// Maximum reads until the head of a response has arrived: a server may send informational responses without
+/// end. Source: a head of the 400 KB that hyper allows takes fewer, unless each packet has a few bytes.
+const MAX_HEAD_READS: u32 = 4_096;
+
+/// The error beyond them.
+const NO_HEAD: &str = "the server sent only informational responses (1xx)";
+
 /// The socket of an HTTP/1.1 connection, as hyper reads and writes it.
 pub(crate) struct Wire<S> {
     socket: S,
     record: Arc<Record>,
     /// Set if bytes have been read since the current request began.
     is_answered: bool,
+    /// Number of reads since the current request began.
+    reads: u32,
     /// Set once a request has been written.
     is_used: bool,
     _permit: Permit,
@@ -314,7 +332,7 @@ pub(crate) struct Wire<S> {
 
 impl<S: Socket> Wire<S> {
     pub(crate) fn new(socket: S, record: Arc<Record>, permit: Permit) -> Self {
-        Self { socket, record, is_answered: false, is_used: false, _permit: permit }
+        Self { socket, record, is_answered: false, reads: 0, is_used: false, _permit: permit }
     }
 
     /// Checks the connection before more of a request is written.
@@ -322,6 +340,7 @@ impl<S: Socket> Wire<S> {
         if self.record.is_armed.load(Ordering::Acquire) {
             self.record.is_armed.store(false, Ordering::Relaxed);
             self.is_answered = false;
+            self.reads = 0;
             // With TLS the server sends first: tickets for the next handshake.
             if std::mem::replace(&mut self.is_used, true) || S::IS_PLAIN {
                 return self.check_silence();
@@ -387,6 +406,10 @@ impl<S: Socket> Read for Wire<S> {
         let read = Pin::new(&mut self.socket).poll_read(task, buffer);
         if read.is_ready() {
             self.is_answered = true;
+            self.reads = self.reads.saturating_add(1);
+            if self.reads > MAX_HEAD_READS && !self.record.has_head.load(Ordering::Acquire) {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, NO_HEAD)));
+            }
         }
         read
     }

@@ -456,3 +456,21 @@ async fn all_attempts_of_a_call_carry_one_idempotency_key_unique_to_the_call() {
     assert!(keys[0].len() > 32 && keys[0] == keys[1] && keys[1] == keys[2], "{keys:?}");
     assert!(keys[3] != keys[0] && keys[4] == "mine", "{keys:?}");
 }
+
+#[tokio::test]
+async fn informational_responses_without_end_are_an_error_and_a_few_are_not() {
+    let informational = || b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".to_vec();
+    let server = Server::start(move |seen| {
+        let endless = seen.body.to_string().contains("endless");
+        let count = if endless { usize::MAX / 64 } else { 5_000 };
+        let mut acts = vec![Act::Repeat(informational(), count)];
+        acts.extend(completion("ok"));
+        acts
+    })
+    .await;
+    let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+    assert_eq!(model.invoke("a few").await.unwrap().text(), "ok");
+    let error = model.invoke("endless").await.unwrap_err();
+    assert!(error.to_string().contains("the server sent only informational responses (1xx)"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Connection);
+}

@@ -108,12 +108,13 @@ impl Lease {
         self.unanswered = None;
         self.is_success = status.is_success();
         self.is_discarded = is_suspect(status);
-        let Some(Connection::One { is_used, .. }) = &self.connection else {
+        let Some(Connection::One { record, is_used, .. }) = &self.connection else {
             if let Some(Connection::Many(shared)) = &self.connection {
                 shared.is_used.store(true, Ordering::Relaxed);
             }
             return;
         };
+        record.head();
         // Rejections take no time.
         if !self.is_success {
             return;
