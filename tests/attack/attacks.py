@@ -24,6 +24,8 @@ SLOWER = 12 if IS_DEBUG else 1
 MIB = 1 << 20
 # The default of --template-memory, and a smaller setting.
 TEMPLATE_MIB = (192, 48)
+# The default of --run-memory, and a smaller setting.
+RUN_MIB = (512, 64)
 figures, failures = {}, []
 
 
@@ -36,7 +38,7 @@ def expect(condition, message):
 class Ran:
     """One run of the program, with its times and memory."""
 
-    def __init__(self, folder, words, limits=None, wait=True):
+    def __init__(self, folder, words, limits=None, wait=True, stdin=None):
         def prepare():
             for name, value in (limits or {}).items():
                 resource.setrlimit(name, (value, value))
@@ -48,7 +50,7 @@ class Ran:
         self.began = time.monotonic()
         with open(self.error_path, "wb") as error, open(self.out_path, "wb") as out:
             self.child = subprocess.Popen(
-                [PROGRAM, *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=error,
+                [PROGRAM, *words], cwd=folder, env=environment, stdin=stdin or subprocess.DEVNULL, stdout=out, stderr=error,
                 preexec_fn=prepare,
             )
         if wait:
@@ -257,6 +259,59 @@ def bombs():
         figures["bombs"][f"most MiB with a setting of {setting}"] = f"{mib} ({name})"
 
 
+def chains():
+    """Chain files whose steps hold more and more end at the memory of a run."""
+    text = "{{ 'x' * 12000000 }}"
+    each = lambda step: f"inputs: {{ n: {json.dumps(list(range(400)))} }}\nsteps:\n  a: {{ for_each: inputs.n, {step} }}\n"
+    steps = lambda count, step: "steps:\n" + "".join(f"  s{i}: {{ {step} }}\n" for i in range(count))
+    long_input = "inputs: { text: '" + "x" * 900_000 + f"', n: {json.dumps(list(range(200)))} }}\n"
+    bombs = {
+        "outputs of a fan-out": each(f'template: "{text}"'),
+        "prompts of a fan-out": each(f'prompt: "{text}"'),
+        "prompts of escapes": each("prompt: \"{{ '\\x01' * 6000000 }}\""),
+        "outputs of many steps": steps(100, f'template: "{text}"'),
+        "prompts of many steps": steps(100, f'prompt: "{text}"'),
+        "joined outputs": each(f'template: "{text}"') + "  b: { template: \"{{ steps.a.output | join }}\" }\n",
+        "a large input that all items copy": long_input
+        + "steps:\n  a: { for_each: inputs.n, prompt: \"{{ item }} {{ text }}\" }\n",
+        "doubling": "steps:\n  s0: { template: \"{{ 'x' * 4000000 }}\" }\n"
+        + "".join(f"  s{i}: {{ for_each: inputs.n, template: '{{{{ steps.s{i - 1}.output }}}}' }}\n" for i in range(1, 7))
+        + "inputs: { n: [1, 2] }\n",
+        "lists of lists": each("template: \"{{ range(20000) | list }}\"")
+        + "".join(f"  b{i}: {{ template: \"{{{{ steps.a.output | length }}}}\" }}\n" for i in range(20)),
+        "all outputs": each(f'template: "{text}"') + "outputs: [a]\n",
+    }
+    ways = {"run": [], "json": ["--json"], "check": ["--check"], "dry run": ["--dry-run"], "rows": ["--rows", "in.jsonl", "-o", "-", "-c", "1"]}
+    most_mib, most_cpu, ended = {}, 0.0, 0
+    with Folder() as folder:
+        (folder.path / "in.jsonl").write_text("{}\n" * 2)
+        (folder.path / "plain.yaml").write_text("steps: { a: { prompt: x } }\n")
+        for setting in RUN_MIB[1:] if FAST else RUN_MIB:
+            for way, words in ways.items():
+                more = ["--run-memory", str(setting), *([] if way == "check" else ["-m", "sim/echo", "--no-log"])]
+                base = Ran(folder.path, ["run", "plain.yaml", *words, *more])
+                expect(base.code == 0, f"a plain chain: {base.code} {base.stderr[:200]}")
+                for name, text_of_chain in list(bombs.items())[:: 4 if FAST else 1]:
+                    (folder.path / "c.yaml").write_text(text_of_chain)
+                    run = Ran(folder.path, ["run", "c.yaml", *words, *more])
+                    mib, cpu = (run.rss - base.rss) / MIB, run.cpu - base.cpu
+                    said = run.stderr + run.stdout[-2_000:]
+                    ended += "of the run need" in said
+                    expect(run.code in (0, 1, 2, 3), f"chain `{name}`, {way}: {run.code} {run.stderr[:200]}")
+                    expect(mib < setting, f"chain `{name}`, {way}: {mib:.0f} MiB more than a plain chain, the setting is {setting}")
+                    expect(cpu < 6 * SLOWER, f"chain `{name}`, {way}: {cpu:.2f} CPU s")
+                    most_cpu = max(most_cpu, cpu)
+                    most_mib[setting] = max(most_mib.get(setting, (0, "")), (round(mib), f"{name}, {way}"))
+        with open("/dev/zero", "rb") as endless:
+            run = Ran(folder.path, ["chat", "-m", "sim/echo", "--no-log"], stdin=endless)
+        expect(run.code == 2 and "more than 64 MiB" in run.stderr, f"an endless line of a chat: {run.code} {run.stderr[:200]}")
+        expect(run.rss < 256 * MIB, f"an endless line of a chat: {run.rss / MIB:.0f} MiB")
+    expect(ended > 0, "no chain ended at its memory")
+    figures["chains"] = {"chains": len(bombs), "ways": len(ways), "ended at the limit": ended, "most CPU s": round(most_cpu, 2)}
+    for setting, (mib, name) in most_mib.items():
+        figures["chains"][f"most MiB with a setting of {setting}"] = f"{mib} ({name})"
+
+
 def signals():
     """The second Ctrl-C ends the program while every thread renders."""
     slowest = 0.0
@@ -440,7 +495,7 @@ def planted():
 
 
 def main():
-    for attack in (kills, flips, disk, descriptors, desync, bombs, signals, delay, tools, growth, planted):
+    for attack in (kills, flips, disk, descriptors, desync, bombs, chains, signals, delay, tools, growth, planted):
         if ONLY not in attack.__name__:
             continue
         # A shared machine cannot compare times.

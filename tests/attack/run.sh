@@ -4,7 +4,7 @@
 #   tests/attack/run.sh [path/to/fanweave] [--fast] [--only TEXT]
 #
 # --fast runs a slice of less than a minute, as CI does. --only TEXT runs the attacks with TEXT in their name: kills, flips,
-# disk, descriptors, desync, bombs, signals, delay, tools, growth, planted. The figures are also in target/attack/figures.json.
+# disk, descriptors, desync, bombs, chains, signals, delay, tools, growth, planted. The figures are also in target/attack/figures.json.
 # Times and memory are those of a release build: a debug build passes with limits that are ten times as large.
 # Needs python3, nothing else, and skips without it. `planted` and `keys` are tests of the program, which cargo runs.
 set -euo pipefail

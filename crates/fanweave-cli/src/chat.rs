@@ -1,7 +1,8 @@
 //! `fanweave chat`: a conversation, one line of input at a time.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Read, Write};
 
+use fanweave::messages::Part;
 use fanweave::{Chain, Context, Message, Prompt, chain};
 
 use crate::args::ChatArgs;
@@ -18,6 +19,9 @@ use crate::text_file::text_or_file;
 const RESET: &str = "/reset";
 /// Command that ends the program.
 const EXIT: &str = "/exit";
+
+/// Maximum length of a line of input, and of a conversation, in bytes. 64 MiB: as a line of a batch.
+const MAX_BYTES: usize = 64 << 20;
 
 pub(crate) async fn run(args: ChatArgs, program: &Program) -> Result<Exit, Failure> {
     let system = args.system.as_deref().map(|system| text_or_file("--system", system)).transpose()?;
@@ -65,6 +69,11 @@ async fn talk(
             }
             question => messages.push(Message::user(question)),
         }
+        let texts = messages.iter().flat_map(|message| &message.parts).filter_map(Part::as_text);
+        if texts.map(str::len).sum::<usize>() > MAX_BYTES {
+            let message = format!("the conversation has more than {} MiB", MAX_BYTES >> 20);
+            return Err(Failure::usage(message).with_hint(format!("{RESET} begins a new one")));
+        }
         match print(model.stream_in(Prompt::new(messages.clone()), &Context::new())).await {
             Ok((Some(answer), None)) => messages.push(answer),
             Ok((_, exit)) => return Ok(exit.unwrap_or(Exit::Ok)),
@@ -88,7 +97,11 @@ fn eprint_prompt() {
 async fn read_line() -> Result<Option<String>, Failure> {
     let read = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line).map(|n| (n > 0).then_some(line))
+        let n = std::io::stdin().lock().take(MAX_BYTES as u64 + 1).read_line(&mut line)?;
+        if n > MAX_BYTES {
+            return Err(std::io::Error::other(format!("a line has more than {} MiB", MAX_BYTES >> 20)));
+        }
+        Ok((n > 0).then_some(line))
     });
     let read = read.await.map_err(|e| Failure::new(format!("cannot read stdin: {e}")))?;
     read.map_err(|e| Failure::usage(format!("cannot read stdin: {e}")))

@@ -34,9 +34,18 @@ const MAX_CHECK: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failure> {
     limit_templates(args.template_memory);
-    let file = ChainFile::load(&args.file)?;
+    let file = ChainFile::load(&args.file)?.with_max_run_memory(args.run_memory.get());
     let file = if args.all_steps { file.with_all_outputs() } else { file };
     let inputs = inputs(&file, &args.set)?;
+    let known = cost::catalogue()?;
+    let file = match &args.model.model {
+        Some(model) => file.with_model(model),
+        None => file,
+    };
+    if args.graph.is_none() {
+        let checks_names = args.check || args.dry_run;
+        known::check_steps(&args.model, &program.config, &known, &file, checks_names, args.quiet)?;
+    }
     if args.check {
         let missing = missing(&file, &inputs);
         check_templates(&file, inputs.clone()).await?;
@@ -67,7 +76,6 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
     let history = History::begin(&program.config, args.no_log || !args.rows.is_empty(), file.name())?;
     let terms = Terms { budget: budget.as_ref(), history: Some(&history), ..Terms::default() };
     let telemetry = Exporter::from_env();
-    let known = cost::catalogue()?;
     let mut checked = Vec::new();
     let mut flags = args.model.clone();
     flags.cache = cache_of(&args, &file);
@@ -179,10 +187,12 @@ async fn check_templates(file: &ChainFile, mut inputs: Vars) -> Result<(), Failu
     }
 }
 
-/// Returns true for the error of a template that takes too much work or memory, or writes too much.
+/// Returns true for the error of a run or a template that takes too much work or memory, or writes too much.
 fn exceeds_limits(error: &Error) -> bool {
     let message = error.message();
-    message.contains("the template cannot be rendered")
+    let is_of_run = message.contains("the prompts and outputs of the run need");
+    let is_of_template = message.contains("the template cannot be rendered");
+    (is_of_run || is_of_template)
         && (message.contains("than its limit of") || message.contains("are allowed"))
 }
 

@@ -5,6 +5,7 @@ mod cancellation;
 mod concurrency;
 mod extensions;
 mod limit;
+pub(crate) mod memory;
 mod meter;
 mod permit;
 mod session;
@@ -37,6 +38,7 @@ use limit::Limit;
 pub(crate) use limit::PartLimits;
 pub use limit::RunPermit;
 use limit::is_equal;
+use memory::RunMemory;
 use meter::Meter;
 pub use meter::RunUsage;
 #[doc(hidden)]
@@ -94,6 +96,8 @@ struct Shared {
     draining: Option<CancellationToken>,
     deadline: Option<(Instant, Duration)>,
     limit: Option<Arc<Limit>>,
+    /// `None` unless the memory of the run is limited.
+    memory: Option<Arc<RunMemory>>,
     /// `None` without tags and metadata.
     labels: Option<Arc<Labels>>,
     /// Usage of the calls so far.
@@ -171,6 +175,7 @@ impl Context {
             draining: None,
             deadline: None,
             limit: None,
+            memory: None,
             labels: None,
             meter: Arc::default(),
             extensions: Extensions::new(),

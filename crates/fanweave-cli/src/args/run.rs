@@ -57,6 +57,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "MIB", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true)]
     pub(crate) template_memory: Option<NonZeroU32>,
 
+    /// Maximum memory of one run for its prompts and outputs, in MiB; with --rows, that of each row in flight
+    #[arg(
+        long, value_name = "MIB", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true,
+        default_value = "512"
+    )]
+    pub(crate) run_memory: NonZeroU32,
+
     /// Run the chain for every row of this file or of the files of this folder, or of stdin if it is -. Can
     /// be repeated. The fields of a row set the inputs of the same name; strings are parsed like the values
     /// of

@@ -9,7 +9,7 @@ use fanweave::models::Prices;
 use fanweave::{Chain, Context, Error, Event, EventKind, Prompt, Usage, Vars};
 use serde_json::Value;
 
-use super::{END, cost, show, time, tokens};
+use super::{END, cost, show, shown, time, tokens, usd_of};
 use crate::args::{ModelArgs, Via};
 use crate::cost::expected;
 use crate::exit::{Exit, Failure};
@@ -32,8 +32,8 @@ pub(crate) struct DryRunChain<'a> {
 struct SimulatedPrompts {
     /// The steps, in the order of their first calls.
     steps: Vec<Step>,
-    /// Number of calls and usage of each model.
-    models: Vec<(String, u64, Usage)>,
+    /// Number of calls of each model, their usage, and their cost in US dollars.
+    models: Vec<(String, u64, Usage, f64)>,
     /// Set if a call had no `max_tokens`.
     unlimited: bool,
 }
@@ -41,7 +41,8 @@ struct SimulatedPrompts {
 /// The calls of one step.
 struct Step {
     path: String,
-    first: Arc<Prompt>,
+    /// Its first prompt, as shown.
+    first: Vec<String>,
     calls: u64,
 }
 
@@ -121,10 +122,10 @@ impl DryRunChain<'_> {
     /// Runs the chain, and returns its prompts and result.
     async fn run(&self, vars: Vars) -> (SimulatedPrompts, fanweave::Result<Value>) {
         let prompts = Arc::new(Mutex::new(SimulatedPrompts::default()));
-        let seen = prompts.clone();
+        let (seen, prices) = (prompts.clone(), self.prices.clone());
         let observer = move |event: &Event| {
             if let EventKind::PromptSent(prompt) = &event.kind {
-                lock(&seen).note(event, prompt);
+                lock(&seen).note(event, prompt, &prices);
             }
         };
         let done = self.chain.invoke_in(vars, &Context::new().with_observer(Arc::new(observer))).await;
@@ -139,14 +140,17 @@ impl DryRunChain<'_> {
         let models: Vec<_> = prompts
             .models
             .into_iter()
-            .map(|(name, calls, usage)| {
+            .map(|(name, calls, usage, usd)| {
                 let (input_tokens, output_tokens) = (scaled(usage.input_tokens), scaled(usage.output_tokens));
-                (name, scaled(calls), usage.input_tokens(input_tokens).output_tokens(output_tokens))
+                let usage = usage.input_tokens(input_tokens).output_tokens(output_tokens);
+                #[expect(clippy::cast_precision_loss, reason = "counts of rows, for an estimate")]
+                let usd = usd * rows as f64 / sampled as f64;
+                (name, scaled(calls), usage, usd)
             })
             .collect();
         let mut total = Usage::default();
-        models.iter().for_each(|(_, _, usage)| total += *usage);
-        let calls: u64 = models.iter().map(|(_, calls, _)| calls).sum();
+        models.iter().for_each(|(_, _, usage, _)| total += *usage);
+        let calls: u64 = models.iter().map(|(_, calls, ..)| calls).sum();
         #[expect(clippy::cast_precision_loss, reason = "a count for people")]
         let shown = short(calls as f64);
         let basis =
@@ -156,39 +160,43 @@ impl DryRunChain<'_> {
         // Each model has its own account.
         #[expect(clippy::cast_precision_loss, reason = "a time for people")]
         let accounts: Vec<_> =
-            models.iter().map(|(_, calls, usage)| (*calls as f64, usage.total_tokens() as f64)).collect();
+            models.iter().map(|(_, calls, usage, _)| (*calls as f64, usage.total_tokens() as f64)).collect();
         text.push_str(&time(&accounts, self.rpm, self.model));
-        for (name, _, usage) in &models {
-            text.push_str(&cost(name, "", *usage, self.prices, Via::Calls));
+        for (name, _, _, usd) in &models {
+            text.push_str(&cost(name, "", *usd, self.prices));
         }
     }
 }
 
 impl SimulatedPrompts {
-    fn note(&mut self, event: &Event, prompt: &Arc<Prompt>) {
+    fn note(&mut self, event: &Event, prompt: &Prompt, prices: &Prices) {
         self.unlimited |= prompt.parameters.max_tokens.is_none();
-        self.count(event.path.name().unwrap_or_default(), 1, expected(Some(prompt), None));
+        let (model, usage) = (event.path.name().unwrap_or_default(), expected(Some(prompt), None));
+        self.count(model, 1, usage, usd_of(model, &usage, prices, Via::Calls));
         let path = event.path.to_string();
         match self.steps.iter_mut().find(|step| step.path == path) {
             Some(step) => step.calls += 1,
-            None => self.steps.push(Step { path, first: prompt.clone(), calls: 1 }),
+            None => self.steps.push(Step { path, first: shown(prompt), calls: 1 }),
         }
     }
 
-    fn count(&mut self, model: &str, calls: u64, usage: Usage) {
+    fn count(&mut self, model: &str, calls: u64, usage: Usage, usd: f64) {
         match self.models.iter_mut().find(|(name, ..)| name == model) {
-            Some((_, total_calls, total_usage)) => {
+            Some((_, total_calls, total_usage, total_usd)) => {
                 *total_calls += calls;
                 *total_usage += usage;
+                *total_usd += usd;
             }
-            None => self.models.push((model.to_owned(), calls, usage)),
+            None => self.models.push((model.to_owned(), calls, usage, usd)),
         }
     }
 
     /// Adds the calls of another row.
     fn add(&mut self, other: Self) {
         self.unlimited |= other.unlimited;
-        other.models.into_iter().for_each(|(model, calls, usage)| self.count(&model, calls, usage));
+        for (model, calls, usage, usd) in other.models {
+            self.count(&model, calls, usage, usd);
+        }
     }
 }
 

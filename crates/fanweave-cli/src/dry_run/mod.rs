@@ -43,17 +43,25 @@ pub(crate) fn stand_in(name: &str) -> Model {
     Model::new(StandIn { name: name.to_owned(), simulated })
 }
 
-/// Writes the messages of a prompt, one per line, indented by `indent`.
-fn show(text: &mut String, indent: &str, prompt: &Prompt) {
-    for message in &prompt.messages {
+/// The messages of a prompt as shown: long ones are cut.
+fn shown(prompt: &Prompt) -> Vec<String> {
+    let shown = |message: &Message| {
         let role = match message.role {
             Role::System => "system",
             Role::Assistant => "assistant",
             Role::Tool => "tool",
             _ => "user",
         };
-        let shown = excerpt(&message.text(), MAX_MESSAGE_BYTES).replace('\n', &format!("\n{indent}  "));
-        let _ = writeln!(text, "{indent}{role}: {shown}");
+        format!("{role}: {}", excerpt(&message.text(), MAX_MESSAGE_BYTES))
+    };
+    prompt.messages.iter().map(shown).collect()
+}
+
+/// Writes [messages](shown), one per line, indented by `indent`.
+fn show(text: &mut String, indent: &str, messages: &[String]) {
+    for message in messages {
+        let message = message.replace('\n', &format!("\n{indent}  "));
+        let _ = writeln!(text, "{indent}{message}");
     }
 }
 
@@ -89,14 +97,18 @@ fn time(accounts: &[(f64, f64)], rpm: Option<NonZeroU32>, limits: &ModelArgs) ->
     }
 }
 
+/// Estimated cost of calls of a model, in US dollars. Each call is priced by itself, since prices depend on
+/// the length of its prompt. 0 without a price.
+fn usd_of(model: &str, call: &Usage, prices: &Prices, via: Via) -> f64 {
+    prices.of(model).map_or(0.0, |price| through(via, price, call))
+}
+
 /// Estimated cost with a model. `how` is appended to its name.
-fn cost(model: &str, how: &str, usage: Usage, prices: &Prices, via: Via) -> String {
+fn cost(model: &str, how: &str, usd: f64, prices: &Prices) -> String {
     match prices.of(model) {
-        Some(price) => format!(
-            "cost: about {} with {model}{how} (prices as of {})\n",
-            dollars(through(via, price, &usage)),
-            prices.date()
-        ),
+        Some(_) => {
+            format!("cost: about {} with {model}{how} (prices as of {})\n", dollars(usd), prices.date())
+        }
         None => {
             format!("cost: unknown with {model}: no price as of {}; add one with --prices\n", prices.date())
         }

@@ -8,7 +8,7 @@ use fanweave::Usage;
 use fanweave::batch::{Render, Source};
 use fanweave::models::Prices;
 
-use super::{END, cost, show, time, tokens};
+use super::{END, cost, show, shown, time, tokens, usd_of};
 use crate::args::{BatchArgs, Via};
 use crate::cost::expected;
 use crate::exit::{Exit, Failure};
@@ -29,8 +29,11 @@ pub(crate) fn run(
     let mut text = String::new();
     let (mut rows, mut bad, mut usage) = (0, 0, Usage::default());
     let mut first_bad = None;
-    // Usage of rows that name another model.
-    let (mut others, mut usage_of_others) = (BTreeMap::<String, Usage>::new(), Usage::default());
+    // Costs of all rows, and of those without a model of their own, with each model of the flags.
+    let mut of_all = vec![0.0; routed.names.len()];
+    let (mut of_default, mut has_default) = (of_all.clone(), false);
+    // Costs of rows that name another model.
+    let mut others = BTreeMap::<String, f64>::new();
     let max_output = args.model.max_output();
     let samples = args.samples.map_or(1, NonZeroU32::get);
     for item in source.take(args.rows.max_rows()) {
@@ -41,14 +44,22 @@ pub(crate) fn run(
             Ok(prompt) => {
                 let of_row = expected(Some(&prompt), max_output);
                 (0..samples).for_each(|_| usage += of_row);
-                if let Some(model) = routed.row_model.of(prompt.parameters.model.clone()).ok().flatten() {
-                    let others = others.entry(routed.row_model.full_name(&model)).or_default();
-                    (0..samples).for_each(|_| *others += of_row);
-                    (0..samples).for_each(|_| usage_of_others += of_row);
+                let usd = |model: &str| f64::from(samples) * usd_of(model, &of_row, prices, args.via);
+                let own = routed.row_model.of(prompt.parameters.model.clone()).ok().flatten();
+                has_default |= own.is_none();
+                for (i, model) in routed.names.iter().enumerate() {
+                    let usd = usd(model);
+                    of_all[i] += usd;
+                    of_default[i] += if own.is_none() { usd } else { 0.0 };
+                }
+                if let Some(model) = own {
+                    let model = routed.row_model.full_name(&model);
+                    let usd = usd(&model);
+                    *others.entry(model).or_default() += usd;
                 }
                 if rows - bad <= SHOWN {
                     let _ = writeln!(text, "{location}:");
-                    show(&mut text, "  ", &prompt);
+                    show(&mut text, "  ", &shown(&prompt));
                 }
             }
             Err(error) => {
@@ -77,19 +88,15 @@ pub(crate) fn run(
     if let Some(first) = first_bad {
         let _ = writeln!(text, "invalid rows: {bad}, the first: {first}");
     }
-    let of_default = Usage::new(
-        usage.input_tokens - usage_of_others.input_tokens,
-        usage.output_tokens - usage_of_others.output_tokens,
-    );
-    for model in &routed.names {
+    for ((model, of_all), of_default) in routed.names.iter().zip(of_all).zip(of_default) {
         match others.is_empty() {
-            true => text.push_str(&cost(model, " alone", usage, prices, args.via)),
-            false if of_default.total_tokens() == 0 => {}
-            false => text.push_str(&cost(model, " for rows without a model", of_default, prices, args.via)),
+            true => text.push_str(&cost(model, " alone", of_all, prices)),
+            false if !has_default => {}
+            false => text.push_str(&cost(model, " for rows without a model", of_default, prices)),
         }
     }
-    for (model, usage) in &others {
-        text.push_str(&cost(model, " for the rows that name it", *usage, prices, args.via));
+    for (model, usd) in &others {
+        text.push_str(&cost(model, " for the rows that name it", *usd, prices));
     }
     text.push_str(END);
     print(escape_controls(&text).as_bytes())?;

@@ -444,3 +444,44 @@ fn check_finds_a_template_that_takes_too_much_work_and_no_other_fault_of_its_sam
     assert!(ran.stdout.contains("more work than its limit"), "{}", ran.stdout);
     chain("{{ topic }} of {{ items | join(', ') }} {{ n + 1 }}").expect_code(0);
 }
+
+#[test]
+fn a_chain_ends_at_the_memory_of_a_run_in_every_way_to_run_it() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", "{}\n{}\n");
+    let chain = |limits: &str| {
+        let numbers: Vec<_> = (0..400).collect();
+        let bomb = "{{ 'x' * 1200000 }}";
+        let text = format!(
+            "inputs: {{ n: {numbers:?} }}\nlimits: {{ {limits} }}\nsteps: {{ a: {{ for_each: inputs.n, template: \"{bomb}\" }} }}\n"
+        );
+        folder.write("chain.yaml", &text);
+    };
+    let run = |more: &[&str], code: i32| {
+        let ran = folder.run(&[&["run", "chain.yaml"], more].concat()).expect_code(code);
+        let rows = std::fs::read_to_string(folder.path().join("out.jsonl")).unwrap_or_default();
+        format!("{}{}{rows}", ran.stdout, ran.stderr)
+    };
+    for limits in ["", "run_memory_mib: 16"] {
+        chain(limits);
+        let flags: &[&str] = if limits.is_empty() { &["--run-memory", "16"] } else { &[] };
+        let rows = ["-m", "sim/echo", "--rows", "in.jsonl", "-o", "out.jsonl", "--fresh", "--keep-going"];
+        for (way, code) in [
+            (&["-m", "sim/echo"][..], 1),
+            (&["--check"], 2),
+            (&["--dry-run", "-m", "sim/echo"], 0),
+            (&rows, 3),
+        ] {
+            let said = run(&[way, flags].concat(), code);
+            let says = [
+                "step item ",
+                " > a: the prompts and outputs of the run need ",
+                "its limit of 16 MiB: raise it with --run-memory",
+            ];
+            assert!(says.iter().all(|part| said.contains(part)), "{limits} {way:?}: {said}");
+        }
+    }
+    // The file cannot raise the limit.
+    chain("run_memory_mib: 4000");
+    assert!(run(&["--check", "--run-memory", "16"], 2).contains("its limit of 16 MiB"));
+}

@@ -18,6 +18,7 @@ pub use hook::{CallHook, PendingCall};
 pub use parameters::{Parameters, ResponseFormat, ToolChoice, ToolSpec};
 
 use crate::chain::Chain;
+use crate::context::memory;
 use crate::runnable::{Runnable, Streaming};
 use crate::tool::ToolRound;
 use crate::{Context, EventKind, Message, Node, Prompt, Result, delta};
@@ -202,10 +203,14 @@ impl Runnable for Model {
         let cx = cx.begin(&self.name).await.track_emitted();
         self.fill(&mut prompt, &cx);
         let prompt = cx.emit_value(prompt, EventKind::PromptSent).await;
-        let mut result = match cx.call_hook() {
-            None => self.inner.generate(prompt, &cx).await,
+        let held = cx.memory().map(|memory| memory.hold(memory::of_call(&prompt))).transpose();
+        let mut result = match (held, cx.call_hook()) {
+            (Err(error), _) => Err(error),
+            (Ok(_held), None) => self.inner.generate(prompt, &cx).await,
             // Boxed, to keep the futures of calls without a hook small.
-            Some(hook) => Box::pin(hook::generate(&**hook, &self.name, &*self.inner, prompt, &cx)).await,
+            (Ok(_held), Some(hook)) => {
+                Box::pin(hook::generate(&**hook, &self.name, &*self.inner, prompt, &cx)).await
+            }
         };
         if let Ok(message) = result {
             cx.count_reply(message.reply.as_deref());

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 
 pub use blocking::BlockingTool;
 pub(crate) use rounds::ToolRound;
-pub use rounds::{AtLimit, DEFAULT_MAX_FAILURES, RunTools};
+pub use rounds::{AtLimit, DEFAULT_MAX_FAILURES, DEFAULT_MAX_TRANSCRIPT_BYTES, RunTools};
 pub use set::{DEFAULT_CONCURRENCY, DEFAULT_MAX_RESULT_BYTES, ToolErrors, Tools};
 pub use transcript::Transcript;
 pub use typed::TypedTool;

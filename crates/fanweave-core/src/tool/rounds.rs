@@ -6,17 +6,22 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Tools, Transcript, WithTools};
 use crate::chain::{Chain, chain};
+use crate::context::memory;
 use crate::prompt::Window;
 use crate::run::run_streamed;
 use crate::runnable::DeltaMap;
 use crate::{
     Context, Delta, Error, ErrorKind, Message, Node, Parameters, Part, Prompt, Result, Role, Runnable,
-    Streaming, ToolChoice, Usage,
+    Streaming, ToolChoice, ToolResult, Usage,
 };
 
 /// Default maximum number of consecutive rounds in which every tool call fails. 3: an error, a failed
 /// correction, and one more.
 pub const DEFAULT_MAX_FAILURES: NonZeroU32 = NonZeroU32::new(3).expect("3 is not 0");
+
+/// Default maximum bytes of the answers and results of a tool loop. 64 MiB: more than the largest context of
+/// a model by far.
+pub const DEFAULT_MAX_TRANSCRIPT_BYTES: u64 = 64 << 20;
 
 /// Calls a model, runs the tools that it calls, sends it their results and repeats, until it answers without
 /// a tool call: a step from [`Prompt`] to [`Message`]. Made by [`WithTools::run_tools`].
@@ -35,8 +40,9 @@ pub const DEFAULT_MAX_FAILURES: NonZeroU32 = NonZeroU32::new(3).expect("3 is not
 /// the first round, and so calls the tools again.
 ///
 /// # Errors
-/// [`ErrorKind::RecursionLimit`] if the model still calls tools in its last round, [`ErrorKind::Step`] if all
-/// tool calls failed in too many consecutive rounds, that of a tool with
+/// [`ErrorKind::RecursionLimit`] if the model still calls tools in its last round, [`ErrorKind::Input`] if
+/// the answers and results are longer than [`max_transcript_bytes`](Self::max_transcript_bytes),
+/// [`ErrorKind::Step`] if all tool calls failed in too many consecutive rounds, that of a tool with
 /// [`ToolErrors::Raise`](super::ToolErrors::Raise), or the model's own error. [`Transcript::of`] returns the
 /// conversation until then.
 #[derive(Debug, Clone)]
@@ -46,6 +52,7 @@ pub struct RunTools {
     max_failures: NonZeroU32,
     window: Option<Window>,
     at_limit: AtLimit,
+    max_transcript_bytes: u64,
 }
 
 /// The end of a tool loop whose model still calls tools in its last round, or whose tools fail in too many
@@ -117,6 +124,7 @@ impl WithTools {
             max_failures: DEFAULT_MAX_FAILURES,
             window: None,
             at_limit: AtLimit::default(),
+            max_transcript_bytes: DEFAULT_MAX_TRANSCRIPT_BYTES,
         }
     }
 }
@@ -142,6 +150,20 @@ impl RunTools {
     #[must_use]
     pub fn window(self, window: Window) -> Self {
         Self { window: Some(window), ..self }
+    }
+
+    /// Sets the maximum bytes of the model's answers and the tools' results of a run, all rounds together.
+    /// Default [`DEFAULT_MAX_TRANSCRIPT_BYTES`]. A run that exceeds it fails with [`ErrorKind::Input`].
+    ///
+    /// ```
+    /// use fanweave::{Tools, testing::Fake};
+    ///
+    /// let agent = Fake::echo().model().with_tools(Tools::new()).run_tools(50).max_transcript_bytes(1 << 20);
+    /// # let _ = agent;
+    /// ```
+    #[must_use]
+    pub fn max_transcript_bytes(self, bytes: u64) -> Self {
+        Self { max_transcript_bytes: bytes, ..self }
     }
 
     /// The effect of the limits of rounds and failures. Default [`AtLimit::Error`].
@@ -186,6 +208,7 @@ impl RunTools {
         let mut transcript = Transcript { messages: prompt.messages, ..Transcript::default() };
         let (mut parameters, body) = (prompt.parameters, prompt.body);
         let mut failed_rounds = 0;
+        let mut bytes_left = self.max_transcript_bytes;
         let parts = Arc::new(AtomicU32::new(0));
         loop {
             let messages = transcript.messages.clone();
@@ -210,17 +233,23 @@ impl RunTools {
             transcript.rounds += 1;
             transcript.usage += message.usage();
             let has_calls = message.tool_calls().next().is_some();
+            let bytes = memory::of_message(&message);
             transcript.messages.push(message);
             if !has_calls {
                 return Ok(transcript);
             }
+            let Some(left) = bytes_left.checked_sub(bytes) else {
+                return Err(transcript.tool_loop_error(too_long()));
+            };
             if transcript.rounds >= self.max_rounds {
                 return Err(self.too_many_rounds(transcript));
             }
             if failed_rounds >= self.max_failures.get() {
                 return Err(self.too_many_failures(transcript));
             }
-            let results = self.with.tools.execute_or_raise(transcript.answer(), cx).await?;
+            let results = self.with.tools.execute_or_raise(transcript.answer(), left, cx).await?;
+            let of_result = |result: &ToolResult| memory::of_parts(&result.parts);
+            bytes_left = left.saturating_sub(results.iter().map(of_result).sum());
             failed_rounds = if results.iter().all(|result| result.is_error) { failed_rounds + 1 } else { 0 };
             let direct = self.with.tools.direct_answer(transcript.answer(), &results);
             let results = results.into_iter().map(Part::ToolResult).collect();
@@ -260,6 +289,13 @@ impl RunTools {
         );
         transcript.tool_loop_error(Error::new(ErrorKind::Step, message))
     }
+}
+
+/// The error of a loop whose answers and results are too long.
+pub(super) fn too_long() -> Error {
+    let message = "the answers and results of the tool loop are longer than max_transcript_bytes of run_tools: \
+                   raise it, or return less from the tools";
+    Error::new(ErrorKind::Input, message)
 }
 
 impl Runnable for RunTools {

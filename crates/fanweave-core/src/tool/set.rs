@@ -1,15 +1,18 @@
 //! A set of tools, and the calls of one message.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Tool;
+use super::rounds::too_long;
+use crate::context::memory;
 use crate::parse::json::is_any;
 use crate::parse::lenient;
 use crate::parse::{nulls, parse_message};
@@ -239,8 +242,8 @@ impl Tools {
     /// Maximum bytes of the text of one result. Default [`DEFAULT_MAX_RESULT_BYTES`]. A longer result is an
     /// error that the model reads, not a truncated text: half of a number or of an object would be wrong.
     ///
-    /// The rounds of a [tool loop](super::WithTools::run_tools) send all results again, so that the memory of
-    /// a run is bounded by this, the rounds and the calls.
+    /// The rounds of a [tool loop](super::WithTools::run_tools) send all results again: see
+    /// [`RunTools::max_transcript_bytes`](super::RunTools::max_transcript_bytes) for all of them together.
     ///
     /// ```
     /// use fanweave::Tools;
@@ -359,11 +362,28 @@ impl Tools {
     ///
     /// # Errors
     /// That of the first tool that fails, in the order of the calls, with [`ToolErrors::Raise`].
-    pub(super) async fn execute_or_raise(&self, message: &Message, cx: &Context) -> Result<Vec<ToolResult>> {
+    ///
+    /// [`ErrorKind::Input`] once the results have more than `max_bytes` together.
+    pub(super) async fn execute_or_raise(
+        &self,
+        message: &Message,
+        max_bytes: u64,
+        cx: &Context,
+    ) -> Result<Vec<ToolResult>> {
         self.concurrency.checked()?;
-        let raised = |error: Option<Error>| error.filter(|_| self.errors == ToolErrors::Raise);
-        let results = self.calls(message, cx);
-        results.map(|(result, error)| raised(error).map_or(Ok(result), Err)).try_collect().await
+        let mut calls = pin!(self.calls(message, cx));
+        let (mut results, mut bytes) = (Vec::new(), 0);
+        while let Some((result, error)) = calls.next().await {
+            if let Some(error) = error.filter(|_| self.errors == ToolErrors::Raise) {
+                return Err(error);
+            }
+            bytes += memory::of_parts(&result.parts);
+            if bytes > max_bytes {
+                return Err(too_long());
+            }
+            results.push(result);
+        }
+        Ok(results)
     }
 
     /// The results of all calls of a message, each with the error of its tool.

@@ -860,3 +860,26 @@ async fn results_arguments_and_errors_of_100_mb_are_short_errors_that_the_model_
     assert!(self::results(&tools, &[("endless", "{\"n\": 10}")]).await[0].1);
     assert!(!self::results(&tools, &[("endless", "{\"n\": 9}")]).await[0].1);
 }
+
+#[tokio::test]
+async fn the_answers_and_results_of_a_loop_end_at_their_limit_also_within_a_round() {
+    let text = "x".repeat(5_000);
+    let says_long = format!(r#"{{"say": "{text}"}}"#);
+    let run = async |answers: Vec<Message>| {
+        let model = Script::new(answers);
+        let run = model.tools(any()).run_tools(50).max_transcript_bytes(30_000);
+        let done = chain(run).invoke("x").await;
+        (done, model.prompts.lock().unwrap().len())
+    };
+    let one = || asks(&[("any", says_long.as_str())]);
+    let (done, calls) = run([one(), one(), says("well")].into()).await;
+    assert_eq!((done.unwrap().text(), calls), ("well".to_owned(), 3));
+    // A call and its result have 10,000 bytes and more.
+    let (done, calls) = run((0..9).map(|_| one()).collect()).await;
+    let error = done.unwrap_err();
+    assert_eq!((error.kind(), calls), (ErrorKind::Input, 3));
+    assert!(error.message().contains("longer than max_transcript_bytes of run_tools"), "{error}");
+    let short = r#"{"say": "x"}"#;
+    let (done, calls) = run(vec![asks(&vec![("any", short); 1_000])]).await;
+    assert_eq!((done.unwrap_err().kind(), calls), (ErrorKind::Input, 1));
+}

@@ -45,8 +45,8 @@ use serde_json::Value;
 
 use crate::model::fake::Fake;
 use crate::{
-    Chain, Context, Dag, DagStep, Error, ErrorKind, Graph, Model, Result, Template, Vars, chain, closest,
-    dag, step,
+    Chain, Context, Dag, DagStep, Error, ErrorKind, Graph, Model, Parameters, Result, Template, Vars, chain,
+    closest, dag, step,
 };
 use check::Source;
 use files::Files;
@@ -58,6 +58,9 @@ use tree::{Language, Node};
 
 /// The offset of values that are not in the file.
 const ELSEWHERE: usize = usize::MAX;
+
+/// Default maximum memory of a run for its prompts and outputs, as that of [`Dag::max_memory_bytes`].
+const MAX_RUN_MEMORY_MIB: u32 = 512;
 
 /// A chain that was read from a file and checked: all variables, steps and types that it refers to exist.
 ///
@@ -88,6 +91,8 @@ pub struct ChainFile {
     text: String,
     spec: Spec,
     output: usize,
+    /// Maximum of `run_memory_mib`.
+    max_run_memory_mib: u32,
 }
 
 /// The model that a step of a chain file calls.
@@ -134,6 +139,9 @@ pub struct FileLimits {
     /// Maximum memory for rendering one template, in MiB. The templates apply it themselves. Default: that of
     /// [`RenderLimits`](crate::prompts::RenderLimits), which this cannot exceed.
     pub template_memory_mib: Option<u32>,
+    /// Maximum memory of a run for its prompts and outputs, in MiB. The chain applies it itself. Default:
+    /// that of [`Dag::max_memory_bytes`], which this cannot exceed.
+    pub run_memory_mib: Option<u32>,
 }
 
 impl ChainFile {
@@ -215,13 +223,39 @@ impl ChainFile {
         let output = output.expect("a checked file has steps, and its output is one of them");
         let stem = || Path::new(&file).file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let name = spec.name.clone().or_else(stem).unwrap_or_default();
-        Ok(Self { name, file, text, spec, output })
+        Ok(Self { name, file, text, spec, output, max_run_memory_mib: MAX_RUN_MEMORY_MIB })
     }
 
     /// Replaces the model of the steps that do not name one.
     #[must_use]
     pub fn with_model(mut self, name: impl Into<String>) -> Self {
         self.spec.model = Some(Spanned::new(ELSEWHERE, name.into()));
+        self
+    }
+
+    /// Sets the maximum memory of a run for its prompts and outputs, in MiB. The file may set less, by
+    /// `run_memory_mib`. Default 512. See [`Dag::max_memory_bytes`].
+    ///
+    /// ```
+    /// use fanweave::{ChainFile, model, vars};
+    ///
+    /// let text = "
+    /// steps:
+    ///   page: { for_each: inputs.names, template: '{{ item * 100000 }}' }
+    /// inputs: { names: [to, too, two, a longer name] }
+    /// ";
+    /// # fanweave::blocking::wait(async {
+    /// let file = ChainFile::parse("pages.yaml", text)?.with_max_run_memory(1);
+    /// let chain = file.chain(|name| model(name.unwrap_or("sim/echo")))?;
+    /// let error = chain.invoke(vars! {}).await.unwrap_err();
+    /// assert!(error.message().contains("more than its limit of 1 MiB"), "{error}");
+    /// # Ok::<_, fanweave::Error>(())
+    /// # })?;
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_max_run_memory(mut self, mib: u32) -> Self {
+        self.max_run_memory_mib = mib;
         self
     }
 
@@ -270,6 +304,7 @@ impl ChainFile {
             rpm: self.spec.limits.rpm,
             budget_usd: self.spec.limits.budget_usd,
             template_memory_mib: self.spec.limits.template_memory_mib,
+            run_memory_mib: self.spec.limits.run_memory_mib,
         }
     }
 
@@ -301,6 +336,30 @@ impl ChainFile {
         self.spec.steps.iter().filter_map(|step| match &step.action {
             Action::Call { model, parameters, terms, .. } => {
                 Some((self.step_model(model.as_ref(), terms), parameters.max_tokens))
+            }
+            Action::Template(_) => None,
+        })
+    }
+
+    /// The calls of the chain, each with the name of its step, its models, beginning with that which is
+    /// called first, and the parameters that the step sets.
+    ///
+    /// ```
+    /// use fanweave::ChainFile;
+    ///
+    /// let text = "steps: { a: { prompt: Hello, model: sim/echo, temperature: 0.5 } }";
+    /// let file = ChainFile::parse("a.yaml", text)?;
+    /// let (step, models, parameters) = file.step_parameters().next().expect("a call");
+    /// assert_eq!((step, models, parameters.temperature), ("a", vec![Some("sim/echo")], Some(0.5)));
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    pub fn step_parameters(&self) -> impl Iterator<Item = (&str, Vec<Option<&str>>, &Parameters)> {
+        self.spec.steps.iter().filter_map(|step| match &step.action {
+            Action::Call { model, parameters, terms, .. } => {
+                let first = model.as_ref().or(self.spec.model.as_ref()).map(|name| name.value.as_str());
+                let others = terms.fallback.as_ref().unwrap_or(&self.spec.fallback);
+                let others = others.iter().map(|name| Some(name.value.as_str()));
+                Some((step.name.value.as_str(), [first].into_iter().chain(others).collect(), &**parameters))
             }
             Action::Template(_) => None,
         })
@@ -441,7 +500,9 @@ impl ChainFile {
             true => self.spec.steps[self.output].name.value.clone(),
             false => self.name_of_outputs(),
         };
-        let mut dag = dag().output(output.as_str());
+        let max = self.max_run_memory_mib;
+        let memory_mib = self.spec.limits.run_memory_mib.map_or(max, |of_file| of_file.min(max));
+        let mut dag = dag().output(output.as_str()).max_memory_bytes(u64::from(memory_mib) << 20);
         for input in &self.spec.inputs {
             dag = match &input.default {
                 Some(default) => dag.input_or(input.name.as_str(), default.clone()),

@@ -50,6 +50,7 @@ pub(super) struct Limits {
     pub(super) rpm: Option<u32>,
     pub(super) budget_usd: Option<f64>,
     pub(super) template_memory_mib: Option<u32>,
+    pub(super) run_memory_mib: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -276,6 +277,7 @@ fn limits(node: &Node, found: &mut Vec<Problem>) -> Option<Limits> {
         budget_usd: fields.dollars("budget_usd"),
         timeout: fields.duration("timeout"),
         template_memory_mib: fields.at_least("template_memory_mib", 1),
+        run_memory_mib: fields.at_least("run_memory_mib", 1),
     };
     fields.end();
     Some(limits)

@@ -58,6 +58,7 @@ pub struct Dag {
     steps: Vec<DagStep>,
     output: Option<Arc<str>>,
     concurrency: Option<Concurrency>,
+    max_memory: Option<u64>,
 }
 
 impl Dag {
@@ -90,6 +91,34 @@ impl Dag {
     /// all runs together.
     pub fn concurrency(mut self, max: impl Into<Concurrency>) -> Self {
         self.concurrency = Some(max.into());
+        self
+    }
+
+    /// Sets the maximum memory of a run for its values, in bytes. Default 512 MiB. A limit of the caller, by
+    /// [`Context::with_max_memory`](crate::Context::with_max_memory), takes precedence.
+    ///
+    /// Counted are the inputs and the outputs of all steps until the run ends, the output of the run three
+    /// times, the variables of a step while it runs three times, since templates copy them, and the prompts
+    /// of calls in flight twice. A step that exceeds the limit fails with
+    /// [`ErrorKind::Input`](crate::ErrorKind::Input). See [`RenderLimits`](crate::prompt::RenderLimits) for
+    /// the memory of a template while it is rendered.
+    ///
+    /// ```
+    /// use fanweave::{compose::DagStep, dag, vars};
+    ///
+    /// # fn main() -> fanweave::Result<()> { fanweave::blocking::wait(async {
+    /// let pages = dag()
+    ///     .input("names")
+    ///     .step(DagStep::template("page", "{{ item * 100000 }}")?.for_each("names"))
+    ///     .max_memory_bytes(1 << 20)
+    ///     .build()?;
+    /// let error = pages.invoke(vars! { names: ["a", "b", "c", "a longer name"] }).await.unwrap_err();
+    /// assert!(error.to_string().starts_with("step item 4 > page: the prompts and outputs of the run need"));
+    /// # Ok(())
+    /// # }) }
+    /// ```
+    pub fn max_memory_bytes(mut self, bytes: u64) -> Self {
+        self.max_memory = Some(bytes);
         self
     }
 

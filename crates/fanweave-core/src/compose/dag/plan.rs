@@ -10,6 +10,7 @@ use super::Dag;
 use super::segment::{Segment, segments};
 use super::step::{Action, DagStep, OnError};
 use crate::chain::Chain;
+use crate::context::memory::MAX_RUN_BYTES;
 use crate::many::Many;
 use crate::{Concurrency, Error, ErrorKind, Item, Result, Template, Vars, closest};
 
@@ -22,6 +23,8 @@ pub(super) struct Plan {
     /// The segments by which the text of the output is streamed. `None` if it cannot be streamed.
     pub(super) segments: Option<Vec<Segment>>,
     pub(super) concurrency: Option<NonZeroUsize>,
+    /// Maximum memory for the values of a run, in bytes.
+    pub(super) max_memory: u64,
 }
 
 pub(super) struct PlannedStep {
@@ -159,7 +162,8 @@ impl Plan {
             step.is_in_text = in_text.contains(&index);
         }
         let concurrency = dag.concurrency.map(Concurrency::checked).transpose()?;
-        Ok(Self { inputs: dag.inputs.clone(), steps, output, segments, concurrency })
+        let max_memory = dag.max_memory.unwrap_or(MAX_RUN_BYTES);
+        Ok(Self { inputs: dag.inputs.clone(), steps, output, segments, concurrency, max_memory })
     }
 }
 

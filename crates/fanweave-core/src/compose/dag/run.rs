@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, try_join_all};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::layers;
 use super::outcome::{End, Outcome};
@@ -14,6 +14,7 @@ use super::plan::{Operand, Plan, PlannedAction, PlannedStep, Reads, Source};
 use super::segment::Segment;
 use super::step::OnError;
 use crate::compose::erased::explain_mismatch;
+use crate::context::memory::{Held, RunMemory, of_item, of_map, of_vars};
 use crate::many::read_ahead::read_ahead;
 use crate::{
     Context, Delta, Error, ErrorKind, Item, Node, Result, Runnable, Streaming, Template, Vars, closest,
@@ -21,6 +22,13 @@ use crate::{
 
 /// Maximum items of a fan-out that run concurrently, if the dag sets no concurrency.
 const WINDOW: usize = 64;
+
+/// Copies of the variables of a step while it runs: its own, that for another thread, and that of the
+/// template language.
+const COPIES: u64 = 3;
+
+/// Length of a delta in bytes after which its reader is let in. The channel of deltas counts their number.
+const LONG_DELTA: usize = 64 << 10;
 
 impl Runnable for Plan {
     const DRIVES_CALLS: bool = true;
@@ -34,9 +42,17 @@ impl Runnable for Plan {
             Some(max) if !cx.is_limited() => cx.clone().with_concurrency(max),
             _ => cx.clone(),
         };
+        let cx = match cx.memory() {
+            Some(_) => cx,
+            None => cx.with_memory(Arc::new(RunMemory::new(self.max_memory))),
+        };
+        let memory = cx.memory().expect("it was set above");
+        let inputs = self.inputs(vars)?;
         let run = DagRun {
             plan: self,
-            inputs: self.inputs(vars)?,
+            kept: memory.hold(of_map(&inputs))?,
+            memory,
+            inputs,
             outcomes: self.steps.iter().map(|_| Outcome::default()).collect(),
             streams_text: self.segments.is_some() && cx.wants_deltas(),
             quiet: cx.without_deltas(),
@@ -49,6 +65,9 @@ impl Runnable for Plan {
         tokio::try_join!(work, deltas)?;
         match run.outcomes[self.output].ended().await {
             End::Done(item) => {
+                // The caller writes it out, such as to a line of JSON and to a journal.
+                let written = run.kept.add(2 * of_item(&item));
+                written.map_err(|error| error.with_step(self.steps[self.output].name.clone()))?;
                 drop(run);
                 Ok(Arc::unwrap_or_clone(item))
             }
@@ -90,12 +109,15 @@ impl Plan {
     }
 }
 
-/// An item of a list with its number, from 1.
-type Numbered = Result<(usize, Item)>;
+/// An item of a list with its number, from 1, and its memory: a list may be read long before its items run.
+type Numbered = Result<(usize, Item, Held)>;
 
 /// One run of a dag.
 struct DagRun<'a> {
     plan: &'a Plan,
+    memory: &'a Arc<RunMemory>,
+    /// The memory for inputs and outputs.
+    kept: Held,
     inputs: Map<String, Value>,
     outcomes: Vec<Outcome>,
     /// Set if the text of the output has a reader.
@@ -138,9 +160,13 @@ impl DagRun<'_> {
         let output = match outputs.map(|outputs| self.variables(&step.reads, outputs)) {
             Ok(vars) => match &step.for_each {
                 None => self.once(index, vars).await,
-                Some(source) => self.each(index, source, &vars).await,
+                Some(source) => self.each(index, source, vars).await,
             },
             Err(error) => Err(error),
+        };
+        let output = match output {
+            Ok(Ended::Item(item)) => self.keep(step, &item).map(|()| Ended::Item(item)),
+            other => other,
         };
         match (output, step.on_error) {
             (Ok(Ended::Item(item)), _) => outcome.end(End::Done(item.into())),
@@ -152,6 +178,16 @@ impl DagRun<'_> {
             (Err(_), OnError::Null) => outcome.end(End::Done(Item::Value(Value::Null).into())),
         }
         Ok(())
+    }
+
+    /// Counts an output, or an item of one, which the run keeps until it ends.
+    fn keep(&self, step: &PlannedStep, item: &Item) -> Result<()> {
+        self.kept.add(of_item(item)).map_err(|error| error.with_step(step.name.clone()))
+    }
+
+    /// Holds the memory for the variables of a step while it runs.
+    fn hold(&self, step: &PlannedStep, bytes: u64) -> Result<Held> {
+        self.memory.hold(COPIES * bytes).map_err(|error| error.with_step(step.name.clone()))
     }
 
     /// Adds the output of a step to those that another step reads.
@@ -167,7 +203,8 @@ impl DagRun<'_> {
             return Ok(());
         }
         if let Some(value) = variable_of(item, reads, || format!("steps.{name}.output"))? {
-            outputs.insert(name.to_string(), json!({ "output": value }));
+            let output = Map::from_iter([("output".to_owned(), value)]);
+            outputs.insert(name.to_string(), Value::Object(output));
         }
         Ok(())
     }
@@ -196,6 +233,7 @@ impl DagRun<'_> {
     async fn once(&self, index: usize, vars: Vars) -> Result<Ended> {
         let step = &self.plan.steps[index];
         let cx = self.quiet.fork(step.branch);
+        let _held = self.hold(step, of_vars(&vars))?;
         if !is_enabled(step, &vars, &cx).await? {
             return Ok(Ended::Item(Item::Value(Value::Null)));
         }
@@ -212,6 +250,8 @@ impl DagRun<'_> {
                 let mut run = chain.stream_in(vars, cx);
                 while let Some(delta) = run.next().await {
                     if let Some(text) = delta?.as_text() {
+                        // The text grows by doubling.
+                        self.kept.add(2 * text.len() as u64)?;
                         outcome.push_text(text);
                     }
                 }
@@ -222,7 +262,9 @@ impl DagRun<'_> {
             {
                 let mut items = items.stream_in(vars, cx);
                 while let Some(item) = items.next().await {
-                    outcome.push(item?);
+                    let item = item?;
+                    self.kept.add(of_item(&item))?;
+                    outcome.push(item);
                 }
                 Ok(Ended::Pushed)
             }
@@ -290,11 +332,13 @@ impl DagRun<'_> {
 
     /// Runs the step for every item of its source as soon as the item arrives. The output keeps the source's
     /// order.
-    async fn each(&self, index: usize, source: &Source, base: &Vars) -> Result<Ended> {
+    async fn each(&self, index: usize, source: &Source, vars: Vars) -> Result<Ended> {
         let step = &self.plan.steps[index];
+        let base = &Base { bytes: of_vars(&vars), vars };
+        let _held = self.hold(step, base.bytes)?;
         let window = self.plan.concurrency.map_or(WINDOW, std::num::NonZeroUsize::get);
         let one = |item| self.one_of_many(step, base, item);
-        let mut results = read_ahead(self.items(source), window, one).boxed();
+        let mut results = read_ahead(self.items(step, source), window, one).boxed();
         let outcome = &self.outcomes[index];
         while let Some(result) = results.next().await {
             if let Some(item) = result? {
@@ -310,15 +354,19 @@ impl DagRun<'_> {
     }
 
     /// The items of a list, each as soon as it is there.
-    fn items<'a>(&'a self, source: &'a Source) -> BoxStream<'a, Numbered> {
+    fn items<'a>(&'a self, step: &'a PlannedStep, source: &'a Source) -> BoxStream<'a, Numbered> {
         let begin = Items { run: self, source, index: 0, whole: None };
-        stream::unfold(begin, |mut items| async {
+        stream::unfold(begin, move |mut items| async move {
             // Items without a call never yield: without this they would starve other tasks, such as the
             // handler of Ctrl-C.
             tokio::task::consume_budget().await;
             let item = items.next().await.transpose()?;
             items.index += 1;
-            Some((item.map(|item| (items.index, item)), items))
+            let held = item.and_then(|item| {
+                let held = self.memory.hold(of_item(&item));
+                Ok((items.index, item, held.map_err(|error| error.with_step(step.name.clone()))?))
+            });
+            Some((held, items))
         })
         .boxed()
     }
@@ -327,11 +375,11 @@ impl DagRun<'_> {
     fn one_of_many<'a>(
         &'a self,
         step: &'a PlannedStep,
-        base: &'a Vars,
+        base: &'a Base,
         item: Numbered,
     ) -> BoxFuture<'a, Result<Option<Item>>> {
         Box::pin(async move {
-            let (number, item) = item?;
+            let (number, item, _held) = item?;
             let output = self.one_item(step, base, number, item).await;
             match (output, step.on_error) {
                 (Ok(value), _) => Ok(value),
@@ -346,11 +394,12 @@ impl DagRun<'_> {
     async fn one_item(
         &self,
         step: &PlannedStep,
-        base: &Vars,
+        base: &Base,
         number: usize,
         item: Item,
     ) -> Result<Option<Item>> {
-        let mut vars = base.clone();
+        let _held = self.hold(step, base.bytes.saturating_add(of_item(&item)))?;
+        let mut vars = base.vars.clone();
         if step.reads.has("item")
             && let Some(value) = variable_of(&item, &step.reads, || "item".to_owned())?
         {
@@ -365,6 +414,8 @@ impl DagRun<'_> {
         }
         let cx = cx.begin(&step.name).await;
         let output = self.whole(step, vars, Some((number, item)), &cx).await;
+        // Counted here: it may have to wait for the items before it.
+        let output = output.and_then(|output| self.kept.add(of_item(&output)).map(|()| output));
         cx.end(&step.name, output, |_| None).await.map(Some)
     }
 
@@ -381,7 +432,7 @@ impl DagRun<'_> {
                     let mut sent = 0;
                     while let Some(more) = self.outcomes[*step].more_text(sent).await {
                         sent += more.len();
-                        cx.delta(Delta::text(more)).await;
+                        send(cx, more).await;
                     }
                     self.rest(template, sent, cx).await?;
                 }
@@ -395,7 +446,7 @@ impl DagRun<'_> {
                         let text = if items.index == 0 { item } else { format!("{separator}{item}") };
                         sent += text.len();
                         items.index += 1;
-                        cx.delta(Delta::text(text)).await;
+                        send(cx, text).await;
                     }
                     self.rest(template, sent, cx).await?;
                 }
@@ -418,11 +469,28 @@ impl DagRun<'_> {
                 }
             }
         }
-        let text = template.render_async(&self.variables(&reads, outputs)).await?;
+        let vars = self.variables(&reads, outputs);
+        let _held = self.memory.hold(COPIES * of_vars(&vars))?;
+        let text = template.render_async(&vars).await?;
         if let Some(rest) = text.get(sent..).filter(|rest| !rest.is_empty()) {
-            cx.delta(Delta::text(rest)).await;
+            send(cx, rest.to_owned()).await;
         }
         Ok(())
+    }
+}
+
+/// The variables that all items of a fan-out share.
+struct Base {
+    vars: Vars,
+    bytes: u64,
+}
+
+/// Emits a text. Waits for the reader after a long one.
+async fn send(cx: &Context, text: String) {
+    let is_long = text.len() > LONG_DELTA;
+    cx.delta(Delta::text(text)).await;
+    if is_long {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -451,6 +519,7 @@ impl Items<'_> {
                 self.whole = Some(item);
             } else {
                 let Some(item) = run.value(self.source).await? else { return self.no_list() };
+                run.kept.add(of_item(&item))?;
                 self.whole = Some(Arc::new(item));
             }
         }

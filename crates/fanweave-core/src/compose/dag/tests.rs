@@ -405,3 +405,86 @@ article (template)
 "
     );
 }
+
+/// Runs with 1 MiB of memory.
+async fn within_a_mebibyte(dag: Dag, vars: Vars) -> Result<Item> {
+    dag.max_memory_bytes(1 << 20).build().unwrap().invoke(vars).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_that_the_run_keeps_end_at_its_memory_and_the_error_names_the_step() {
+    let template = |name: &str, text: &str| DagStep::template(name, text).unwrap();
+    let long = |_: Vars, _| async { Ok("x".repeat(400_000)) };
+    let lines = |_: &str| Ok("an item of a few bytes\n".repeat(12_000));
+    let names = || vars! { names: (0..40).collect::<Vec<_>>() };
+    let input = || dag().input("names");
+    for (dag, step) in [
+        (input().step(template("page", "{{ 'x' * 50000 }}").for_each("names")), "step item "),
+        (input().step(DagStep::new("code", long).for_each("names")), "step item "),
+        (input().step(DagStep::new("a", long)).step(DagStep::new("b", long)), "step b"),
+        // One output of 0.4 MB, which the next step copies three times.
+        (
+            input().step(DagStep::new("a", long)).step(template("b", "{{ steps.a.output | length }}")),
+            "step b",
+        ),
+        (input().step(DagStep::items("items", call(lines, "{{ names }}").lines())), "step items"),
+        (
+            input()
+                .step(DagStep::items("items", call(lines, "{{ names }}").lines()))
+                .step(template("each", "{{ item }}").for_each("steps.items.output")),
+            "step item ",
+        ),
+        (input().step(DagStep::new("a", prompt("{{ 'x' * 600000 }}") | Fake::echo())), "step a > fake/echo"),
+    ] {
+        let error = within_a_mebibyte(dag, names()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input);
+        let text = error.to_string();
+        assert!(text.starts_with(step) && text.contains("more than its limit of 1 MiB"), "{text}");
+    }
+    let large = vars! { names: "x".repeat(1 << 20) };
+    let error = within_a_mebibyte(input().step(template("a", "{{ names | length }}")), large).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Input);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_value_that_each_item_copies_is_counted_for_the_items_in_flight() {
+    let slow = step(|_: Vars, _| async {
+        sleep(Duration::from_millis(1)).await;
+        Ok("done".to_owned())
+    });
+    let each = |concurrency: usize| {
+        let each = DagStep::new("each", slow.clone()).reads(["text", "item"]).for_each("names");
+        let dag = dag().input("names").input("text").step(each).concurrency(concurrency);
+        let vars = vars! { names: (0..50).collect::<Vec<_>>(), text: "x".repeat(50_000) };
+        within_a_mebibyte(dag, vars)
+    };
+    assert_eq!(each(1).await.unwrap().into_value().unwrap().as_array().unwrap().len(), 50);
+    let error = each(20).await.unwrap_err().to_string();
+    assert!(error.contains(" > each: the prompts and outputs of the run need"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_of_calls_that_have_ended_is_released() {
+    let last = call(|text| Ok(text[..1].to_owned()), "{{ 'x' * 100000 }}") | text();
+    let one = DagStep::new("each", last).for_each("names");
+    let dag = dag().input("names").step(one).concurrency(2);
+    let done = within_a_mebibyte(dag, vars! { names: (0..40).collect::<Vec<_>>() }).await;
+    assert_eq!(done.unwrap().into_value().unwrap().as_array().unwrap().len(), 40);
+}
+
+#[tokio::test]
+async fn the_runs_of_a_dag_share_no_memory_and_a_dag_within_another_does() {
+    let inner = dag().step(DagStep::template("page", "{{ 'x' * 100000 }}").unwrap());
+    let chain = inner.clone().max_memory_bytes(1 << 20).build().unwrap();
+    for row in chain.batch((0..20).map(|_| Vars::new())).collect().await {
+        row.unwrap();
+    }
+    let cx = Context::new().with_max_memory(1 << 20);
+    for _ in 0..20 {
+        chain.invoke_in(Vars::new(), &cx).await.unwrap();
+    }
+    let each = DagStep::new("each", inner.max_memory_bytes(1 << 30).build().unwrap()).for_each("names");
+    let outer = dag().input("names").step(each.reads(Vec::<String>::new()));
+    let error = within_a_mebibyte(outer, vars! { names: (0..40).collect::<Vec<_>>() }).await.unwrap_err();
+    assert!(error.to_string().contains("more than its limit of 1 MiB"), "{error}");
+}
