@@ -1,5 +1,7 @@
 //! Conversion of a row to a prompt.
 
+use std::sync::Arc;
+
 use fanweave_core::prompt::{Endpoint, RequestBody, render_threads};
 use fanweave_core::{Error, ErrorKind, Prompt, Result, Role, Template, Vars};
 use serde_json::{Map, Value};
@@ -52,7 +54,11 @@ pub struct Render {
     pub other_endpoints: bool,
     /// Set to whether a template reads the variable `row`, once it is known.
     reads_row: Option<bool>,
+    check: Option<PromptCheck>,
 }
+
+/// Returns an error for a prompt that is not to be sent.
+type PromptCheck = Arc<dyn Fn(&Prompt) -> Result<()> + Send + Sync>;
 
 impl Render {
     /// No templates: rows are prompts.
@@ -84,6 +90,25 @@ impl Render {
         Self { other_endpoints: pass, ..self }
     }
 
+    /// Adds a check of each prompt before its call. A row whose prompt it refuses fails with its error.
+    /// Default: none.
+    ///
+    /// ```
+    /// use fanweave::batch::{Input, Render};
+    /// use fanweave::{Error, ErrorKind};
+    ///
+    /// let render = Render::new().check_prompts(|prompt| match prompt.last_user_text().len() {
+    ///     0..100 => Ok(()),
+    ///     _ => Err(Error::new(ErrorKind::Input, "the prompt is too long")),
+    /// });
+    /// assert!(render.render(Input::Text("short".into())).is_ok());
+    /// assert!(render.render(Input::Text("long ".repeat(30))).is_err());
+    /// ```
+    #[must_use]
+    pub fn check_prompts(self, check: impl Fn(&Prompt) -> Result<()> + Send + Sync + 'static) -> Self {
+        Self { check: Some(Arc::new(check)), ..self }
+    }
+
     /// The same, ready for many rows.
     pub(crate) fn ready(self) -> Self {
         Self { reads_row: Some(self.reads_row()), ..self }
@@ -100,15 +125,13 @@ impl Render {
     /// [`ErrorKind::Config`] if there is a template but the row is a complete request.
     pub fn render(&self, input: Input) -> Result<Prompt> {
         let texts = self.texts(&input, |template, vars| Some(template.render(vars)));
-        prompt_of(input, texts.expect("the texts are rendered, whatever it takes")?, self.drop_last_assistant)
+        self.prompt_of(input, texts.expect("the texts are rendered, whatever it takes")?)
     }
 
     /// The prompt for `input`, or the work that is left if its templates take long.
     pub(crate) fn prepare(&self, input: Input) -> Prepared<Prompt> {
         match self.texts(&input, Template::try_render) {
-            Some(texts) => {
-                Prepared::Now(texts.and_then(|texts| prompt_of(input, texts, self.drop_last_assistant)))
-            }
+            Some(texts) => Prepared::Now(texts.and_then(|texts| self.prompt_of(input, texts))),
             None => {
                 let render = self.clone();
                 Prepared::Later(Box::new(move || render.render(input)))
@@ -170,24 +193,30 @@ impl Render {
     }
 }
 
+impl Render {
+    fn prompt_of(&self, input: Input, texts: Texts) -> Result<Prompt> {
+        let prompt = match (texts.user, input) {
+            (Some(text), _) | (None, Input::Text(text)) => text.into(),
+            (None, Input::Prompt(prompt)) => *prompt,
+            (None, Input::Vars(vars)) => own_prompt(&vars)?,
+        };
+        let prompt = if self.drop_last_assistant { without_answer(prompt) } else { prompt };
+        let prompt = match texts.system {
+            Some(system) => prompt.with_system(system),
+            None => prompt,
+        };
+        if let Some(check) = &self.check {
+            check(&prompt)?;
+        }
+        Ok(prompt)
+    }
+}
+
 /// The rendered templates of a row.
 #[derive(Default)]
 struct Texts {
     system: Option<String>,
     user: Option<String>,
-}
-
-fn prompt_of(input: Input, texts: Texts, drops_answer: bool) -> Result<Prompt> {
-    let prompt = match (texts.user, input) {
-        (Some(text), _) | (None, Input::Text(text)) => text.into(),
-        (None, Input::Prompt(prompt)) => *prompt,
-        (None, Input::Vars(vars)) => own_prompt(&vars)?,
-    };
-    let prompt = if drops_answer { without_answer(prompt) } else { prompt };
-    Ok(match texts.system {
-        Some(system) => prompt.with_system(system),
-        None => prompt,
-    })
 }
 
 /// The prompt without an answer at its end.

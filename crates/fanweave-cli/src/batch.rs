@@ -20,7 +20,7 @@ use crate::route::route;
 use crate::rows::{STOPPING, Watch, failure, one_on_stdout, open, output, print_notes, settings};
 use crate::telemetry::Exporter;
 use crate::work::PromptWork;
-use crate::{connect, cost, dry_run, endpoints, row_model, schema};
+use crate::{connect, cost, dry_run, endpoints, known, row_model, schema};
 
 /// Added to the time after which a quota is renewed, because clocks differ.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -77,7 +77,12 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
     let keep_raw = source.format() == Some(InputFormat::OpenAi);
     let mut routed = route(&args, &program.config, keep_raw)?;
     let work = PromptWork::new(&args)?;
-    let render = work.render().map_err(|failure| with_field_hint(failure, &work, &source))?;
+    let mut render = work.render().map_err(|failure| with_field_hint(failure, &work, &source))?;
+    if let [model] = routed.names.as_slice() {
+        let known = cost::catalogue()?;
+        render =
+            render.check_prompts(known::of_prompts(&args.model, &program.config, &known, model, args.quiet));
+    }
     print_notes(source.notes(), args.quiet);
     match render.check(&source) {
         Ok(notes) if !args.skip_empty => print_notes(&notes, args.quiet),

@@ -130,3 +130,138 @@ fn the_table_of_models_is_updated_by_one_command() {
     assert!(refused.stderr.contains("wrong.tsv: invalid table of models: line "), "{}", refused.stderr);
     assert!(page().contains("as of 2026-12-24"));
 }
+
+#[test]
+fn the_parameters_of_each_step_are_checked_with_each_of_its_models() {
+    let folder = Folder::new();
+    let chain = |step: &str| {
+        folder.write(
+            "chain.yaml",
+            &format!("steps: {{ first: {{ template: x }}, s: {{ prompt: hi, {step} }} }}\n"),
+        )
+    };
+    for (step, says) in [
+        (
+            "model: anthropic/claude-sonnet-5, temperature: 0.2",
+            "step `s`: anthropic/claude-sonnet-5 takes no temperature: remove `temperature`",
+        ),
+        (
+            "model: openai/gpt-5-mini, reasoning_effort: huge",
+            "step `s`: openai/gpt-5-mini has no reasoning effort `huge`: use minimal, low, medium, high",
+        ),
+        (
+            "model: anthropic/claude-haiku-4-5, max_tokens: 999999",
+            "step `s`: anthropic/claude-haiku-4-5 writes at most 64000 tokens",
+        ),
+        (
+            "model: openai/gpt-4o, fallback: [openai/gpt-5-mini], temperature: 0.2",
+            "step `s`: openai/gpt-5-mini takes no temperature",
+        ),
+        (
+            "model: anthropic/good, temperature: 0.2",
+            "step `s`: anthropic/claude-sonnet-5 takes no temperature",
+        ),
+    ] {
+        chain(step);
+        for way in [&["--check"][..], &["--dry-run"], &[]] {
+            let ran = run(&folder, &[&["run", "chain.yaml", "--no-log"], way].concat()).expect_code(2);
+            assert!(
+                ran.stderr.contains(says) && ran.stderr.contains("--adapt"),
+                "{step} {way:?}: {}",
+                ran.stderr
+            );
+        }
+    }
+    chain("temperature: 0.2");
+    let ran =
+        run(&folder, &["run", "chain.yaml", "--dry-run", "-m", "anthropic/claude-sonnet-5"]).expect_code(2);
+    assert!(
+        ran.stderr.contains("step `s`: anthropic/claude-sonnet-5 takes no temperature"),
+        "{}",
+        ran.stderr
+    );
+    let adapted = ["run", "chain.yaml", "--dry-run", "--adapt", "-m", "anthropic/claude-sonnet-5"];
+    assert!(run(&folder, &adapted).expect_code(0).stderr.contains("warning: step `s`: "));
+    run(&folder, &["run", "chain.yaml", "--dry-run", "-m", "anthropic/claude-haiku-4-5"]).expect_code(0);
+    chain("model: anthropic/claude-sonet-5");
+    for way in ["--check", "--dry-run"] {
+        let ran = run(&folder, &["run", "chain.yaml", way]).expect_code(0);
+        assert!(ran.stderr.contains("did you mean anthropic/claude-sonnet-5?"), "{way}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn an_image_for_a_model_that_takes_none_fails_its_row_and_a_long_prompt_is_a_warning() {
+    let folder = Folder::new();
+    let image = r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x.test/a.png"}}]}]}"#;
+    let long = serde_json::json!({ "prompt": "x".repeat(100_000) }).to_string();
+    folder.write("in.jsonl", &format!("{{\"prompt\":\"a\"}}\n{image}\n{long}\n{long}\n"));
+    let words = ["batch", "in.jsonl", "-o", "out.jsonl", "--dry-run", "-m", "openai/gpt-3.5-turbo"];
+    let ran = run(&folder, &words).expect_code(0);
+    let says = "invalid rows: 1, the first: line 2: openai/gpt-3.5-turbo takes no image input, only text";
+    assert!(ran.stdout.contains(says), "{}", ran.stdout);
+    let warning = "warning: openai/gpt-3.5-turbo reads at most 16385 tokens, and the prompt has about 25000";
+    assert_eq!(ran.stderr.matches(warning).count(), 1, "{}", ran.stderr);
+    let adapted = run(&folder, &[&words[..], &["--adapt"]].concat()).expect_code(0);
+    assert!(!adapted.stdout.contains("invalid rows"), "{}", adapted.stdout);
+    let other = ["batch", "in.jsonl", "-o", "out.jsonl", "--dry-run", "-m", "openai/gpt-5-mini"];
+    let ran = run(&folder, &other).expect_code(0);
+    assert!(!ran.stdout.contains("invalid rows") && ran.stderr.is_empty(), "{}{}", ran.stdout, ran.stderr);
+    // Nothing but an image: the run does not begin.
+    folder.write("images.jsonl", &format!("{image}\n"));
+    let ran = run(&folder, &["batch", "images.jsonl", "-o", "out.jsonl", "-m", "openai/gpt-3.5-turbo"]);
+    let ran = ran.expect_code(2);
+    assert!(
+        ran.stderr.contains("takes no image input") && ran.stderr.contains("--keep-going"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_dry_run_prices_each_call_by_the_length_of_its_own_prompt() {
+    let folder = Folder::new();
+    // 100 rows of 4,000 tokens: all together are beyond the limit of 200,000 tokens for one prompt.
+    let row = serde_json::json!({ "prompt": "x".repeat(16_000) }).to_string() + "\n";
+    folder.write("in.jsonl", &row.repeat(100));
+    let words = ["batch", "in.jsonl", "-o", "out.jsonl", "--dry-run", "--max-tokens", "1000", "-m"];
+    let cost = |model: &str| run(&folder, &[&words[..], &[model]].concat()).expect_code(0).stdout;
+    // 0.4 M tokens at $1.25, and 0.1 M at $10.
+    let short = cost("gemini/gemini-2.5-pro");
+    assert!(short.contains("cost: about $1.50 with gemini/gemini-2.5-pro"), "{short}");
+    folder.write("in.jsonl", &(serde_json::json!({ "prompt": "x".repeat(1_200_000) }).to_string() + "\n"));
+    // 0.3 M tokens at $2.50, and 1,000 at $15.
+    let long = cost("gemini/gemini-2.5-pro");
+    assert!(long.contains("cost: about $0.77 with gemini/gemini-2.5-pro"), "{long}");
+
+    let chain = |n: usize| {
+        let one = |model: &str| {
+            format!(
+                "{{ model: {model}, max_tokens: 1000, for_each: inputs.n, prompt: \"{{{{ 'x' * {n} }}}}\" }}"
+            )
+        };
+        let (a, b, c) =
+            (one("gemini/gemini-2.5-pro"), one("openai/gpt-5.4"), one("anthropic/claude-haiku-4-5"));
+        let text = format!("inputs: {{ n: [1, 2, 3, 4] }}\nsteps:\n  a: {a}\n  b: {b}\n  c: {c}\n");
+        folder.write("chain.yaml", &text);
+        run(&folder, &["run", "chain.yaml", "--dry-run"]).expect_code(0).stdout
+    };
+    // Four calls of each: 100,000 tokens, and 1,000 of the answer.
+    let short = chain(400_000);
+    for says in [
+        "$0.54 with gemini/gemini-2.5-pro",
+        "$1.06 with openai/gpt-5.4",
+        "$0.42 with anthropic/claude-haiku-4-5",
+    ] {
+        assert!(short.contains(says), "{says}: {short}");
+    }
+    // 300,000 tokens: beyond the limits of the first two.
+    let long = chain(1_200_000);
+    for says in [
+        "$3.06 with gemini/gemini-2.5-pro",
+        "$6.09 with openai/gpt-5.4",
+        "$1.22 with anthropic/claude-haiku-4-5",
+    ] {
+        assert!(long.contains(says), "{says}: {long}");
+    }
+}

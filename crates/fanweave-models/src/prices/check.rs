@@ -57,6 +57,31 @@ impl Prices {
         found.found
     }
 
+    /// Checks a prompt for `model`, or for the model that the prompt names: its length, and the kinds of its
+    /// parts. Its parameters are not checked.
+    ///
+    /// ```
+    /// use fanweave::Prompt;
+    /// use fanweave::models::Prices;
+    ///
+    /// let long = Prompt::from("river ".repeat(20_000));
+    /// let objections = Prices::builtin().check_prompt("openai/gpt-3.5-turbo", &long);
+    /// assert_eq!(
+    ///     objections[0].message,
+    ///     "openai/gpt-3.5-turbo reads at most 16385 tokens, and the prompt has about 30000",
+    /// );
+    /// ```
+    pub fn check_prompt(&self, model: &str, prompt: &Prompt) -> Vec<Objection> {
+        let provider = model.split_once('/').map_or("", |(provider, _)| provider);
+        let named = prompt.parameters.model.as_ref().map(|other| format!("{provider}/{other}"));
+        let model = named.as_deref().unwrap_or(model);
+        let Some(known) = self.capabilities(model) else { return Vec::new() };
+        let is_strict = STRICT.contains(&provider_of_models(provider));
+        let mut found = Check { model, is_strict, found: Vec::new() };
+        found.prompt(known, prompt);
+        found.found
+    }
+
     /// A model whose name is close to one of its provider.
     fn misspelt(&self, model: &str) -> Option<Objection> {
         let (provider, name) = model.split_once('/')?;
@@ -111,6 +136,10 @@ impl Check<'_> {
             let what = format!("has no reasoning effort `{level}`: use {}", levels.join(", "));
             // Reasoning of Anthropic and Gemini is turned off in other ways, which some models take.
             if level == "none" { self.doubt(what) } else { self.refuse(what) }
+        }
+        let is_toggle = known.reasoning_options.iter().any(|option| option == "toggle");
+        if let Some(level) = effort.filter(|level| *level != "none" && levels.is_empty() && is_toggle) {
+            self.doubt(format!("reasons or does not: `reasoning_effort` `{level}` turns it on"));
         }
         let takes_budget = known.reasoning_options.iter().any(|option| option == "budget_tokens");
         if p.reasoning_budget.is_some_and(|n| n > 0) && !levels.is_empty() && !takes_budget {
@@ -219,6 +248,15 @@ mod tests {
         let long = Prompt::from("x".repeat(1 << 20).as_str());
         let found = objections("openai/gpt-3.5-turbo", &Parameters::new(), Some(&long));
         assert!(found[0].0.contains("the prompt has about 262144") && !found[0].1, "{found:?}");
+        let found = Prices::builtin().check_prompt("openai/gpt-5-mini", &long);
+        assert_eq!(found, []);
+        let named = Prompt { parameters: Parameters::new().model("gpt-3.5-turbo").temperature(9.0), ..long };
+        let found = Prices::builtin().check_prompt("openai/gpt-5-mini", &named);
+        assert!(found.len() == 1 && found[0].message.starts_with("openai/gpt-3.5-turbo reads"), "{found:?}");
+        let low = Parameters::new().reasoning_effort("low");
+        let found = objections("moonshot/kimi-k2.5", &low, None);
+        let says = "moonshot/kimi-k2.5 reasons or does not: `reasoning_effort` `low` turns it on";
+        assert_eq!(found, [(says.to_owned(), false)]);
         let other = Prompt { parameters: Parameters::new().model("gpt-5-mini"), ..Prompt::from("x") };
         let found = objections("openai/gpt-4o", &Parameters::new().temperature(0.5), Some(&other));
         assert!(found[0].0.starts_with("openai/gpt-5-mini takes no temperature"), "{found:?}");

@@ -182,12 +182,12 @@ pub(crate) static ROWS: &[Row] = &[
     },
     // Source: platform.moonshot.ai: thinking models want `reasoning_content` back. China: set the base URL.
     Row {
-        quirks: COMMON.send_back(SendBack::ReasoningContent).reasoning(ReasoningField::Thinking),
+        quirks: COMMON.send_back(SendBack::ReasoningContent).reasoning(ReasoningField::Kimi),
         ..hosted("moonshot", "https://api.moonshot.ai/v1", &["MOONSHOT_API_KEY"])
     },
     // Source: docs.bigmodel.cn, compatibility with OpenAI.
     Row {
-        quirks: COMMON.send_back(SendBack::ReasoningContent).reasoning(ReasoningField::Thinking),
+        quirks: COMMON.send_back(SendBack::ReasoningContent).reasoning(ReasoningField::Glm),
         ..hosted("zhipu", "https://open.bigmodel.cn/api/paas/v4", &["ZHIPUAI_API_KEY", "ZAI_API_KEY"])
     },
     // Source: alibabacloud.com, Model Studio, OpenAI compatible mode. China: set the base URL.

@@ -28,6 +28,33 @@ pub enum ReasoningField {
     ThinkingAndEffort,
     /// On or off in `enable_thinking`, and a number of tokens in `thinking_budget`.
     EnableThinking,
+    /// On or off in `thinking` for models of Kimi K2 and before, and a level in `reasoning_effort` for later
+    /// ones, which always reason.
+    Kimi,
+    /// On or off in `thinking`, and for models of GLM-5.2 and later a level in `reasoning_effort`.
+    Glm,
+}
+
+impl ReasoningField {
+    /// The form for a model of a server with several.
+    fn of_model(self, model: &str) -> Self {
+        let is_one_of = |names: &[&str]| names.iter().any(|name| model.starts_with(name));
+        match self {
+            // Source: platform.kimi.ai, 2026-10: `reasoning_effort` is low, high or max for kimi-k3.
+            Self::Kimi if is_one_of(&["kimi-k2", "kimi-latest", "kimi-thinking", "moonshot-"]) => {
+                Self::Thinking
+            }
+            Self::Kimi => Self::Effort,
+            // Source: docs.z.ai, 2026-07: `reasoning_effort` is for GLM-5.2 and later.
+            Self::Glm
+                if model == "glm-5" || is_one_of(&["glm-4", "glm-5-", "glm-5v", "glm-5.1", "glm-z"]) =>
+            {
+                Self::Thinking
+            }
+            Self::Glm => Self::ThinkingAndEffort,
+            other => other,
+        }
+    }
 }
 
 /// The amount of reasoning that a call asks for.
@@ -87,14 +114,15 @@ pub(super) fn no_budget(api: &str) -> Error {
     Error::new(ErrorKind::Input, message)
 }
 
-/// The fields of a request for chat completions. `sends_reasoning` is set for servers that send it anyway:
-/// all but those of OpenAI.
+/// The fields of a request to `model` for chat completions. `sends_reasoning` is set for servers that send it
+/// anyway: all but those of OpenAI.
 ///
 /// # Errors
 /// [`ErrorKind::Input`] for what the server has no field for.
 pub(super) fn chat_fields(
     p: &Parameters,
     field: ReasoningField,
+    model: &str,
     sends_reasoning: bool,
 ) -> Result<Map<String, Value>> {
     const API: &str = "the Chat Completions API";
@@ -105,7 +133,7 @@ pub(super) fn chat_fields(
         let message = format!("{API} sends no summary of the reasoning: use openai-responses/");
         return Err(Error::new(ErrorKind::Input, message));
     }
-    let fields = match (field, amount) {
+    let fields = match (field.of_model(model), amount) {
         (_, None) => vec![],
         (ReasoningField::Effort, Some(Amount::Off)) => vec![effort("none")],
         (ReasoningField::Effort, Some(Amount::Level(level))) => vec![effort(level)],
@@ -134,6 +162,7 @@ pub(super) fn chat_fields(
             vec![("enable_thinking", true.into()), ("thinking_budget", budget.into())]
         }
         (_, Some(Amount::Tokens(_))) => return Err(no_budget(API)),
+        (ReasoningField::Kimi | ReasoningField::Glm, Some(_)) => unreachable!("it depends on the model"),
     };
     Ok(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }

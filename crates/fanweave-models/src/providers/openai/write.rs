@@ -77,7 +77,7 @@ impl<'a> Request<'a> {
             response_format: p.format.as_ref().map(response_format).transpose()?,
             stream: call.stream.then_some(true),
             stream_options: with_usage.then_some(StreamOptions { include_usage: true }),
-            reasoning: reasoning_fields(p, quirks)?,
+            reasoning: reasoning_fields(p, quirks, call.model)?,
             extra: &p.extra,
         })
     }
@@ -117,7 +117,7 @@ pub(super) fn own(call: &Call<'_>, body: &RequestBody, quirks: Quirks) -> Result
         request.set("stream_options", None::<()>)?;
     }
     own_messages(call, body, &mut request, quirks.send_back)?;
-    own_parameters(call.parameters, body.parameters(), &mut request, quirks)?;
+    own_parameters(call.parameters, body.parameters(), &mut request, quirks, call.model)?;
     Ok(request.finish())
 }
 
@@ -151,6 +151,7 @@ fn own_parameters(
     before: &Parameters,
     request: &mut Splice<'_>,
     quirks: Quirks,
+    model: &str,
 ) -> Result<()> {
     if now == before {
         return Ok(());
@@ -180,8 +181,8 @@ fn own_parameters(
     set("response_format", now.format == before.format, format)?;
     let asks = |p: &Parameters| (p.reasoning_effort.clone(), p.reasoning_budget, p.reasoning_summary);
     if asks(now) != asks(before) {
-        let fields = reasoning_fields(now, quirks)?;
-        let own = reasoning_fields(before, quirks).unwrap_or_default();
+        let fields = reasoning_fields(now, quirks, model)?;
+        let own = reasoning_fields(before, quirks, model).unwrap_or_default();
         let own = own.keys().map(String::as_str).chain(["reasoning_effort"]);
         for name in own.filter(|name| !fields.contains_key(*name) && !before.extra.contains_key(*name)) {
             request.set(name, None::<()>)?;
@@ -211,9 +212,9 @@ fn own_parameters(
 }
 
 /// The fields of the reasoning in the form of the server.
-fn reasoning_fields(p: &Parameters, quirks: Quirks) -> Result<Map<String, Value>> {
+fn reasoning_fields(p: &Parameters, quirks: Quirks, model: &str) -> Result<Map<String, Value>> {
     // Servers that refuse reasoning in messages send none.
-    reasoning::chat_fields(p, quirks.reasoning, quirks.send_back != SendBack::Nothing)
+    reasoning::chat_fields(p, quirks.reasoning, model, quirks.send_back != SendBack::Nothing)
 }
 
 #[derive(Serialize)]

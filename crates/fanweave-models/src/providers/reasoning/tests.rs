@@ -67,7 +67,13 @@ fn a_level_is_sent_in_the_form_of_each_provider() {
         ("ollama/gpt-oss", json!({ "think": "low" })),
         ("openrouter/x", json!({ "reasoning": { "effort": "low" } })),
         ("deepseek/x", json!({ "thinking": { "type": "enabled" }, "reasoning_effort": "low" })),
-        ("moonshot/x", json!({ "thinking": { "type": "enabled" } })),
+        ("moonshot/kimi-k2.6", json!({ "thinking": { "type": "enabled" } })),
+        ("moonshot/kimi-k3", json!({ "reasoning_effort": "low" })),
+        ("zhipu/glm-4.7", json!({ "thinking": { "type": "enabled" } })),
+        ("zhipu/glm-5", json!({ "thinking": { "type": "enabled" } })),
+        ("zhipu/glm-5.2", json!({ "thinking": { "type": "enabled" }, "reasoning_effort": "low" })),
+        ("mistral/mistral-small-latest", json!({ "reasoning_effort": "low" })),
+        ("xai/grok-4.3", json!({ "reasoning_effort": "low" })),
         ("dashscope/x", json!({ "enable_thinking": true, "thinking_budget": 1024 })),
         ("groq/x", json!({ "reasoning_effort": "low" })),
     ] {
@@ -88,7 +94,12 @@ fn reasoning_is_turned_off_by_none_and_by_a_budget_of_zero() {
         ),
         ("ollama/qwen3", json!({ "think": false })),
         ("openrouter/x", json!({ "reasoning": { "effort": "none" } })),
-        ("zhipu/x", json!({ "thinking": { "type": "disabled" } })),
+        ("zhipu/glm-4.7", json!({ "thinking": { "type": "disabled" } })),
+        ("zhipu/glm-5.2", json!({ "thinking": { "type": "disabled" } })),
+        ("moonshot/kimi-k2.6", json!({ "thinking": { "type": "disabled" } })),
+        ("deepseek/deepseek-v4-flash", json!({ "thinking": { "type": "disabled" } })),
+        ("mistral/mistral-small-latest", json!({ "reasoning_effort": "none" })),
+        ("xai/grok-4.3", json!({ "reasoning_effort": "none" })),
         ("dashscope/x", json!({ "enable_thinking": false })),
     ] {
         for parameters in [effort("none"), budget(0)] {
@@ -109,7 +120,8 @@ fn a_budget_is_sent_where_there_is_a_field_for_it() {
     assert_sent("gemini/gemini-3-pro", budget(2048), gemini);
     assert_sent("openrouter/x", budget(2048), json!({ "reasoning": { "max_tokens": 2048 } }));
     assert_sent("dashscope/x", budget(2048), json!({ "enable_thinking": true, "thinking_budget": 2048 }));
-    for model in ["openai/gpt-5", "openai-responses/gpt-5", "ollama/qwen3", "deepseek/x", "vllm/x"] {
+    let without = ["openai/gpt-5", "openai-responses/gpt-5", "ollama/qwen3", "deepseek/x", "vllm/x"];
+    for model in without.into_iter().chain(["moonshot/kimi-k2.6", "moonshot/kimi-k3", "zhipu/glm-5.2"]) {
         assert_refused(model, budget(2048), "takes no `reasoning_budget`: set `reasoning_effort`");
     }
 }
