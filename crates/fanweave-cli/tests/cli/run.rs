@@ -467,16 +467,16 @@ fn a_chain_ends_at_the_memory_of_a_run_in_every_way_to_run_it() {
         let flags: &[&str] = if limits.is_empty() { &["--run-memory", "16"] } else { &[] };
         let rows = ["-m", "sim/echo", "--rows", "in.jsonl", "-o", "out.jsonl", "--fresh", "--keep-going"];
         for (way, code) in [
-            (&["-m", "sim/echo"][..], 1),
+            (&["-m", "sim/echo"][..], 2),
             (&["--check"], 2),
             (&["--dry-run", "-m", "sim/echo"], 0),
             (&rows, 3),
         ] {
             let said = run(&[way, flags].concat(), code);
             let says = [
-                "step item ",
-                " > a: the prompts and outputs of the run need ",
+                "the prompts and outputs of the run need ",
                 "its limit of 16 MiB: raise it with --run-memory",
+                "> a",
             ];
             assert!(says.iter().all(|part| said.contains(part)), "{limits} {way:?}: {said}");
         }

@@ -311,8 +311,9 @@ impl Socket for TokioIo<TlsStream<TcpStream>> {
 }
 
 /// Maximum reads until the head of a response has arrived: a server may send informational responses without
-/// end. Source: a head of the 400 KB that hyper allows takes fewer, unless each packet has a few bytes.
-const MAX_HEAD_READS: u32 = 4_096;
+/// end. Source: one in each second of the longest timeout, or a head of the 400 KB that hyper allows in
+/// packets of the usual size.
+const MAX_HEAD_READS: u32 = 1_024;
 
 /// The error beyond them.
 const NO_HEAD: &str = "the server sent only informational responses (1xx)";
