@@ -23,7 +23,7 @@ async def test_results_are_in_the_order_of_the_inputs():
 async def test_at_most_concurrency_rows_are_in_flight(at):
     with sim(latency=0.05) as provider:
         await at(provider).abatch(["a"] * 30, concurrency=7)
-        assert provider.most_at_once == 7
+        assert 3 < provider.most_at_once <= 7
         assert provider.requests == 30
 
 

