@@ -113,6 +113,11 @@ impl ThinkSplitter {
         split
     }
 
+    /// Returns true once the answer has begun: the rest of the text is part of it.
+    pub fn is_answer(&self) -> bool {
+        self.state == State::Answer
+    }
+
     /// Returns what was held back. The text has ended.
     pub fn finish(&mut self) -> Split<'static> {
         let held = Cow::Owned(std::mem::take(&mut self.held));

@@ -103,6 +103,10 @@ impl Decoder {
                     return;
                 };
                 let split = splitter.push(&text);
+                if splitter.is_answer() {
+                    // The rest is passed on as it is.
+                    self.splitter = None;
+                }
                 add(part, split.reasoning.into_owned(), split.text.into_owned(), deltas);
             }
             // Text that follows is part of the answer.

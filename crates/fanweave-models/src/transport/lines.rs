@@ -6,7 +6,7 @@
 use fanweave_core::{Error, ErrorKind, Result};
 use memchr::memchr;
 
-use super::sse::{SseEvent, without_mark};
+use super::sse::{SseEvent, utf8, without_mark};
 
 /// An incremental decoder for one stream.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ fn emit(line: &[u8], each: &mut impl FnMut(SseEvent<'_>) -> Result<()>) -> Resul
     if line.is_empty() {
         return Ok(());
     }
-    each(SseEvent { name: "", data: &String::from_utf8_lossy(line) })
+    each(SseEvent { name: "", data: &utf8(line) })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Reading of a streamed answer without I/O: bytes in, deltas and a message out.
 
 use fanweave_core::{Delta, Error, ErrorKind, Fold, Message, Result};
-use memchr::memmem;
+use memchr::memchr_iter;
 
 use super::caps::PARTS;
 use super::frames::Frames;
@@ -249,6 +249,6 @@ fn bare(chunk: &[u8], begins_line: bool) -> &[u8] {
     if let (true, [b'{' | b'[', ..]) = (begins_line, chunk) {
         return chunk;
     }
-    let starts = [&b"\n{"[..], b"\n["].map(|start| memmem::find(chunk, start));
-    starts.into_iter().flatten().min().map_or(&[], |at| &chunk[at + 1..])
+    let mut lines = memchr_iter(b'\n', chunk).map(|end| &chunk[end + 1..]);
+    lines.find(|line| matches!(line, [b'{' | b'[', ..])).unwrap_or_default()
 }

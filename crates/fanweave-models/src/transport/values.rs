@@ -6,7 +6,7 @@ use fanweave_core::{Error, ErrorKind, Result};
 use memchr::memchr;
 
 use super::extent::Extent;
-use super::sse::SseEvent;
+use super::sse::{SseEvent, utf8};
 
 /// An incremental decoder for one stream that begins with an object or a list.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl ValueDecoder {
             self.inside = Inside::Nothing;
             let is_line = self.after == After::Nothing && memchr(b'\n', value).is_none();
             self.after = if is_line { After::Line } else { After::Other };
-            each(SseEvent { name: "", data: &String::from_utf8_lossy(value) })?;
+            each(SseEvent { name: "", data: &utf8(value) })?;
         }
         Ok(None)
     }
