@@ -34,6 +34,8 @@ struct Call {
     id: String,
     /// Set while the provider has sent no id of its own.
     is_generated: bool,
+    /// The id that the provider has sent, if another call has it already.
+    repeated_id: String,
     name: String,
     arguments: String,
     /// The JSON value in the arguments.
@@ -65,6 +67,10 @@ impl Call {
             ("", name) => self.name.is_empty() || self.name == name || self.arguments.is_empty(),
             _ => self.is_generated && self.name.is_empty(),
         }
+    }
+
+    fn has_id(&self, id: &str) -> bool {
+        self.id == id || self.repeated_id == id
     }
 
     fn append(&mut self, arguments: &str) {
@@ -109,7 +115,7 @@ impl Calls {
         let Fragment { index, id, mut name, mut arguments } = fragment;
         let renamed;
         let same_index = |call: &Call| index.is_none() || index == call.index;
-        let by_id = || self.calls.iter().rposition(|call| same_index(call) && call.id == id);
+        let by_id = || self.calls.iter().rposition(|call| same_index(call) && call.has_id(id));
         let last = || self.calls.iter().rposition(same_index);
         let continued = || last().filter(|at| self.calls[*at].continues(id, name));
         let mut found = if id.is_empty() { None } else { by_id() }.or_else(continued);
@@ -119,7 +125,7 @@ impl Calls {
         {
             let call = &mut self.calls[at];
             let is_near = call.arguments.len() <= arguments.len() + MAX_EMPTY_BYTES;
-            if !id.is_empty() && call.id == id && is_near && call.arguments.trim() == arguments.trim() {
+            if !id.is_empty() && call.has_id(id) && is_near && call.arguments.trim() == arguments.trim() {
                 return Ok(None);
             }
             if std::mem::take(&mut call.is_renamed) && name.is_empty() && !call.is_held {
@@ -135,6 +141,16 @@ impl Calls {
                 found = None;
             }
         }
+        if let Some(at) = found
+            && !name.is_empty()
+            && arguments.is_empty()
+            && !self.calls[at].name.is_empty()
+            && self.calls[at].name != name
+            && self.calls[at].extent.is_closed_object()
+        {
+            // Another function, although the id and the index are those of a complete call.
+            found = None;
+        }
         let at = match found {
             Some(at) => at,
             None => self.push(index)?,
@@ -147,8 +163,8 @@ impl Calls {
         }
         let id = self.named(at, id);
         let call = &mut self.calls[at];
-        if call.name.is_empty() {
-            call.name.push_str(name);
+        if !name.is_empty() && call.name != name {
+            name.clone_into(&mut call.name);
         }
         call.append(arguments);
         let is_placeholder = is_empty_object(&call.arguments) && arguments.contains('{');
@@ -189,7 +205,7 @@ impl Calls {
     /// Like [`add`](Self::add).
     pub(super) fn restated(&mut self, call: Fragment<'_>) -> Result<Option<Delta>> {
         let Fragment { index, id, name, arguments } = call;
-        let by_id = || self.calls.iter().rposition(|call| call.id == id);
+        let by_id = || self.calls.iter().rposition(|call| call.has_id(id));
         let by_index = || {
             let fits = |call: &Call| call.index == index && (id.is_empty() || call.is_generated);
             self.calls.iter().rposition(fits).or_else(|| {
@@ -260,7 +276,7 @@ impl Calls {
         }
         let is_used =
             |id: &str| self.calls.iter().enumerate().any(|(other, call)| other != at && call.id == id);
-        let is_generated = id.is_empty() || is_used(id);
+        let (given, is_generated) = (id, id.is_empty() || is_used(id));
         let id = if is_generated {
             let ids = (at..).map(|n| format!("{}{n}", self.prefix));
             ids.into_iter().find(|id| !is_used(id)).expect("the numbers never end")
@@ -268,6 +284,9 @@ impl Calls {
             id.to_owned()
         };
         self.calls[at].is_generated = is_generated;
+        if is_generated {
+            given.clone_into(&mut self.calls[at].repeated_id);
+        }
         self.calls[at].id.clone_from(&id);
         Some(id)
     }
@@ -285,6 +304,47 @@ impl Calls {
 fn delta(at: usize, id: Option<String>, name: &str, arguments: String) -> Delta {
     let name = Some(name).filter(|name| !name.is_empty()).map(str::to_owned);
     Delta::ToolCall { part: at as u32, id, name, arguments }
+}
+
+/// Tool calls from fragments. Four bytes are one: how it comes, its index, its id and name, and the length of
+/// its arguments, which follow.
+///
+/// # Panics
+/// If the deltas do not say what was assembled, or if ids are missing or not unique.
+#[cfg(any(test, feature = "fuzzing"))]
+pub fn fuzz(bytes: &[u8]) {
+    use fanweave_core::Fold;
+
+    const IDS: [&str; 4] = ["", "a", "b", "call_0"];
+    const NAMES: [&str; 4] = ["", "f", "g", "f"];
+    let (mut calls, mut fold) = (Calls::default(), Fold::default());
+    let mut rest = bytes;
+    while let [how, index, names, length, after @ ..] = rest {
+        let (arguments, after) = after.split_at(usize::from(length % 32).min(after.len()));
+        rest = after;
+        let arguments = String::from_utf8_lossy(arguments);
+        let index = (index % 4 > 0).then(|| u32::from(index % 4) - 1);
+        let (id, name) = (IDS[usize::from(names % 4)], NAMES[usize::from(names / 4 % 4)]);
+        let fragment = Fragment { index, id, name, arguments: &arguments };
+        let added = match how % 4 {
+            0 => calls.add(fragment),
+            1 => calls.start(fragment),
+            2 => calls.whole(fragment),
+            _ => calls.restated(fragment),
+        };
+        match added {
+            Ok(delta) => delta.iter().for_each(|delta| fold.push(delta)),
+            Err(_) => break,
+        }
+    }
+    calls.finish().for_each(|delta| fold.push(&delta));
+    let message = fold.into_message();
+    let said: Vec<_> = message.tool_calls().map(|c| (&*c.id, &*c.name, &*c.arguments)).collect();
+    let held: Vec<_> = calls.calls.iter().map(|c| (&*c.id, &*c.name, &*c.arguments)).collect();
+    assert_eq!(said, held);
+    for (at, (id, ..)) in said.iter().enumerate() {
+        assert!(!id.is_empty() && said[..at].iter().all(|(other, ..)| other != id), "{said:?}");
+    }
 }
 
 #[cfg(test)]
@@ -454,6 +514,26 @@ mod tests {
                 "equal ids at two indices",
                 &[(Some(0), "a", "w", paris), (Some(1), "a", "w", rome)],
                 &[("a", "w", paris), ("call_1", "w", rome)],
+            ),
+            (
+                "one id and one index for two functions",
+                &[(Some(0), "a", "v", paris), (Some(0), "a", "w", "{\"x\""), (Some(0), "a", "", ":1}")],
+                &[("a", "v", paris), ("call_1", "w", x)],
+            ),
+            (
+                "one id and one index for two functions, and arguments after their names",
+                &[
+                    (Some(0), "a", "v", ""),
+                    (Some(0), "a", "", paris),
+                    (Some(0), "a", "w", ""),
+                    (Some(0), "a", "", x),
+                ],
+                &[("a", "v", paris), ("call_1", "w", x)],
+            ),
+            (
+                "a name that is sent once more, complete",
+                &[(Some(0), "a", "get", ""), (Some(0), "a", "get_weather", ""), (Some(0), "", "", x)],
+                &[("a", "get_weather", x)],
             ),
             ("a placeholder", &[(Some(0), "a", "w", "{}"), (Some(0), "", "", x)], &[("a", "w", x)]),
             ("a placeholder, named", &[(Some(0), "a", "w", "{}"), (Some(0), "", "w", x)], &[("a", "w", x)]),

@@ -12,6 +12,9 @@ pub(super) fn failure(reason: &FinishReason, has_content: bool) -> Option<Error>
         | "upstream_error" | "abort" | "aborted" | "cancelled" | "canceled" => {
             fails(ErrorKind::Server, "the provider failed while it answered")
         }
+        "in_progress" | "queued" => {
+            fails(ErrorKind::StreamIncomplete, "the provider has not finished the answer")
+        }
         "timeout" | "network_error" => fails(ErrorKind::Timeout, "the provider timed out while it answered"),
         "insufficient_system_resource" => fails(ErrorKind::Overloaded, "the provider is overloaded"),
         _ if has_content => None,
@@ -53,6 +56,20 @@ pub(super) fn checked(message: Message) -> Result<Message> {
         Some(what) => Err(Error::new(ErrorKind::Decode, what).with_partial(message)),
         None => Ok(message),
     }
+}
+
+/// Checks an answer that came as one chunk of a stream: without a finish reason, it is the beginning of a
+/// stream that was cut.
+///
+/// # Errors
+/// Those of [`checked`], and [`ErrorKind::StreamIncomplete`].
+pub(super) fn checked_chunk(message: Message) -> Result<Message> {
+    let message = checked(message)?;
+    if message.reply.as_deref().is_some_and(|reply| reply.finish_reason.is_some()) {
+        return Ok(message);
+    }
+    let error = Error::new(ErrorKind::StreamIncomplete, "the stream ended without a finish reason");
+    Err(error.with_partial(message))
 }
 
 /// Describes a tool call without a name, or whose arguments were truncated or are several values. `None` if

@@ -1,7 +1,7 @@
 //! The dialects of providers, one directory each, and the table of vendors.
 
 pub(crate) mod anthropic;
-mod assemble;
+pub(crate) mod assemble;
 #[cfg(feature = "bedrock")]
 pub(crate) mod bedrock;
 pub(crate) mod compatible;

@@ -73,7 +73,7 @@ fn part(block: &Value) -> Part {
 }
 
 fn finish_reason(reason: &Value) -> Option<FinishReason> {
-    Some(match reason.as_str()? {
+    Some(match &*some_text(reason)? {
         "end_turn" | "stop_sequence" => FinishReason::Stop,
         "max_tokens" => FinishReason::Length,
         "tool_use" => FinishReason::ToolCalls,

@@ -4,7 +4,7 @@ use fanweave_core::{Delta, FinishReason, Message, Part, Reply, Result, Role, Usa
 use serde_json::Value;
 
 use crate::protocol::{SseEvent, StreamDecoder};
-use crate::providers::json::{count, list, parse, some_text, text};
+use crate::providers::json::{count, list, parse, some_text};
 use crate::providers::openai::Quirks;
 use crate::providers::{failure, finish};
 
@@ -33,7 +33,7 @@ pub(super) fn messages(body: &[u8], prompts: usize, vendor: &str) -> Result<Vec<
             reply.model = some_text(&answer["model"]);
             reply.finish_reason = finish_reason(&choice["finish_reason"]);
             reply.usage = if prompt == 0 { usage(&answer["usage"]) } else { Usage::default() };
-            let text_part = some_text(&choice["text"]).map(Part::Text);
+            let text_part = choice_text(choice).map(Part::Text);
             let message = Message::from_parts(Role::Assistant, text_part.into_iter().collect());
             finish::checked(message.with_reply(reply))
         })
@@ -41,12 +41,20 @@ pub(super) fn messages(body: &[u8], prompts: usize, vendor: &str) -> Result<Vec<
 }
 
 fn finish_reason(reason: &Value) -> Option<FinishReason> {
-    Some(match reason.as_str()? {
+    // Empty in every chunk of some servers.
+    Some(match &*some_text(reason)? {
         "stop" => FinishReason::Stop,
         "length" => FinishReason::Length,
         "content_filter" => FinishReason::ContentFilter,
         other => FinishReason::Other(other.to_owned()),
     })
+}
+
+/// The text of a choice. Some servers answer in the form of chat completions.
+fn choice_text(choice: &Value) -> Option<String> {
+    let chat =
+        || [&choice["message"]["content"], &choice["delta"]["content"]].into_iter().find_map(some_text);
+    some_text(&choice["text"]).or_else(chat)
 }
 
 fn usage(usage: &Value) -> Usage {
@@ -79,10 +87,7 @@ impl StreamDecoder for Decoder {
             deltas.push(Delta::Started { id, model });
         }
         for choice in list(&chunk["choices"]).filter(|choice| count(&choice["index"]) == 0) {
-            let text_part = text(&choice["text"]);
-            if !text_part.is_empty() {
-                deltas.push(Delta::text(text_part));
-            }
+            deltas.extend(choice_text(choice).map(Delta::text));
             if let Some(reason) = finish_reason(&choice["finish_reason"]) {
                 deltas.push(Delta::Finished(reason));
             }

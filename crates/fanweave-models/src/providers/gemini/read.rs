@@ -107,17 +107,20 @@ impl Decoder {
             self.citations.add(&candidate["citationMetadata"]["citations"]);
             self.citations.emit(deltas);
         }
-        if response["usageMetadata"].is_object() {
-            deltas.push(Delta::Usage(usage(&response["usageMetadata"])));
+        let counts = either(response, "usageMetadata", "usage_metadata");
+        if counts.is_object() {
+            deltas.push(Delta::Usage(usage(counts)));
         }
-        if let Some(reason) = first.and_then(|candidate| some_text(&candidate["finishReason"])) {
+        if let Some(reason) =
+            first.and_then(|candidate| some_text(either(candidate, "finishReason", "finish_reason")))
+        {
             deltas.push(Delta::Finished(self.finish_reason(&reason)));
         }
         Ok(())
     }
 
     fn part(&mut self, part: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
-        let signature = some_text(&part["thoughtSignature"]);
+        let signature = some_text(either(part, "thoughtSignature", "thought_signature"));
         let is_draft = CONTENTS.iter().any(|name| !is_empty(&part[*name]));
         if part["thought"] == true && !is_draft {
             let index = self.continues(Open::Thought);
@@ -128,7 +131,8 @@ impl Decoder {
             let text = String::new();
             deltas.push(Delta::Reasoning { part: self.next(), text, signature });
         }
-        if let Some(call) = part.get("functionCall").filter(|call| call.is_object() && !is_empty(call)) {
+        let call = either(part, "functionCall", "function_call");
+        if call.is_object() && !is_empty(call) {
             self.open = None;
             deltas.extend(self.calls.whole(Fragment {
                 index: None,
@@ -190,11 +194,21 @@ impl Decoder {
 }
 
 fn usage(usage: &Value) -> Usage {
-    let thoughts = count(&usage["thoughtsTokenCount"]);
+    let count = |camel, snake| count(either(usage, camel, snake));
+    let thoughts = count("thoughtsTokenCount", "thoughts_token_count");
     Usage::new(
-        count(&usage["promptTokenCount"]).saturating_add(count(&usage["toolUsePromptTokenCount"])),
-        count(&usage["candidatesTokenCount"]).saturating_add(thoughts),
+        count("promptTokenCount", "prompt_token_count")
+            .saturating_add(count("toolUsePromptTokenCount", "tool_use_prompt_token_count")),
+        count("candidatesTokenCount", "candidates_token_count").saturating_add(thoughts),
     )
-    .cached_tokens(count(&usage["cachedContentTokenCount"]))
+    .cached_tokens(count("cachedContentTokenCount", "cached_content_token_count"))
     .reasoning_tokens(thoughts)
+}
+
+/// A field under its name, or under that of gateways which write the names of Google's SDKs.
+fn either<'a>(object: &'a Value, camel: &str, snake: &str) -> &'a Value {
+    match &object[camel] {
+        Value::Null => &object[snake],
+        value => value,
+    }
 }

@@ -22,7 +22,10 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     }
     let mut fold = Fold::default();
     deltas.iter().for_each(|delta| fold.push(delta));
-    finish::checked(fold.into_message())
+    match answer["done"] == false {
+        true => finish::checked_chunk(fold.into_message()),
+        false => finish::checked(fold.into_message()),
+    }
 }
 
 /// Decodes one stream.
@@ -88,7 +91,7 @@ impl Decoder {
     }
 
     fn finish_reason(&self, reason: &Value) -> FinishReason {
-        match reason.as_str() {
+        match some_text(reason).as_deref() {
             None | Some("stop") if !self.calls.is_empty() => FinishReason::ToolCalls,
             None | Some("stop") => FinishReason::Stop,
             Some("length") => FinishReason::Length,

@@ -162,6 +162,7 @@ impl Protocol for ChatCompletions {
         let mut citations = Citations::default();
         let failed = choice.failure(vendor);
         reply.finish_reason = finish_reason(&choice.finish_reason);
+        let is_chunk = choice.message.0.is_none() && choice.delta.0.is_some();
         let mut said = choice.message.0.or(choice.delta.0).unwrap_or_default();
         said.or_text(choice.text);
         if !said.refusal.is_empty() {
@@ -175,6 +176,7 @@ impl Protocol for ChatCompletions {
         match failed {
             Some(error) if message.parts.is_empty() => Err(error),
             Some(error) => Err(error.with_partial(message)),
+            None if is_chunk && !self.quirks.no_finish_reason => finish::checked_chunk(message),
             None => finish::checked(message),
         }
     }

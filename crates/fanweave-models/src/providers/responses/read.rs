@@ -38,6 +38,10 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
             parts.extend(parts_of(item));
         }
     }
+    if parts.is_empty() {
+        // The field that the SDKs add, from gateways that send it alone.
+        parts.extend(some_text(&response["output_text"]).map(Part::Text));
+    }
     let has_calls = parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
     let refused = list(output).flat_map(|item| list(&item["content"])).any(is_refusal);
     let mut reply = Reply::new();
@@ -205,7 +209,7 @@ impl StreamDecoder for Decoder {
                 deltas.push(Delta::Reasoning { part: item as u32, text, signature: None });
             }
             "response.output_item.done" => self.end(item, &json["item"], deltas)?,
-            "response.completed" | "response.incomplete" | "response.done" => {
+            "response.completed" | "response.incomplete" | "response.cancelled" | "response.done" => {
                 let response = if is_whole { &json } else { &json["response"] };
                 if !self.started {
                     self.start(response, deltas);
@@ -276,6 +280,14 @@ impl Decoder {
                 Some("function_call") => self.end(at, item, deltas)?,
                 _ => {}
             }
+        }
+        if list(&response["output"]).next().is_none()
+            && !self.has_text
+            && self.calls.is_empty()
+            && let Some(text) = some_text(&response["output_text"])
+        {
+            self.has_text = true;
+            deltas.push(Delta::text(text));
         }
         Ok(())
     }

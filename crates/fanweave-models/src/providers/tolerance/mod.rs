@@ -7,6 +7,7 @@ mod extras;
 mod framing;
 mod json;
 mod mutations;
+mod names;
 mod streams;
 
 use std::sync::Arc;
