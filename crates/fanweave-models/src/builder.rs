@@ -518,7 +518,7 @@ impl ModelBuilder {
         #[cfg(feature = "bedrock")]
         let signer = match vendor.known_dialect() {
             Some(Dialect::BedrockConverse) if key.is_none() && keys.is_none() => {
-                Some(Arc::new(SigV4::from_env(env, endpoint.host())?))
+                Some(Arc::new(SigV4::from_env(env, endpoint.host(), &client)?))
             }
             _ => None,
         };

@@ -142,6 +142,9 @@ const NAME: &str = "bedrock-converse/us.anthropic.claude-haiku-4-5-20251001-v1:0
 
 async fn bedrock() -> Cloud {
     Cloud::start(|seen| {
+        if let Some(answer) = credentials(seen) {
+            return answer;
+        }
         if let Err(why) = verify(seen) {
             let body = json!({ "message": format!("The request signature we calculated does not match: {why}") });
             return (403, "application/json", body.to_string().into_bytes());
@@ -165,6 +168,94 @@ async fn bedrock() -> Cloud {
         (200, "application/json", body.to_string().into_bytes())
     })
     .await
+}
+
+/// The credentials of a container and of an instance.
+fn credentials(seen: &Seen) -> Option<(u16, &'static str, Vec<u8>)> {
+    let keys = json!({
+        "AccessKeyId": "AKIDTEST", "SecretAccessKey": SECRET, "Token": "canary-session-token",
+        "Expiration": "2999-01-01T00:00:00Z",
+    });
+    let (status, body) = match seen.line.split(' ').nth(1).unwrap_or_default() {
+        "/container" if seen.header("authorization") == Some("canary-container-token") => {
+            (200, keys.to_string())
+        }
+        "/container" => (401, String::new()),
+        "/latest/api/token" if seen.line.starts_with("PUT ") => (200, "canary-instance-token".to_owned()),
+        path if path.starts_with("/latest/") => match seen.header("x-aws-ec2-metadata-token") {
+            Some("canary-instance-token") if path.ends_with("/security-credentials/") => {
+                (200, "role-1".to_owned())
+            }
+            Some("canary-instance-token") if path.ends_with("/role-1") => (200, keys.to_string()),
+            _ => (401, String::new()),
+        },
+        _ => return None,
+    };
+    Some((status, "text/plain", body.into_bytes()))
+}
+
+#[tokio::test]
+async fn bedrock_takes_credentials_of_a_container_and_of_an_instance() {
+    let cloud = bedrock().await;
+    let region = ("AWS_REGION", "us-east-1".to_owned());
+    let container = [
+        region.clone(),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/container", cloud.origin)),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "canary-container-token".to_owned()),
+    ];
+    let instance = [region.clone(), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", cloud.origin.clone())];
+    for (env, fetches) in [(&container[..], 1), (&instance[..], 3)] {
+        let before = cloud.seen().len();
+        let model = built(NAME, &cloud.origin, env).unwrap();
+        for _ in 0..3 {
+            assert_eq!(model.invoke("Hi").await.unwrap().text(), "Hello");
+        }
+        assert_eq!(cloud.seen().len() - before, fetches + 3, "the credentials serve all calls");
+        assert!(!format!("{model:?}").contains("canary"));
+    }
+    let mut wrong = container.to_vec();
+    wrong[2].1 = "another canary".to_owned();
+    let nowhere = [region, ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9".to_owned())];
+    for (env, says) in [
+        (
+            &wrong[..],
+            "keys of the profile `default` in ~/.aws/credentials; the container gave no credentials: status 401",
+        ),
+        (&nowhere[..], "; this machine, asked as an EC2 instance, gave no credentials: "),
+    ] {
+        let error = built(NAME, &cloud.origin, env).unwrap().invoke("Hi").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Authentication);
+        assert!(
+            error.message().starts_with("no AWS credentials: set ") && error.message().contains(says),
+            "{error}"
+        );
+        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+    }
+}
+
+/// The simulated provider, with a verifier of its own.
+#[tokio::test]
+async fn the_simulated_clouds_take_signed_requests_and_their_own_tokens() {
+    let settings =
+        fanweave_sim::Settings { api_key: Some(SECRET.to_owned()), ..fanweave_sim::Settings::default() };
+    let sim = fanweave_sim::Server::start(settings).unwrap();
+    let bedrock = built("bedrock-converse/echo", &sim.origin(), &aws()).unwrap();
+    let host = sim.origin().trim_start_matches("http://").to_owned();
+    let url = format!("{}/v1/projects/p/locations/global/publishers/google", sim.origin());
+    let vertex = built("vertex/echo", &url, &[("GCE_METADATA_HOST", host)]).unwrap();
+    for model in [bedrock, vertex] {
+        let whole = model.invoke("one two three").await.unwrap();
+        let streamed = chain(model).stream("one two three").output().await.unwrap();
+        assert!(whole.text().ends_with("one two three"));
+        assert_eq!((whole.text(), whole.usage()), (streamed.text(), streamed.usage()));
+    }
+    let mut env = aws();
+    env[1].1 = "anotherCanarySecretKey/1234567890".to_owned();
+    let error = built(NAME, &sim.origin(), &env).unwrap().invoke("Hi").await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Authentication, Some("InvalidSignatureException")));
+    let error = ModelBuilder::new("vertex/echo").base_url(url).api_key("ya29.sim-9999999999-00");
+    let error = error.build().unwrap().invoke("Hi").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
 }
 
 #[tokio::test]
@@ -205,7 +296,8 @@ async fn bedrock_takes_a_bearer_token_in_place_of_a_signature() {
     let env = [("AWS_BEARER_TOKEN_BEDROCK", "token-1234567890".to_owned())];
     let _ = built(NAME, &cloud.origin, &env).unwrap().invoke("Hi").await;
     assert_eq!(cloud.seen()[0].header("authorization"), Some("Bearer token-1234567890"));
-    let none = built(NAME, &cloud.origin, &[]).unwrap_err();
+    let off = [("AWS_EC2_METADATA_DISABLED", "true".to_owned())];
+    let none = built(NAME, &cloud.origin, &off).unwrap_err();
     assert_eq!(none.kind(), ErrorKind::Authentication);
     assert!(none.message().starts_with("no AWS credentials: set AWS_BEARER_TOKEN_BEDROCK"), "{none}");
 }

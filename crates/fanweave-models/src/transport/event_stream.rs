@@ -6,7 +6,7 @@
 
 use fanweave_core::{Error, ErrorKind, Result};
 
-use super::sse::SseEvent;
+use super::sse::{SseEvent, utf8};
 
 /// Bytes of the prelude with its checksum.
 const PRELUDE: usize = 12;
@@ -42,7 +42,7 @@ impl EventStreamDecoder {
         while let Some(length) = self.length(start)? {
             let Some(message) = self.held.get(start..start + length) else { break };
             let (name, payload) = read(message)?;
-            each(SseEvent { name, data: &String::from_utf8_lossy(payload) })?;
+            each(SseEvent { name, data: &utf8(payload) })?;
             start += length;
         }
         self.held.drain(..start);
@@ -123,20 +123,20 @@ fn garbled(what: &str) -> Error {
     Error::new(ErrorKind::Decode, format!("the event stream is garbled: {what}"))
 }
 
-/// A message with text headers, for tests.
-#[cfg(test)]
+/// A message with short text headers, for tests.
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn message(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
     let mut written = Vec::new();
     for (name, value) in headers {
-        written.push(u8::try_from(name.len()).unwrap());
+        written.push(name.len() as u8);
         written.extend(name.as_bytes());
         written.push(7);
-        written.extend(u16::try_from(value.len()).unwrap().to_be_bytes());
+        written.extend((value.len() as u16).to_be_bytes());
         written.extend(value.as_bytes());
     }
     let mut message = Vec::new();
-    message.extend(u32::try_from(MIN_MESSAGE + written.len() + payload.len()).unwrap().to_be_bytes());
-    message.extend(u32::try_from(written.len()).unwrap().to_be_bytes());
+    message.extend(((MIN_MESSAGE + written.len() + payload.len()) as u32).to_be_bytes());
+    message.extend((written.len() as u32).to_be_bytes());
     message.extend(crc32fast::hash(&message).to_be_bytes());
     message.extend(written);
     message.extend(payload);

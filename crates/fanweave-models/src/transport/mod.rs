@@ -22,6 +22,8 @@
 pub(crate) mod adapt;
 #[cfg(feature = "vertex")]
 pub(crate) mod adc;
+#[cfg(feature = "bedrock")]
+pub(crate) mod aws;
 pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod caps;
@@ -36,7 +38,7 @@ pub(crate) mod extent;
 mod failure;
 pub(crate) mod frames;
 pub(crate) mod hints;
-mod inflate;
+pub(crate) mod inflate;
 pub(crate) mod keys;
 pub(crate) mod limits;
 mod lines;

@@ -1,10 +1,8 @@
-//! Requests that are signed just before they are sent: AWS Signature Version 4, and its credentials.
+//! Requests that are signed just before they are sent: AWS Signature Version 4.
 //!
 //! Source: the AWS documentation "Create a signed AWS API request", and its test vectors.
 
-use std::cell::LazyCell;
 use std::fmt::Write;
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use fanweave_core::{Error, ErrorKind, Result};
@@ -12,10 +10,9 @@ use http::header::HOST;
 use http::{HeaderName, HeaderValue, Request};
 use ring::{digest, hmac};
 
+use super::aws::{Credentials, Source};
+use super::client::Client;
 use super::percent::encoded;
-use super::redact::register;
-use super::secret::Secret;
-use crate::variable::set;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
@@ -34,95 +31,53 @@ const UNSIGNED: [&str; 8] = [
 ];
 
 /// Signs requests to one service in one region.
-#[derive(Clone)]
 pub(crate) struct SigV4 {
-    access_key: String,
-    secret_key: Secret,
-    session_token: Option<HeaderValue>,
+    source: Source,
     region: String,
     service: &'static str,
-    /// Keeps the token known as long as requests are signed with it.
-    _token: Option<Secret>,
 }
 
 impl SigV4 {
-    fn new(access_key: String, secret_key: String, token: Option<String>, region: String) -> Result<Self> {
-        let (secret_key, secret_token) = (Secret::new(secret_key), token.clone().map(Secret::new));
-        register(&secret_key);
-        secret_token.iter().for_each(register);
-        let session_token = token.map(|token| {
-            let mut value = HeaderValue::try_from(token).map_err(|_| {
-                Error::new(ErrorKind::Authentication, "AWS_SESSION_TOKEN is not a valid header value")
-            })?;
-            value.set_sensitive(true);
-            Ok::<_, Error>(value)
-        });
-        Ok(Self {
-            access_key,
-            secret_key,
-            session_token: session_token.transpose()?,
-            region,
-            service: "bedrock",
-            _token: secret_token,
-        })
+    /// Signs for Bedrock.
+    pub(crate) fn new(source: Source, region: String) -> Self {
+        Self { source, region, service: "bedrock" }
     }
 
-    /// Credentials of the environment, or of a profile of the user's AWS files.
+    /// Signs with the credentials of the environment, of the user's AWS files, or of the machine, for the
+    /// region of the host, of the environment or of the profile.
     ///
     /// # Errors
-    /// [`ErrorKind::Authentication`] without any, and [`ErrorKind::Config`] without a region.
-    pub(crate) fn from_env(env: &dyn Fn(&str) -> Option<String>, host: &str) -> Result<Self> {
-        let profile = set(env, "AWS_PROFILE").unwrap_or_else(|| "default".to_owned());
-        let home = set(env, "HOME").or_else(|| set(env, "USERPROFILE"));
-        let file = |variable: &str, name: &str| {
-            let path = set(env, variable).map(PathBuf::from);
-            let path = path.or_else(|| Some(PathBuf::from(home.as_ref()?).join(".aws").join(name)))?;
-            std::fs::read_to_string(path).ok()
-        };
-        // Read if the environment does not have all.
-        let credentials =
-            LazyCell::new(|| file("AWS_SHARED_CREDENTIALS_FILE", "credentials").unwrap_or_default());
-        let config = LazyCell::new(|| file("AWS_CONFIG_FILE", "config").unwrap_or_default());
-        let stored = |name: &str| {
-            setting(&credentials, &profile, name)
-                .or_else(|| setting(&config, &profile, name))
-                .or_else(|| setting(&config, &format!("profile {profile}"), name))
-        };
-        // All of one source: a key of the environment has no token of a file.
-        let own = set(env, "AWS_ACCESS_KEY_ID").zip(set(env, "AWS_SECRET_ACCESS_KEY"));
-        let (access_key, secret_key, token) = match own {
-            Some((access, secret)) => (access, secret, set(env, "AWS_SESSION_TOKEN")),
-            None => match stored("aws_access_key_id").zip(stored("aws_secret_access_key")) {
-                Some((access, secret)) => (access, secret, stored("aws_session_token")),
-                None => {
-                    let message = format!(
-                        "no AWS credentials: set AWS_BEARER_TOKEN_BEDROCK, or AWS_ACCESS_KEY_ID and \
-                         AWS_SECRET_ACCESS_KEY, or keys of the profile `{profile}` in ~/.aws/credentials"
-                    );
-                    return Err(Error::new(ErrorKind::Authentication, message));
-                }
-            },
-        };
+    /// Those of [`Source::from_env`], and [`ErrorKind::Config`] without a region.
+    pub(crate) fn from_env(
+        env: &dyn Fn(&str) -> Option<String>,
+        host: &str,
+        client: &Client,
+    ) -> Result<Self> {
+        let (source, region) = Source::from_env(env, client)?;
         let of_host =
             host.strip_prefix("bedrock-runtime.").and_then(|rest| rest.strip_suffix(".amazonaws.com"));
-        let region = of_host
-            .map(str::to_owned)
-            .or_else(|| set(env, "AWS_REGION"))
-            .or_else(|| set(env, "AWS_DEFAULT_REGION"))
-            .or_else(|| stored("region"));
-        let region = region.ok_or_else(|| {
+        let region = of_host.map(str::to_owned).or(region).ok_or_else(|| {
             Error::new(ErrorKind::Config, "AWS_REGION is not set: export it, such as us-east-1")
         })?;
-        Self::new(access_key, secret_key, token, region)
+        Ok(Self::new(source, region))
     }
 
     /// Identifies the account of the key.
     pub(crate) fn fingerprint(&self) -> u64 {
-        self.secret_key.fingerprint()
+        self.source.fingerprint()
+    }
+
+    /// Gets credentials for the next request.
+    ///
+    /// # Errors
+    /// Those of [`Source::ready`].
+    pub(crate) async fn ready(&self) -> Result<()> {
+        self.source.ready().await
     }
 
     /// Adds the date and the signature to a request that is sent now.
     pub(crate) fn sign(&self, request: &mut Request<bytes::Bytes>, now: SystemTime) {
+        let Some(credentials) = self.source.current() else { return };
         let time = timestamp(now);
         let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let headers = request.headers_mut();
@@ -130,8 +85,8 @@ impl SigV4 {
         let host = HeaderValue::try_from(authority).ok();
         headers.extend(host.map(|host| (HOST, host)));
         headers.extend(HeaderValue::try_from(&time).ok().map(|time| (DATE, time)));
-        headers.extend(self.session_token.clone().map(|token| (TOKEN, token)));
-        let authorization = self.authorization(request, &time);
+        headers.extend(credentials.session_token.clone().map(|token| (TOKEN, token)));
+        let authorization = self.authorization(&credentials, request, &time);
         let headers = request.headers_mut();
         headers.remove(HOST);
         if let Ok(mut value) = HeaderValue::try_from(authorization) {
@@ -141,8 +96,13 @@ impl SigV4 {
     }
 
     /// The value of the `authorization` header for a request with all other headers.
-    fn authorization(&self, request: &Request<bytes::Bytes>, time: &str) -> String {
-        let Self { access_key, secret_key, region, service, .. } = self;
+    fn authorization(
+        &self,
+        credentials: &Credentials,
+        request: &Request<bytes::Bytes>,
+        time: &str,
+    ) -> String {
+        let (Self { region, service, .. }, Credentials { access_key, secret_key, .. }) = (self, credentials);
         let (canonical, signed) = canonical(request);
         let date = &time[..8];
         let scope = format!("{date}/{region}/{service}/aws4_request");
@@ -196,22 +156,6 @@ fn canonical(request: &Request<bytes::Bytes>) -> (String, String) {
     (format!("{method}\n{path}\n{query}\n{lines}\n{signed}\n{body}"), signed)
 }
 
-/// A setting of an INI file: the value of `name` in `[section]`.
-fn setting(text: &str, section: &str, name: &str) -> Option<String> {
-    let mut is_there = false;
-    for line in text.lines().map(str::trim) {
-        if let Some(title) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-            is_there = title.trim() == section;
-        } else if is_there
-            && let Some((key, value)) = line.split_once('=')
-            && key.trim().eq_ignore_ascii_case(name)
-        {
-            return Some(value.trim().to_owned()).filter(|value| !value.is_empty());
-        }
-    }
-    None
-}
-
 fn mac(key: &[u8], text: &str) -> hmac::Tag {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes())
 }
@@ -238,10 +182,14 @@ mod tests {
     /// 2015-08-30, 12:36:00 UTC.
     const TIME: Duration = Duration::from_secs(1_440_938_160);
 
+    fn signed_by(key: &str, secret: String, token: Option<String>) -> SigV4 {
+        let credentials = Credentials::new(key.to_owned(), secret, token).unwrap();
+        SigV4::new(Source::Fixed(credentials.into()), "us-east-1".to_owned())
+    }
+
     fn signer(service: &'static str) -> SigV4 {
         let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_owned();
-        let signer = SigV4::new("AKIDEXAMPLE".into(), secret, None, "us-east-1".into()).unwrap();
-        SigV4 { service, ..signer }
+        SigV4 { service, ..signed_by("AKIDEXAMPLE", secret, None) }
     }
 
     fn signature(
@@ -336,8 +284,7 @@ mod tests {
             "https://bedrock-runtime.us-east-1.amazonaws.com/model/a%3Ab/converse".parse().unwrap();
         request.headers_mut().insert("accept", HeaderValue::from_static("*/*"));
         let token = Some("session-token-canary".to_owned());
-        let signer =
-            SigV4::new("AKID".into(), "secret-key-canary-1".into(), token, "us-east-1".into()).unwrap();
+        let signer = signed_by("AKID", "secret-key-canary-1".to_owned(), token);
         signer.sign(&mut request, SystemTime::UNIX_EPOCH + TIME);
         let authorization = request.headers()["authorization"].to_str().unwrap();
         assert!(
@@ -349,33 +296,18 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_of_the_environment_or_of_a_profile() {
-        let folder = std::env::temp_dir().join(format!("fanweave-aws-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("credentials");
-        let text = "[default]\naws_access_key_id = AKIDDEFAULT\naws_secret_access_key = s1\n\n[other]\n\
-                    aws_access_key_id=AKIDOTHER\naws_secret_access_key=s2\naws_session_token = t2\nregion = eu-west-3\n";
-        std::fs::write(&path, text).unwrap();
-        let file = path.to_str().unwrap().to_owned();
-        let read = |more: &[(&str, &str)], host: &str| {
+    fn the_region_is_that_of_the_host_or_of_the_environment() {
+        let region = |host: &str, region: Option<&str>| {
             let env = |name: &str| match name {
-                "AWS_SHARED_CREDENTIALS_FILE" => Some(file.clone()),
-                name => more.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()),
+                "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("x".to_owned()),
+                "AWS_REGION" => region.map(str::to_owned),
+                _ => None,
             };
-            SigV4::from_env(&env, host)
-                .map(|signer| (signer.access_key, signer.region, signer.session_token.is_some()))
+            SigV4::from_env(&env, host, &Client::default()).map(|signer| signer.region)
         };
-        let region = ("AWS_REGION", "us-east-1");
-        assert_eq!(read(&[region], "x").unwrap(), ("AKIDDEFAULT".into(), "us-east-1".into(), false));
-        let other = ("AWS_PROFILE", "other");
-        assert_eq!(read(&[other], "x").unwrap(), ("AKIDOTHER".into(), "eu-west-3".into(), true));
-        let own = [other, ("AWS_ACCESS_KEY_ID", "AKIDENV"), ("AWS_SECRET_ACCESS_KEY", "s3"), region];
-        assert_eq!(read(&own, "x").unwrap(), ("AKIDENV".into(), "us-east-1".into(), false));
         let host = "bedrock-runtime.ap-south-1.amazonaws.com";
-        assert_eq!(read(&own, host).unwrap().1, "ap-south-1");
-        let unknown = read(&[("AWS_PROFILE", "none"), region], "x").unwrap_err();
-        assert!(unknown.message().contains("keys of the profile `none`"), "{unknown}");
-        assert!(read(&[], "x").unwrap_err().message().starts_with("AWS_REGION is not set"));
-        std::fs::remove_dir_all(folder).unwrap();
+        assert_eq!(region(host, Some("us-east-1")).unwrap(), "ap-south-1");
+        assert_eq!(region("x", Some("us-east-1")).unwrap(), "us-east-1");
+        assert!(region("x", None).unwrap_err().message().starts_with("AWS_REGION is not set"));
     }
 }

@@ -19,17 +19,11 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     if let Some(error) = failure::inside(&response, VENDOR) {
         return Err(error);
     }
-    let Some(message) = response.pointer("/output/message") else {
+    if !response["output"]["message"].is_object() {
         return Err(failure::instead(&response, VENDOR, "the response has no `output.message`"));
-    };
+    }
     let (mut deltas, mut decoder) = (Vec::new(), Decoder::default());
-    for (block, at) in list(&message["content"]).zip(0..) {
-        decoder.whole(at, block, &mut deltas)?;
-    }
-    if response["usage"].is_object() {
-        deltas.push(Delta::Usage(usage(&response["usage"])));
-    }
-    decoder.finish(&response["stopReason"], &mut deltas);
+    decoder.response(&response, &mut deltas)?;
     let mut fold = Fold::default();
     deltas.iter().for_each(|delta| fold.push(delta));
     finish::checked(fold.into_message())
@@ -61,13 +55,7 @@ impl StreamDecoder for Decoder {
             "messageStop" => self.finish(&json["stopReason"], deltas),
             "metadata" if json["usage"].is_object() => deltas.push(Delta::Usage(usage(&json["usage"]))),
             // The whole response, of servers that do not stream.
-            _ if json["output"]["message"].is_object() => {
-                for (block, at) in list(&json["output"]["message"]["content"]).zip(0..) {
-                    self.whole(at, block, deltas)?;
-                }
-                deltas.push(Delta::Usage(usage(&json["usage"])));
-                self.finish(&json["stopReason"], deltas);
-            }
+            _ if json["output"]["message"].is_object() => self.response(&json, deltas)?,
             _ => {}
         }
         Ok(())
@@ -80,6 +68,18 @@ impl StreamDecoder for Decoder {
 }
 
 impl Decoder {
+    /// A whole response.
+    fn response(&mut self, response: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
+        for (block, at) in list(&response["output"]["message"]["content"]).zip(0..) {
+            self.whole(at, block, deltas)?;
+        }
+        if response["usage"].is_object() {
+            deltas.push(Delta::Usage(usage(&response["usage"])));
+        }
+        self.finish(&response["stopReason"], deltas);
+        Ok(())
+    }
+
     fn more(&mut self, index: Option<u32>, delta: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
         let part = index.unwrap_or_default();
         if let Some(text) = some_text(&delta["text"]) {
