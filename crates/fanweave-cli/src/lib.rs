@@ -56,13 +56,14 @@ mod work;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use args::{AskArgs, ChatArgs, Cli, Color, Command, RunArgs};
 use clap::{CommandFactory, FromArgMatches};
 pub use exit::Exit;
 use exit::Failure;
-use fanweave::models::adaptations;
+use fanweave::models::adaptations_since;
 use misplaced::Slips;
 use out::tell;
 use program::Program;
@@ -176,7 +177,7 @@ fn parse_and_run(args: Vec<OsString>, stop: &Stop) -> Exit {
     let color = cli.color;
     let program = Program::new(args, stop.clone());
     let terminal = program.terminal.clone();
-    let adapted_before = adaptations();
+    let (before, is_noted) = (program.adapted_before.clone(), program.noted_adaptations.clone());
     let done = runtime().and_then(|runtime| {
         // On a worker of the runtime: tasks that it spawns and wakes need not move between threads.
         let done = runtime.block_on(async {
@@ -198,8 +199,10 @@ fn parse_and_run(args: Vec<OsString>, stop: &Stop) -> Exit {
         runtime.shutdown_background();
         done
     });
-    for change in adaptations().iter().filter(|change| !adapted_before.contains(change)) {
-        tell!("note: the server refused requests as written: {change}");
+    if !is_noted.load(Ordering::Relaxed) {
+        for adaptation in adaptations_since(&before) {
+            tell!("{}", summary::adapted(&adaptation));
+        }
     }
     done.unwrap_or_else(|failure| out::report(&failure.without(&slips), color))
 }

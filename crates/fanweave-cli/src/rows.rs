@@ -3,11 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fanweave::batch::{Error, ErrorKind, Output, Progress, Settings, Source, Summary};
 use fanweave::context::{CancellationToken, Concurrency};
+use fanweave::models::adaptations_since;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::args::{CsvFormulas, RowArgs, ShowProgress};
@@ -104,12 +106,15 @@ impl Watch<'_> {
     /// Prints the summary, and the command to resume if the job is not complete.
     fn finish(&self, summary: &Summary) -> Result<Exit, Failure> {
         let output = name(self.output);
+        let adapted = adaptations_since(&self.program.adapted_before);
         if self.json {
-            print(format!("{}\n", summary::json(summary, &output)).as_bytes())?;
+            print(format!("{}\n", summary::json(summary, &adapted, &output)).as_bytes())?;
         }
+        self.program.noted_adaptations.store(self.json, Ordering::Relaxed);
         let print_summary = || {
+            self.program.noted_adaptations.store(true, Ordering::Relaxed);
             if !self.json {
-                tell!("{}", summary::text(summary, &output));
+                tell!("{}", summary::text(summary, &adapted, &output));
             }
         };
         let remaining = match summary.left {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fanweave::Error;
 use fanweave::batch::Summary;
+use fanweave::models::Adaptation;
 use serde_json::{Value, json};
 
 use crate::cost::dollars;
@@ -14,7 +15,7 @@ use crate::progress::{rounded, short};
 const MAX_REASONS: usize = 8;
 
 /// The summary as text. `output` is the location of the answers.
-pub(crate) fn text(summary: &Summary, output: &str) -> String {
+pub(crate) fn text(summary: &Summary, adaptations: &[Adaptation], output: &str) -> String {
     let mut text = String::new();
     let called = summary.rows - summary.resumed;
     let _ = write!(
@@ -43,6 +44,9 @@ pub(crate) fn text(summary: &Summary, output: &str) -> String {
         text.push('\n');
         text.push_str(&figures(summary));
     }
+    for adaptation in adaptations {
+        let _ = write!(text, "\n{}", adapted(adaptation));
+    }
     for note in &summary.notes {
         let _ = write!(text, "\nnote: {note}");
     }
@@ -51,7 +55,7 @@ pub(crate) fn text(summary: &Summary, output: &str) -> String {
 }
 
 /// The summary as JSON, with times in milliseconds and the reason if the run stopped early.
-pub(crate) fn json(summary: &Summary, output: &str) -> Value {
+pub(crate) fn json(summary: &Summary, adaptations: &[Adaptation], output: &str) -> Value {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let failures: Vec<_> = summary
         .failures
@@ -59,6 +63,15 @@ pub(crate) fn json(summary: &Summary, output: &str) -> Value {
         .map(|group| {
             json!({
                 "kind": group.kind, "message": group.message, "count": group.count, "first_line": group.first_line,
+            })
+        })
+        .collect();
+    let adaptations: Vec<_> = adaptations
+        .iter()
+        .map(|adaptation| {
+            json!({
+                "model": adaptation.model, "server": adaptation.server, "changes": adaptation.changes,
+                "refused": adaptation.refused, "changed": adaptation.changed,
             })
         })
         .collect();
@@ -77,8 +90,14 @@ pub(crate) fn json(summary: &Summary, output: &str) -> Value {
         "left": summary.left, "empty_answers": summary.empty_answers, "stopped": stopped, "reason": reason, "retries": summary.retries, "hedged": summary.hedged, "usage": summary.usage,
         "cost_usd": summary.cost_usd,
         "maybe_billed": { "usd": summary.maybe_billed_usd, "requests": summary.unanswered }, "wall_ms": ms(summary.wall), "p50_ms": summary.p50.map(ms),
-        "p95_ms": summary.p95.map(ms), "failures": failures, "notes": summary.notes, "output": output,
+        "p95_ms": summary.p95.map(ms), "failures": failures,
+        "adaptations": adaptations, "notes": summary.notes, "output": output,
     })
+}
+
+/// A note on the changes to requests that a server has refused.
+pub(crate) fn adapted(adaptation: &Adaptation) -> String {
+    format!("note: the server refused requests as written: {adaptation}")
 }
 
 /// The reason why the provider was unavailable, with the last failure.
@@ -158,7 +177,7 @@ mod tests {
         summary.p95 = Some(Duration::from_millis(1_400));
         summary.failures =
             vec![group("timeout", "no answer within 30s", 3, 17), group("input", "not JSON", 1, 9)];
-        insta::assert_snapshot!(text(&summary, "answers.jsonl"), @r"
+        insta::assert_snapshot!(text(&summary, &[], "answers.jsonl"), @r"
         223 rows in 3.1s: 219 ok, 4 failed, 100 from an earlier run (39.7 rows/s)
           3 x timeout: no answer within 30s (first in line 17)
           1 x input: not JSON (first in line 9)

@@ -67,7 +67,7 @@ pub use providers::openai::{Quirks, SendBack};
 pub use providers::reasoning::ReasoningField;
 pub use raw::{RawBody, RawModel, RawRequest, RawResponse};
 pub use spread::{Lane, Spread, SpreadChange};
-pub use transport::adapt::adaptations;
+pub use transport::adapt::{Adaptation, adaptations, adaptations_since};
 pub use transport::body::Body;
 pub use transport::client::{Client, ClientBuilder, connection_notice};
 pub use transport::keys::KeyHeader;

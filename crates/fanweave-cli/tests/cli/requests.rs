@@ -306,8 +306,44 @@ fn ask_notes_the_change_for_the_server_and_how_often_it_refused() {
         });
     let ran = told(&provider.url, &[]).expect_code(0);
     assert_eq!(ran.stdout, "ok\n");
-    let note = "(1 request refused): sent without `stream_options`";
+    let note = "(1 request refused, 1 changed): sent without `stream_options`";
     assert!(ran.stderr.contains("note: the server refused requests as written: x at http"), "{}", ran.stderr);
     assert!(ran.stderr.contains(note), "{}", ran.stderr);
     assert_eq!(provider.count(), 2);
+}
+
+#[test]
+fn the_summary_of_a_batch_has_the_changes_for_the_server_once() {
+    let refusal = "Unsupported parameter: 'max_completion_tokens' is not supported with this model.";
+    let refusal = json!({ "error": { "message": refusal, "type": "invalid_request_error" } }).to_string();
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let provider =
+        Recorded::start(200, move |_| match count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 | 4 => refusal.clone(),
+            _ => completion(&json!({ "role": "assistant", "content": "ok" }), "stop"),
+        });
+    let folder = Folder::new();
+    folder.write("in.txt", "a\nb\nc\n");
+    let run = |more: &[&str]| {
+        let words = ["batch", "in.txt", "-o", "out.jsonl", "-m", "openai/x", "--base-url", &provider.url];
+        let flags = ["--max-tokens", "5", "-c", "1", "--fresh", "--no-hedging"];
+        let mut command = folder.command(&[&words[..], &flags, more].concat());
+        Ran::of(command.env("OPENAI_API_KEY", "any").output().expect("the program starts")).expect_code(0)
+    };
+    let ran = run(&[]);
+    let server = &provider.url;
+    let note = format!(
+        "note: the server refused requests as written: x at {server} (1 request refused, 3 changed): \
+         `max_completion_tokens` sent as `max_tokens`\nanswers: out.jsonl"
+    );
+    assert!(ran.stderr.contains(&note), "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("refused requests").count(), 1, "{}", ran.stderr);
+
+    let ran = run(&["--json"]);
+    let summary: Value = serde_json::from_str(&ran.stdout).expect("a summary");
+    let changes = ["`max_completion_tokens` sent as `max_tokens`"];
+    let expected =
+        json!([{ "model": "x", "server": server, "changes": changes, "refused": 1, "changed": 3 }]);
+    assert_eq!(summary["adaptations"], expected);
+    assert!(!ran.stderr.contains("refused requests"), "{}", ran.stderr);
 }

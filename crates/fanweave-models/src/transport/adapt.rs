@@ -5,6 +5,7 @@
 mod refusal;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,8 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fanweave_core::__private::PerProcess;
 use fanweave_core::{Error, Parameters, Prompt, ResponseFormat, Result};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use self::refusal::Refused;
+use self::trial::Trial;
 use crate::protocol::HttpRequest;
 use crate::providers::splice::Splice;
 
@@ -132,6 +135,10 @@ pub(crate) struct Shape {
     max_inputs: AtomicU32,
     /// Requests that were refused, and retried in another shape.
     refused: AtomicU32,
+    /// Requests that were sent with changes.
+    changed: AtomicU32,
+    /// The first request with the last change.
+    trial: Trial,
 }
 
 /// The base URL and the model of each shape.
@@ -162,19 +169,68 @@ impl Shape {
         }
     }
 
+    /// Records the limit that a refused request has named.
     pub(crate) fn learn_max_inputs(&self, texts: usize) {
         let texts = u32::try_from(texts).unwrap_or(u32::MAX).max(1);
         self.max_inputs.store(texts, Ordering::Relaxed);
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn learn(&self, facts: Facts) {
-        self.facts.fetch_or(facts.0, Ordering::Relaxed);
+    /// Returns true if the facts are new.
+    fn learn(&self, facts: Facts) -> bool {
+        !Facts(self.facts.fetch_or(facts.0, Ordering::Relaxed)).has(facts)
     }
 
     /// Text that distinguishes answers to changed requests from others. Empty without such changes.
     pub(crate) fn identity(&self) -> String {
         let texts = self.facts().answer_changing().texts();
         texts.into_iter().map(|text| format!(", {text}")).collect()
+    }
+}
+
+/// Changes that fanweave has made to the requests for one model at one server, because the server refused the
+/// original ones.
+///
+/// ```
+/// for adaptation in fanweave::models::adaptations() {
+///     println!("{} at {}: {:?}", adaptation.model, adaptation.server, adaptation.changes);
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Adaptation {
+    /// The model, as the server names it.
+    pub model: String,
+    /// The base URL.
+    pub server: String,
+    /// The changes, one sentence each: ``sent without `stream_options` ``.
+    pub changes: Vec<String>,
+    /// Requests that were refused, and retried with the changes.
+    pub refused: u64,
+    /// Requests that were sent with changes.
+    pub changed: u64,
+}
+
+impl Adaptation {
+    /// The part of it that is not in `before`, an earlier one of the same model. `None` if no request was
+    /// changed since.
+    fn since(mut self, before: &[Self]) -> Option<Self> {
+        let is_earlier = |other: &&Self| other.model == self.model && other.server == self.server;
+        if let Some(before) = before.iter().find(is_earlier) {
+            self.refused = self.refused.saturating_sub(before.refused);
+            self.changed = self.changed.saturating_sub(before.changed);
+        }
+        (self.refused + self.changed > 0).then_some(self)
+    }
+}
+
+/// One line: ``m at http://localhost:8000/v1 (1 request refused, 200 changed): sent without `stream_options` ``.
+impl fmt::Display for Adaptation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { model, server, changes, refused, changed } = self;
+        let requests = if *refused == 1 { "request" } else { "requests" };
+        let changes = changes.join(", ");
+        write!(f, "{model} at {server} ({refused} {requests} refused, {changed} changed): {changes}")
     }
 }
 
@@ -185,35 +241,47 @@ impl Shape {
 /// [`ModelBuilder::strict_request`](crate::ModelBuilder::strict_request) turns this off,
 /// [`ModelBuilder::adapt`](crate::ModelBuilder::adapt) extends it to parameters of the caller.
 ///
-/// One line each, in order of the models, with the number of requests that were refused and retried:
-/// `m at http://localhost:8000/v1 (3 requests refused): sent without stream_options`.
+/// One for each model of a server, in the order of their names.
 ///
 /// ```
 /// assert!(fanweave::models::adaptations().is_empty());
 /// ```
-pub fn adaptations() -> Vec<String> {
+pub fn adaptations() -> Vec<Adaptation> {
     let shapes = SHAPES.get(Mutex::default);
     let shapes = shapes.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut lines: Vec<_> = shapes
+    let mut all: Vec<_> = shapes
         .iter()
-        .map(|((url, model), shape)| {
-            let mut texts = effective(shape.facts()).texts();
+        .map(|((server, model), shape)| {
+            let mut changes = effective(shape.facts()).texts();
             let max_inputs = shape.max_inputs();
             if max_inputs < usize::MAX {
-                texts.push(format!("at most {max_inputs} texts per request"));
+                changes.push(format!("at most {max_inputs} texts per request"));
             }
-            let refused = match shape.refused.load(Ordering::Relaxed) {
-                0 => String::new(),
-                1 => " (1 request refused)".to_owned(),
-                n => format!(" ({n} requests refused)"),
-            };
-            (format!("{model} at {url}{refused}"), texts)
+            Adaptation {
+                model: model.clone(),
+                server: server.clone(),
+                changes,
+                refused: shape.refused.load(Ordering::Relaxed).into(),
+                changed: shape.changed.load(Ordering::Relaxed).into(),
+            }
         })
-        .filter(|(_, texts)| !texts.is_empty())
-        .map(|(name, texts)| format!("{name}: {}", texts.join(", ")))
+        .filter(|adaptation| !adaptation.changes.is_empty())
         .collect();
-    lines.sort_unstable();
-    lines
+    all.sort_unstable_by(|a, b| (&a.model, &a.server).cmp(&(&b.model, &b.server)));
+    all
+}
+
+/// The [`adaptations`] with the requests since `before`, those of an earlier moment.
+///
+/// ```
+/// use fanweave::models::{adaptations, adaptations_since};
+///
+/// let before = adaptations();
+/// // .. a run ..
+/// assert!(adaptations_since(&before).is_empty());
+/// ```
+pub fn adaptations_since(before: &[Adaptation]) -> Vec<Adaptation> {
+    adaptations().into_iter().filter_map(|adaptation| adaptation.since(before)).collect()
 }
 
 /// The facts that change requests.
@@ -235,7 +303,10 @@ pub(crate) struct Adapter {
 
 /// Source of the error of a request that is retried in another shape.
 #[derive(Debug)]
-struct Adapted;
+struct Adapted {
+    /// Set for the first of them: it is sent while the others wait.
+    is_first: bool,
+}
 
 impl fmt::Display for Adapted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -310,18 +381,22 @@ impl Adapter {
             loosen(&mut body)?;
         }
         request.body = body.finish().into();
+        self.shape.changed.fetch_add(1, Ordering::Relaxed);
         Ok(Some(request))
     }
 
-    /// Learns from the failure of a request that was sent with `facts`. The error tells
+    /// Learns from the failure of a request that was sent with `facts` at the time `sent`. The error tells
     /// [`is_adapted`](Self::is_adapted) if the request is retried, or has advice if only the caller can
     /// change it.
-    pub(crate) fn failed(&self, error: Error, facts: Facts, request: &HttpRequest) -> Error {
-        let Some(refused) = Refused::by(&error, request) else { return error };
+    pub(crate) fn failed(&self, error: Error, facts: Facts, request: &HttpRequest, sent: Instant) -> Error {
+        let Some(refused) = Refused::by(&error, request) else {
+            self.accepted(facts);
+            return error;
+        };
         let fact = refused.fact;
         // Another call may have learned it in the meantime.
         if !self.fixed.has(fact) && self.facts() != facts {
-            return self.adapted(error);
+            return self.adapted(error, false);
         }
         let known = self.shape.facts();
         let is_own = fact.answer_changing() == Facts::NONE;
@@ -332,10 +407,18 @@ impl Adapter {
             if fact == Facts::MAX_OUTPUT {
                 self.shape.max_output.store(refused.max_output, Ordering::Relaxed);
             }
-            self.shape.learn(fact);
+            let is_first = self.shape.learn(fact);
             // Both spellings are refused: the server's own sentence says more.
-            return if self.facts().0 & facts.0 == facts.0 { self.adapted(error) } else { error };
+            if self.facts().0 & facts.0 != facts.0 {
+                self.shape.trial.end();
+                return error;
+            }
+            if is_first {
+                self.shape.trial.begin(sent);
+            }
+            return self.adapted(error, is_first);
         }
+        self.accepted(facts);
         if is_own || self.adapt != Adapt::Added || self.fixed.has(fact) {
             return error;
         }
@@ -348,9 +431,24 @@ impl Adapter {
     }
 
     /// Marks and counts the error of a request that is retried in another shape.
-    fn adapted(&self, error: Error) -> Error {
+    fn adapted(&self, error: Error, is_first: bool) -> Error {
         self.shape.refused.fetch_add(1, Ordering::Relaxed);
-        error.with_source(Adapted)
+        error.with_source(Adapted { is_first })
+    }
+
+    /// Records that the server did not refuse the shape of a request sent with `facts`.
+    pub(crate) fn accepted(&self, facts: Facts) {
+        if facts != Facts::NONE && facts == self.facts() {
+            self.shape.trial.end();
+        }
+    }
+
+    /// Waits until a request with the change is known to be accepted, unless this is the first one with it.
+    pub(crate) async fn tried(&self, error: &Error) {
+        let source = std::error::Error::source(error).and_then(<dyn std::error::Error>::downcast_ref);
+        if let Some(Adapted { is_first: false }) = source {
+            self.shape.trial.ended().await;
+        }
     }
 
     /// Records that a request sent with `facts` was answered.

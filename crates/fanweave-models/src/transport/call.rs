@@ -231,6 +231,9 @@ impl Attempt for Sending {
         )
         .await?;
         cx.emit(EventKind::FirstByte).await;
+        if answer.head.status.is_success() {
+            adapter.accepted(facts);
+        }
 
         let request_id = model.request_id(&answer.head.headers);
         let message = if !answer.head.status.is_success() {
@@ -266,7 +269,8 @@ impl Attempt for Sending {
                 if answer.head.status.is_success() {
                     model.limited_inside(&error, &answer.head.headers, permit);
                 }
-                let error = if *emitted { error } else { adapter.failed(error, facts, request) };
+                let error =
+                    if *emitted { error } else { adapter.failed(error, facts, request, permit.sent()) };
                 Err(match id {
                     Some(id) => error.with_request_id(id),
                     None => error,
@@ -277,6 +281,10 @@ impl Attempt for Sending {
 
     fn adapts(&self, error: &Error) -> bool {
         Adapter::is_adapted(error)
+    }
+
+    async fn adapted(&self, error: &Error) {
+        self.adapter.tried(error).await;
     }
 
     fn named(&self, error: Error) -> Error {
@@ -331,6 +339,10 @@ impl HttpModel {
     /// The key for the next request. Keep it until the response has been read, so that it is redacted from
     /// errors.
     pub(crate) async fn key(&self) -> Result<Option<KeyInUse>> {
+        #[cfg(feature = "bedrock")]
+        if let Some(signer) = &self.signer {
+            signer.ready().await?;
+        }
         match &self.keys {
             Some(keys) => keys.next().await.map(Some),
             None => Ok(None),
@@ -578,7 +590,9 @@ impl HttpModel {
     }
 
     pub(crate) fn request_id(&self, headers: &HeaderMap) -> Option<String> {
-        let id = ["x-request-id", "request-id"].into_iter().find_map(|name| headers.get(name))?;
+        let id = ["x-request-id", "request-id", "x-amzn-requestid"]
+            .into_iter()
+            .find_map(|name| headers.get(name))?;
         Some(self.redact(id.to_str().ok()?).into_owned())
     }
 

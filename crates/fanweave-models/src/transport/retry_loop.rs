@@ -48,6 +48,11 @@ pub(crate) trait Attempt: Sync {
         false
     }
 
+    /// Completes when the request of an error that [adapts](Self::adapts) may be retried.
+    fn adapted(&self, _: &Error) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// The request as an additional limiter sees it, if there is one.
     fn limited(&self) -> Option<&Limited> {
         None
@@ -165,7 +170,10 @@ async fn retry<A: Attempt>(
         return Err(error.with_attempts(attempt));
     }
     if call.adapts(&error) {
-        return Ok(());
+        return tokio::select! {
+            () = call.adapted(&error) => Ok(()),
+            stopping = cx.draining() => Err(call.named(stopping)),
+        };
     }
     let left = cx.deadline().map(|at| Instant::from_std(at).saturating_duration_since(Instant::now()));
     let wait = attempts.after(error.clone(), failed, left).map_err(|error| call.named(error))?;

@@ -49,9 +49,12 @@ async fn a_refused_field_of_ours_is_omitted_once_and_remembered() {
     // Another handle in the same process knows it as well.
     assert_eq!(streamed(&built(server.model())).await.unwrap().text(), "ok");
     assert_eq!(fields(&server, "stream_options"), [true, false, false, false]);
-    let noted = adaptations().into_iter().filter(|line| line.contains(&model.identity()[9..])).count();
-    assert!(noted <= 1);
-    assert!(adaptations().iter().any(|line| line.ends_with("sent without `stream_options`")));
+    let url = format!("http://{}/v1", server.address);
+    let noted: Vec<_> = adaptations().into_iter().filter(|change| change.server == url).collect();
+    let [noted] = noted.as_slice() else { panic!("{noted:?}") };
+    assert_eq!((noted.refused, noted.changed), (1, 3));
+    let line = format!("test at {url} (1 request refused, 3 changed): sent without `stream_options`");
+    assert_eq!(noted.to_string(), line);
 }
 
 #[tokio::test]
@@ -207,4 +210,31 @@ async fn a_field_that_the_caller_has_written_by_its_name_is_kept() {
         server.requests().iter().map(|seen| seen.body["max_tokens"].clone()).collect::<Vec<Value>>(),
         [5]
     );
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_several_fields_refuses_the_second_one_once() {
+    let slow = Server::start(|seen| {
+        let refused = ["temperature", "seed", "stream_options"].into_iter();
+        let refused = refused.clone().find(|field| !seen.body[*field].is_null());
+        let mut acts = vec![Act::Wait(Duration::from_millis(60))];
+        acts.extend(match refused {
+            Some(field) => {
+                refusal(&format!("Unsupported parameter: '{field}' is not supported with this model."))
+            }
+            None => answered(seen),
+        });
+        acts
+    })
+    .await;
+    let parameters = Parameters::new().temperature(0.2).seed(7);
+    let model = built(slow.model().adapt(true)).with(parameters);
+    let calls = (0..24).map(|_| streamed(&model));
+    for answer in futures::future::join_all(calls).await {
+        assert_eq!(answer.unwrap().text(), "ok");
+    }
+    let refused = |field| fields(&slow, field).into_iter().filter(|sent| *sent).count();
+    let (first, second, third) = (refused("temperature"), refused("seed"), refused("stream_options"));
+    assert!(first <= 24, "{first}");
+    assert_eq!((second - first, third - second), (1, 1));
 }
