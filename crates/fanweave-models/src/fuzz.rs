@@ -1,28 +1,41 @@
 //! Parsers of network bytes as functions of bytes, for the fuzz targets in `fuzz/` and for the test below.
 //! They must not panic on any input, and must give the same result for every split of it.
 
+mod bodies;
+#[cfg(feature = "bedrock")]
+mod clouds;
+mod usage;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fanweave_core::{Delta, ErrorKind, Result};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::protocol::Protocol;
+use crate::protocol::{Protocol, classify};
 use crate::transport::hints::{prose, reset, retry_after, should_retry};
 use crate::transport::limits::{Refusal, Report};
-use crate::transport::reader::AnswerReader;
+use crate::transport::reader::{AnswerReader, read_whole};
 use crate::transport::secret::Secret;
 use crate::transport::sse::{SseDecoder, SseLimits};
-use crate::vendor::Vendor;
+use crate::vendor::{Vendor, vendors};
+
+pub use self::bodies::{compressed, framing};
+#[cfg(feature = "bedrock")]
+pub use self::clouds::{event_stream, signature};
+pub use self::usage::usage;
+pub use crate::providers::assemble::fuzz as calls;
 
 /// Every dialect. Add new ones here.
-fn dialects() -> [(&'static str, Arc<dyn Protocol>); 6] {
-    ["openai/x", "openai-responses/x", "openai-completions/x", "anthropic/x", "gemini/x", "ollama/x"].map(
-        |name| {
-            let vendor = Vendor::of(name).expect("a vendor of the table").0;
-            (name, vendor.versioned_protocol(None).expect("every dialect has a version of its own"))
-        },
-    )
+fn dialects() -> Vec<(&'static str, Arc<dyn Protocol>)> {
+    let names =
+        ["openai/x", "openai-responses/x", "openai-completions/x", "anthropic/x", "gemini/x", "ollama/x"];
+    let clouds: &[&str] = if cfg!(feature = "bedrock") { &["bedrock-converse/x"] } else { &[] };
+    let named = |name| {
+        let vendor = Vendor::of(name).expect("a vendor of the table").0;
+        (name, vendor.versioned_protocol(None).expect("every dialect has a version of its own"))
+    };
+    names.into_iter().chain(clouds.iter().copied()).map(named).collect()
 }
 
 const LIMITS: SseLimits = SseLimits { bytes: 1 << 16, lines: 1 << 10 };
@@ -68,6 +81,16 @@ pub fn sse(bytes: &[u8]) {
 /// # Panics
 /// If a split changes the result.
 pub fn stream(bytes: &[u8]) {
+    for (name, dialect) in dialects() {
+        streamed(name, &*dialect, bytes);
+    }
+}
+
+/// A streamed answer of one dialect.
+///
+/// # Panics
+/// If a split changes the result.
+fn streamed(name: &str, dialect: &dyn Protocol, bytes: &[u8]) {
     fn read<'a>(dialect: &dyn Protocol, chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<Delta>, bool) {
         let (mut reader, plain) = (AnswerReader::new(dialect, LIMITS), |error, _: &str| error);
         let read: Result<()> = { chunks }.try_for_each(|chunk| reader.feed(chunk, plain));
@@ -79,10 +102,8 @@ pub fn stream(bytes: &[u8]) {
         };
         (deltas, is_ok)
     }
-    for (name, dialect) in dialects() {
-        let (whole, cut) = (read(&*dialect, std::iter::once(bytes)), read(&*dialect, pieces(bytes)));
-        assert!(!(whole.1 && cut.1) || whole == cut, "{name}: {whole:?} {cut:?}");
-    }
+    let (whole, cut) = (read(dialect, std::iter::once(bytes)), read(dialect, pieces(bytes)));
+    assert!(!(whole.1 && cut.1) || whole == cut, "{name}: {whole:?} {cut:?}");
 }
 
 /// Whole answers of all dialects, and their errors.
@@ -90,6 +111,7 @@ pub fn response(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for (_, dialect) in dialects() {
         let _ = dialect.response(bytes);
+        let _ = read_whole(&*dialect, bytes, LIMITS);
     }
     // All dialects share one reader.
     for (_, dialect) in dialects().into_iter().take(1) {
@@ -97,6 +119,28 @@ pub fn response(bytes: &[u8]) {
             let _ = dialect.error(status, &HeaderMap::new(), &text);
         }
     }
+}
+
+/// The error of an answer. The first two bytes select its status and vendor, the next lines are headers up to
+/// an empty one, the rest is the body.
+///
+/// # Panics
+/// If the error says nothing.
+pub fn errors(bytes: &[u8]) {
+    const STATUSES: [u16; 16] =
+        [400, 401, 402, 403, 404, 408, 409, 413, 422, 424, 429, 498, 500, 502, 503, 529];
+    let [status, vendor, rest @ ..] = bytes else { return };
+    let status = STATUSES[usize::from(*status) % STATUSES.len()];
+    let status = StatusCode::from_u16(status).expect("a status has three digits");
+    let vendors: Vec<_> = vendors().collect();
+    let vendor = &vendors[usize::from(*vendor) % vendors.len()];
+    let text = String::from_utf8_lossy(rest);
+    let (head, body) = text.split_once("\n\n").unwrap_or(("", &text));
+    let headers = head.lines().filter_map(|line| line.split_once(':')).filter_map(|(name, value)| {
+        Some((HeaderName::try_from(name.trim()).ok()?, HeaderValue::try_from(value.trim()).ok()?))
+    });
+    let error = classify(status, &headers.collect(), body, vendor);
+    assert!(!error.message().trim().is_empty(), "{status} of {vendor}: {body:?}");
 }
 
 /// Headers that report limits, one value per line.
@@ -191,20 +235,63 @@ mod tests {
         stream(format!("data: {{\"usageMetadata\":{gemini}}}\n\n").as_bytes());
     }
 
+    /// A reader and its name.
+    type Reader = (&'static str, fn(&[u8]));
+
+    /// All readers, or the one that `FANWEAVE_FUZZ` names.
+    fn readers() -> Vec<Reader> {
+        let all: [Reader; 9] = [
+            ("sse", sse),
+            ("stream", stream),
+            ("response", response),
+            ("headers", headers),
+            ("errors", errors),
+            ("framing", framing),
+            ("compressed", compressed),
+            ("calls", calls),
+            ("usage", usage),
+        ];
+        let mut readers = all.to_vec();
+        #[cfg(feature = "bedrock")]
+        {
+            let clouds: [Reader; 2] = [("event_stream", event_stream), ("signature", signature)];
+            readers.extend(clouds);
+        }
+        if let Ok(name) = std::env::var("FANWEAVE_FUZZ") {
+            readers.retain(|(reader, _)| *reader == name);
+            assert!(!readers.is_empty(), "no reader {name}");
+        }
+        readers
+    }
+
+    /// `FANWEAVE_FUZZ_SECONDS` sets the time, in place of a number of rounds, and `FANWEAVE_FUZZ_SEED` the
+    /// mutations.
     #[test]
     fn nothing_that_resembles_an_answer_makes_a_decoder_panic() {
+        let number = |name: &str| std::env::var(name).ok().map(|n| n.parse::<u64>().expect("a number"));
+        let (readers, seconds) = (readers(), number("FANWEAVE_FUZZ_SECONDS"));
         let mut seeds = Vec::new();
         fixtures(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/providers"), &mut seeds);
-        assert!(seeds.len() >= 5);
-        let mut random = fastrand::Rng::with_seed(11);
-        for round in 0..8_000 {
+        seeds.extend([
+            b"https://h/a%3Ab?x=1&y\nx-amz-date: 1\na:  b  c\n\n{}".to_vec(),
+            b"\x00\x01retry-after: 3\nx-amzn-errortype: ThrottlingException\n\n{\"message\":\"no\"}".to_vec(),
+            b"contentBlockDelta {\"contentBlockIndex\":0,\"delta\":{\"text\":\"a\"}}\nmessageStop {}"
+                .to_vec(),
+            b"{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3}".to_vec(),
+        ]);
+        assert!(seeds.len() >= 9);
+        let mut random = fastrand::Rng::with_seed(number("FANWEAVE_FUZZ_SEED").unwrap_or(11));
+        let (started, mut round) = (std::time::Instant::now(), 0_u64);
+        while seconds.map_or(round < 8_000, |seconds| started.elapsed().as_secs() < seconds) {
             let mut bytes = random.choice(&seeds).unwrap().clone();
             let other = random.choice(&seeds).unwrap();
             mutate(&mut bytes, other, &mut random);
-            for read in [sse, stream, response, headers] {
+            for (name, read) in &readers {
                 let read = std::panic::catch_unwind(|| read(&bytes));
-                assert!(read.is_ok(), "round {round}: {:?}", String::from_utf8_lossy(&bytes));
+                assert!(read.is_ok(), "{name}, round {round}: {:?}", String::from_utf8_lossy(&bytes));
             }
+            round += 1;
         }
+        println!("{round} inputs for {} readers", readers.len());
     }
 }
