@@ -5,8 +5,6 @@ mod ask;
 mod bad_input;
 mod batch;
 mod chain_keys;
-#[cfg(all(feature = "bedrock", feature = "vertex"))]
-mod clouds;
 mod columns;
 mod config;
 mod documents;

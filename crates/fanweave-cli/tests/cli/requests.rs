@@ -334,7 +334,7 @@ fn the_summary_of_a_batch_has_the_changes_for_the_server_once() {
     let server = &provider.url;
     let note = format!(
         "note: the server refused requests as written: x at {server} (1 request refused, 3 changed): \
-         `max_completion_tokens` sent as `max_tokens`\nanswers: out.jsonl"
+         `max_completion_tokens` sent as `max_tokens`\n"
     );
     assert!(ran.stderr.contains(&note), "{}", ran.stderr);
     assert_eq!(ran.stderr.matches("refused requests").count(), 1, "{}", ran.stderr);
