@@ -93,6 +93,12 @@ try {
 
   assert.deepEqual(asked, [page_url], 'nothing else is asked for');
   assert.deepEqual(complaints, []);
+
+  // The page of a chain has the figures of its steps; that of one model and one step has none.
+  assert.equal(await page.$eval('#parts-section', (section) => section.hidden), true);
+  await page.goto(new URL('run/chain.html', import.meta.url).href);
+  const steps = await page.$eval('#parts', (table) => [...table.rows].map((row) => [row.cells[0].innerText, row.cells[1].innerText]));
+  assert.deepEqual(steps, [['step', 'calls'], ['points', '10'], ['summary', '10'], ['model', 'calls'], ['gpt-5-mini', '20']]);
 } finally {
   await browser.close();
 }

@@ -41,5 +41,16 @@ if [ "$code" != 0 ] && [ "$code" != 3 ]; then exit "$code"; fi
 
 "$fanweave" report run/out.jsonl --html run/report.html --input run/in.jsonl --chrome-trace run/trace.json
 "$fanweave" report run/out.jsonl --json >run/figures.json
+# A chain, whose page has the figures of its steps.
+cat >run/chain.yaml <<'END'
+version: 1
+inputs: { topic: null }
+steps:
+  points: { prompt: "Three points on {{ topic }}", output: lines }
+  summary: { prompt: "Sum up: {{ steps.points.output | join(' ') }}" }
+END
+for i in $(seq 0 9); do echo "{\"topic\":\"tide $i\"}"; done >run/topics.jsonl
+"$fanweave" run run/chain.yaml --rows run/topics.jsonl -o run/chain.jsonl -m openai/gpt-5-mini --base-url "$url" -q
+"$fanweave" report run/chain.jsonl --html run/chain.html
 cp "$here/check.mjs" "$work/check.mjs"
 CHROMIUM=$chromium node check.mjs

@@ -193,6 +193,27 @@ def batches():
             assert answers_of((folder / f"{via}.jsonl").read_text()) == official
 
 
-for check in [chat, streaming, tools, structured_output, completions, embeddings, models, errors, batches]:
+def batches_of_every_dialect():
+    """Results of `fanweave batch` are those of OpenAI's batches, whatever the dialect of the provider."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgoAAAAA", "detail": "low"}}
+    prompts = ["Name a bear.", [{"type": "text", "text": "What is this?"}, image]]
+    lines = batch_lines(prompts)
+    call = {"model": "writer", "messages": [{"role": "user", "content": "How is Oslo?"}], "tools": [WEATHER]}
+    call["tool_choice"] = "required"
+    row = {"custom_id": "call", "method": "POST", "url": "/v1/chat/completions", "body": call}
+    for vendor in ["openai", "anthropic", "gemini", "ollama", "openai-responses"]:
+        url = f"{ORIGIN}/v1" if vendor.startswith("openai") else ORIGIN
+        rows = lines if vendor == "ollama" else lines + json.dumps(row) + "\n"
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "in.jsonl").write_text(rows)
+            command = [os.environ["FANWEAVE"], "batch", "in.jsonl", "-o", "out.jsonl", "-q", "--override-model"]
+            command += ["--model", f"{vendor}/writer", "--base-url", url]
+            keys = {f"{name}_API_KEY": KEY for name in ["OPENAI", "ANTHROPIC", "GEMINI", "OLLAMA"]}
+            subprocess.run(command, cwd=folder, env={**os.environ, **keys}, check=True)
+            answers = answers_of((pathlib.Path(folder) / "out.jsonl").read_text())
+            assert answers["row-0"] and answers["row-1"], (vendor, answers)
+
+
+for check in [chat, streaming, tools, structured_output, completions, embeddings, models, errors, batches, batches_of_every_dialect]:
     check()
     print(f"ok  openai {openai.__version__} (Python): {check.__name__}")

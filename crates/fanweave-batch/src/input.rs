@@ -5,10 +5,10 @@ use fanweave_core::{Prompt, Vars};
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
+pub(crate) use crate::field::field;
 use crate::key::Key;
-use crate::source::parse_chat;
+use crate::source::{parse_chat, parse_vendor};
 
 /// Contents of a row.
 ///
@@ -43,15 +43,6 @@ impl Input {
             Input::Text(text) => Key::of(&[text.as_bytes()]),
         }
     }
-}
-
-/// A field of a row. In a row of few fields, comparing the names is faster than hashing one.
-pub(crate) fn field<'a>(row: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    const FEW: usize = 8;
-    if row.len() > FEW {
-        return row.get(name);
-    }
-    row.iter().find(|(own, _)| *own == name).map(|(_, value)| value)
 }
 
 /// An input as JSON.
@@ -98,6 +89,18 @@ impl TryFrom<Wire> for Input {
             Wire::Prompt(prompt) => Self::Prompt(prompt),
             Wire::Body { endpoint: Endpoint::ChatCompletions, json, prompt } => {
                 let mut read = parse_chat(json.get())?.with_body(json.get())?;
+                if let Some(prompt) = prompt {
+                    read.messages = prompt.messages;
+                    read.parameters = prompt.parameters;
+                }
+                Self::from(read)
+            }
+            Wire::Body {
+                endpoint: endpoint @ (Endpoint::Messages | Endpoint::GenerateContent),
+                json,
+                prompt,
+            } => {
+                let mut read = parse_vendor(endpoint, json.get())?;
                 if let Some(prompt) = prompt {
                     read.messages = prompt.messages;
                     read.parameters = prompt.parameters;

@@ -33,6 +33,7 @@ mod error;
 mod export;
 mod failing;
 mod feed;
+mod field;
 mod fingerprint;
 mod finished;
 mod histogram;

@@ -78,7 +78,7 @@ impl View {
             self.format,
             OutputFormat::Csv | OutputFormat::Tsv | OutputFormat::Parquet | OutputFormat::Xlsx
         );
-        let notes = if is_table { shape.notes().collect() } else { Vec::new() };
+        let notes = if is_table { shape.notes() } else { Vec::new() };
         Ok((Layout { format: self.format, keeps_formulas: self.settings.csv_formulas, shape, own }, notes))
     }
 }
@@ -249,22 +249,24 @@ impl Open {
         let limit = self.settings.limit.unwrap_or(u64::MAX);
         // Rows that will not run need not be readable.
         let strict = if self.settings.strict { limit } else { 0 };
-        let Some(InputScan { rows, hash }) = InputScan::of(source, strict)? else { return Ok(None) };
+        let encoded = if source.sample_indices().is_some() { 0 } else { limit };
+        let Some(InputScan { rows, hash }) = InputScan::of(source, strict, encoded)? else { return Ok(None) };
         if rows == 0 {
             return Err(Error::usage(format!("{}: the file has a header but no rows", source.name())));
         }
+        let sampled = source.sample_indices().map(|all| all.partition_point(|index| *index < limit) as u64);
+        let samples = u64::from(self.settings.samples.get());
+        let total = sampled.unwrap_or(limit.min(rows)).saturating_mul(samples);
         #[cfg(feature = "xlsx")]
-        if self.format_of(source) == OutputFormat::Xlsx && limit.min(rows) > output::MAX_SHEET_ROWS {
+        if self.format_of(source) == OutputFormat::Xlsx && total > output::MAX_SHEET_ROWS {
             let message = format!(
-                "{}: {rows} rows do not fit into a sheet, which has at most {}; write CSV or Parquet",
+                "{}: {total} results do not fit into a sheet, which has at most {} rows; write CSV or Parquet",
                 source.name(),
                 output::MAX_SHEET_ROWS
             );
             return Err(Error::usage(message));
         }
-        let sampled = source.sample_indices().map(|all| all.partition_point(|index| *index < limit) as u64);
-        let samples = u64::from(self.settings.samples.get());
-        self.progress.set_total(sampled.unwrap_or(limit.min(rows)).saturating_mul(samples));
+        self.progress.set_total(total);
         Ok(Some(hash))
     }
 }

@@ -6,7 +6,7 @@ use fanweave_core::Template;
 use serde_json::Value;
 
 use crate::input::field;
-use crate::render::{Prepared, ROW, Render, ends_with_answer, example, reference};
+use crate::render::{Prepared, ROW, Render, ends_with_answer, example, only_list, reference};
 use crate::source::Source;
 use crate::{Advice, Error, Input, Result};
 
@@ -79,6 +79,7 @@ impl Render {
                 Input::Prompt(_) => Vec::new(),
             };
             let is_batch = matches!(input, Input::Prompt(_));
+            let list = if let Input::Vars(vars) = &input { only_list(vars) } else { None };
             // A template that takes long stops at its limit in the run, not here for each row.
             let rendered = match self.prepare(input) {
                 Prepared::Now(rendered) => Some(rendered),
@@ -91,7 +92,8 @@ impl Render {
                 );
                 return Err(Error::usage(message).advising([Advice::DropLastAssistant, Advice::RunAllRows]));
             }
-            let error = rendered.and_then(Result::err).map(|error| error.message().to_owned());
+            let error = rendered.and_then(Result::err);
+            let error = error.map(|error| list.unwrap_or_else(|| error.message().to_owned()));
             let is_usable = error.is_none();
             match &mut first {
                 Some(first) if is_usable => first.error = None,
@@ -286,6 +288,18 @@ mod tests {
         };
         assert_eq!(sorted(&braced.single), "a|f|h");
         assert_eq!(sorted(&braced.double), " c |b|d");
+    }
+
+    #[test]
+    fn a_list_of_rows_in_a_field_is_pointed_out() {
+        let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+        std::fs::write(file.path(), r#"{"data": [{"q": "a"}, {"q": "b"}]}"#).unwrap();
+        for template in [None, Some(Template::parse("{{ q }}").unwrap())] {
+            let mut render = Render::new();
+            render.template = template;
+            let error = render.check(&Source::open(file.path(), None).unwrap()).unwrap_err();
+            assert!(error.message().ends_with("with `jq -c '.data[]'`"), "{error}");
+        }
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Render {
     ) -> Option<Result<Texts>> {
         if let Input::Prompt(prompt) = input
             && let Some(endpoint) = prompt.body.as_deref().map(RequestBody::endpoint)
-            && endpoint != Endpoint::ChatCompletions
+            && matches!(endpoint, Endpoint::Responses | Endpoint::Completions | Endpoint::Embeddings)
         {
             let message = format!("a request for {endpoint} is not a chat");
             let refused = Err(Error::new(ErrorKind::Input, message));
@@ -223,8 +223,9 @@ struct Texts {
 fn without_answer(mut prompt: Prompt) -> Prompt {
     if ends_with_answer(&prompt) && prompt.messages.len() > 1 {
         prompt.messages.pop();
-        // It is the request with the answer.
-        prompt.body = None;
+        if let Some(body) = prompt.body.take().and_then(|body| body.without_last_message()) {
+            return prompt.with_body(body);
+        }
     }
     prompt
 }
@@ -302,18 +303,22 @@ fn no_prompt(vars: &Vars) -> String {
         (names, all) if all > SHOWN => format!("the fields {} and {} more", names.join(", "), all - SHOWN),
         (names, _) => format!("the fields {}", names.join(", ")),
     };
-    if let Some((name, Value::Array(items))) = vars.as_map().iter().next()
-        && vars.as_map().len() == 1
-        && items.iter().any(Value::is_object)
-    {
-        return format!(
-            "the row has only the list `{name}`: make each of its items a row, with `jq -c '.{name}[]'`"
-        );
+    if let Some(advice) = only_list(vars) {
+        return advice;
     }
     let example = example(vars.names());
     format!(
         "the row has {fields}, but no `prompt` or `messages`: pass a template, such as '{{{{ {example} }}}}'"
     )
+}
+
+/// Advice for a row that has only a list of rows.
+pub(crate) fn only_list(vars: &Vars) -> Option<String> {
+    let (name, Value::Array(items)) = vars.as_map().iter().next()? else { return None };
+    let is_list = vars.as_map().len() == 1 && items.iter().any(Value::is_object);
+    is_list.then(|| {
+        format!("the row has only the list `{name}`: make each of its items a row, with `jq -c '.{name}[]'`")
+    })
 }
 
 /// The expression of a template for a field.

@@ -645,6 +645,28 @@ mod xlsx {
         assert!(error.ends_with("only workbooks have sheets"), "{error}");
     }
 
+    #[tokio::test]
+    async fn the_results_of_a_run_must_fit_into_a_sheet_not_the_rows_of_its_input() {
+        let dir = TempRun::new();
+        let input = dir.write("in.txt", "a\n".repeat(1_048_576));
+        let job = |source: Source, settings: Settings| {
+            let output = Output::File(dir.path("out.xlsx"));
+            BatchJob::new(source, Render::default(), every_kind(), output).settings(settings).run()
+        };
+        let open = || Source::open(&input, None).unwrap();
+        for (samples, limit) in [(1, None), (3, Some(400_000))] {
+            let mut settings = Settings::new();
+            settings.samples = samples.try_into().unwrap();
+            settings.limit = limit;
+            let error = job(open(), settings).await.unwrap_err().to_string();
+            let results = limit.unwrap_or(1_048_576) * u64::from(samples);
+            assert!(error.contains(&format!("{results} results do not fit into a sheet")), "{error}");
+        }
+        // This sample is the row with the index 361.
+        let summary = job(open().sample(1, 558).unwrap(), Settings::new()).await.unwrap();
+        assert_eq!((summary.ok, objects(&dir.path("out.xlsx"))[0]["index"].clone()), (1, json!(361)));
+    }
+
     #[test]
     fn a_corrupt_workbook_is_an_error_and_never_a_panic() {
         let dir = TempRun::new();
@@ -691,6 +713,30 @@ mod parquet {
         let source = Source::open(dir.path(input), None).unwrap();
         let job = BatchJob::new(source, Render::default(), every_kind(), Output::File(dir.path(output)));
         job.run().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn answers_that_are_vectors_are_lists_of_numbers() {
+        let dir = TempRun::new();
+        dir.write("in.txt", "a\nrefuse\nnone\nb\n");
+        let vectors = step(|prompt: Prompt, _| async move {
+            let numbers = match prompt.last_user_text().as_str() {
+                "refuse" => return Err(Error::new(ErrorKindOfRow::Input, "no")),
+                "none" => json!([]),
+                "a" => json!([0.5, -1.0, 3.0]),
+                _ => json!([0.1]),
+            };
+            Ok(fanweave_batch::Answer::new(fanweave_batch::Content::Json(numbers)))
+        });
+        let source = Source::open(dir.path("in.txt"), None).unwrap();
+        let schema = json!({"type": "array", "items": {"type": "number"}});
+        let job =
+            BatchJob::new(source, Render::default(), chain(vectors), Output::File(dir.path("out.parquet")));
+        job.settings(Settings::new().answer_schema(schema)).run().await.unwrap();
+        let answers: Vec<_> =
+            objects(&dir.path("out.parquet")).iter().map(|row| row["answer"].clone()).collect();
+        assert_eq!(answers[..3], [json!([0.5, -1.0, 3.0]), Value::Null, json!([])]);
+        assert!((answers[3][0].as_f64().unwrap() - 0.1).abs() < 1e-6, "{answers:?}");
     }
 
     #[tokio::test]

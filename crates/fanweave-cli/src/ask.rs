@@ -20,10 +20,10 @@ use crate::pieces::print;
 use crate::program::Program;
 use crate::telemetry::Exporter;
 use crate::text_file::text_or_file;
-use crate::{cost, documents, known};
+use crate::{ask_template, cost, documents, known};
 
 pub(crate) async fn run(args: AskArgs, program: &Program) -> Result<Exit, Failure> {
-    let prompt = prompt(&args).await?;
+    let prompt = prompt(&args)?;
     let known = cost::catalogue()?;
     known::check(&args.model, &program.config, &known, &args.model.parameters(), Some(&prompt), false)?;
     let history = History::begin(&program.config, args.no_log, logs::ASK)?;
@@ -57,7 +57,7 @@ async fn answer(args: &AskArgs, prompt: Prompt, model: Model, telemetry: &Export
 }
 
 /// The prompt: the arguments, followed by standard input, after the conversation that is continued.
-async fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
+fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
     let mut parts = Vec::new();
     let arguments = args.prompt.join(" ");
     if !arguments.trim().is_empty() {
@@ -72,12 +72,15 @@ async fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
             parts.push(piped.trim_end().to_owned());
         }
     }
+    if let Some(template) = &args.template {
+        parts = vec![ask_template::render(template, &args.set, &parts.join("\n\n"))?];
+    }
     if parts.is_empty() && args.attach.is_empty() {
         return Err(Failure::usage("no prompt given")
             .with_hint("pass the prompt as an argument or on standard input"));
     }
     let question = attach(Message::user(parts.join("\n\n")), &args.attach)?;
-    let mut messages = if args.resume { logs::last_conversation().await?.messages } else { Vec::new() };
+    let mut messages = args.last.as_ref().map(|last| last.messages.clone()).unwrap_or_default();
     messages.push(question);
     let prompt = Prompt::new(messages);
     match &args.system {

@@ -71,8 +71,10 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
     if args.json {
         one_on_stdout(&args.output)?;
     }
-    if args.model.model.is_none() && args.input != Path::new("-") {
-        args.model.model = row_model::of_rows(open(&inputs, &args.rows)?)?;
+    if args.model.model.is_none()
+        && let Some(rows) = source.rewound().map_err(|error| failure(&error))?
+    {
+        args.model.model = row_model::of_rows(rows)?;
     }
     let keep_raw = source.format() == Some(InputFormat::OpenAi);
     let mut routed = route(&args, &program.config, keep_raw)?;
@@ -89,6 +91,9 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
         Ok(_) => {}
         Err(_) if args.rows.keep_going => {}
         Err(error) => return Err(failure(&error)),
+    }
+    if keep_raw && !args.quiet {
+        print_notes(endpoints::note(&args, &source).map_err(|e| failure(&e))?.as_slice(), false);
     }
     let source = match args.skip_empty {
         true => source.skip_empty(&render).map_err(|error| failure(&error))?,

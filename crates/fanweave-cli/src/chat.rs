@@ -26,8 +26,8 @@ const MAX_BYTES: usize = 64 << 20;
 pub(crate) async fn run(args: ChatArgs, program: &Program) -> Result<Exit, Failure> {
     let system = args.system.as_deref().map(|system| text_or_file("--system", system)).transpose()?;
     let mut messages: Vec<Message> = system.into_iter().map(Message::system).collect();
-    if args.resume {
-        messages = logs::last_conversation().await?.messages;
+    if let Some(last) = args.last {
+        messages = last.messages;
     }
     let first = messages.iter().take_while(|message| message.role == fanweave::Role::System).count();
     let history = History::begin(&program.config, args.no_log, logs::CHAT)?;

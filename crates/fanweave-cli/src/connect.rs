@@ -202,7 +202,10 @@ fn builder(
     args: &ModelArgs,
     keep_raw: bool,
 ) -> Result<ModelBuilder, Failure> {
-    let mut builder = ModelBuilder::new(name).keep_raw(keep_raw);
+    // Their responses have the form of results for other endpoints, but answer chats: the output has to have
+    // the form of chats.
+    let is_translated = ["openai-responses/", "openai-completions/"].iter().any(|own| name.starts_with(own));
+    let mut builder = ModelBuilder::new(name).keep_raw(keep_raw && !is_translated);
     if args.adapt {
         builder = builder.adapt(true);
     } else if args.strict_request {

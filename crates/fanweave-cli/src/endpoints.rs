@@ -1,5 +1,8 @@
 //! Rows of OpenAI batch files for other endpoints than chat completions: their requests are sent as they are.
 
+use std::collections::BTreeMap;
+
+use fanweave::batch::{Error as BatchError, Input, Source};
 use fanweave::compose::Node;
 use fanweave::messages::{FinishReason, Reply, ReplyBody};
 use fanweave::models::{RawModel, RawRequest};
@@ -7,7 +10,10 @@ use fanweave::prompts::{Endpoint, RequestBody};
 use fanweave::{
     Chain, ChatModel, Context, Error, ErrorKind, Message, Model, Prompt, Result, Runnable, Usage, chain,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::args::BatchArgs;
 
 /// Sends chats to `chat`, and requests for other endpoints as they are.
 pub(crate) struct Endpoints {
@@ -39,6 +45,39 @@ impl Runnable for Endpoints {
     }
 }
 
+/// A note on flags that do not apply to rows that are sent as they are, if there are both.
+pub(crate) fn note(args: &BatchArgs, source: &Source) -> std::result::Result<Option<String>, BatchError> {
+    let model = &args.model;
+    let given = [
+        ("--system", args.system.is_some()),
+        ("--temperature", model.temperature.is_some()),
+        ("--max-tokens", model.max_tokens.is_some()),
+        ("--reasoning-effort", model.reasoning_effort.is_some()),
+        ("--reasoning-budget", model.reasoning_budget.is_some()),
+        ("--reasoning-summary", model.reasoning_summary),
+        ("--param", !model.param.is_empty()),
+        ("--cache", model.cache.is_some()),
+        ("--adapt", model.adapt),
+        ("--fallback-model", !args.fallback_model.is_empty()),
+        ("--drop-last-assistant", args.drop_last_assistant),
+    ];
+    let given: Vec<_> = given.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect();
+    let Some(rows) = source.rewound()?.filter(|_| !given.is_empty()) else { return Ok(None) };
+    for row in rows {
+        let row = row?;
+        let Ok(Input::Prompt(prompt)) = &row.input else { continue };
+        let endpoint = prompt.body.as_deref().map(RequestBody::endpoint);
+        if let Some(endpoint) = endpoint.filter(|endpoint| *endpoint != Endpoint::ChatCompletions) {
+            let (flags, verb) = (given.join(", "), if given.len() == 1 { "does" } else { "do" });
+            return Ok(Some(format!(
+                "rows for {endpoint}, the first in {}, are sent as they are: {flags} {verb} not apply to them",
+                row.location()
+            )));
+        }
+    }
+    Ok(None)
+}
+
 /// A model for requests as they are.
 struct Unchanged {
     name: String,
@@ -60,7 +99,7 @@ impl ChatModel for Unchanged {
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let body =
             prompt.body.as_deref().ok_or_else(|| Error::new(ErrorKind::Input, "the row has no request"))?;
-        let json = self.with_model(body.json())?;
+        let json = with_model(body.json(), &self.name, self.overrides)?;
         let answer = self.raw.send(RawRequest::post(body.endpoint().path(), json), cx).await?;
         let request_id =
             answer.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
@@ -80,26 +119,24 @@ impl ChatModel for Unchanged {
     }
 }
 
-impl Unchanged {
-    /// The request with the model of the flags, if it names none or it is overridden. A vendor before the
-    /// name is dropped.
-    fn with_model(&self, json: &str) -> Result<String> {
-        let invalid = |e| Error::new(ErrorKind::Input, format!("the request is not JSON: {e}"));
-        let (vendor, default) = self.name.split_once('/').unwrap_or(("", &self.name));
-        let mut request: Map<String, Value> = serde_json::from_str(json).map_err(invalid)?;
-        let named = request.get("model").and_then(Value::as_str);
-        let model = match named {
-            Some(named) if !self.overrides => {
-                let own = named.strip_prefix(vendor).and_then(|rest| rest.strip_prefix('/'));
-                // Numbers and unknown fields stay as they are written.
-                let Some(own) = own else { return Ok(json.to_owned()) };
-                own.to_owned()
-            }
-            _ => default.to_owned(),
-        };
-        request.insert("model".to_owned(), model.into());
-        Ok(Value::Object(request).to_string())
-    }
+/// The request with the model `name`, if it names none or `overrides` is set. A vendor before the name is
+/// dropped.
+fn with_model(json: &str, name: &str, overrides: bool) -> Result<String> {
+    let invalid = |e| Error::new(ErrorKind::Input, format!("the request is not JSON: {e}"));
+    let (vendor, default) = name.split_once('/').unwrap_or(("", name));
+    // Numbers and unknown fields stay as they are written.
+    let mut request: BTreeMap<String, Box<RawValue>> = serde_json::from_str(json).map_err(invalid)?;
+    let named = request.get("model").and_then(|model| serde_json::from_str::<String>(model.get()).ok());
+    let model = match &named {
+        Some(named) if !overrides => {
+            let own = named.strip_prefix(vendor).and_then(|rest| rest.strip_prefix('/'));
+            let Some(own) = own else { return Ok(json.to_owned()) };
+            own
+        }
+        _ => default,
+    };
+    request.insert("model".to_owned(), to_raw_value(model).map_err(invalid)?);
+    serde_json::to_string(&request).map_err(invalid)
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -109,7 +146,12 @@ fn text(value: &Value) -> Option<String> {
 /// The tokens of a response, which the endpoints name in two ways.
 fn usage(usage: &Value) -> Usage {
     let of = |names: [&str; 2]| names.iter().find_map(|name| usage[*name].as_u64()).unwrap_or_default();
+    let detail = |names: [&str; 2], field: &str| {
+        names.iter().find_map(|name| usage[*name][field].as_u64()).unwrap_or_default()
+    };
     Usage::new(of(["prompt_tokens", "input_tokens"]), of(["completion_tokens", "output_tokens"]))
+        .cached_tokens(detail(["prompt_tokens_details", "input_tokens_details"], "cached_tokens"))
+        .reasoning_tokens(detail(["completion_tokens_details", "output_tokens_details"], "reasoning_tokens"))
 }
 
 fn finish_reason(response: &Value) -> Option<FinishReason> {
@@ -140,6 +182,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_request_gets_a_model_and_stays_as_it_is_otherwise() {
+        let body =
+            r#"{"input": [1.0, 12345678901234567890123, 1e-07], "model" : "openai/m", "x": {"b":1,"a":2}}"#;
+        let of = |json: &str, overrides| {
+            let sent = with_model(json, "openai/n", overrides).expect("a request");
+            RequestBody::new(Endpoint::Responses, sent).expect("an object").canonical()
+        };
+        let expected = |model: &str| {
+            format!(
+                r#"{{"input":[1.0,12345678901234567890123,1e-07],"model":"{model}","x":{{"a":2,"b":1}}}}"#
+            )
+        };
+        assert_eq!(of(body, false), expected("m"));
+        assert_eq!(of(body, true), expected("n"));
+        assert_eq!(of(&body.replace("\"model\" : \"openai/m\",", ""), false), expected("n"));
+        assert_eq!(of(&body.replace("openai/m", "ft:m"), false), expected("ft:m"));
+        assert_eq!(
+            with_model(&body.replace("openai/m", "m"), "openai/n", false).expect("a request"),
+            body.replace("openai/m", "m")
+        );
+    }
+
+    #[test]
     fn answers_of_all_endpoints_are_texts() {
         assert_eq!(answer_of(&json!({"choices": [{"text": "a"}]})), "a");
         assert_eq!(answer_of(&json!({"data": [{"embedding": [0.5, 1]}]})), "[0.5,1]");
@@ -150,5 +215,10 @@ mod tests {
         assert_eq!(answer_of(&json!({"output": output})), "bc");
         assert_eq!(usage(&json!({"input_tokens": 3, "output_tokens": 4})), Usage::new(3, 4));
         assert_eq!(usage(&json!({"prompt_tokens": 3, "total_tokens": 3})), Usage::new(3, 0));
+        let details = json!({
+            "input_tokens": 9, "input_tokens_details": {"cached_tokens": 5},
+            "output_tokens": 4, "output_tokens_details": {"reasoning_tokens": 2},
+        });
+        assert_eq!(usage(&details), Usage::new(9, 4).cached_tokens(5).reasoning_tokens(2));
     }
 }

@@ -8,6 +8,7 @@
 
 mod args;
 mod ask;
+mod ask_template;
 mod attachments;
 mod batch;
 mod chat;
@@ -227,18 +228,15 @@ async fn execute(mut command: Command, mut program: Program) -> Result<Exit, Fai
             let note = program.config.fill(&mut args.model, &mut args.fallback_model)?;
             out::note(note, args.quiet);
         }
-        // The conversation that is continued has a model of its own.
-        Command::Ask(AskArgs { model, resume: true, .. })
-        | Command::Chat(ChatArgs { model, resume: true, .. })
-            if model.model.is_none() =>
-        {
+        Command::Ask(AskArgs { model, resume, last, .. })
+        | Command::Chat(ChatArgs { model, resume, last, .. }) => {
             program.config = config::load()?;
-            let last = logs::last_conversation().await?;
-            model.model = Some(last.model);
-            out::note(program.config.fill(model, &mut [])?, false);
-        }
-        Command::Ask(AskArgs { model, .. }) | Command::Chat(ChatArgs { model, .. }) => {
-            program.config = config::load()?;
+            if *resume {
+                // The conversation that is continued has a model of its own.
+                let conversation = logs::last_conversation().await?;
+                model.model.get_or_insert_with(|| conversation.model.clone());
+                *last = Some(conversation);
+            }
             out::note(program.config.fill(model, &mut [])?, false);
         }
         Command::Run(args) => {

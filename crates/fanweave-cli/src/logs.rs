@@ -109,6 +109,7 @@ pub(crate) const CHAT: &str = "chat";
 const MAX_OTHERS: u32 = 1_000;
 
 /// A conversation of the history.
+#[derive(Debug, Clone)]
 pub(crate) struct Conversation {
     /// Its model, as `provider/model`.
     pub(crate) model: String,

@@ -103,16 +103,24 @@ fn not_of(vendor: &str, model: &str) -> Error {
 /// The model of the first row, if all rows name one.
 pub(crate) fn of_rows(rows: Source) -> Result<Option<String>, Failure> {
     let mut first = None;
+    let mut vendor = "openai";
     for row in rows {
         let row = row.map_err(|error| failure(&error))?;
         let named = match &row.input {
             Ok(Input::Prompt(prompt)) => prompt.parameters.model.clone(),
             Ok(Input::Vars(vars)) => {
-                // A request of its own, or one in the form of a batch of Anthropic.
-                let named = match (vars.get("messages"), vars.get("params")) {
-                    (Some(_), _) => vars.get("model"),
-                    (None, Some(params)) => params.get("model"),
-                    (None, None) => None,
+                // A request of its own, or one in the form of a batch of Anthropic or Gemini.
+                let named = match (vars.get("messages"), vars.get("params"), vars.get("request")) {
+                    (Some(_), ..) => vars.get("model"),
+                    (None, Some(params), _) => {
+                        vendor = "anthropic";
+                        params.get("model")
+                    }
+                    (None, None, Some(request)) => {
+                        vendor = "gemini";
+                        request.get("model")
+                    }
+                    (None, None, None) => None,
                 };
                 named.and_then(|model| model.as_str()).map(str::to_owned)
             }
@@ -135,7 +143,9 @@ pub(crate) fn of_rows(rows: Source) -> Result<Option<String>, Failure> {
     }
     let known =
         |model: &str| model.split_once('/').is_some_and(|(vendor, _)| vendors().any(|known| known == vendor));
-    Ok(first.map(|model| if known(&model) { model } else { format!("openai/{model}") }))
+    Ok(first.map(|model| {
+        if known(&model) { model } else { format!("{vendor}/{}", model.trim_start_matches("models/")) }
+    }))
 }
 
 #[cfg(test)]

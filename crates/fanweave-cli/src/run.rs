@@ -36,6 +36,10 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
     limit_templates(args.template_memory);
     let file = ChainFile::load(&args.file)?.with_max_run_memory(args.run_memory.get());
     let file = if args.all_steps { file.with_all_outputs() } else { file };
+    let file = match args.fallback_model.as_slice() {
+        [] => file,
+        models => file.with_fallback(models.iter().cloned()),
+    };
     let inputs = inputs(&file, &args.set)?;
     let known = cost::catalogue()?;
     let file = match &args.model.model {

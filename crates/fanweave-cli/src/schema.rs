@@ -32,7 +32,7 @@ pub(crate) fn read(flag: &str) -> Result<Value, Failure> {
     match named.or_else(|| is_path(text).then_some(text)) {
         Some(path) => {
             let content = read_text("--schema", path)?;
-            match content.trim_start().starts_with('{') {
+            match content.trim_start().starts_with(['{', '[']) {
                 true => json_schema(&format!("--schema {path}"), &content),
                 false => short_form(content.trim()),
             }
@@ -49,7 +49,59 @@ fn json_schema(source: &str, text: &str) -> Result<Value, Failure> {
             "{source}: not a JSON schema: it has no `type` and no `properties`"
         )));
     }
+    check(&schema, "").map_err(|why| Failure::usage(format!("{source}: not a valid JSON schema: {why}")))?;
     Ok(with_types(schema))
+}
+
+/// Checks the keywords that decide the form of answers, before any call is paid for. The error names the
+/// keyword that is wrong.
+fn check(schema: &Value, at: &str) -> Result<(), String> {
+    const TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "object", "array", "null"];
+    let fields = match schema {
+        Value::Object(fields) => fields,
+        Value::Bool(_) => return Ok(()),
+        other => return Err(format!("`{at}` must be a schema, got {}", shown(other))),
+    };
+    for (name, value) in fields {
+        let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+        match (name.as_str(), value) {
+            ("type", Value::String(kind)) if TYPES.contains(&kind.as_str()) => {}
+            ("type", Value::Array(kinds))
+                if kinds.iter().all(|kind| kind.as_str().is_some_and(|kind| TYPES.contains(&kind))) => {}
+            ("type", other) => {
+                return Err(format!("`{at}` must be one of {}, got {}", TYPES.join(", "), shown(other)));
+            }
+            ("properties" | "$defs" | "definitions" | "patternProperties", Value::Object(schemas)) => {
+                schemas.iter().try_for_each(|(name, schema)| check(schema, &format!("{at}.{name}")))?;
+            }
+            ("anyOf" | "oneOf" | "allOf" | "prefixItems", Value::Array(schemas)) => {
+                schemas
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(i, schema)| check(schema, &format!("{at}[{i}]")))?;
+            }
+            ("items" | "additionalProperties" | "not" | "contains", schema) => check(schema, &at)?,
+            ("required", Value::Array(names)) if names.iter().all(Value::is_string) => {}
+            ("enum", Value::Array(values)) if !values.is_empty() => {}
+            ("properties" | "$defs" | "definitions" | "patternProperties", other) => {
+                return Err(format!("`{at}` must be an object of schemas, got {}", shown(other)));
+            }
+            ("anyOf" | "oneOf" | "allOf" | "prefixItems" | "required" | "enum", other) => {
+                return Err(format!("`{at}` must be a list, got {}", shown(other)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The beginning of a value.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(40) {
+        Some((end, _)) => format!("`{}..`", &text[..end]),
+        None => format!("`{text}`"),
+    }
 }
 
 /// Adds the type of an object that is described without it.
@@ -211,5 +263,16 @@ mod tests {
         assert!(why("{\"a\": 1}").contains("not a JSON schema"));
         assert!(why("{\"type\": ").contains("EOF"));
         assert!(why("no/such.json").contains("cannot read no/such.json"));
+        assert_eq!(
+            why(r#"{"properties": {"a": {"type": "objekt"}}}"#),
+            "--schema: not a valid JSON schema: `properties.a.type` must be one of string, number, integer, boolean, \
+             object, array, null, got `\"objekt\"`"
+        );
+        assert!(why(r#"{"properties": ["a"]}"#).contains("`properties` must be an object of schemas"));
+        assert!(why(r#"{"anyOf": [{"items": 7}]}"#).contains("`anyOf[0].items` must be a schema, got `7`"));
+        assert!(
+            read(r#"{"type": ["object", "null"], "properties": {"type": {"enum": ["x"]}, "b": true}}"#)
+                .is_ok()
+        );
     }
 }

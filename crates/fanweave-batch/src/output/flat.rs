@@ -11,6 +11,8 @@ pub(super) enum ColumnType {
     Text,
     Whole,
     Number,
+    /// Numbers of 32 bits in Parquet. Its cells are texts: the numbers as JSON.
+    Vector,
 }
 
 /// The columns, in order.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
-use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, FloatType, Int64Type};
 use parquet::errors::Result;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
@@ -110,6 +110,7 @@ fn open(written: Shared, shape: &Shape) -> Result<SerializedFileWriter<Shared>> 
             ColumnType::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
             ColumnType::Whole => (Physical::INT64, None),
             ColumnType::Number => (Physical::DOUBLE, None),
+            ColumnType::Vector => return vector(name).map(Arc::new),
         };
         let column = Type::primitive_type_builder(name, physical).with_logical_type(logical);
         Ok(Arc::new(column.with_repetition(Repetition::OPTIONAL).build()?))
@@ -117,6 +118,16 @@ fn open(written: Shared, shape: &Shape) -> Result<SerializedFileWriter<Shared>> 
     let schema = Type::group_type_builder("answers").with_fields(columns.collect::<Result<_>>()?).build()?;
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     SerializedFileWriter::new(written, Arc::new(schema), Arc::new(properties))
+}
+
+/// A column of lists of numbers, which may be null.
+fn vector(name: &str) -> Result<Type> {
+    let element = Type::primitive_type_builder("element", Physical::FLOAT);
+    let element = element.with_repetition(Repetition::REQUIRED).build()?;
+    let list = Type::group_type_builder("list").with_repetition(Repetition::REPEATED);
+    let list = list.with_fields(vec![Arc::new(element)]).build()?;
+    let column = Type::group_type_builder(name).with_repetition(Repetition::OPTIONAL);
+    column.with_logical_type(Some(LogicalType::List)).with_fields(vec![Arc::new(list)]).build()
 }
 
 fn write(writer: &mut SerializedFileWriter<Shared>, shape: &Shape, buffered: Vec<Vec<Cell>>) -> Result<()> {
@@ -145,10 +156,45 @@ fn write(writer: &mut SerializedFileWriter<Shared>, shape: &Shape, buffered: Vec
                 });
                 column.typed::<DoubleType>().write_batch(&values, Some(&levels), None)?;
             }
+            ColumnType::Vector => {
+                let Vectors { levels, repetitions, numbers } = cells.into_iter().collect();
+                column.typed::<FloatType>().write_batch(&numbers, Some(&levels), Some(&repetitions))?;
+            }
         }
         column.close()?;
     }
     group.close().map(drop)
+}
+
+/// Lists of numbers as a column.
+#[derive(Default)]
+struct Vectors {
+    /// Definition levels: 0 for null, 1 for an empty list, and 2 for a number.
+    levels: Vec<i16>,
+    /// Repetition levels: 0 for the first number of a list, and 1 for the others.
+    repetitions: Vec<i16>,
+    numbers: Vec<f32>,
+}
+
+impl FromIterator<Cell> for Vectors {
+    fn from_iter<C: IntoIterator<Item = Cell>>(cells: C) -> Self {
+        let mut all = Self::default();
+        for cell in cells {
+            let numbers: Option<Vec<f32>> = match &cell {
+                Cell::Text(Some(json)) => serde_json::from_str(json).ok(),
+                _ => None,
+            };
+            let count = numbers.as_ref().map_or(0, Vec::len);
+            all.levels.extend(std::iter::repeat_n(2, count));
+            all.repetitions.extend((0..count).map(|at| i16::from(at > 0)));
+            if count == 0 {
+                all.levels.push(i16::from(numbers.is_some()));
+                all.repetitions.push(0);
+            }
+            all.numbers.extend(numbers.into_iter().flatten());
+        }
+        all
+    }
 }
 
 /// Definition level of each cell (1 if it has a value), and the values.

@@ -12,6 +12,10 @@ use crate::journal::{Outcome, Record};
 /// Position of the answer in [`COLUMNS`].
 const ANSWER: usize = 2;
 
+/// Maximum notes on columns with another name, and names in a note on more of them.
+const MAX_NOTES: usize = 3;
+const MAX_SHOWN: usize = 20;
+
 /// Column of the number of a sample, if rows have several.
 const SAMPLE: &str = "sample";
 
@@ -22,6 +26,8 @@ pub(crate) struct Shape {
     own: Vec<Column>,
     /// Fields of the answers. If there are some, they are in place of the answer.
     fields: Vec<Column>,
+    /// Set if the answers are lists of numbers.
+    has_vectors: bool,
     /// Results per row. 0 and 1 mean one.
     samples: u32,
 }
@@ -52,7 +58,10 @@ impl Shape {
             properties.map(|(name, schema)| Column::new(name, "answer", kind_of(schema), &mut taken));
         let fields = fields.collect();
         let own = own.iter().map(|name| Column::new(name, "input", ColumnType::Text, &mut taken)).collect();
-        Self { own, fields, samples }
+        let has_vectors = answer_schema.is_some_and(|schema| {
+            schema["type"] == "array" && schema["items"].get("type").is_some_and(|kind| kind == "number")
+        });
+        Self { own, fields, has_vectors, samples }
     }
 
     /// The position of a row in the input, and the number of its sample if rows have several.
@@ -63,14 +72,25 @@ impl Shape {
         }
     }
 
-    /// The columns of the input that have another name in the table, as notes.
-    pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
-        let renamed = self.own.iter().filter(|column| column.field != column.name);
-        renamed.map(|Column { field, name, .. }| {
+    /// The columns of the input that have another name in the table, as notes: many of them in one.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let renamed: Vec<_> = self.own.iter().filter(|column| column.field != column.name).collect();
+        if renamed.len() > MAX_NOTES {
+            let fields: Vec<_> = renamed.iter().map(|column| format!("`{}`", column.field)).collect();
+            let (count, first) = (fields.len(), &renamed[0].name);
+            let shown = fields[..fields.len().min(MAX_SHOWN)].join(", ");
+            let more = if count > MAX_SHOWN { ", .." } else { "" };
+            return vec![format!(
+                "{count} columns of the input have another name in the output, such as `{first}`, because it has \
+                 columns with their names: {shown}{more}"
+            )];
+        }
+        let note = |Column { field, name, .. }: &Column| {
             format!(
                 "the column `{field}` of the input is `{name}` in the output, which has a column `{field}`"
             )
-        })
+        };
+        renamed.into_iter().map(note).collect()
     }
 
     /// The fields of the input that are columns, in order.
@@ -85,13 +105,14 @@ impl Shape {
         let own = self.own.iter().map(move |column| (column.name.as_str(), outside(column)));
         let fields = self.fields.iter().map(move |column| (column.name.as_str(), outside(column)));
         let (before, after) = COLUMNS.split_at(ANSWER);
-        let answer = if self.fields.is_empty() { &after[..1] } else { &after[..0] };
+        let kind = if self.has_vectors { ColumnType::Vector } else { ColumnType::Text };
+        let answer = self.fields.is_empty().then_some((after[0].0, kind));
         let sample = (self.samples > 1).then_some((SAMPLE, ColumnType::Whole));
         own.chain(before[..1].iter().copied())
             .chain(sample)
             .chain(before[1..].iter().copied())
             .chain(fields)
-            .chain(answer.iter().copied())
+            .chain(answer)
             .chain(after[1..].iter().copied())
     }
 
@@ -154,7 +175,7 @@ fn cell(value: Option<&Value>, kind: ColumnType) -> Cell {
     match kind {
         ColumnType::Whole => Cell::Whole(value.and_then(Value::as_i64)),
         ColumnType::Number => Cell::Number(value.and_then(Value::as_f64)),
-        ColumnType::Text => Cell::Text(match value {
+        ColumnType::Text | ColumnType::Vector => Cell::Text(match value {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) => Some(text.clone()),
             Some(other) => Some(other.to_string()),
@@ -167,6 +188,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn many_renamed_columns_are_one_note() {
+        let own = COLUMNS.map(|(name, _)| name.to_owned());
+        let notes = Shape::new(&own, None, 1).notes();
+        let [note] = notes.as_slice() else { panic!("{notes:?}") };
+        assert!(
+            note.starts_with(
+                "13 columns of the input have another name in the output, such as `input_index`"
+            ),
+            "{note}"
+        );
+    }
 
     #[test]
     fn every_column_has_a_name_of_its_own() {
@@ -193,7 +227,7 @@ mod tests {
         assert_eq!(names[9..], COLUMNS.map(|(name, _)| name)[3..]);
         let distinct: HashSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
-        assert_eq!(shape.notes().count(), 3);
+        assert_eq!(shape.notes().len(), 3);
         assert_eq!(
             Shape::default().columns().map(|(name, _)| name).collect::<Vec<_>>(),
             COLUMNS.map(|(name, _)| name)

@@ -142,7 +142,7 @@ fn take<T>(body: &mut Map<String, Value>, name: &str, read: impl Fn(&Value) -> O
 }
 
 /// A whole number, also one that is written as `100.0`.
-fn whole(value: &Value) -> Option<u32> {
+pub(super) fn whole(value: &Value) -> Option<u32> {
     if let Some(number) = value.as_u64() {
         return u32::try_from(number).ok();
     }

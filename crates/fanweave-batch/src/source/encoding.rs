@@ -11,6 +11,9 @@ use crate::{Error, Result};
 const UTF_32: [&[u8]; 2] = [b"\xFF\xFE\0\0", b"\0\0\xFE\xFF"];
 const UTF_16: [&[u8]; 2] = [b"\xFF\xFE", b"\xFE\xFF"];
 
+/// End of the message for a field or a line that is not text.
+pub(super) const NOT_UTF8: &str = "is not valid UTF-8";
+
 /// Number of leading bytes that are checked.
 const BLOCK: usize = 1 << 16;
 

@@ -13,12 +13,17 @@ use crate::{Error, Result};
 /// Extensions of the files of a folder that are read.
 const EXTENSIONS: [&str; 9] = ["csv", "tsv", "tab", "jsonl", "ndjson", "json", "parquet", "xlsx", "txt"];
 
+/// Maximum workbooks whose rows stay decoded, each in an open temporary file. Further ones are decoded each
+/// time that they are read.
+#[cfg(feature = "xlsx")]
+const MAX_DECODED: usize = 32;
+
 /// Name of the field of a row that has the name of its file.
 pub(crate) const FILE_COLUMN: &str = "file";
 
 /// The rows of several files. One file is open at a time.
 pub(super) struct Files {
-    files: Vec<(PathBuf, InputFormat)>,
+    files: Arc<[InputFile]>,
     options: InputOptions,
     /// Position of the file to open next.
     next: usize,
@@ -27,6 +32,15 @@ pub(super) struct Files {
     ids: Ids,
     /// Columns of all files, if all have some.
     columns: Option<Vec<String>>,
+}
+
+/// One of several files.
+struct InputFile {
+    path: PathBuf,
+    format: InputFormat,
+    /// The rows of a workbook, which is decoded when it is opened.
+    #[cfg(feature = "xlsx")]
+    decoded: Option<Box<super::xlsx::Rows>>,
 }
 
 impl Source {
@@ -96,14 +110,25 @@ impl Source {
                 all.extend(own.into_iter().filter(|name| !seen.contains(name)));
                 all
             });
-            files.push((path, format));
+            #[cfg(feature = "xlsx")]
+            let decoded = match file.rows {
+                Rows::Xlsx(rows) if files.len() < MAX_DECODED => Some(rows),
+                _ => None,
+            };
+            files.push(InputFile {
+                path,
+                format,
+                #[cfg(feature = "xlsx")]
+                decoded,
+            });
         }
         let format = common_format(&files)?;
         let more = files.len() - 1;
         let name =
-            format!("{} and {more} more file{}", files[0].0.display(), if more == 1 { "" } else { "s" });
-        let paths = files.iter().map(|(path, _)| path.clone()).collect();
+            format!("{} and {more} more file{}", files[0].path.display(), if more == 1 { "" } else { "s" });
+        let paths = files.iter().map(|file| file.path.clone()).collect();
         let (current, ids) = (None, Ids::default());
+        let files = files.into();
         let rows = Files { files, options: options.clone(), next: 0, current, ids, columns };
         let source = Self::over(name, paths, Some(format), Rows::Files(Box::new(rows)));
         Ok(Self { options, is_plain: false, ..source })
@@ -117,16 +142,16 @@ impl Files {
             let (source, name) = match &mut self.current {
                 Some(current) => current,
                 none => {
-                    let (path, format) = self.files.get(self.next)?;
+                    let file = self.files.get(self.next)?;
                     self.next += 1;
-                    let mut source = match Source::open_with(path, self.options.clone().format(*format)) {
+                    let mut source = match file.open(&self.options) {
                         Ok(source) => source,
                         Err(error) => return Some(Err(error)),
                     };
                     source.has_keys = has_keys;
                     source.ids = std::mem::take(&mut self.ids);
                     source.ids.begin_file(&source.name);
-                    let name = Arc::from(path.display().to_string());
+                    let name = Arc::from(file.path.display().to_string());
                     none.insert((source, name))
                 }
             };
@@ -149,27 +174,43 @@ impl Files {
 
     /// Opens each file for a check, without keys.
     pub(super) fn each(&self) -> impl Iterator<Item = Result<Source>> {
-        self.files.iter().map(|(path, format)| {
-            let source = Source::open_with(path, self.options.clone().format(*format))?;
-            Ok(Source { has_keys: false, ..source })
-        })
+        self.files.iter().map(|file| Ok(Source { has_keys: false, ..file.open(&self.options)? }))
+    }
+
+    /// The same rows from the first one.
+    pub(super) fn rewound(&self) -> Self {
+        let (files, options, columns) = (self.files.clone(), self.options.clone(), self.columns.clone());
+        Self { files, options, next: 0, current: None, ids: Ids::default(), columns }
+    }
+}
+
+impl InputFile {
+    fn open(&self, options: &InputOptions) -> Result<Source> {
+        let options = options.clone().format(self.format);
+        #[cfg(feature = "xlsx")]
+        if let Some(decoded) = &self.decoded {
+            let (name, paths) = (self.path.display().to_string(), vec![self.path.clone()]);
+            let rows = Rows::Xlsx(Box::new(decoded.rewound()));
+            return Ok(Source { options, ..Source::over(name, paths, Some(self.format), rows) });
+        }
+        Source::open_with(&self.path, options)
     }
 }
 
 /// The format of all files: that of each, or `jsonl` for files whose rows are objects.
-fn common_format(files: &[(PathBuf, InputFormat)]) -> Result<InputFormat> {
-    let (first, format) = &files[0];
-    let Some((other, _)) = files.iter().find(|(_, other)| other != format) else { return Ok(*format) };
-    let batch = files.iter().find(|(_, format)| *format == InputFormat::OpenAi);
-    if let Some((batch, _)) = batch {
-        let plain = if batch == first { other } else { first };
+fn common_format(files: &[InputFile]) -> Result<InputFormat> {
+    let InputFile { path: first, format, .. } = &files[0];
+    let Some(other) = files.iter().find(|other| other.format != *format) else { return Ok(*format) };
+    let batch = files.iter().find(|file| file.format == InputFormat::OpenAi);
+    if let Some(InputFile { path: batch, .. }) = batch {
+        let plain = if batch == first { &other.path } else { first };
         return Err(Error::usage(format!(
             "{} is an OpenAI batch file and {} is not: run them separately",
             batch.display(),
             plain.display()
         )));
     }
-    let are_tables = files.iter().all(|(_, format)| format.has_records());
+    let are_tables = files.iter().all(|file| file.format.has_records());
     Ok(if are_tables { InputFormat::Csv } else { InputFormat::Jsonl })
 }
 

@@ -120,7 +120,11 @@ fn read_line(
         return (None, None, Err(format!("the line is longer than {} MiB", MAX_LINE >> 20)));
     };
     let Ok(line) = str::from_utf8(bytes) else {
-        return (None, None, Err("the line is not valid UTF-8".to_owned()));
+        return (
+            None,
+            None,
+            Err("the line is not valid UTF-8: convert the file, or set its encoding".to_owned()),
+        );
     };
     if format != InputFormat::Text && density::has_too_many_values(bytes) {
         let max = density::MAX_VALUES;

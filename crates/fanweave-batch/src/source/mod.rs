@@ -44,7 +44,7 @@ pub use format::InputFormat;
 pub use lines::MAX_LINE;
 pub use options::InputOptions;
 pub(crate) use scan::{InputScan, refuse};
-pub(crate) use vendor_rows::read as read_vendor_row;
+pub(crate) use vendor_rows::{parse_vendor, read as read_vendor_row};
 
 use crate::input::Input;
 use crate::rows::{DynRowSource, InputRow, Listed, RowKey, RowSource};
@@ -333,12 +333,28 @@ impl Source {
     /// The rows of the file from its beginning, without a sample and without keys: for checks before the run.
     /// `None` for a source that is not a file.
     pub(crate) fn reopened(&self) -> Result<Option<Self>> {
-        let rows = match (self.paths.as_slice(), self.format) {
-            ([], _) | (_, None) => return Ok(None),
-            ([path], Some(format)) => Self::open_with(path, self.options.clone().format(format))?,
-            (paths, Some(_)) => Self::open_all(paths, self.options.clone())?,
+        let rows = match (self.paths.as_slice(), self.format, &self.rows) {
+            ([], ..) | (_, None, _) => return Ok(None),
+            #[cfg(feature = "xlsx")]
+            (.., Rows::Xlsx(rows)) => self.with_rows(Rows::Xlsx(Box::new(rows.rewound()))),
+            (.., Rows::Files(files)) => self.with_rows(Rows::Files(Box::new(files.rewound()))),
+            ([path], Some(format), _) => Self::open_with(path, self.options.clone().format(format))?,
+            (paths, ..) => Self::open_all(paths, self.options.clone())?,
         };
         Ok(Some(Self { has_keys: false, ..rows }))
+    }
+
+    /// The rows of the file, or of its sample, from the beginning and without keys: for checks before the
+    /// run. `None` for a source that is not a file.
+    #[doc(hidden)]
+    pub fn rewound(&self) -> Result<Option<Self>> {
+        let rows = self.reopened()?;
+        Ok(rows.map(|rows| Self { sample: self.sample.clone(), ..rows }))
+    }
+
+    fn with_rows(&self, rows: Rows) -> Self {
+        let source = Self::over(self.name.clone(), self.paths.clone(), self.format, rows);
+        Self { options: self.options.clone(), is_plain: self.is_plain, ..source }
     }
 
     /// Opens each of several files for a check. `None` for other sources.

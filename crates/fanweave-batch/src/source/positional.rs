@@ -19,7 +19,7 @@ impl PositionalFile {
     }
 
     /// Reads from `position`.
-    #[cfg(feature = "parquet")]
+    #[cfg(any(feature = "parquet", feature = "xlsx"))]
     pub(super) fn at(&self, position: u64) -> Self {
         Self { file: self.file.clone(), position }
     }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 /// Indices of the rows of a sample that were not read yet, in the order of the file.
+#[derive(Clone)]
 pub(super) struct Sample(VecDeque<u64>);
 
 impl Sample {

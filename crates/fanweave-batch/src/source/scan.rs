@@ -2,14 +2,14 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-#[cfg(feature = "parquet")]
 use super::InputFormat;
+use super::encoding::NOT_UTF8;
 use super::lines::{LineReader, MAX_LINE};
 #[cfg(feature = "parquet")]
 use super::positional::PositionalFile;
 use super::{BYTE_ORDER_MARK, Source, open_file};
 use crate::key::{Digest, Key};
-use crate::{Error, ErrorKind, Result};
+use crate::{Advice, Error, ErrorKind, Result};
 
 /// Result of the first pass over a file.
 pub(crate) struct InputScan {
@@ -20,27 +20,27 @@ pub(crate) struct InputScan {
 }
 
 impl InputScan {
-    /// Reads the whole files of `source`. Its first `strict` rows must be valid; 0 disables the check. `None`
-    /// for a source that is not a file.
-    pub(crate) fn of(source: &Source, strict: u64) -> Result<Option<Self>> {
+    /// Reads the whole files of `source`. Its first `strict` rows must be valid, and the first `encoded` rows
+    /// of a table text of its encoding; 0 disables the checks. `None` for a source that is not a file.
+    pub(crate) fn of(source: &Source, strict: u64, encoded: u64) -> Result<Option<Self>> {
         let Some(files) = source.each_file() else {
-            return source.reopened()?.map(|rows| Self::of_file(rows, strict)).transpose();
+            return source.reopened()?.map(|rows| Self::of_file(rows, strict, encoded)).transpose();
         };
         let (mut total, mut hashes) = (0, Digest::default());
         for file in files {
-            let Self { rows, hash } = Self::of_file(file?, 0)?;
+            let Self { rows, hash } = Self::of_file(file?, 0, encoded)?;
             total += rows;
             hashes.update(hash.to_string().as_bytes());
         }
         if strict > 0
             && let Some(rows) = source.reopened()?
         {
-            Self::count_good(rows, strict)?;
+            Self::count_good(rows, strict, 0)?;
         }
         Ok(Some(Self { rows: total, hash: hashes.finish() }))
     }
 
-    fn of_file(rows: Source, strict: u64) -> Result<Self> {
+    fn of_file(rows: Source, strict: u64, encoded: u64) -> Result<Self> {
         let path = rows.path().expect("it is a file").to_owned();
         let failed = |e| Error::io("read the file", &path, e);
         let mut tee = Tee { reader: open_file(&path)?, digest: Digest::default() };
@@ -53,7 +53,7 @@ impl InputScan {
             Some(InputFormat::Parquet) if strict == 0 => {
                 super::parquet::count(PositionalFile::new(open_file(&path)?), &path)?
             }
-            _ => Self::count_good(rows, strict)?,
+            _ => Self::count_good(rows, strict, encoded)?,
         };
         io::copy(&mut tee, &mut io::sink()).map_err(failed)?;
         Ok(Self { rows, hash: tee.digest.finish() })
@@ -72,15 +72,24 @@ impl InputScan {
         match rows.format() {
             #[cfg(feature = "parquet")]
             Some(InputFormat::Parquet) => super::parquet::count(PositionalFile::new(open_file(path)?), path),
-            _ => Self::count_good(rows, 0),
+            _ => Self::count_good(rows, 0, 0),
         }
     }
 
-    /// Counts the rows, and rejects the file if one of the first `strict` is invalid.
-    fn count_good(source: Source, strict: u64) -> Result<u64> {
+    /// Counts the rows, and rejects the file if one of the first `strict` is invalid, or one of the first
+    /// `encoded` of a table is not text: all rows with such letters would fail, and the others be paid for.
+    fn count_good(source: Source, strict: u64, encoded: u64) -> Result<u64> {
         let mut rows = 0;
+        let is_table = source.format().is_some_and(InputFormat::is_table);
+        let encoded = if is_table && source.options().encoding.is_none() { encoded } else { 0 };
         for row in source {
             let row = row?;
+            if rows < encoded
+                && let Err(error) = &row.input
+                && error.message().ends_with(NOT_UTF8)
+            {
+                return Err(Error::usage(error.message().to_owned()).advising([Advice::SetEncoding]));
+            }
             if rows < strict {
                 refuse(row.input)?;
             }

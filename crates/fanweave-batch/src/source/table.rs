@@ -7,6 +7,8 @@ use csv::{ByteRecord, StringRecord};
 use fanweave_core::Vars;
 use serde_json::{Map, Value};
 
+use super::encoding::NOT_UTF8;
+
 /// Reads records.
 pub(super) struct Table {
     reader: csv::Reader<Capped>,
@@ -129,8 +131,8 @@ impl Table {
         }
         let mut map = Map::with_capacity(self.columns.len());
         for (at, name) in &self.columns {
-            let text = str::from_utf8(&self.record[*at])
-                .map_err(|_| format!("column `{name}` is not valid UTF-8"))?;
+            let text =
+                str::from_utf8(&self.record[*at]).map_err(|_| format!("column `{name}` {NOT_UTF8}"))?;
             map.insert(name.clone(), Value::String(text.to_owned()));
         }
         Ok(map.into())

@@ -70,7 +70,7 @@ fn a_row_that_cannot_be_read_fails_alone_and_names_its_line() {
             r#"0 @1 -: {"a":1}"#,
             "1 @2 -: failed: q line 2: expected a JSON object: column 5: EOF while parsing a value",
             "2 @3 -: failed: q line 3: expected a JSON object or string",
-            "3 @4 -: failed: q line 4: the line is not valid UTF-8",
+            "3 @4 -: failed: q line 4: the line is not valid UTF-8: convert the file, or set its encoding",
             r#"4 @5 -: {"a":2}"#,
         ]
     );
@@ -196,6 +196,13 @@ fn a_table_of_another_encoding_needs_it_before_any_call() {
     assert_eq!(rows[0], r#"0 @2 1: {"id":"1","question":"Qu'est-ce que l'été ?"}"#);
     let rows = read(InputOptions::new().encoding(Encoding::UTF_8)).unwrap().0;
     assert_eq!(rows[0], "0 @2 -: failed: a.csv line 2: column `question` is not valid UTF-8");
+    // A letter far behind the beginning is found before the run.
+    let file = tempfile::Builder::new().suffix(".csv").tempfile().unwrap();
+    std::fs::write(file.path(), ["q\n".repeat(100_000).as_bytes(), b"K\xf6ln\n"].concat()).unwrap();
+    let source = Source::open(file.path(), None).unwrap();
+    let error = InputScan::of(&source, 0, u64::MAX).err().unwrap();
+    assert!(error.message().ends_with("line 100001: column `q` is not valid UTF-8"), "{error}");
+    assert_eq!(InputScan::of(&source, 0, 100).unwrap().unwrap().rows, 100_000);
     assert_eq!(rows[1], r#"1 @3 2: {"id":"2","question":"plain"}"#);
 }
 
@@ -242,7 +249,7 @@ fn rows_of_compressed_files_are_counted_sampled_and_read() {
     let open = || Source::open(&path, None).unwrap();
     assert_eq!(open().format(), Some(InputFormat::Jsonl));
     assert_eq!(open().count(), 500);
-    assert_eq!(InputScan::of(&open(), 0).unwrap().unwrap().rows, 500);
+    assert_eq!(InputScan::of(&open(), 0, 0).unwrap().unwrap().rows, 500);
     assert_eq!(open().sample(7, 1).unwrap().count(), 7);
 }
 
@@ -485,11 +492,36 @@ fn several_files_are_counted_hashed_and_sampled_as_one() {
         path
     });
     let open = || Source::open_all(&paths, InputOptions::new()).unwrap();
-    let scan = |strict| InputScan::of(&open(), strict).unwrap().unwrap();
+    let scan = |strict| InputScan::of(&open(), strict, 0).unwrap().unwrap();
     assert_eq!((scan(0).rows, scan(3).rows), (3, 3));
     let hash = scan(0).hash;
     std::fs::write(&paths[1], "{\"n\": 4}\n").unwrap();
     assert!(scan(0).hash != hash, "a change of the second file is noticed");
     assert_eq!(open().sample(2, 1).unwrap().count(), 2);
     assert_eq!(open().reopened().unwrap().unwrap().count(), 3);
+}
+
+#[cfg(feature = "xlsx")]
+#[test]
+fn a_workbook_is_decoded_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["a.xlsx", "b.xlsx"].map(|name| folder.path().join(name));
+    for path in &paths {
+        let mut book = rust_xlsxwriter::Workbook::new();
+        let cells = ["name", path.file_stem().unwrap().to_str().unwrap()];
+        book.add_worksheet().write_column(0, 0, cells).unwrap();
+        book.save(path).unwrap();
+    }
+    let names = |source: Source| source.map(|row| show(&row.unwrap())).collect::<Vec<_>>();
+    let one = Source::open(&paths[0], None).unwrap();
+    let both = Source::open_all(&paths, InputOptions::new()).unwrap();
+    // Decoding again would now fail.
+    paths.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    let first = r#"0 @2 -: {"name":"a"}"#.to_owned();
+    let all = [first, r#"1 @2 -: {"name":"b"}"#.to_owned()];
+    assert_eq!(names(one.reopened().unwrap().unwrap()), all[..1]);
+    assert_eq!(names(one), all[..1]);
+    assert_eq!(names(both.reopened().unwrap().unwrap()), all);
+    assert_eq!(both.each_file().unwrap().map(|file| names(file.unwrap()).len()).sum::<usize>(), 2);
+    assert_eq!(names(both), all);
 }

@@ -1,12 +1,13 @@
 //! Workbooks of Excel: the rows of one sheet, whose first row names the columns.
 //!
-//! A sheet is read once, when it is opened, into a temporary file, because its texts are in another part of
-//! the archive, which has to be in memory.
+//! A sheet is decoded once, when it is opened, into a temporary file, because its texts are in another part
+//! of the archive, which has to be in memory. Checks and the run read that file.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use calamine::{DataRef, ExcelDateTime, Reader, SheetType, SheetVisible, Xlsx, XlsxError};
 use csv::StringRecord;
@@ -32,8 +33,8 @@ type Archive = BufReader<PositionalFile>;
 
 /// The rows of a sheet.
 pub(super) struct Rows {
-    columns: Vec<String>,
-    /// Lines with the number of a row and its fields as JSON.
+    columns: Arc<[String]>,
+    /// The temporary file: lines with the number of a row and its fields as JSON.
     lines: BufReader<PositionalFile>,
     line: String,
 }
@@ -54,6 +55,12 @@ impl Rows {
             Failed::Invalid(why) => invalid(why),
             Failed::Io(e) => Error::io("write a temporary file", &std::env::temp_dir(), e),
         })
+    }
+
+    /// The same rows from the first one, without decoding the workbook again.
+    pub(super) fn rewound(&self) -> Self {
+        let lines = BufReader::with_capacity(1 << 16, self.lines.get_ref().at(0));
+        Self { columns: self.columns.clone(), lines, line: String::new() }
     }
 
     /// Names of the columns.
@@ -234,7 +241,7 @@ impl Writer {
         }
         let file = self.lines.into_inner().map_err(|e| Failed::Io(e.into_error()))?;
         let lines = BufReader::with_capacity(1 << 16, PositionalFile::new(file));
-        Ok((Rows { columns: self.columns, lines, line: String::new() }, self.notes))
+        Ok((Rows { columns: self.columns.into(), lines, line: String::new() }, self.notes))
     }
 
     /// The value of a cell. Whole numbers are integers, dates are texts in the form of ISO 8601, and an empty

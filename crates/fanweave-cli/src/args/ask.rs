@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 
 use super::{ModelArgs, at_least_one};
+use crate::logs::Conversation;
 
 /// Ask a question and stream the answer
 ///
@@ -17,6 +18,7 @@ Examples:
   fanweave ask --model sim/writer \"Write a haiku about tides.\"
   fanweave ask -c \"And one about the moon.\"
   fanweave ask -a chart.png --model openai/gpt-5-mini \"What does this show?\"
+  fanweave ask -t translate.md --set to=French \"The tide turns.\" --model openai/gpt-5-mini
   git diff | fanweave ask --model openai/gpt-5-mini \"Write a commit message for this change.\"
   fanweave ask --docs notes.db --model openai/gpt-5-mini \"When do tides turn?\"")]
 pub(crate) struct AskArgs {
@@ -33,10 +35,25 @@ pub(crate) struct AskArgs {
     #[arg(short = 'c', long = "continue", conflicts_with_all = ["system", "docs"])]
     pub(crate) resume: bool,
 
+    /// The conversation to continue.
+    #[arg(skip)]
+    pub(crate) last: Option<Conversation>,
+
     /// Attach a file: an image, a sound or a PDF file as it is, and any other file as text. The URL of an
     /// image is passed to the provider. Can be repeated
     #[arg(short, long, value_name = "FILE|URL", conflicts_with = "docs")]
     pub(crate) attach: Vec<String>,
+
+    /// Template of the prompt: a file, or the name of one in the user's folder, such as `review` for
+    /// ~/.config/fanweave/templates/review.md. {{ input }} inserts the prompt; it follows a template without
+    /// it
+    #[arg(short, long, value_name = "FILE|NAME")]
+    pub(crate) template: Option<String>,
+
+    /// Set a variable of --template. @FILE reads the value from a file; use @@ to start with a literal @. Can
+    /// be repeated
+    #[arg(long, value_name = "NAME=VALUE|NAME=@FILE", requires = "template")]
+    pub(crate) set: Vec<String>,
 
     /// Print a JSON object with answer, usage and finish reason once the answer is complete
     #[arg(long)]
@@ -125,6 +142,10 @@ pub(crate) struct ChatArgs {
     /// unless --model is given
     #[arg(short = 'c', long = "continue", conflicts_with = "system")]
     pub(crate) resume: bool,
+
+    /// The conversation to continue.
+    #[arg(skip)]
+    pub(crate) last: Option<Conversation>,
 
     /// Do not record the calls in the history (`fanweave logs`)
     #[arg(long, env = "FANWEAVE_NO_LOG", value_parser = FalseyValueParser::new())]

@@ -91,6 +91,11 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
+    /// Fallback model of the steps that name none, called when their model fails. Can be repeated [default:
+    /// those of the chain file]
+    #[arg(long, value_name = "MODEL", help_heading = "Model")]
+    pub(crate) fallback_model: Vec<String>,
+
     /// Make no calls: run the chain with simulated models, show the prompts of the first run and estimate
     /// time, tokens and cost. Needs no API key
     #[arg(long, conflicts_with_all = ["check", "graph", "json"], help_heading = "Cost")]

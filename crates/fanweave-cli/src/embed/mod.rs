@@ -10,7 +10,7 @@ use fanweave::batch::{Answer, BatchJob, Content, Fingerprint, Input, Output};
 use fanweave::context::Concurrency;
 use fanweave::prompts::Template;
 use fanweave::{Error, ErrorKind, chain, step, vars};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::args::EmbedArgs;
@@ -58,8 +58,10 @@ pub(crate) async fn run(args: EmbedArgs, program: &Program) -> Result<Exit, Fail
         }
     });
     let prepare = move |input| text_of(input, template.as_ref());
+    let settings = settings(&args.rows, concurrency)?
+        .answer_schema(json!({ "type": "array", "items": { "type": "number" } }));
     let job = BatchJob::over(source, prepare, chain(vectors), destination(&args)?)
-        .settings(settings(&args.rows, concurrency)?)
+        .settings(settings)
         .fingerprint(fingerprint);
     let watch = Watch {
         program,

@@ -180,6 +180,23 @@
   line($('money'), [['cost per 1,000 rows'], [figures.cost_usd !== null && figures.rows ? usd((figures.cost_usd / figures.rows) * 1000) : '-', 'n']]);
   for (const [model, n] of Object.entries(figures.models)) line($('money'), [[model], [`${count(n)} rows`, 'n']]);
 
+  // Figures per step of a chain and per model, if there is more than one.
+  const kinds = [['step', figures.per_step], ['model', figures.per_model]].filter(([, parts]) => parts.length > 0);
+  if (kinds.reduce((sum, [, parts]) => sum + parts.length, 0) > 1) {
+    $('parts-section').hidden = false;
+    $('parts-name').textContent = kinds.length > 1 ? 'Steps and models' : kinds[0][0] === 'step' ? 'Steps' : 'Models';
+    for (const [kind, parts] of kinds) {
+      const names = [[kind], ['calls', 'n'], ['tokens in', 'n wide'], ['tokens out', 'n wide'], ['cost', 'n'], ['median', 'n'], ['p95', 'n wide'], ['retries', 'n wide'], ['failed', 'n']];
+      line($('parts'), names, 'th');
+      for (const part of parts) {
+        line($('parts'), [
+          [part.name, 'name'], [count(part.calls), 'n'], [count(part.input_tokens), 'n wide'], [count(part.output_tokens), 'n wide'], [usd(part.cost_usd), 'n'],
+          [time(part.latency_p50_ms), 'n'], [time(part.latency_p95_ms), 'n wide'], [kind === 'step' ? count(part.retries) : '-', 'n wide'], [count(part.failed), part.failed > 0 ? 'n bad' : 'n'],
+        ]);
+      }
+    }
+  }
+
   if (figures.failures.length > 0) {
     $('failures-section').hidden = false;
     line($('failures'), [['rows', 'n'], ['kind'], ['message'], ['first input line', 'n']], 'th');

@@ -1,10 +1,11 @@
 //! A run as a self-contained HTML page.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 
 use fanweave::batch::{RowRecord, RunRecord};
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
 
 use super::figures::Figures;
 
@@ -24,55 +25,73 @@ pub(super) fn html(
         run.rows.iter().flat_map(|row| &row.calls).map(|call| call.step.as_str()).collect();
     steps.sort_unstable();
     steps.dedup();
-    let rows: Vec<Value> =
-        run.rows.iter().map(|row| of_row(row, start, prompts.get(&row.index), &steps)).collect();
-    let data = json!({
-        "name": name.display().to_string(),
-        "start": start,
-        "figures": figures,
-        "steps": steps,
-        "rows": rows,
-    });
+    let rows = run.rows.iter().map(|row| of_row(row, start, prompts.get(&row.index), &steps));
+    let data = Data {
+        name: name.display().to_string(),
+        start,
+        figures,
+        steps: &steps,
+        rows: Rows(RefCell::new(rows)),
+    };
+    let data = serde_json::to_string(&data).expect("figures and rows have string keys");
     let title = escaped(&name.display().to_string());
     // The data is inserted last, so that placeholders in it are not replaced.
     PAGE.replace("/*STYLE*/", STYLE)
         .replace("/*SCRIPT*/", SCRIPT)
         .replace("TITLE", &title)
-        .replace("\"DATA\"", &escape_for_script(&data.to_string()))
+        .replace("\"DATA\"", &escape_for_script(&data))
+}
+
+/// The data of the page.
+#[derive(Serialize)]
+struct Data<'a, R: Serialize> {
+    name: String,
+    start: Option<u64>,
+    figures: &'a Figures,
+    steps: &'a [&'a str],
+    rows: R,
+}
+
+/// A list that is made while it is written: rows as JSON values would take several times as much memory as
+/// the page.
+struct Rows<I>(RefCell<I>);
+
+impl<I: Iterator<Item: Serialize>> Serialize for Rows<I> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(&mut *self.0.borrow_mut())
+    }
 }
 
 /// A row as a list instead of an object: repeated keys would make up most of the page.
-fn of_row(row: &RowRecord, start: Option<u64>, prompt: Option<&String>, steps: &[&str]) -> Value {
+fn of_row<'a>(
+    row: &'a RowRecord,
+    start: Option<u64>,
+    prompt: Option<&'a String>,
+    steps: &[&str],
+) -> impl Serialize + use<'a> {
     let calls: Vec<_> = row
         .calls
         .iter()
         .map(|call| {
             let step = steps.binary_search(&call.step.as_str()).unwrap_or_default();
-            json!([
-                step,
-                call.ready_ms,
-                call.sent_ms,
-                call.first_byte_ms,
-                call.ended_ms,
-                call.failed_attempts
-            ])
+            (step, call.ready_ms, call.sent_ms, call.first_byte_ms, call.ended_ms, &call.failed_attempts)
         })
         .collect();
-    json!([
+    (
         row.index,
         row.line,
-        row.id,
+        &row.id,
         row.began.zip(start).map(|(began, start)| began - start),
         row.latency_ms,
         row.attempts,
         row.usage.input_tokens,
         row.usage.output_tokens,
         row.cost_usd.map(|cost| (cost * 1e7).round() / 1e7),
-        row.answer,
-        row.error,
+        &row.answer,
+        &row.error,
         prompt,
         calls,
-    ])
+    )
 }
 
 /// Escapes JSON for a script element: it can neither close the element nor break a line.

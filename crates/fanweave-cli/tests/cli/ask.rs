@@ -24,6 +24,28 @@ fn arguments_and_stdin_make_one_prompt() {
 }
 
 #[test]
+fn a_template_makes_the_prompt_of_the_arguments() {
+    let folder = Folder::new();
+    folder.write("to.md", "Translate to {{ to }}:\n{{ input }}\n");
+    let ask = |more: &[&str]| folder.run(&[&["ask", "-m", "sim/echo"], more].concat());
+    let ran = ask(&["-t", "to.md", "--set", "to=French", "hi"]).expect_code(0);
+    assert_eq!(ran.stdout, format!("{}\n", echo_of("Translate to French:\nhi")));
+    folder.write("plain.txt", "Be brief.");
+    let ran = ask(&["-t", "plain.txt", "hi"]).expect_code(0);
+    assert_eq!(ran.stdout, format!("{}\n", echo_of("Be brief.\n\nhi")));
+    for (args, why) in [
+        (&["-t", "to.md", "hi"][..], "--template to.md: the template needs `to`"),
+        (&["-t", "to.md", "--set", "to=x"][..], "no prompt given for `{{ input }}`"),
+        (&["-t", "to.md", "--set", "too=x", "hi"][..], "--set too: the template has "),
+        (&["-t", "other", "hi"][..], "no template of this name in "),
+        (&["--set", "a=b", "hi"][..], "--template"),
+    ] {
+        let ran = ask(args).expect_code(2);
+        assert!(ran.stderr.contains(why), "{args:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn json_gives_one_object() {
     let folder = Folder::new();
     let ran = folder.run(&["ask", "-m", "sim/echo", "--json", "hello"]).expect_code(0);

@@ -274,6 +274,17 @@ fn answers_are_cached_with_a_cache() {
 }
 
 #[test]
+fn a_fallback_model_answers_for_the_steps_without_one() {
+    let models = vec!["echo".to_owned()];
+    let (folder, provider) = (folder(), Provider::start(Settings { models, ..Settings::default() }));
+    let url = provider.url();
+    let run = ["run", "chain.yaml", "--set", "tone=dry", "--model", "openai/none", "--base-url", &url];
+    folder.run(&run).expect_code(1);
+    let ran = folder.run(&[&run[..], &["--fallback-model", "openai/echo"]].concat()).expect_code(0);
+    assert_eq!(ran.stdout, format!("{}\n", made("tides", "dry")));
+}
+
+#[test]
 fn the_calls_of_a_single_run_are_limited_too() {
     let latency = Latency::Fixed(Duration::from_millis(30));
     let (folder, provider) = (Folder::new(), Provider::start(Settings { latency, ..Settings::default() }));

@@ -112,6 +112,7 @@ fn the_examples_of_every_help_do_what_they_say() {
     let products = "product,audience,name,description\ntent,campers,Tent,Small\nlamp,readers,Lamp,Bright\n";
     folder.write("products.csv", products);
     folder.write("topics.txt", "tides\nrain\n");
+    folder.write("translate.md", "Translate to {{ to }}: {{ input }}\n");
     folder.write("report.md", "# Tides\n\nThe tide turns every six hours.\n");
     folder.write("key.txt", "sk-test\n");
     folder.write("facts.csv", "fact\nTides follow the moon.\n");

@@ -37,27 +37,35 @@ pub enum Endpoint {
     /// OpenAI's embeddings.
     #[serde(rename = "/embeddings")]
     Embeddings,
+    /// Anthropic's messages.
+    #[serde(rename = "/messages")]
+    Messages,
+    /// Gemini's `generateContent`.
+    #[serde(rename = ":generateContent")]
+    GenerateContent,
 }
 
 impl Endpoint {
-    /// All endpoints. A path that ends like two of them is the first.
-    const ALL: [Self; 4] = [Self::ChatCompletions, Self::Responses, Self::Completions, Self::Embeddings];
+    /// The endpoints of OpenAI. A path that ends like two of them is the first.
+    const OPENAI: [Self; 4] = [Self::ChatCompletions, Self::Responses, Self::Completions, Self::Embeddings];
 
-    /// Path after the base URL of a server: `/chat/completions`.
+    /// Path after the base URL of a server, such as `/chat/completions`, or the end of the path.
     pub fn path(self) -> &'static str {
         match self {
             Self::ChatCompletions => "/chat/completions",
             Self::Responses => "/responses",
             Self::Completions => "/completions",
             Self::Embeddings => "/embeddings",
+            Self::Messages => "/messages",
+            Self::GenerateContent => ":generateContent",
         }
     }
 
-    /// The endpoint of a URL or of its path, by the end of the path: servers differ in what is before it.
-    /// `None` for all others.
+    /// The endpoint of OpenAI with this URL or path, by the end of the path: servers differ in what is before
+    /// it. `None` for all others.
     pub fn of_url(url: &str) -> Option<Self> {
         let path = url.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
-        Self::ALL.into_iter().find(|endpoint| path.ends_with(endpoint.path()))
+        Self::OPENAI.into_iter().find(|endpoint| path.ends_with(endpoint.path()))
     }
 }
 
@@ -140,6 +148,21 @@ impl RequestBody {
     /// Parameters of the prompt as it was read.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    /// The request without its last message. `None` if it has no list of messages.
+    #[must_use]
+    pub fn without_last_message(&self) -> Option<Self> {
+        let name = if self.endpoint == Endpoint::GenerateContent { "contents" } else { "messages" };
+        let mut fields: BTreeMap<&str, &RawValue> = serde_json::from_str(self.json()).ok()?;
+        let mut messages: Vec<&RawValue> = serde_json::from_str(fields.get(name)?.get()).ok()?;
+        messages.pop()?;
+        let list = serde_json::value::to_raw_value(&messages).ok()?;
+        fields.insert(name, &list);
+        let json = serde_json::to_string(&fields).ok()?;
+        let last = format!("{name}[{}]", messages.len());
+        let unmapped = self.unmapped.iter().filter(|path| !path.starts_with(&last)).cloned();
+        Some(Self::new(self.endpoint, json).ok()?.with_unmapped(unmapped))
     }
 
     /// Positions of the messages of the request in `messages`, to which others may have been added before or
@@ -251,6 +274,17 @@ mod tests {
             "{\"a\":null,\"b\":[1.0,12345678901234567890123,{\"x\":\"é/\",\"y\":1e-07}],\"bb\":true}"
         );
         assert_eq!(canonical(r#"{"a":1,"a":2}"#), r#"{"a":2}"#, "the last one counts");
+    }
+
+    #[test]
+    fn a_request_without_its_last_message_keeps_the_rest_as_it_is() {
+        let json = r#"{"messages":[{"role":"user","x":1.0},{"role":"assistant"}],"n":1e-07}"#;
+        let body = RequestBody::new(Endpoint::ChatCompletions, json).unwrap();
+        let lost = ["messages[0].x", "messages[1].y", "z"].map(str::to_owned);
+        let shorter = body.with_unmapped(lost).without_last_message().unwrap();
+        assert_eq!(shorter.json(), r#"{"messages":[{"role":"user","x":1.0}],"n":1e-07}"#);
+        assert_eq!(shorter.unmapped(), ["messages[0].x", "z"]);
+        assert!(RequestBody::new(Endpoint::ChatCompletions, "{}").unwrap().without_last_message().is_none());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use fanweave_core::prompt::Endpoint;
+use fanweave_core::prompt::{Endpoint, RequestBody};
 use fanweave_core::{
     Error, ErrorKind, Media, Message, Parameters, Part, Result, ToolChoice, ToolResult, ToolSpec,
 };
@@ -44,6 +44,45 @@ impl Translated<'_> {
     }
 }
 
+/// Fields of Anthropic's messages that chat completions have under these names.
+const OF_MESSAGES: &[(&str, &str)] =
+    &[("metadata.user_id", "user"), ("top_k", "top_k"), ("service_tier", "service_tier")];
+
+/// Fields of Gemini's `generateContent` that chat completions have under these names.
+const OF_GENERATE_CONTENT: &[(&str, &str)] = &[
+    ("generationConfig.topK", "top_k"),
+    ("generationConfig.candidateCount", "n"),
+    ("generationConfig.presencePenalty", "presence_penalty"),
+    ("generationConfig.frequencyPenalty", "frequency_penalty"),
+    ("generationConfig.responseLogprobs", "logprobs"),
+    ("generationConfig.logprobs", "top_logprobs"),
+];
+
+/// Returns true for a request in the dialect of Anthropic or Gemini.
+pub(super) fn is_of_other_vendor(body: &RequestBody) -> bool {
+    matches!(body.endpoint(), Endpoint::Messages | Endpoint::GenerateContent)
+}
+
+/// Extra fields of a request in the dialect of another vendor, under their names in chat completions. Those
+/// without one have their paths as names.
+fn in_words_of_chat(endpoint: Endpoint, extra: &Map<String, Value>) -> Map<String, Value> {
+    let known = if endpoint == Endpoint::Messages { OF_MESSAGES } else { OF_GENERATE_CONTENT };
+    let mut fields = Map::new();
+    let mut add = |path: String, value: &Value| {
+        let name = known.iter().find(|(own, _)| *own == path).map(|(_, chat)| (*chat).to_owned());
+        fields.insert(name.unwrap_or(path), value.clone());
+    };
+    for (name, value) in extra {
+        match value {
+            Value::Object(inner) if known.iter().any(|(own, _)| own.split('.').next() == Some(name)) => {
+                inner.iter().for_each(|(field, value)| add(format!("{name}.{field}"), value));
+            }
+            _ => add(name.clone(), value),
+        }
+    }
+    fields
+}
+
 /// Translates the request of a row. A call without one is not changed.
 ///
 /// # Errors
@@ -54,8 +93,9 @@ pub(super) fn translate<'a>(call: &Call<'a>, target: &Target) -> Result<Translat
     let Some(body) = call.body else { return Ok(translated) };
     let wrong =
         |what: String| Error::new(ErrorKind::Input, format!("{} does not support {what}", target.name));
-    if body.endpoint() != Endpoint::ChatCompletions {
-        return Err(wrong(format!("requests for {}", body.endpoint())));
+    let endpoint = body.endpoint();
+    if endpoint != Endpoint::ChatCompletions && !is_of_other_vendor(body) {
+        return Err(wrong(format!("requests for {endpoint}")));
     }
     let mut lost = body.unmapped().to_vec();
     let first = body.messages_in(call.messages).map_or(0, |own| own.start);
@@ -69,7 +109,10 @@ pub(super) fn translate<'a>(call: &Call<'a>, target: &Target) -> Result<Translat
         translated.messages = Cow::Owned(translated_messages.collect());
     }
     let given = body.parameters();
-    if !given.is_empty() {
+    if is_of_other_vendor(body) {
+        let (given, now) = (in_words(endpoint, given, given), in_words(endpoint, call.parameters, given));
+        translated.parameters = Cow::Owned(parameters_of(&now, &given, target, &mut lost));
+    } else if !given.is_empty() {
         translated.parameters = Cow::Owned(parameters_of(call.parameters, given, target, &mut lost));
     }
     if lost.is_empty() {
@@ -77,6 +120,21 @@ pub(super) fn translate<'a>(call: &Call<'a>, target: &Target) -> Result<Translat
     }
     let lost: Vec<_> = lost.iter().map(|field| format!("`{field}`")).collect();
     Err(wrong(format!("{} of the row's request", lost.join(", "))))
+}
+
+/// Parameters of a request of another vendor, as those of chat completions. Extra fields that are not `given`
+/// by the request are in the words of the dialect.
+fn in_words(endpoint: Endpoint, parameters: &Parameters, given: &Parameters) -> Parameters {
+    let mut parameters = parameters.clone();
+    let all = std::mem::take(&mut parameters.extra).into_iter();
+    let (own, set): (Vec<_>, Vec<_>) = all.partition(|(name, value)| given.extra.get(name) == Some(value));
+    parameters.extra = in_words_of_chat(endpoint, &own.into_iter().collect());
+    parameters.extra.extend(set);
+    if endpoint == Endpoint::Messages && parameters.reasoning_budget == Some(0) {
+        // The default of other models.
+        parameters.reasoning_budget = None;
+    }
+    parameters
 }
 
 /// A part in words, without its content, which may be megabytes.
@@ -254,7 +312,6 @@ fn set(fields: &mut Map<String, Value>, path: &[&str], value: Value) {
 #[cfg(test)]
 mod tests {
     use fanweave_core::Prompt;
-    use fanweave_core::prompt::RequestBody;
 
     use crate::providers::dialect::Dialect;
     use crate::providers::openai::Quirks;

@@ -220,25 +220,27 @@ pub(super) fn arguments(written: &str) -> Value {
 ///
 /// # Errors
 /// [`ErrorKind::Input`] if it cannot be encoded.
-pub(super) fn body(mut request: Map<String, Value>, extra: &Map<String, Value>) -> Result<Vec<u8>> {
+pub(super) fn body(request: Map<String, Value>, extra: &Map<String, Value>) -> Result<Vec<u8>> {
+    write(&with(request, extra))
+}
+
+/// The fields of a request with the extra fields of its prompt, which replace others of the same name.
+pub(super) fn with(mut request: Map<String, Value>, extra: &Map<String, Value>) -> Map<String, Value> {
     for (name, value) in extra {
         request.insert(name.clone(), value.clone());
     }
-    write(&request)
+    request
 }
 
-/// Like [`body`], but extra fields of an object that is in the request are added to it.
-///
-/// # Errors
-/// [`ErrorKind::Input`] if it cannot be encoded.
-pub(super) fn merged(mut request: Map<String, Value>, extra: &Map<String, Value>) -> Result<Vec<u8>> {
+/// Like [`with`], but extra fields of an object that is in the request are added to it.
+pub(super) fn merged(mut request: Map<String, Value>, extra: &Map<String, Value>) -> Map<String, Value> {
     for (name, value) in extra {
         match (request.get_mut(name), value) {
             (Some(Value::Object(set)), Value::Object(more)) => set.extend(more.clone()),
             _ => _ = request.insert(name.clone(), value.clone()),
         }
     }
-    write(&request)
+    request
 }
 
 /// Encodes JSON.

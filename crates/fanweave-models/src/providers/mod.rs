@@ -17,6 +17,7 @@ mod json;
 mod media;
 pub(crate) mod ollama;
 pub(crate) mod openai;
+mod own;
 pub(crate) mod reasoning;
 pub(crate) mod responses;
 mod schema;

@@ -8,7 +8,7 @@ use super::endpoint::{PreparedResponse, Request, ResponseContext};
 use super::events::Events;
 use super::openai::parse;
 use super::problem::Problem;
-use super::{reasoning, schema_rules};
+use super::{images, reasoning, schema_rules};
 use crate::answer::{
     Answer, ChatMessage, ChatRequest, Content, Finish, Format, Role, Tool, ToolChoice, answer, count_tokens,
     default_dimensions, embed, pieces,
@@ -37,6 +37,7 @@ pub(super) fn generate(model: String, is_stream: bool, body: &[u8]) -> Result<Ge
     for content in contents {
         push_messages(content, &mut messages)?;
     }
+    images::gemini(&request)?;
     let config = &request["generationConfig"];
     let mut chat_request = ChatRequest::from_messages(model, messages);
     chat_request.max_tokens = config["maxOutputTokens"].as_u64();

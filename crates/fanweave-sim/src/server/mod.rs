@@ -15,6 +15,7 @@ mod exchange;
 mod gemini;
 mod headers;
 mod hold;
+mod images;
 mod listener;
 mod ollama;
 mod openai;

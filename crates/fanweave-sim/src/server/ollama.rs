@@ -7,7 +7,7 @@ use super::endpoint::{Endpoint, PreparedResponse, Request, ResponseContext};
 use super::events::Events;
 use super::openai::parse;
 use super::problem::Problem;
-use super::reasoning;
+use super::{images, reasoning};
 use crate::answer::{
     Answer, ChatMessage, ChatRequest, Content, Finish, Format, Role, Tool, answer, count_tokens,
     default_dimensions, embed, pieces,
@@ -25,6 +25,7 @@ impl<'a> Endpoint<'a> for Chat {
         let request: Value = parse(body)?;
         let model = request["model"].as_str().filter(|model| !model.is_empty());
         let model = model.ok_or_else(|| Problem::invalid("model is required", None))?;
+        images::ollama(&request)?;
         let messages = request["messages"].as_array().into_iter().flatten();
         let messages = messages.map(chat_message).collect::<Result<Vec<_>, _>>()?;
         let mut chat_request = ChatRequest::from_messages(model.to_owned(), messages);

@@ -331,6 +331,21 @@ impl ChainFile {
         self
     }
 
+    /// Sets the fallback models of all steps that have none of their own, in place of those of the file.
+    ///
+    /// ```
+    /// use fanweave::ChainFile;
+    ///
+    /// let file = ChainFile::parse("a.yaml", "steps: { a: { prompt: Hello, model: sim/echo } }")?;
+    /// let file = file.with_fallback(["sim/writer"]);
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_fallback(mut self, models: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.spec.fallback = models.into_iter().map(|model| Spanned::new(ELSEWHERE, model.into())).collect();
+        self
+    }
+
     /// The calls of the chain: the model of each, as [`StepModel`], and the maximum tokens of its answer.
     pub fn step_models(&self) -> impl Iterator<Item = (StepModel<'_>, Option<u32>)> {
         self.spec.steps.iter().filter_map(|step| match &step.action {

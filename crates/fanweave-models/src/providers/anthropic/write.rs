@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fanweave_core::prompt::{Endpoint, RequestBody};
 use fanweave_core::{
     Error, ErrorKind, Media, Message, Parameters, Part, ResponseFormat, Result, Role, ToolChoice, ToolSpec,
 };
@@ -14,7 +15,8 @@ use crate::providers::foreign::{self, Target};
 use crate::providers::openai::signed;
 use crate::providers::reasoning::{self, Amount};
 use crate::providers::schema::Subset;
-use crate::providers::{json, media, schema};
+use crate::providers::splice::Splice;
+use crate::providers::{json, media, own, schema};
 
 /// Name of the dialect in messages.
 const DIALECT: &str = "Anthropic's Messages API";
@@ -70,25 +72,83 @@ pub(super) fn expected_time(parameters: &Parameters) -> Duration {
 }
 
 pub(super) fn request(call: &Call<'_>, version: &str, streams: bool) -> Result<Vec<u8>> {
+    if let Some(body) = call.body.filter(|body| body.endpoint() == Endpoint::Messages) {
+        return own(call, body, version, streams);
+    }
     let translated = foreign::translate(call, &TARGET)?;
-    let call = &translated.call();
+    let mut fields = fields(&translated.call(), version)?;
+    if streams {
+        fields.insert("stream".to_owned(), true.into());
+    }
+    json::write(&fields)
+}
+
+/// The request of a row in this dialect, with what has changed since it was read.
+fn own(call: &Call<'_>, body: &RequestBody, version: &str, streams: bool) -> Result<Vec<u8>> {
+    let mut request = Splice::new(body.json())?;
+    request.set("model", Some(call.model))?;
+    if streams {
+        request.set("stream", Some(true))?;
+    } else if request.get("stream") == Some("true") {
+        request.set("stream", None::<()>)?;
+    }
+    own_messages(call, body, &mut request)?;
+    own::set_parameters(call, body, &mut request, |call| {
+        let mut fields = fields(call, version)?;
+        // That of the row was extended above.
+        fields.shift_remove("system");
+        Ok(fields)
+    })?;
+    if request.get("max_tokens").is_none() {
+        request.set("max_tokens", Some(max_tokens(call.parameters)))?;
+    }
+    Ok(request.finish())
+}
+
+fn own_messages(call: &Call<'_>, body: &RequestBody, request: &mut Splice<'_>) -> Result<()> {
+    let Some((before, after)) = own::added(call, body, &["messages", "system"])? else {
+        let mut system = system(call.messages)?;
+        system.extend(schema_block(call.parameters));
+        request.set("system", (!system.is_empty()).then_some(system))?;
+        return request.set("messages", Some(messages(call.messages)?));
+    };
+    let (mut first, mut last) = (system(before)?, system(after)?);
+    if call.parameters.format != body.parameters().format {
+        last.extend(schema_block(call.parameters));
+    }
+    if !first.is_empty() || !last.is_empty() {
+        match request.get("system").map(serde_json::from_str) {
+            Some(Ok(Value::String(text))) => first.push(json!({ "type": "text", "text": text })),
+            Some(Ok(Value::Array(blocks))) => first.extend(blocks),
+            _ => {}
+        }
+        first.extend(last);
+        request.set("system", Some(first))?;
+    }
+    let (before, after) = (messages(before)?, messages(after)?);
+    if before.is_empty() && after.is_empty() { Ok(()) } else { request.extend("messages", &before, &after) }
+}
+
+/// The schema of the answers as a text, for a schema that structured output does not support.
+fn schema_block(p: &Parameters) -> Option<Value> {
+    let Some(ResponseFormat::JsonSchema { schema, .. }) = &p.format else { return None };
+    let words = || format!("Answer with JSON alone, which fits this JSON schema: {schema}");
+    (!can_be_held(schema)).then(|| json!({ "type": "text", "text": words() }))
+}
+
+/// The fields of a request that is not streamed.
+fn fields(call: &Call<'_>, version: &str) -> Result<Map<String, Value>> {
     let p = call.parameters;
     let mut body = Map::new();
     let mut set = |name: &str, value: Value| _ = body.insert(name.to_owned(), value);
     set("model", call.model.into());
     set("max_tokens", max_tokens(p).into());
     let mut system = system(call.messages)?;
-    if let Some(ResponseFormat::JsonSchema { schema, .. }) = &p.format
-        && !can_be_held(schema)
-    {
-        // Schemas that structured output does not support are described in the prompt.
-        let words = format!("Answer with JSON alone, which fits this JSON schema: {schema}");
-        system.push(json!({ "type": "text", "text": words }));
-    }
+    system.extend(schema_block(p));
     if !system.is_empty() {
         set("system", system.into());
     }
-    set("messages", messages(call.messages)?);
+    set("messages", messages(call.messages)?.into());
     for (name, value) in [("temperature", p.temperature), ("top_p", p.top_p)] {
         let Some(value) = value else { continue };
         // Dates in this format sort by time as strings.
@@ -129,10 +189,7 @@ pub(super) fn request(call: &Call<'_>, version: &str, streams: bool) -> Result<V
     if !output.is_empty() {
         set("output_config", output.into());
     }
-    if streams {
-        set("stream", true.into());
-    }
-    json::body(body, &p.extra)
+    Ok(json::with(body, &p.extra))
 }
 
 /// The settings of the thinking.
@@ -250,7 +307,7 @@ fn system(messages: &[Message]) -> Result<Vec<Value>> {
     system.flat_map(|message| &message.parts).filter(|part| !is_empty(part)).map(block).collect()
 }
 
-fn messages(messages: &[Message]) -> Result<Value> {
+fn messages(messages: &[Message]) -> Result<Vec<Value>> {
     let mut chat = messages.iter().filter(|message| message.role != Role::System).peekable();
     let is_asked = chat.peek().is_some();
     let sent = chat.filter(|message| !message.parts.iter().all(is_empty)).map(|message| {
@@ -274,7 +331,7 @@ fn messages(messages: &[Message]) -> Result<Value> {
         let message = "the prompt is empty: this API rejects messages without text";
         return Err(Error::new(ErrorKind::Input, message));
     }
-    Ok(Value::Array(sent))
+    Ok(sent)
 }
 
 /// Returns true if a part cannot be sent: the API rejects text of white space only and unsigned reasoning.

@@ -65,7 +65,7 @@ pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
     if let Some(fields) = reasoning {
         set("additionalModelRequestFields", fields.into());
     }
-    json::merged(body, &p.extra)
+    json::write(&json::merged(body, &p.extra))
 }
 
 fn config(p: &Parameters, max_tokens: Option<u32>) -> Map<String, Value> {

@@ -1,5 +1,6 @@
 //! Encoding of requests: contents of parts, and a configuration.
 
+use fanweave_core::prompt::{Endpoint, RequestBody};
 use fanweave_core::{
     Error, ErrorKind, Media, Message, Part, ResponseFormat, Result, Role, ToolChoice, ToolResult,
 };
@@ -11,7 +12,8 @@ use crate::providers::foreign::{self, Target};
 use crate::providers::openai::signed;
 use crate::providers::reasoning::{self, Amount};
 use crate::providers::schema::{self, Subset};
-use crate::providers::{json, media};
+use crate::providers::splice::Splice;
+use crate::providers::{json, media, own};
 
 /// Name of the dialect in messages.
 const DIALECT: &str = "Gemini";
@@ -45,13 +47,64 @@ const SUBSET: Subset = Subset {
 };
 
 pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
+    if let Some(body) = call.body.filter(|body| body.endpoint() == Endpoint::GenerateContent) {
+        return own(call, body);
+    }
     let translated = foreign::translate(call, &TARGET)?;
-    let call = &translated.call();
+    json::write(&fields(&translated.call())?)
+}
+
+/// The request of a row in this dialect, with what has changed since it was read.
+fn own(call: &Call<'_>, body: &RequestBody) -> Result<Vec<u8>> {
+    let mut request = Splice::new(body.json())?;
+    // It is part of the URL.
+    request.set("model", None::<()>)?;
+    let system_name = own::spelling(&request, "systemInstruction");
+    let parts = |system: Vec<Value>| json!({ "parts": system });
+    match own::added(call, body, &["contents", "system"])? {
+        None => {
+            let system = system(call.messages);
+            request.set(&system_name, (!system.is_empty()).then(|| parts(system)))?;
+            request.set("contents", Some(contents(call.messages)?))?;
+        }
+        Some((before, after)) => {
+            let (mut first, last) = (system(before), system(after));
+            if !first.is_empty() || !last.is_empty() {
+                let given = request.get(&system_name).and_then(|own| serde_json::from_str(own).ok());
+                match given {
+                    Some(Value::Object(mut given)) => {
+                        if let Some(Value::Array(own)) = given.shift_remove("parts") {
+                            first.extend(own);
+                        }
+                    }
+                    Some(Value::String(text)) => first.push(json!({ "text": text })),
+                    _ => {}
+                }
+                first.extend(last);
+                request.set(&system_name, Some(parts(first)))?;
+            }
+            let (before, after) = (contents(before)?, contents(after)?);
+            if !before.is_empty() || !after.is_empty() {
+                request.extend("contents", &before, &after)?;
+            }
+        }
+    }
+    own::set_parameters(call, body, &mut request, fields)?;
+    Ok(request.finish())
+}
+
+/// The system messages at any position: the dialect has a single field for them.
+fn system(messages: &[Message]) -> Vec<Value> {
+    let system = messages.iter().filter(|message| message.role == Role::System);
+    system.map(|message| json!({ "text": message.text() })).collect()
+}
+
+/// The fields of a request.
+fn fields(call: &Call<'_>) -> Result<Map<String, Value>> {
     let p = call.parameters;
     let mut body = Map::new();
     let mut set = |name: &str, value: Value| _ = body.insert(name.to_owned(), value);
-    let system = call.messages.iter().filter(|message| message.role == Role::System);
-    let system: Vec<_> = system.map(|message| json!({ "text": message.text() })).collect();
+    let system = system(call.messages);
     if !system.is_empty() {
         set("systemInstruction", json!({ "parts": system }));
     }
@@ -71,7 +124,7 @@ pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
     if let Some(choice) = &p.tool_choice {
         set("toolConfig", json!({ "functionCallingConfig": tool_choice(choice)? }));
     }
-    json::merged(body, &p.extra)
+    Ok(json::merged(body, &p.extra))
 }
 
 fn config(call: &Call<'_>) -> Result<Map<String, Value>> {

@@ -59,7 +59,7 @@ pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
     if !options.is_empty() {
         set("options", options.into());
     }
-    json::merged(body, &p.extra)
+    json::write(&json::merged(body, &p.extra))
 }
 
 fn options(call: &Call<'_>) -> Map<String, Value> {

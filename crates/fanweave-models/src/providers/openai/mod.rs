@@ -21,7 +21,7 @@ use super::extras::{self, Audio, Citations};
 use super::failure::{self, classify};
 use super::reasoning::ReasoningField;
 use super::triage::Triage;
-use super::{finish, json};
+use super::{finish, foreign, json};
 use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder};
 
 /// Deviations of a vendor from OpenAI's own dialects. The default is common to compatible servers.
@@ -133,6 +133,7 @@ pub(crate) struct ChatCompletions {
 impl Protocol for ChatCompletions {
     fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
         let body = match call.body {
+            Some(body) if foreign::is_of_other_vendor(body) => write::translated(call, self.quirks)?,
             Some(body) => write::own(call, body, self.quirks)?,
             None => Request::new(call, self.quirks)?.to_json()?,
         };

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::signed::{self, Written};
 use super::{Quirks, SendBack};
 use crate::protocol::Call;
+use crate::providers::foreign::Target;
 use crate::providers::splice::Splice;
 use crate::providers::{foreign, media, reasoning, schema};
 
@@ -95,6 +96,30 @@ impl<'a> Request<'a> {
         };
         json.map_err(|e| Error::new(ErrorKind::Input, "the prompt cannot be written as JSON").with_source(e))
     }
+}
+
+/// The fields of chat completions that requests of other vendors may have.
+const TARGET: Target = Target {
+    name: "the Chat Completions API",
+    has_seed: true,
+    fields: &[
+        ("user", &["user"], foreign::unchanged),
+        ("top_k", &["top_k"], foreign::unchanged),
+        ("n", &["n"], foreign::unchanged),
+        ("presence_penalty", &["presence_penalty"], foreign::unchanged),
+        ("frequency_penalty", &["frequency_penalty"], foreign::unchanged),
+        ("logprobs", &["logprobs"], foreign::unchanged),
+        ("top_logprobs", &["top_logprobs"], foreign::unchanged),
+    ],
+};
+
+/// The request of a row in the dialect of another vendor.
+///
+/// # Errors
+/// [`ErrorKind::Input`] with the names of all fields that are lost.
+pub(super) fn translated(call: &Call<'_>, quirks: Quirks) -> Result<Vec<u8>> {
+    let translated = foreign::translate(call, &TARGET)?;
+    Request::new(&translated.call(), quirks)?.to_json()
 }
 
 /// The request of a row in this dialect, with everything that has changed since it was read.

@@ -11,7 +11,7 @@ use crate::answer::{ChatMessage, ChatRequest, Format, Role, Tool, ToolChoice};
 use crate::server::content::{Text, Texts};
 use crate::server::openai::parse;
 use crate::server::problem::Problem;
-use crate::server::{reasoning, schema_rules};
+use crate::server::{images, reasoning, schema_rules};
 
 #[derive(serde::Deserialize)]
 struct Request<'a> {
@@ -98,6 +98,7 @@ pub(super) fn read(body: &[u8]) -> Result<Messages<'_>, Problem> {
         request.model.filter(|model| !model.0.is_empty()).ok_or(Problem::Missing { param: "model" })?;
     let max_tokens = request.max_tokens.ok_or(Problem::Missing { param: "max_tokens" })?;
     let messages = request.messages.ok_or(Problem::Missing { param: "messages" })?;
+    images::anthropic(body)?;
     if messages.is_empty() {
         return Err(Problem::invalid("messages: at least one message is required", Some("messages")));
     }

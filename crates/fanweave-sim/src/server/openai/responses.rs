@@ -10,7 +10,7 @@ use crate::answer::{
 use crate::server::endpoint::{Endpoint, PreparedResponse, Request, ResponseContext};
 use crate::server::events::Events;
 use crate::server::problem::Problem;
-use crate::server::{reasoning, schema_rules};
+use crate::server::{images, reasoning, schema_rules};
 
 /// A responses request.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ impl<'a> Endpoint<'a> for Responses {
             Value::Array(items) => messages.extend(items.iter().filter_map(message)),
             _ => return Err(Problem::Missing { param: "input" }),
         }
+        images::responses(&request)?;
         let mut chat_request = ChatRequest::from_messages(model.to_owned(), messages);
         chat_request.max_tokens = request["max_output_tokens"].as_u64();
         chat_request.reasoning_tokens = reasoning::responses(&request["reasoning"])?;
