@@ -698,9 +698,10 @@ async fn changed(budget: &mut dyn RowBudget) {
     budget.changed().await;
 }
 
-/// Returns true if a response was interrupted after deltas had been emitted.
+/// Returns true if a response was interrupted after deltas had been emitted. A model that could retry the
+/// request has done so.
 fn is_interrupted(error: &Error) -> bool {
-    error.is_retryable() && error.partial().is_some()
+    error.is_retryable() && error.partial().is_some() && !error.is_retried()
 }
 
 /// The cause of an error of the kind [`Unavailable`](ErrorKind::Unavailable).

@@ -170,6 +170,8 @@ struct Inner {
     retry_after: Option<Duration>,
     retryable: Option<bool>,
     attempts: u32,
+    /// The model has judged that it sends the request no more.
+    is_retried: bool,
     body: Option<String>,
     /// Innermost step first.
     path: Vec<Arc<str>>,
@@ -194,6 +196,7 @@ impl Error {
             retry_after: None,
             retryable: None,
             attempts: 0,
+            is_retried: false,
             body: None,
             path: Vec::new(),
             partial: None,
@@ -367,6 +370,18 @@ impl Error {
     /// Sets the number of requests that were sent.
     pub fn with_attempts(self, attempts: u32) -> Self {
         self.with(|e| e.attempts = attempts)
+    }
+
+    /// Records that the model has retried the request as often as its settings allow.
+    #[doc(hidden)]
+    pub fn with_retried(self) -> Self {
+        self.with(|e| e.is_retried = true)
+    }
+
+    /// Returns true if the model has retried the request as often as its settings allow.
+    #[doc(hidden)]
+    pub fn is_retried(&self) -> bool {
+        self.0.is_retried
     }
 
     /// Keeps the beginning of a body. The caller must have redacted it.

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fanweave_core::__private::PerProcess;
 use fanweave_core::{Error, Parameters, Prompt, ResponseFormat, Result};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -113,6 +114,17 @@ const SAMPLING: [&str; 12] = [
     "thinking",
     "think",
     "enable_thinking",
+];
+
+/// Objects of requests that hold the first fields of `SAMPLING`, and the names of the fields there: Gemini,
+/// Ollama, Bedrock. Empty for a field that the dialect lacks.
+const NESTED: [(&str, [&str; 6]); 3] = [
+    (
+        "generationConfig",
+        ["temperature", "topP", "seed", "stopSequences", "frequencyPenalty", "presencePenalty"],
+    ),
+    ("options", ["temperature", "top_p", "seed", "stop", "frequency_penalty", "presence_penalty"]),
+    ("inferenceConfig", ["temperature", "topP", "", "stopSequences", "", ""]),
 ];
 
 /// The field of `SAMPLING` as the caller knows it.
@@ -377,6 +389,9 @@ impl Adapter {
                 body.set(name, None::<()>)?;
             }
         }
+        for (container, names) in &NESTED {
+            without(&mut body, container, names, facts)?;
+        }
         if facts.has(Facts::JSON_OBJECT) {
             loosen(&mut body)?;
         }
@@ -474,6 +489,22 @@ fn written(parameters: &Parameters) -> Facts {
     ];
     let written = fields.into_iter().filter(|(name, _)| parameters.extra.contains_key(*name));
     written.fold(Facts::NONE, |all, (_, fact)| all.and(fact))
+}
+
+/// Removes refused fields from an object of the request.
+fn without(body: &mut Splice<'_>, container: &str, names: &[&str], facts: Facts) -> Result<()> {
+    let refused = || names.iter().enumerate().filter(|(at, _)| facts.has(Facts::sampling(*at)));
+    let Some(json) = body.get(container).filter(|json| json.starts_with('{') && refused().next().is_some())
+    else {
+        return Ok(());
+    };
+    let json = json.to_owned();
+    let mut inner = Splice::new(&json)?;
+    for (_, name) in refused() {
+        inner.set(name, None::<()>)?;
+    }
+    let inner = String::from_utf8(inner.finish()).expect("a part of a text, or names and texts");
+    body.set(container, Some(RawValue::from_string(inner).expect("an object")))
 }
 
 /// Replaces a JSON schema by any JSON object, and puts the schema into the prompt.

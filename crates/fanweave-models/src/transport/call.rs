@@ -14,6 +14,7 @@ use fanweave_core::{
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use tokio::time::Instant;
 
 use super::IDEMPOTENCY_KEY;
 use super::adapt::{Adapt, Adapter, Shape};
@@ -31,12 +32,16 @@ use super::unsent::never_sent;
 use super::watch::Timeouts;
 use crate::limiter::{Limited, LimitedRequest, Limiter};
 use crate::protocol::{Call, Framing, HttpRequest, Protocol};
+use crate::providers::failure::ProviderError;
 
 /// Maximum bytes read of an error response. The error keeps an excerpt.
 pub(crate) const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 
 /// Maximum silence after the finish reason of a stream that is not closed: the answer is complete then.
 const MAX_FINISH_SILENCE: Duration = Duration::from_secs(10);
+
+/// Maximum time after the finish reason of a stream with further events, such as endless keep-alives.
+const MAX_AFTER_FINISH: Duration = Duration::from_secs(20);
 
 /// A model behind HTTP.
 #[derive(Clone)]
@@ -227,7 +232,7 @@ impl Attempt for Sending {
             &in_use.connections,
             model.http_request(uri, request, key.as_ref()),
             model.timeouts,
-            cx.deadline().map(tokio::time::Instant::from_std),
+            cx.deadline().map(Instant::from_std),
         )
         .await?;
         cx.emit(EventKind::FirstByte).await;
@@ -434,8 +439,12 @@ impl HttpModel {
             AnswerReader::new(&*self.protocol, self.client.sse_limits()).redacting(Redactor::new());
         let mut begun = false;
         let mut raw = self.keep_raw.then(Vec::new);
+        let mut end = None;
         let ended = loop {
-            let chunk = match self.next_chunk(answer, reader.is_finished()).await {
+            if end.is_none() && reader.is_finished() {
+                end = Some(Instant::now() + MAX_AFTER_FINISH);
+            }
+            let chunk = match self.next_chunk(answer, end).await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => {
                     let closed = reader.close(|error, event| unreadable(answer, error, event));
@@ -463,10 +472,21 @@ impl HttpModel {
         if let Err(error) = ended {
             return Err(reader.failed(error));
         }
-        emit_all(&mut reader, permit, emitted, cx).await;
+        // An answer without content can be retried until something of it has been emitted.
+        let rest = match begun {
+            true => {
+                emit_all(&mut reader, permit, emitted, cx).await;
+                Vec::new()
+            }
+            false => reader.take_deltas().collect(),
+        };
         // A key may be split over several events of the body.
         let raw = raw.filter(|_| !reader.has_redacted());
         let mut message = reader.end(|error, event| unreadable(answer, error, event))?;
+        for delta in rest {
+            *emitted = cx.wants_deltas();
+            permit.while_held(pin!(cx.delta(delta))).await;
+        }
         if let Some(raw) = raw {
             reply(&mut message).raw = Some(ReplyBody::new(raw));
         }
@@ -474,16 +494,19 @@ impl HttpModel {
     }
 
     /// The next chunk of a stream. `None` at its end, and if nothing more comes after the finish reason.
-    async fn next_chunk(&self, answer: &mut Exchange, is_finished: bool) -> Result<Option<bytes::Bytes>> {
-        if !is_finished {
-            return answer.chunk().await;
-        }
-        let next = tokio::time::timeout(MAX_FINISH_SILENCE, answer.chunk()).await;
-        next.unwrap_or_else(|_| {
+    /// `end` is set after the finish reason, to the time until which further events are read.
+    async fn next_chunk(&self, answer: &mut Exchange, end: Option<Instant>) -> Result<Option<bytes::Bytes>> {
+        let Some(end) = end else { return answer.chunk().await };
+        let end = end.min(Instant::now() + MAX_FINISH_SILENCE);
+        match tokio::time::timeout_at(end, answer.chunk()).await {
+            Ok(Err(error)) if error.kind() != ErrorKind::Timeout => Err(error),
+            Ok(Ok(chunk)) => Ok(chunk),
             // Whatever comes later belongs to this answer.
-            answer.discard();
-            Ok(None)
-        })
+            _ => {
+                answer.discard();
+                Ok(None)
+            }
+        }
     }
 
     /// Returns the error for a response with a status other than success.
@@ -579,14 +602,19 @@ impl HttpModel {
         if body.trim().is_empty() {
             return error.with_message("the server answered with an empty body");
         }
+        let said = ProviderError::read(&beginning).words();
         let media_type = answer.media_type();
         if media_type.is_empty() || media_type.ends_with("json") || media_type == "text/event-stream" {
-            return error;
+            let message = match error.message().contains(&said) {
+                true => return error,
+                false => format!("{}: {said}", error.message()),
+            };
+            return error.with_message(message);
         }
         // The base URL may be wrong, but a proxy sends such pages too while its server is down.
-        error.with_message(format!(
-            "the server answered with {media_type} instead of JSON: is the base URL right?"
-        ))
+        let message =
+            format!("the server answered with {media_type} instead of JSON: is the base URL right?");
+        error.with_message(if said.is_empty() { message } else { format!("{message} It says: {said}") })
     }
 
     pub(crate) fn request_id(&self, headers: &HeaderMap) -> Option<String> {

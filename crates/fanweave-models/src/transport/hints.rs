@@ -24,8 +24,8 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     // The second name is used by the Azure SDKs.
     let ms = ["retry-after-ms", "x-ms-retry-after-ms"].into_iter().find_map(|name| text(headers, name));
     ms.and_then(|ms| seconds(ms, 1e-3)).or_else(|| {
-        let text = text(headers, "retry-after")?;
-        seconds(text, 1.0).or_else(|| time(text, now))
+        let text = text(headers, "retry-after")?.trim_matches('"');
+        seconds(text, 1.0).or_else(|| time(text, now)).or_else(|| span(text))
     })
 }
 
@@ -274,6 +274,13 @@ fn compound(text: &str) -> Option<f64> {
         rest = &rest[letters..];
     }
     (!text.is_empty()).then_some(total)
+}
+
+/// A length of time with units: `1 second`, `2000ms`, `1m 30s`. `None` if it is more than 31 days.
+pub(crate) fn span(text: &str) -> Option<Duration> {
+    let joined: String = text.split_ascii_whitespace().flat_map(str::chars).collect();
+    let seconds = compound(&joined.to_ascii_lowercase())?;
+    Duration::try_from_secs_f64(seconds).ok().filter(|span| *span <= MAX_WAIT)
 }
 
 fn unit(word: &str) -> Option<f64> {

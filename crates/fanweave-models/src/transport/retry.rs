@@ -359,7 +359,8 @@ impl Attempts {
             FailureRunVerdict::Charged => {
                 // Without an answer in between, the failures of an interactive call are evidence of one
                 // fault: too few calls may be in flight for the failures that make an outage.
-                let is_counted = !self.is_batch && self.charged_for == Some(failure.run);
+                let waits = !self.is_batch && !self.has_alternatives && !self.outage_timeout.is_none();
+                let is_counted = waits && self.charged_for == Some(failure.run);
                 self.charged_for = Some(failure.run);
                 self.charged += u32::from(!is_counted);
                 false

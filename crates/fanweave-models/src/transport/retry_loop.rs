@@ -176,7 +176,8 @@ async fn retry<A: Attempt>(
         };
     }
     let left = cx.deadline().map(|at| Instant::from_std(at).saturating_duration_since(Instant::now()));
-    let wait = attempts.after(error.clone(), failed, left).map_err(|error| call.named(error))?;
+    let wait = attempts.after(error.clone(), failed, left);
+    let wait = wait.map_err(|error| call.named(error).with_retried())?;
     cx.emit(EventKind::Retrying { attempt, wait, error }).await;
     tokio::select! {
         () = sleep(wait) => Ok(()),

@@ -83,12 +83,15 @@ pub(crate) fn resembles(body: &Value) -> bool {
 }
 
 /// The error of a successful body without an answer: the failure in it, under any of the field names in use,
-/// or else `otherwise`. It is not retried if the body reports usage: the model ran and would be billed again.
+/// or else `otherwise`, with what the body says or how it begins. It is not retried if the body reports
+/// usage: the model ran and would be billed again.
 pub(crate) fn instead(body: &Value, vendor: &str, otherwise: &str) -> Error {
     if resembles(body) {
         return ProviderError::of(body).into_error(vendor);
     }
-    let error = Error::new(ErrorKind::Decode, otherwise);
+    let said = ProviderError::of(body).words();
+    let message = if said.is_empty() { otherwise.to_owned() } else { format!("{otherwise}: {said}") };
+    let error = Error::new(ErrorKind::Decode, message);
     let is_billed = ["usage", "usageMetadata", "eval_count"]
         .iter()
         .any(|name| body.get(*name).is_some_and(|v| !v.is_null()));

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 
 use crate::providers::json::{self, is_empty};
+use crate::transport::hints;
 
 /// Maximum bytes of a message that is not a sentence.
 const PLAIN_MESSAGE_BYTES: usize = 300;
@@ -39,6 +40,18 @@ const CODES: [&str; 7] =
 
 /// Fields that hold a coarse name.
 const TYPES: [&str; 3] = ["type", "error_type", "__type"];
+
+/// Fields that hold a wait, and its unit in seconds. Hugging Face reports when a model will be loaded.
+const WAITS: [(&str, f64); 8] = [
+    ("retry_after", 1.0),
+    ("retryAfter", 1.0),
+    ("retry_after_seconds", 1.0),
+    ("retryAfterSeconds", 1.0),
+    ("estimated_time", 1.0),
+    ("retryDelay", 1.0),
+    ("retry_after_ms", 1e-3),
+    ("retryAfterMs", 1e-3),
+];
 
 /// Fields that wrap an error.
 const WRAPPERS: [&str; 4] = ["error", "errors", "fault", "Output"];
@@ -85,7 +98,7 @@ impl ProviderError {
         match json::read(body.as_bytes()) {
             Ok(json) => Self::of(&json),
             Err(_) if body.trim_start().starts_with('<') => {
-                Self { message: excerpt(title(body), PLAIN_MESSAGE_BYTES), ..Self::default() }
+                Self { message: excerpt(&markup(body), PLAIN_MESSAGE_BYTES), ..Self::default() }
             }
             Err(_) => Self { message: excerpt(body.trim(), PLAIN_MESSAGE_BYTES), ..Self::default() },
         }
@@ -103,6 +116,11 @@ impl ProviderError {
             read.beginning = excerpt(&json.to_string(), PLAIN_MESSAGE_BYTES);
         }
         read
+    }
+
+    /// The message, or the beginning of a body without one.
+    pub(crate) fn words(self) -> String {
+        if self.message.is_empty() { self.beginning } else { self.message }
     }
 
     /// The most specific name, for users.
@@ -223,16 +241,14 @@ impl ProviderError {
         }
         for detail in fields.get("details").and_then(Value::as_array).into_iter().flatten() {
             self.name(Field::Reason, &detail["reason"]);
-            self.wait = self.wait.or_else(|| google_seconds(&detail["retryDelay"]));
+            self.wait = self.wait.or_else(|| wait(&detail["retryDelay"], 1.0));
             for violation in detail["violations"].as_array().into_iter().flatten() {
                 self.name(Field::Reason, &violation["quotaId"]);
             }
         }
-        // Hugging Face reports when a model will be loaded.
-        let waits = [("retry_after", 1.0), ("estimated_time", 1.0), ("retry_after_ms", 1e-3)];
-        for (name, unit) in waits {
-            let wait = fields.get(name).and_then(Value::as_f64);
-            self.wait = self.wait.or_else(|| Duration::try_from_secs_f64(wait? * unit).ok());
+        self.add_waits(fields);
+        for inner in ["parameters", "details"].into_iter().filter_map(|name| fields.get(name)?.as_object()) {
+            self.add_waits(inner);
         }
         let Some(metadata) = fields.get("metadata") else { return };
         for (name, value) in metadata["headers"].as_object().into_iter().flatten() {
@@ -246,8 +262,13 @@ impl ProviderError {
             Value::String(raw) => Self::read(raw),
             raw => Self::of(raw),
         };
-        let raw = if raw.message.is_empty() { raw.beginning } else { raw.message };
-        self.upstream = excerpt(&raw, PLAIN_MESSAGE_BYTES);
+        self.upstream = excerpt(&raw.words(), PLAIN_MESSAGE_BYTES);
+    }
+
+    fn add_waits(&mut self, fields: &Map<String, Value>) {
+        for (name, unit) in WAITS {
+            self.wait = self.wait.or_else(|| wait(fields.get(name)?, unit));
+        }
     }
 
     /// Adds a name. Some servers send it as a number.
@@ -304,8 +325,7 @@ pub(super) fn resembles_failure(body: &Value) -> bool {
 }
 
 fn base_failed(base: &Value) -> bool {
-    let code = &base["status_code"];
-    !is_empty(code) && *code != 0 && *code != "0"
+    !says_nothing(&base["status_code"])
 }
 
 /// Returns true if an object has a message that is a string rather than a list.
@@ -316,12 +336,19 @@ fn has_message(fields: &Map<String, Value>) -> bool {
         || fields.get("error").is_some_and(Value::is_object)
 }
 
-/// Returns true for an error object whose fields are all empty or zero.
+/// Texts that some servers write for the absence of an error, and codes of a success.
+const NOTHING: [&str; 8] = ["0", "200", "none", "null", "nil", "ok", "success", "no error"];
+
+/// Returns true for an error whose fields are all empty, zero, or those of a success.
 fn says_nothing(error: &Value) -> bool {
     match error {
         Value::Object(fields) => fields.values().all(says_nothing),
         Value::Array(list) => list.iter().all(says_nothing),
-        other => is_empty(other) || *other == 0,
+        Value::String(text) => {
+            let text = text.trim();
+            text.is_empty() || NOTHING.iter().any(|nothing| nothing.eq_ignore_ascii_case(text))
+        }
+        other => is_empty(other) || *other == 0 || *other == 200,
     }
 }
 
@@ -334,16 +361,63 @@ fn error_status(value: &Value) -> Option<u16> {
     (400..600).contains(&number).then_some(number)
 }
 
-/// Parses a duration in Google's format: `45.8s`.
-fn google_seconds(written: &Value) -> Option<Duration> {
-    let seconds = written.as_str()?.strip_suffix('s')?.parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
+/// Parses a wait: a number, also as text or with a unit (`45.8s`, `300ms`), or the seconds and nanoseconds of
+/// Google's durations.
+fn wait(written: &Value, unit: f64) -> Option<Duration> {
+    let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+    match written {
+        Value::Object(fields) => {
+            let nanos = fields.get("nanos").and_then(number).unwrap_or_default();
+            Duration::try_from_secs_f64(number(fields.get("seconds")?)? + nanos * 1e-9).ok()
+        }
+        other => match number(other) {
+            Some(number) => Duration::try_from_secs_f64(number * unit).ok(),
+            None => hints::span(other.as_str()?),
+        },
+    }
 }
 
-/// The title of an HTML page, or an empty string.
-fn title(page: &str) -> &str {
-    let Some(start) = page.to_ascii_lowercase().find("<title>").map(|at| at + "<title>".len()) else {
-        return "";
+/// The title of an HTML page or an XML document, else its message, else all of its text.
+fn markup(page: &str) -> String {
+    // ASCII letters alone change: positions are those of the page.
+    let lower = page.to_ascii_lowercase();
+    let element = |name: &str| {
+        let start = lower.find(&format!("<{name}>"))? + name.len() + 2;
+        let text = text_of(page[start..].split('<').next().unwrap_or_default());
+        (!text.is_empty()).then_some(text)
     };
-    page[start..].split('<').next().unwrap_or_default().trim()
+    ["title", "message"].into_iter().find_map(element).unwrap_or_else(|| {
+        let start = lower.find("<body").unwrap_or_default();
+        text_of(&page[start..])
+    })
+}
+
+/// The words between the tags of a page, without its scripts and styles.
+fn text_of(page: &str) -> String {
+    let mut text = String::new();
+    let mut rest = page;
+    while text.len() <= PLAIN_MESSAGE_BYTES {
+        let (words, after) = rest.split_once('<').unwrap_or((rest, ""));
+        for word in words.split_whitespace() {
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(word);
+        }
+        if after.is_empty() {
+            break;
+        }
+        let hidden = ["script", "style"]
+            .into_iter()
+            .find(|name| after.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)));
+        let end = match hidden {
+            Some(name) => after.to_ascii_lowercase().find(&format!("</{name}")),
+            None => after.find('>').map(|at| at + 1),
+        };
+        match end {
+            Some(end) => rest = &after[end..],
+            None => break,
+        }
+    }
+    text
 }

@@ -134,10 +134,17 @@ fn a_failure_inside_a_success_is_known_by_any_of_its_names() {
         assert_eq!(instead(&body, "", "empty").message(), "no", "{body}");
         assert_ne!(instead(&body, "", "empty").kind(), ErrorKind::Decode, "{body}");
     }
-    for body in
-        [json!({}), json!({ "id": "x", "model": "y" }), json!([]), json!(null), json!({ "errors": [] })]
-    {
+    for body in [json!({}), json!([]), json!(null)] {
         assert_eq!(instead(&body, "", "empty").message(), "empty", "{body}");
+    }
+    // The words or the beginning of an unknown body are shown.
+    for (body, says) in [
+        (json!({ "id": "x", "model": "y" }), r#"empty: {"id":"x","model":"y"}"#),
+        (json!({ "errors": [] }), r#"empty: {"errors":[]}"#),
+        (json!({ "code": 400, "data": { "text": "no" } }), r#"empty: {"code":400,"data":{"text":"no"}}"#),
+        (json!({ "status": "error", "reason": "no such thing" }), "empty: no such thing"),
+    ] {
+        assert_eq!(instead(&body, "", "empty").message(), says, "{body}");
         assert_eq!(instead(&body, "", "empty").kind(), ErrorKind::Decode, "{body}");
     }
 }
@@ -298,5 +305,71 @@ proptest! {
         prop_assert!(error.message().contains(&sentence), "{}: {error}", body[form]);
         let text = classify(status, &HeaderMap::new(), &sentence, "");
         prop_assert!(text.message().contains(&sentence));
+    }
+}
+
+#[test]
+fn a_wait_in_a_body_is_read_in_all_its_forms() {
+    for (body, seconds) in [
+        (json!({ "error": { "message": "slow", "retry_after": 1 } }), 1.0),
+        (json!({ "error": { "message": "slow", "retry_after": "2" } }), 2.0),
+        (json!({ "error": { "message": "slow", "retry_after_seconds": 2 } }), 2.0),
+        (json!({ "error": { "message": "slow", "retryAfter": "1.5s" } }), 1.5),
+        (json!({ "error": { "message": "slow", "retryAfterMs": 250 } }), 0.25),
+        (json!({ "error": { "message": "slow", "parameters": { "retry_after": 2 } } }), 2.0),
+        (json!({ "error": { "message": "q", "retryDelay": "2s" } }), 2.0),
+        (json!({ "error": { "message": "q", "details": { "retryDelay": "2s" } } }), 2.0),
+        (json!({ "error": { "message": "q", "details": [{ "retryDelay": "2000ms" }] } }), 2.0),
+        (
+            json!({ "error": { "message": "q", "details": [{ "retryDelay": { "seconds": 2, "nanos": 5e8 } }] } }),
+            2.5,
+        ),
+        (json!({ "error": { "message": "q", "details": [{ "retryDelay": { "seconds": "2" } }] } }), 2.0),
+    ] {
+        let error = classify(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), &body.to_string(), "");
+        assert_eq!(error.retry_after(), Some(Duration::from_secs_f64(seconds)), "{body}");
+    }
+    for body in
+        [json!({ "retry_after": -1 }), json!({ "retry_after": "soon" }), json!({ "retry_after": 1e300 })]
+    {
+        let error = classify(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), &body.to_string(), "");
+        assert_eq!(error.retry_after(), None, "{body}");
+    }
+}
+
+#[test]
+fn pages_and_documents_say_what_is_in_them() {
+    for (body, says) in [
+        ("<html><head><title> 502 Bad Gateway </title></head><body>x</body></html>", "502 Bad Gateway"),
+        (
+            "<html><body><h1>Blocked by\n WAF rule 1789</h1><p>Sorry</p></body></html>",
+            "Blocked by WAF rule 1789 Sorry",
+        ),
+        ("<!doctype html><body><style>p { a: b }</style><script>f(1<2)</script>Down", "Down"),
+        (
+            r#"<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Reduce your rate.</Message></Error>"#,
+            "Reduce your rate.",
+        ),
+        ("<error><reason>the sky fell</reason></error>", "the sky fell"),
+        ("<<<", ""),
+    ] {
+        let error = classify(StatusCode::FORBIDDEN, &HeaderMap::new(), body, "");
+        assert_eq!(error.message(), if says.is_empty() { "Forbidden" } else { says }, "{body}");
+    }
+}
+
+#[test]
+fn an_error_field_of_a_success_is_ignored() {
+    for error in [
+        json!("None"),
+        json!("null"),
+        json!({ "code": "0", "message": "" }),
+        json!({ "code": 0, "message": "success" }),
+        json!({ "code": 200, "message": "OK" }),
+    ] {
+        assert!(inside(&json!({ "error": error }), "").is_none(), "{error}");
+    }
+    for error in [json!("no"), json!({ "code": 0, "message": "no" }), json!({ "code": 500, "message": "" })] {
+        assert!(inside(&json!({ "error": error }), "").is_some(), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 use fanweave_core::{Error, ErrorKind};
 use serde_json::Value;
 
-use super::{Facts, SAMPLING};
+use super::{Facts, NESTED, SAMPLING};
 use crate::protocol::HttpRequest;
 use crate::providers::splice::Splice;
 
@@ -20,7 +20,7 @@ pub(super) struct Refused {
 const STATUSES: [u16; 6] = [400, 404, 405, 415, 422, 501];
 
 /// Parts of sentences that refuse a field, whatever its value. In lower case.
-const REFUSALS: [&str; 24] = [
+const REFUSALS: [&str; 36] = [
     // OpenAI, Azure: "Unsupported parameter: 'max_tokens' is not supported with this model."
     "unsupported parameter",
     "unsupported value",
@@ -50,10 +50,28 @@ const REFUSALS: [&str; 24] = [
     // Groq: "property 'x' is unsupported"
     "is unsupported",
     "additional properties",
+    // Servers and gateways with sentences of their own.
+    "invalid field",
+    "invalid parameter",
+    "not a valid parameter",
+    "not recognized",
+    "unexpected property",
+    "is invalid",
+    "unsupported type",
+    // Models with one fixed value.
+    "cannot be set",
+    "only be set",
+    "is allowed",
+    "only supports",
+    "input should be 1 ",
 ];
 
+/// Sentences that refuse a schema, or name the formats that there are.
+const FORMATS: [&str; 5] =
+    ["must be one of", "input should be", "only json_object", "only 'json_object'", "only `json_object`"];
+
 /// Sentences of models that only stream. Source: DashScope (QwQ, QVQ), vLLM audio models.
-const STREAM_ONLY: [&str; 11] = [
+const STREAM_ONLY: [&str; 16] = [
     "only support stream",
     "only supports stream",
     "only streaming",
@@ -65,10 +83,15 @@ const STREAM_ONLY: [&str; 11] = [
     "non-streaming is not supported",
     "non-streaming requests are not supported",
     "does not support non-stream",
+    "for non-streaming calls",
+    "stream must be",
+    "stream` must be",
+    "stream' must be",
+    "stream\" must be",
 ];
 
 /// Sentences of models that do not stream. Source: OpenAI (o1, unverified organisations), LiteLLM.
-const NOT_STREAMED: [&str; 7] = [
+const NOT_STREAMED: [&str; 11] = [
     "does not support stream",
     "doesn't support stream",
     "streaming is not supported",
@@ -76,6 +99,10 @@ const NOT_STREAMED: [&str; 7] = [
     "stream is not supported",
     "streaming responses are not supported",
     "must be verified to stream",
+    "stream mode is not supported",
+    "stream mode is unsupported",
+    "streaming is unsupported",
+    "stream=true is not supported",
 ];
 
 /// Names that are words as well: a sentence must quote them.
@@ -84,13 +111,18 @@ const WORDS: [&str; 3] = ["stop", "seed", "stream"];
 impl Refused {
     /// The field of `request` that the error refuses. `None` for any other error.
     pub(super) fn by(error: &Error, request: &HttpRequest) -> Option<Self> {
+        let is_status = |status| STATUSES.contains(&status) || status == 200 || status == 500;
         let is_refusal =
             matches!(error.kind(), ErrorKind::BadRequest | ErrorKind::NotFound | ErrorKind::Server)
-                && error.status().is_none_or(|status| STATUSES.contains(&status) || status == 200);
+                && error.status().is_none_or(is_status);
         if !is_refusal {
             return None;
         }
         let text = error.message().to_lowercase();
+        // Gateways that call an SDK with fields which it does not know.
+        if error.status() == Some(500) && !text.contains("unexpected keyword") {
+            return None;
+        }
         let body = Splice::new(std::str::from_utf8(&request.body).ok()?).ok()?;
         let refused = |field, fact| Some(Self { field, fact, max_output: 0 });
         let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
@@ -110,14 +142,21 @@ impl Refused {
         if has_stream && names("stream") && text.contains("unsupported value") {
             return refused("stream", Facts::NOT_STREAMED);
         }
+        // No value of the caller is in it: whatever the sentence says of it, the request is better without.
+        if names("stream_options") {
+            return refused("stream_options", Facts::NO_STREAM_OPTIONS);
+        }
+        let has_schema = body.get("response_format").is_some_and(|format| format.contains("json_schema"));
+        let is_schema = ["response_format", "json_schema", "structured output"];
+        let names_schema = || says(&is_schema) || param.as_deref() == Some("response_format");
+        if has_schema && says(&FORMATS) && names_schema() {
+            return refused("response_format", Facts::JSON_OBJECT);
+        }
         if !says(&REFUSALS) {
             return None;
         }
-        let own = [
-            ("stream_options", Facts::NO_STREAM_OPTIONS),
-            ("max_completion_tokens", Facts::MAX_TOKENS),
-            ("max_tokens", Facts::MAX_COMPLETION_TOKENS),
-        ];
+        let own =
+            [("max_completion_tokens", Facts::MAX_TOKENS), ("max_tokens", Facts::MAX_COMPLETION_TOKENS)];
         if let Some((field, fact)) = own.into_iter().find(|(field, _)| names(field)) {
             return refused(field, fact);
         }
@@ -128,13 +167,24 @@ impl Refused {
         if let Some((at, field)) = SAMPLING.iter().enumerate().find(refused_field) {
             return refused(field, Facts::sampling(at));
         }
-        let has_schema = body.get("response_format").is_some_and(|format| format.contains("json_schema"));
-        let is_schema = ["response_format", "json_schema", "structured output"];
-        if has_schema && (says(&is_schema) || param.as_deref() == Some("response_format")) {
-            return refused("response_format", Facts::JSON_OBJECT);
+        if let Some(at) = nested(&body, &text, param.as_deref()) {
+            return refused(SAMPLING[at], Facts::sampling(at));
         }
-        None
+        (has_schema && names_schema()).then_some(())?;
+        refused("response_format", Facts::JSON_OBJECT)
     }
+}
+
+/// The position in [`SAMPLING`] of a refused field that the dialect keeps in an object of the request.
+fn nested(body: &Splice<'_>, text: &str, param: Option<&str>) -> Option<usize> {
+    let (container, names) = NESTED
+        .iter()
+        .find(|(container, _)| body.get(container).is_some_and(|inner| inner.starts_with('{')))?;
+    let inner = Splice::new(body.get(container)?).ok()?;
+    names.iter().enumerate().position(|(at, name)| {
+        let is_said = |name: &str| is_named(text, param, &name.to_lowercase());
+        !name.is_empty() && inner.get(name).is_some() && (is_said(name) || is_said(SAMPLING[at]))
+    })
 }
 
 /// The field that a body names as `param`.

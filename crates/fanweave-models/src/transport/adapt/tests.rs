@@ -79,9 +79,82 @@ fn refused_fields_are_recognised_in_the_sentences_of_servers() {
             plain,
             Some(("max_tokens", Facts::MAX_OUTPUT)),
         ),
+        ("invalid field stream_options", streamed, Some(("stream_options", Facts::NO_STREAM_OPTIONS))),
+        ("stream_options is not recognized", streamed, Some(("stream_options", Facts::NO_STREAM_OPTIONS))),
+        (
+            "body.stream_options: Unexpected property",
+            streamed,
+            Some(("stream_options", Facts::NO_STREAM_OPTIONS)),
+        ),
+        (
+            "Invalid field: max_completion_tokens",
+            completion,
+            Some(("max_completion_tokens", Facts::MAX_TOKENS)),
+        ),
+        (
+            "max_completion_tokens is not a valid parameter",
+            completion,
+            Some(("max_completion_tokens", Facts::MAX_TOKENS)),
+        ),
+        ("stream must be true", plain, Some(("stream", Facts::STREAMED))),
+        ("`stream` must be enabled for this model", plain, Some(("stream", Facts::STREAMED))),
+        (
+            "parameter.enable_thinking must be set to false for non-streaming calls",
+            plain,
+            Some(("stream", Facts::STREAMED)),
+        ),
+        ("stream=true is not supported", streamed, Some(("stream", Facts::NOT_STREAMED))),
+        ("stream mode is unsupported by this endpoint", streamed, Some(("stream", Facts::NOT_STREAMED))),
+        ("invalid temperature: only 1 is allowed for this model", plain, Some(("temperature", temperature))),
+        ("This model only supports temperature = 1", plain, Some(("temperature", temperature))),
+        (
+            "`temperature` may only be set to 1 when thinking is enabled.",
+            plain,
+            Some(("temperature", temperature)),
+        ),
+        ("temperature: Input should be 1 for reasoning models", plain, Some(("temperature", temperature))),
+        ("The parameter temperature cannot be set for this model", plain, Some(("temperature", temperature))),
+        (
+            "temperature is not supported for this model",
+            r#"{"contents":[],"generationConfig":{"temperature":0.2}}"#,
+            Some(("temperature", temperature)),
+        ),
+        (
+            "topP is not supported",
+            r#"{"contents":[],"generationConfig":{"topP":0.2}}"#,
+            Some(("top_p", Facts::sampling(1))),
+        ),
+        (
+            "option temperature is not supported",
+            r#"{"model":"m","options":{"temperature":0.3}}"#,
+            Some(("temperature", temperature)),
+        ),
+        (
+            "'response_format.type' must be one of 'text', 'json_object'",
+            schema,
+            Some(("response_format", Facts::JSON_OBJECT)),
+        ),
+        (
+            "response_format.type: Input should be 'text' or 'json_object'",
+            schema,
+            Some(("response_format", Facts::JSON_OBJECT)),
+        ),
+        (
+            "response_format: Unsupported type json_schema",
+            schema,
+            Some(("response_format", Facts::JSON_OBJECT)),
+        ),
+        (
+            "only json_object is supported for response_format",
+            schema,
+            Some(("response_format", Facts::JSON_OBJECT)),
+        ),
+        ("value of response_format.type is invalid", schema, Some(("response_format", Facts::JSON_OBJECT))),
         // A value that is too large, a field that the request does not have, and a word of the sentence.
         ("max_tokens is too large: 5. This model supports at most 4 completion tokens", plain, None),
         ("temperature must be between 0 and 1", plain, None),
+        ("temperature: Input should be less than or equal to 2", plain, None),
+        ("temperature: Input should be 1.5 or less", plain, None),
         ("Unsupported parameter: 'stream_options'", plain, None),
         ("stop it: this model is not supported", completion, None),
         ("the prompt is not allowed", plain, None),
@@ -99,4 +172,8 @@ fn only_refusals_of_requests_are_looked_at() {
         assert_eq!(refused(status, sentence, request), None);
     }
     assert_eq!(refused(400, sentence, "not JSON"), None);
+    // Gateways that call an SDK answer with an internal error.
+    let keyword = "create() got an unexpected keyword argument 'max_tokens'";
+    assert!(refused(500, keyword, request).is_some());
+    assert_eq!(refused(500, sentence, request), None);
 }
