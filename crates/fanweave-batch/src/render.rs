@@ -323,8 +323,9 @@ pub(crate) fn only_list(vars: &Vars) -> Option<String> {
 
 /// The expression of a template for a field.
 pub(crate) fn reference(name: &str) -> String {
-    let is_start = |c: char| c.is_alphabetic() || c == '_';
-    let is_name = name.starts_with(is_start) && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    // Names of the template language have ASCII letters only.
+    let is_start = |c: char| c.is_ascii_alphabetic() || c == '_';
+    let is_name = name.starts_with(is_start) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if is_name { name.to_owned() } else { format!("row[{}]", Value::from(name)) }
 }
 

@@ -1,7 +1,8 @@
 //! CSV and TSV output: one record per result, for spreadsheets.
 //!
 //! A spreadsheet computes a cell that begins like a formula, and a formula can send other cells elsewhere.
-//! Texts of models, servers and inputs therefore begin with an apostrophe in that case.
+//! Texts of models, servers and inputs therefore begin with an apostrophe in that case. Numbers stay as they
+//! are.
 
 use serde_json::{Map, Value};
 
@@ -39,13 +40,23 @@ impl OutputEncoder for Table {
     }
 }
 
-/// Returns `text` with an apostrophe before it if it begins like a formula.
+/// Returns `text` with an apostrophe before it if it begins like a formula and is not a number.
 fn plain(mut text: String) -> String {
     let begins = text.trim_start_matches([' ', '\u{a0}', '\u{feff}']).chars().next();
-    if matches!(begins, Some('=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠')) {
+    if matches!(begins, Some('=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠'))
+        && !is_signed_number(&text)
+    {
         text.insert(0, '\'');
     }
     text
+}
+
+/// Returns true for a decimal number with a sign, such as `-5.2`, `+3` or `-1e3`, without names in it.
+fn is_signed_number(text: &str) -> bool {
+    let Some(digits) = text.strip_prefix(['-', '+']) else { return false };
+    digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'-' | b'+'))
+        && digits.parse::<f64>().is_ok()
 }
 
 /// Appends a record. Texts that begin like a formula get an apostrophe before them.
@@ -67,11 +78,34 @@ mod tests {
 
     #[test]
     fn a_text_that_begins_like_a_formula_is_text_in_a_spreadsheet() {
-        for text in ["=1+1", "+1", "-3.5", "@sum", "\t=1", "\r=1", "\n=1", "  =1", "\u{feff}=1", "＝1", "＠x"]
-        {
+        for text in [
+            "=1+1",
+            "+1+1",
+            "-3.5-A1",
+            "-",
+            "+e",
+            "-inf",
+            "--1",
+            "-1 ",
+            "@sum",
+            "\t=1",
+            "\r=1",
+            "\n=1",
+            "  =1",
+            "\u{feff}=1",
+            "＝1",
+            "＠x",
+        ] {
             assert_eq!(plain(text.into()), format!("'{text}"));
         }
         for text in ["", "a=1", "1+1", "'=1", " text", "(=1)"] {
+            assert_eq!(plain(text.into()), text);
+        }
+    }
+
+    #[test]
+    fn a_number_with_a_sign_stays_a_number() {
+        for text in ["-5.2", "+3", "-1e3", "-0", "-.5", "+1.5E-7", "-123456789012345678901234567890"] {
             assert_eq!(plain(text.into()), text);
         }
     }

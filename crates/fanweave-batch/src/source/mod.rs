@@ -14,6 +14,8 @@ mod format;
 mod ids;
 mod line;
 mod lines;
+#[cfg(feature = "parquet")]
+mod logical;
 mod openai;
 mod opening;
 mod options;

@@ -11,12 +11,14 @@ use serde_json::{Map, Value};
 
 use super::density;
 use super::lines::MAX_LINE;
+use super::logical::Logical;
 use super::positional::PositionalFile;
 use crate::{Error, Result};
 
 /// Reads the rows of a file.
 pub(super) struct Rows {
     columns: Vec<String>,
+    logical: Logical,
     rows: RowIter<'static>,
 }
 
@@ -29,9 +31,10 @@ impl Rows {
             let opened = guarded(|| reader.get_row_group(group).map(drop));
             opened.map_err(|why| damaged(path, &why))?;
         }
-        let fields = reader.metadata().file_metadata().schema().get_fields();
-        let columns = fields.iter().map(|field| field.name().to_owned()).collect();
-        Ok(Self { columns, rows: RowIter::from_file_into(Box::new(reader)) })
+        let schema = reader.metadata().file_metadata().schema();
+        let columns = schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
+        let logical = Logical::of(schema);
+        Ok(Self { columns, logical, rows: RowIter::from_file_into(Box::new(reader)) })
     }
 
     /// Names of the columns.
@@ -44,7 +47,10 @@ impl Rows {
         let row = guarded(|| self.rows.next().map(|row| row.map(|row| row.to_json_value())).transpose());
         Some(match row {
             Ok(None) => return None,
-            Ok(Some(Value::Object(map))) => Ok(map),
+            Ok(Some(Value::Object(mut map))) => {
+                self.logical.apply(&mut map);
+                Ok(map)
+            }
             Ok(Some(other)) => Err(format!("expected columns, found {other}; nothing after it can be read")),
             Err(why) => Err(format!("{why}; nothing after it can be read")),
         })
