@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanweave_core::{Error, ErrorKind};
+use fanweave_core::{Error, ErrorKind, FinishReason};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::answer::{Answer, Content};
@@ -112,6 +112,16 @@ impl FinishedRow {
             Outcome::Answer(answer) => {
                 let has_text = !matches!(&answer.content, Content::Text(text) if text.trim().is_empty());
                 !has_text && answer.tool_calls.is_empty()
+            }
+            Outcome::Error(_) => false,
+        }
+    }
+
+    /// Returns true for an answer that a limit, a filter, a refusal or a pause of the provider has ended.
+    pub fn is_cut(&self) -> bool {
+        match &self.record.result {
+            Outcome::Answer(answer) => {
+                answer.finish_reason.as_deref().is_some_and(|name| FinishReason::cut_by(name).is_some())
             }
             Outcome::Error(_) => false,
         }

@@ -60,6 +60,7 @@ pub struct Progress {
     first_byte: Histogram,
     /// Number of answers without text and without tool calls.
     empty: AtomicU64,
+    cut: AtomicU64,
     /// Number of answers from a cache.
     stored: AtomicU64,
     pending: Mutex<PendingRequests>,
@@ -144,6 +145,7 @@ impl Progress {
             unanswered: self.unanswered.load(Relaxed),
             maybe_billed_usd: self.maybe_billed_usd(),
             empty: self.empty.load(Relaxed),
+            cut: self.cut.load(Relaxed),
             budget_usd: self.cap.load(Relaxed).checked_sub(1).map(dollars),
             cached: self.stored.load(Relaxed),
             first_byte: self.first_byte.percentile(0.5),
@@ -227,6 +229,11 @@ impl Progress {
     /// Counts an answer without text and without tool calls.
     pub(crate) fn answer_was_empty(&self) {
         self.empty.fetch_add(1, Relaxed);
+    }
+
+    /// Counts an answer that was ended early.
+    pub(crate) fn answer_was_cut(&self) {
+        self.cut.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn maybe_billed_usd(&self) -> f64 {

@@ -86,6 +86,9 @@ fn count(progress: &Progress, row: &FinishedRow, latency: Duration) {
     if row.is_empty() {
         progress.answer_was_empty();
     }
+    if row.is_cut() {
+        progress.answer_was_cut();
+    }
 }
 
 /// Takes the results of rows in flight: a recorder. While it takes one, no row starts.

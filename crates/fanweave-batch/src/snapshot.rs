@@ -47,6 +47,8 @@ pub struct Snapshot {
     pub maybe_billed_usd: f64,
     /// Answers of this run without text and without tool calls, such as those that a filter has emptied.
     pub empty: u64,
+    /// Answers of this run that a limit, a filter, a refusal or a pause of the provider has ended.
+    pub cut: u64,
     /// Budget of the batch in US dollars. `None` without a budget.
     pub budget_usd: Option<f64>,
     /// Calls that were answered from a [cache](fanweave_core::Model::cached), without a request.

@@ -48,6 +48,9 @@ pub struct Summary {
     pub unavailable: Option<Error>,
     /// Answers of this run without text and without tool calls, such as those that a filter has emptied.
     pub empty_answers: u64,
+    /// Answers of this run that a limit, a filter, a refusal or a pause of the provider has ended, such as
+    /// those at the maximum of output tokens. The reason is in the `finish_reason` of each result.
+    pub cut_answers: u64,
     /// Attempts after the first.
     pub retries: u64,
     /// Number of hedged requests: see [`Settings::hedge`](crate::Settings::hedge). The provider may bill both
@@ -91,6 +94,7 @@ impl Summary {
             usage: end.usage,
             cost_usd: end.cost_usd,
             empty_answers: end.empty,
+            cut_answers: end.cut,
             unanswered: end.unanswered,
             maybe_billed_usd: end.maybe_billed_usd,
             ..Self::default()

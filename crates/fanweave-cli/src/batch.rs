@@ -17,7 +17,7 @@ use crate::out::tell;
 use crate::program::Program;
 use crate::progress::rounded;
 use crate::route::route;
-use crate::rows::{STOPPING, Watch, failure, one_on_stdout, open, output, print_notes, settings};
+use crate::rows::{STOPPING, Watch, check_output, failure, open, output, print_notes, settings};
 use crate::telemetry::Exporter;
 use crate::work::PromptWork;
 use crate::{connect, cost, dry_run, endpoints, known, row_model, schema};
@@ -68,9 +68,7 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
     if args.schema.is_some() {
         refuse_schema(&args, &source)?;
     }
-    if args.json {
-        one_on_stdout(&args.output)?;
-    }
+    check_output(&args.output, args.json, &args.rows)?;
     if args.model.model.is_none()
         && let Some(rows) = source.rewound().map_err(|error| failure(&error))?
     {

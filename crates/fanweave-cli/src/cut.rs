@@ -44,17 +44,17 @@ impl TruncatedAnswers {
 impl Observer for TruncatedAnswers {
     fn on_event(&self, event: &Event) {
         let EventKind::StepFinished { reply: Some(reply) } = &event.kind else { return };
-        let Some(why) = &reply.finish_reason else { return };
-        if !matches!(why, FinishReason::Length | FinishReason::ContentFilter | FinishReason::Refusal) {
+        let Some(why) = reply.finish_reason.as_ref().and_then(|why| FinishReason::cut_by(why.as_str()))
+        else {
             return;
-        }
+        };
         let path = if self.has_steps { event.path.to_string() } else { String::new() };
         // The last name is the model.
         let step = path.rsplit_once(" > ").map_or("", |(steps, _)| steps);
         let mut cuts = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        match cuts.iter_mut().find(|cut| cut.step == step && cut.why == *why) {
+        match cuts.iter_mut().find(|cut| cut.step == step && cut.why == why) {
             Some(cut) => cut.answers += 1,
-            None => cuts.push(Cut { step: step.to_owned(), why: why.clone(), answers: 1 }),
+            None => cuts.push(Cut { step: step.to_owned(), why, answers: 1 }),
         }
     }
 }
@@ -78,6 +78,9 @@ impl Cut {
             FinishReason::ContentFilter => {
                 format!("{subject} {verb} stopped by the provider's content filter: rephrase the prompt")
             }
+            FinishReason::Other(reason) => {
+                format!("{subject} {verb} ended early by the provider ({reason}): continue the conversation")
+            }
             _ => format!("{subject} {verb} refused by the model: rephrase the prompt"),
         }
     }
@@ -86,6 +89,25 @@ impl Cut {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_all_vendors_for_a_cut_answer_are_known() {
+        for (name, expected) in [
+            ("length", Some(FinishReason::Length)),
+            ("model_length", Some(FinishReason::Length)),
+            ("MAX_TOKENS", Some(FinishReason::Length)),
+            ("model_context_window_exceeded", Some(FinishReason::Length)),
+            ("sensitive", Some(FinishReason::ContentFilter)),
+            ("LANGUAGE", Some(FinishReason::ContentFilter)),
+            ("refusal", Some(FinishReason::Refusal)),
+            ("pause_turn", Some(FinishReason::Other("pause_turn".to_owned()))),
+            ("stop", None),
+            ("tool_calls", None),
+            ("eos", None),
+        ] {
+            assert_eq!(FinishReason::cut_by(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn notes_about_truncated_answers_have_advice() {

@@ -205,7 +205,7 @@ impl Watch<'_> {
 }
 
 /// Rejects answers and a summary on the same stdout.
-pub(crate) fn one_on_stdout(output: &Path) -> Result<(), Failure> {
+fn one_on_stdout(output: &Path) -> Result<(), Failure> {
     if output == Path::new("-") {
         return Err(Failure::usage("--json cannot be used with output to stdout")
             .with_hint("write the output to a file, or remove --json"));
@@ -237,6 +237,29 @@ pub(crate) fn print_notes(notes: &[String], is_quiet: bool) {
     if !is_quiet {
         notes.iter().for_each(|note| tell!("note: {note}"));
     }
+}
+
+/// Extensions of other kinds of files, which would get lines of JSON.
+const OTHERS: [&str; 16] = [
+    "gz", "zst", "bz2", "xz", "zip", "npz", "npy", "feather", "arrow", "orc", "xls", "ods", "html", "pdf",
+    "yaml", "sqlite",
+];
+
+/// # Errors
+/// If the output's name has the extension of another kind of file, and no format is given. With `is_json`,
+/// for the summary, also if the output is stdout.
+pub(crate) fn check_output(path: &Path, is_json: bool, args: &RowArgs) -> Result<(), Failure> {
+    if is_json {
+        one_on_stdout(path)?;
+    }
+    let extension = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
+    if args.output_format.is_some() || !OTHERS.iter().any(|other| other.eq_ignore_ascii_case(extension)) {
+        return Ok(());
+    }
+    let message = format!("--output {}: .{extension} is not an output format", path.display());
+    Err(Failure::usage(message).with_hint(
+        "write .jsonl, .csv, .tsv, .parquet or .xlsx, or name the format of the file with --output-format",
+    ))
 }
 
 pub(crate) fn output(path: &Path) -> Output {

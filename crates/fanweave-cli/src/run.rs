@@ -23,7 +23,7 @@ use crate::logs::History;
 use crate::out::{shown_json, tell, written};
 use crate::pieces::print;
 use crate::program::Program;
-use crate::rows::{STOPPING, Watch, one_on_stdout, open, output, print_notes, settings};
+use crate::rows::{STOPPING, Watch, check_output, open, output, print_notes, settings};
 use crate::telemetry::Exporter;
 use crate::text_file::text_or_file;
 use crate::work::ChainWork;
@@ -301,9 +301,7 @@ async fn each_row(
     let concurrency = args.concurrency.or(work.file.limits().concurrency);
     let concurrency = concurrency.map_or(Settings::default().concurrency, Concurrency::from);
     let to = args.output.as_deref().expect("clap asks for the output of rows");
-    if args.json {
-        one_on_stdout(to)?;
-    }
+    check_output(to, args.json, &args.row)?;
     let (of_row, given) = (work.file.clone(), work.given.clone());
     let mut settings = settings(&args.row, concurrency)?;
     settings.answer_schema = outputs_schema(&work.file);

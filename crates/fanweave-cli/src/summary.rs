@@ -87,7 +87,8 @@ pub(crate) fn json(summary: &Summary, adaptations: &[Adaptation], output: &str) 
     let reason = summary.refused.as_ref().map(ToString::to_string).or(unavailable);
     json!({
         "rows": summary.rows, "ok": summary.ok, "failed": summary.failed, "resumed": summary.resumed,
-        "left": summary.left, "empty_answers": summary.empty_answers, "stopped": stopped, "reason": reason, "retries": summary.retries, "hedged": summary.hedged, "usage": summary.usage,
+        "left": summary.left, "empty_answers": summary.empty_answers,
+        "cut_answers": summary.cut_answers, "stopped": stopped, "reason": reason, "retries": summary.retries, "hedged": summary.hedged, "usage": summary.usage,
         "cost_usd": summary.cost_usd,
         "maybe_billed": { "usd": summary.maybe_billed_usd, "requests": summary.unanswered }, "wall_ms": ms(summary.wall), "p50_ms": summary.p50.map(ms),
         "p95_ms": summary.p95.map(ms), "failures": failures,
@@ -130,6 +131,9 @@ fn figures(summary: &Summary) -> String {
     }
     if summary.empty_answers > 0 {
         figures.push(format!("{} empty", summary.empty_answers));
+    }
+    if summary.cut_answers > 0 {
+        figures.push(format!("{} cut (see finish_reason)", summary.cut_answers));
     }
     for (name, time) in [("p50", summary.p50), ("p95", summary.p95)] {
         figures.extend(time.map(|time| format!("{name} {}", rounded(time))));

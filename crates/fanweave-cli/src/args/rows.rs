@@ -34,7 +34,7 @@ pub(crate) struct RowArgs {
     pub(crate) sheet: Option<String>,
 
     /// Output format: openai, jsonl, csv, tsv, parquet or xlsx [default: from the output's extension, else
-    /// the input format]
+    /// openai from OpenAI batch files, else jsonl]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) output_format: Option<String>,
 

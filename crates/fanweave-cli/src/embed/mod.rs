@@ -17,7 +17,7 @@ use crate::args::EmbedArgs;
 use crate::documents::embedder;
 use crate::exit::{Exit, Failure};
 use crate::program::Program;
-use crate::rows::{STOPPING, Watch, one_on_stdout, open, output, print_notes, settings};
+use crate::rows::{STOPPING, Watch, check_output, open, output, print_notes, settings};
 use crate::text_file::text_or_file;
 use groups::Groups;
 
@@ -28,9 +28,7 @@ const GROUPS_IN_FLIGHT: usize = 4;
 const TEXT_FIELDS: [&str; 4] = ["text", "input", "prompt", "content"];
 
 pub(crate) async fn run(args: EmbedArgs, program: &Program) -> Result<Exit, Failure> {
-    if args.json {
-        one_on_stdout(&args.output)?;
-    }
+    check_output(&args.output, args.json, &args.rows)?;
     let prompt = args.prompt.as_deref().map(|text| text_or_file("--prompt", text)).transpose()?;
     let template = prompt.as_deref().map(Template::parse).transpose();
     let template = template.map_err(|e| Failure::usage(format!("--prompt: {}", e.message())))?;

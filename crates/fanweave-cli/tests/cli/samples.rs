@@ -118,6 +118,30 @@ fn empty_answers_are_counted() {
 }
 
 #[test]
+fn answers_that_were_cut_are_counted() {
+    let folder = Folder::new();
+    folder.write("in.txt", "one\ntwo\n");
+    let mut cut = completion("half an");
+    cut["choices"][0]["finish_reason"] = json!("model_length");
+    let url = serve(vec![("200 OK", cut), ("200 OK", completion("fine"))]);
+    let args = [
+        "batch",
+        "in.txt",
+        "-o",
+        "out.jsonl",
+        "-m",
+        "openai/m",
+        "--base-url",
+        &url,
+        "-c",
+        "1",
+        "--no-hedging",
+    ];
+    let ran = folder.run(&args).expect_code(0);
+    assert!(ran.stderr.contains("1 cut"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_run_waits_for_a_quota_whose_end_is_known() {
     let folder = Folder::new();
     folder.write("in.txt", "one\ntwo\n");

@@ -281,6 +281,45 @@ impl FinishReason {
             FinishReason::Other(reason) => reason,
         }
     }
+
+    /// The reason for an early end, by its name in results and journals or a vendor's own: a limit, a filter,
+    /// a refusal or a pause. `None` for an answer that the model has ended.
+    #[doc(hidden)]
+    pub fn cut_by(name: &str) -> Option<Self> {
+        // The usual names first.
+        if matches!(name, "stop" | "tool_calls" | "STOP" | "end_turn" | "tool_use") {
+            return None;
+        }
+        Some(match &*name.to_ascii_lowercase() {
+            "length"
+            | "max_tokens"
+            | "max_output_tokens"
+            | "model_length"
+            | "max_length"
+            | "token_limit"
+            | "model_context_window_exceeded"
+            | "context_window_exceeded"
+            | "context_length_exceeded" => Self::Length,
+            "content_filter"
+            | "content_filtered"
+            | "sensitive"
+            | "safety"
+            | "blocklist"
+            | "prohibited_content"
+            | "spii"
+            | "recitation"
+            | "language"
+            | "image_safety"
+            | "image_other"
+            | "image_recitation"
+            | "image_prohibited_content"
+            | "guardrail_intervened"
+            | "model_armor" => Self::ContentFilter,
+            "refusal" => Self::Refusal,
+            "pause_turn" | "incomplete" => Self::Other(name.to_owned()),
+            _ => return None,
+        })
+    }
 }
 
 /// Token usage of one call or of many. Missing numbers count as zero.
