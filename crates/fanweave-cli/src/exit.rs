@@ -110,7 +110,10 @@ impl From<Error> for Failure {
             ErrorKind::Config | ErrorKind::Input => Exit::Usage,
             _ => Exit::Error,
         };
-        Self { exit, message: error.to_string(), hint: None }
+        let hint = error.message().contains("`run_memory_mib`").then(|| {
+            "--run-memory MIB is the default of the files without `run_memory_mib`, and the maximum of the others".to_owned()
+        });
+        Self { exit, message: error.to_string(), hint }
     }
 }
 

@@ -28,7 +28,10 @@ const GROUPS_IN_FLIGHT: usize = 4;
 const TEXT_FIELDS: [&str; 4] = ["text", "input", "prompt", "content"];
 
 pub(crate) async fn run(args: EmbedArgs, program: &Program) -> Result<Exit, Failure> {
-    check_output(&args.output, args.json, &args.rows)?;
+    // An array of NumPy is an output of embeddings alone.
+    if args.output.extension().is_none_or(|end| end != "npy") {
+        check_output(&args.output, args.json, &args.rows)?;
+    }
     let prompt = args.prompt.as_deref().map(|text| text_or_file("--prompt", text)).transpose()?;
     let template = prompt.as_deref().map(Template::parse).transpose();
     let template = template.map_err(|e| Failure::usage(format!("--prompt: {}", e.message())))?;

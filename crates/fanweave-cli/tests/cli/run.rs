@@ -486,7 +486,7 @@ fn a_chain_ends_at_the_memory_of_a_run_in_every_way_to_run_it() {
             let said = run(&[way, flags].concat(), code);
             let says = [
                 "the prompts and outputs of the run need ",
-                "its limit of 16 MiB: raise it with --run-memory",
+                "its limit of 16 MiB: raise `run_memory_mib`",
                 "> a",
             ];
             assert!(says.iter().all(|part| said.contains(part)), "{limits} {way:?}: {said}");

@@ -60,8 +60,8 @@ impl Held {
             return Ok(());
         }
         let message = format!(
-            "the prompts and outputs of the run need {} of memory, more than its limit of {}: raise it with \
-             --run-memory, Dag::max_memory_bytes or Context::with_max_memory",
+            "the prompts and outputs of the run need {} of memory, more than its limit of {}: raise \
+             `run_memory_mib` of the chain file, Dag::max_memory_bytes or Context::with_max_memory",
             mib(all.div_ceil(1 << 20) << 20),
             mib(max),
         );
@@ -209,8 +209,8 @@ mod tests {
         let error = Arc::new(RunMemory::new(2 << 20)).hold((2 << 20) + 1).unwrap_err();
         assert_eq!(
             error.message(),
-            "the prompts and outputs of the run need 3 MiB of memory, more than its limit of 2 MiB: raise it \
-             with --run-memory, Dag::max_memory_bytes or Context::with_max_memory"
+            "the prompts and outputs of the run need 3 MiB of memory, more than its limit of 2 MiB: raise \
+             `run_memory_mib` of the chain file, Dag::max_memory_bytes or Context::with_max_memory"
         );
     }
 
