@@ -315,7 +315,7 @@ fn no_prompt(vars: &Vars) -> String {
 /// Advice for a row that has only a list of rows.
 pub(crate) fn only_list(vars: &Vars) -> Option<String> {
     let (name, Value::Array(items)) = vars.as_map().iter().next()? else { return None };
-    let is_list = vars.as_map().len() == 1 && items.iter().any(Value::is_object);
+    let is_list = vars.as_map().len() == 1 && name != "messages" && items.iter().any(Value::is_object);
     is_list.then(|| {
         format!("the row has only the list `{name}`: make each of its items a row, with `jq -c '.{name}[]'`")
     })

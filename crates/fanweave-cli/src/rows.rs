@@ -240,9 +240,8 @@ pub(crate) fn print_notes(notes: &[String], is_quiet: bool) {
 }
 
 /// Extensions of other kinds of files, which would get lines of JSON.
-const OTHERS: [&str; 16] = [
-    "gz", "zst", "bz2", "xz", "zip", "npz", "npy", "feather", "arrow", "orc", "xls", "ods", "html", "pdf",
-    "yaml", "sqlite",
+const OTHERS: [&str; 14] = [
+    "gz", "zst", "bz2", "xz", "zip", "npz", "npy", "feather", "arrow", "orc", "html", "pdf", "yaml", "sqlite",
 ];
 
 /// # Errors

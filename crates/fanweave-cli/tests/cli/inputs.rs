@@ -201,4 +201,6 @@ fn a_workbook_becomes_a_workbook_with_the_answers_beside_its_columns() {
     assert!(ran.stderr.contains("no sheet `orders`; its sheets: `answers`"), "{}", ran.stderr);
     let ran = folder.run(&args("in.csv", "out.ods")).expect_code(2);
     assert!(ran.stderr.contains("this kind of workbook cannot be written; write .xlsx"), "{}", ran.stderr);
+    let ran = folder.run(&args("in.csv", "out.csv.gz")).expect_code(2);
+    assert!(ran.stderr.contains("--output out.csv.gz: .gz is not an output format"), "{}", ran.stderr);
 }
