@@ -16,7 +16,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Returns true if a line of code names a flag of the program: ` --fresh`, "`--fresh`" or `"--fresh`.
+/// Returns true if a line of code names a flag of this program: ` --fresh`, "`--fresh`" or `"--fresh`.
 fn names_a_flag(line: &str) -> bool {
     let code = line.trim_start();
     let flag = |(at, _): (usize, &str)| {
@@ -24,7 +24,7 @@ fn names_a_flag(line: &str) -> bool {
         before.is_none_or(|c| " `'\"(".contains(c))
             && line[at + 2..].starts_with(|c: char| c.is_ascii_lowercase())
     };
-    !code.starts_with("//") && line.match_indices("--").any(flag)
+    !code.starts_with("//") && !line.contains("aws configure") && line.match_indices("--").any(flag)
 }
 
 #[test]

@@ -37,6 +37,9 @@ pub(crate) fn catalogue() -> Result<Prices, Failure> {
 /// If it is invalid, or cannot be stored.
 pub(crate) fn update(file: &Path) -> Result<(Prices, PathBuf), Failure> {
     let (prices, text) = read(file, "--update")?;
+    if prices.models().next().is_none() {
+        return Err(Failure::usage(format!("--update: {}: no models in the file", file.display())));
+    }
     let path = catalogue_path()
         .ok_or_else(|| Failure::usage("--update: the table needs a home directory").with_hint("set HOME"))?;
     store(&path, &text)

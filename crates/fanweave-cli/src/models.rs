@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use fanweave::models::{Capabilities, Price, Prices, vendors};
+use fanweave::models::{Capabilities, Price, Prices, alias, vendors};
 use fanweave::testing::Sim;
 use serde_json::json;
 
@@ -21,22 +21,37 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<Exit, Failure> {
     }
     let prices = cost::prices(args.prices.as_deref())?;
     let part = args.part.as_deref().unwrap_or_default().to_ascii_lowercase();
+    // `openai/small` is the page of the model that it stands for.
+    let part = alias(&part).map_or(part.clone(), str::to_owned);
+    let words = args.search.as_deref().unwrap_or_default().to_ascii_lowercase();
     let of_provider = |name: &str| {
         let provider = args.provider.as_deref();
         provider.is_none_or(|provider| name.split('/').next() == Some(provider))
     };
     let wanted = |name: &str| of_provider(name) && name.to_ascii_lowercase().contains(&part);
-    let mut priced: Vec<_> = prices.models().filter(|(name, _)| wanted(name)).collect();
+    let found = |name: &str| {
+        words
+            .split_whitespace()
+            .all(|word| name.to_ascii_lowercase().contains(word) || takes(&prices, name, word))
+    };
+    let mut priced: Vec<_> = prices.models().filter(|(name, _)| wanted(name) && found(name)).collect();
     if args.sort == ModelOrder::Price {
         let usd = |price: &Price| price.input + price.output;
         priced.sort_by(|(_, one), (_, other)| usd(one).total_cmp(&usd(other)));
     }
+    let is_listed = |name: &str| wanted(name) && words.split_whitespace().all(|word| name.contains(word));
     let simulated: Vec<_> =
-        Sim::NAMES.iter().map(|name| format!("sim/{name}")).filter(|name| wanted(name)).collect();
-    let providers: Vec<_> = vendors().filter(|name| wanted(name)).collect();
+        Sim::NAMES.iter().map(|name| format!("sim/{name}")).filter(|name| is_listed(name)).collect();
+    let providers: Vec<_> = vendors().filter(|name| is_listed(name)).collect();
     if priced.is_empty() && simulated.is_empty() && providers.is_empty() {
-        let near = fanweave::errors::closest(&part, prices.models().map(|(name, _)| name.to_owned()));
-        let failure = Failure::usage(format!("no model or provider matches `{part}`"));
+        let sought = if part.is_empty() { &words } else { &part };
+        let names = || prices.models().map(|(name, _)| name.to_owned());
+        let own = |name: &str| name.split_once('/').map_or_else(String::new, |(_, own)| own.to_owned());
+        let near = fanweave::errors::closest(sought, names()).or_else(|| {
+            let near = fanweave::errors::closest(sought, names().map(|name| own(&name)))?;
+            names().find(|name| own(name) == near)
+        });
+        let failure = Failure::usage(format!("no model or provider matches `{sought}`"));
         if let Some(provider) = &args.provider
             && !prices.models().any(|(name, _)| of_provider(name))
         {
@@ -92,6 +107,17 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<Exit, Failure> {
     };
     print(text.as_bytes())?;
     Ok(Exit::Ok)
+}
+
+/// Returns true if a model takes or does what the word names.
+fn takes(prices: &Prices, name: &str, word: &str) -> bool {
+    let Some(known) = prices.capabilities(name) else { return false };
+    match word {
+        "tools" => known.tools == Some(true),
+        "schema" => known.structured_output == Some(true),
+        "reasoning" => known.reasons == Some(true),
+        word => known.input_modalities.iter().any(|modality| modality == word),
+    }
 }
 
 /// All that is known of one model.

@@ -35,6 +35,11 @@ pub(crate) struct ModelsArgs {
     #[arg(value_name = "PART")]
     pub(crate) part: Option<String>,
 
+    /// Only models with all of these words in their name or among what they take: image, audio, video, pdf,
+    /// tools, schema, reasoning
+    #[arg(long, value_name = "WORDS")]
+    pub(crate) search: Option<String>,
+
     /// Only models of this provider
     #[arg(long, value_name = "NAME")]
     pub(crate) provider: Option<String>,
@@ -48,8 +53,9 @@ pub(crate) struct ModelsArgs {
     pub(crate) prices: Option<PathBuf>,
 
     /// Use this file as the table of models from now on, instead of the built-in one: prices and what models
-    /// take, as tab-separated values with the columns of the built-in table, or in the form below
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["part", "provider", "prices", "sort", "json"])]
+    /// take, as tab-separated values with the columns of the built-in table, or in the form below. It is
+    /// stored in the folder of settings: remove it there to use the built-in table again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["part", "search", "provider", "prices", "sort", "json"])]
     pub(crate) update: Option<PathBuf>,
 
     /// Print JSON

@@ -126,6 +126,9 @@ fn the_table_of_models_is_updated_by_one_command() {
     assert!(page().contains("$0.50") && page().contains("as of 2026-12-24"), "{}", page());
     // An invalid table replaces nothing.
     folder.write("wrong.tsv", later.replace("\t0.25\t", "\tx\t"));
+    folder.write("empty.toml", "date = \"2027-01-01\"\n[models]\n");
+    let empty = run(&folder, &["models", "--update", "empty.toml"]).expect_code(2);
+    assert!(empty.stderr.contains("empty.toml: no models"), "{}", empty.stderr);
     let refused = run(&folder, &["models", "--update", "wrong.tsv"]).expect_code(2);
     assert!(refused.stderr.contains("wrong.tsv: invalid table of models: line "), "{}", refused.stderr);
     assert!(page().contains("as of 2026-12-24"));
@@ -137,8 +140,8 @@ fn the_parameters_of_each_step_are_checked_with_each_of_its_models() {
     let chain = |step: &str| {
         folder.write(
             "chain.yaml",
-            &format!("steps: {{ first: {{ template: x }}, s: {{ prompt: hi, {step} }} }}\n"),
-        )
+            format!("steps: {{ first: {{ template: x }}, s: {{ prompt: hi, {step} }} }}\n"),
+        );
     };
     for (step, says) in [
         (
@@ -195,7 +198,7 @@ fn an_image_for_a_model_that_takes_none_fails_its_row_and_a_long_prompt_is_a_war
     let folder = Folder::new();
     let image = r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x.test/a.png"}}]}]}"#;
     let long = serde_json::json!({ "prompt": "x".repeat(100_000) }).to_string();
-    folder.write("in.jsonl", &format!("{{\"prompt\":\"a\"}}\n{image}\n{long}\n{long}\n"));
+    folder.write("in.jsonl", format!("{{\"prompt\":\"a\"}}\n{image}\n{long}\n{long}\n"));
     let words = ["batch", "in.jsonl", "-o", "out.jsonl", "--dry-run", "-m", "openai/gpt-3.5-turbo"];
     let ran = run(&folder, &words).expect_code(0);
     let says = "invalid rows: 1, the first: line 2: openai/gpt-3.5-turbo takes no image input, only text";
@@ -208,7 +211,7 @@ fn an_image_for_a_model_that_takes_none_fails_its_row_and_a_long_prompt_is_a_war
     let ran = run(&folder, &other).expect_code(0);
     assert!(!ran.stdout.contains("invalid rows") && ran.stderr.is_empty(), "{}{}", ran.stdout, ran.stderr);
     // Nothing but an image: the run does not begin.
-    folder.write("images.jsonl", &format!("{image}\n"));
+    folder.write("images.jsonl", format!("{image}\n"));
     let ran = run(&folder, &["batch", "images.jsonl", "-o", "out.jsonl", "-m", "openai/gpt-3.5-turbo"]);
     let ran = ran.expect_code(2);
     assert!(
@@ -223,7 +226,7 @@ fn a_dry_run_prices_each_call_by_the_length_of_its_own_prompt() {
     let folder = Folder::new();
     // 100 rows of 4,000 tokens: all together are beyond the limit of 200,000 tokens for one prompt.
     let row = serde_json::json!({ "prompt": "x".repeat(16_000) }).to_string() + "\n";
-    folder.write("in.jsonl", &row.repeat(100));
+    folder.write("in.jsonl", row.repeat(100));
     let words = ["batch", "in.jsonl", "-o", "out.jsonl", "--dry-run", "--max-tokens", "1000", "-m"];
     let cost = |model: &str| run(&folder, &[&words[..], &[model]].concat()).expect_code(0).stdout;
     // 0.4 M tokens at $1.25, and 0.1 M at $10.

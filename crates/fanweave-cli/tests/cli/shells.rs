@@ -83,6 +83,12 @@ fn models_are_listed_with_prices_and_found_by_a_part_of_their_name() {
     let names: Vec<_> = cheap.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert!(names[1..].iter().take(10).all(|name| name.starts_with("anthropic/")), "{cheap}");
     assert!(names[1].contains("haiku"), "{cheap}");
+    let found = folder.run(&["models", "--search", "openai/gpt-5 reasoning image"]).expect_code(0).stdout;
+    assert!(found.contains("openai/gpt-5-mini") && !found.contains("openai/gpt-4o"), "{found}");
+    let alias = folder.run(&["models", "anthropic/small"]).expect_code(0).stdout;
+    assert!(alias.starts_with("anthropic/claude-haiku-4-5\n"), "{alias}");
+    let near = folder.run(&["models", "gpt-5-mni"]).expect_code(2).stderr;
+    assert!(near.contains("did you mean") && near.contains("gpt-5-mini"), "{near}");
     let none = folder.run(&["models", "--provider", "antropic"]).expect_code(2);
     assert!(none.stderr.contains("did you mean anthropic?"), "{}", none.stderr);
     let none = folder.run(&["models", "openai/gtp-5-mini"]).expect_code(2);
