@@ -754,7 +754,10 @@ async fn an_embedding_is_retried_and_an_error_names_its_model() {
     let embedder = OPENAI.on(&url, "e").retry(hasty).build_embedder().unwrap();
     assert_eq!(embedder.embed(["x"]).await.unwrap().vectors, [[1.0]]);
     let error = embedder.embed(["x"]).await.unwrap_err();
-    assert_eq!(error.to_string(), "step openai/e: openai answered 200: expected 1 embeddings, got 0");
+    assert_eq!(
+        error.to_string(),
+        r#"step openai/e: openai answered 200: expected 1 embeddings, got 0: {"data":[]}"#
+    );
 }
 
 #[tokio::test]

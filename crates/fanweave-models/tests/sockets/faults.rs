@@ -197,7 +197,8 @@ async fn a_page_of_html_is_an_error_that_asks_for_the_base_url() {
         assert_eq!(error.kind(), ErrorKind::Decode);
         assert_eq!(
             error.message(),
-            "the server answered with text/html instead of JSON: is the base URL right?"
+            "the server answered with text/html instead of JSON: is the base URL right? It says: Sign in to the \
+             hotel network"
         );
         assert_eq!(error.body(), Some(page));
     }

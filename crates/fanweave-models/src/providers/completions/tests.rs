@@ -66,7 +66,7 @@ fn several_prompts_are_one_request_and_their_answers_come_in_order() {
 #[test]
 fn an_answer_to_fewer_prompts_is_an_error() {
     let error = completions().response(br#"{"choices":[]}"#).unwrap_err();
-    assert_eq!(error.message(), "expected 1 `choices`, got 0");
+    assert_eq!(error.message(), "expected 1 `choices`, got 0: {\"choices\":[]}");
 }
 
 #[test]

@@ -529,7 +529,8 @@ mod refusals {
             (r#"{"message":{"detail":[{"msg":"no"}]}}"#, r#"{"detail":[{"msg":"no"}]}"#),
             (r#"{"detail":[{"msg":"no"}]}"#, r#"[{"msg":"no"}]"#),
             ("no\n", "no"),
-            ("<html><h1>no</h1>", "Bad Request"),
+            ("<html><h1>no</h1>", "no"),
+            ("<html><h1></h1>", "Bad Request"),
             ("{}", "Bad Request"),
             ("", "Bad Request"),
         ] {
