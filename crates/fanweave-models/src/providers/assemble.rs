@@ -45,6 +45,8 @@ struct Call {
     /// Set if the name came once more, without an id, after arguments that are a complete object: an object
     /// that follows is another call.
     is_renamed: bool,
+    /// Set once a piece has repeated all arguments before it.
+    is_cumulative: bool,
 }
 
 /// The next part of a tool call. Fields that the server omits are empty.
@@ -71,6 +73,28 @@ impl Call {
 
     fn has_id(&self, id: &str) -> bool {
         self.id == id || self.repeated_id == id
+    }
+
+    /// The new text in a piece of the arguments: some servers send all of them so far with each piece.
+    ///
+    /// No piece of an open object begins like the object, unless a value may begin there: two braces, or a
+    /// quoted name in a string, are not JSON.
+    fn unsaid<'a>(&mut self, arguments: &'a str) -> &'a str {
+        let may_repeat = || {
+            let so_far = self.arguments.trim_ascii_end();
+            so_far.starts_with('{') && !self.extent.is_closed_object() && !so_far.ends_with([':', '[', ','])
+        };
+        let is_open = arguments.starts_with('{') && (self.is_cumulative || may_repeat());
+        if !is_open {
+            return arguments;
+        }
+        match arguments.strip_prefix(&*self.arguments) {
+            Some(rest) => {
+                self.is_cumulative = true;
+                rest
+            }
+            None => arguments,
+        }
     }
 
     fn append(&mut self, arguments: &str) {
@@ -137,7 +161,7 @@ impl Calls {
                 call.arguments.clear();
                 call.extent = Extent::default();
                 call.is_held = false;
-            } else if !name.is_empty() {
+            } else if !name.is_empty() && !call.is_cumulative {
                 found = None;
             }
         }
@@ -161,11 +185,21 @@ impl Calls {
         if !name.is_empty() && id.is_empty() && arguments.is_empty() {
             self.calls[at].is_renamed = self.calls[at].extent.is_closed_object();
         }
+        let has_id = !id.is_empty();
         let id = self.named(at, id);
         let call = &mut self.calls[at];
+        let whole_name;
         if !name.is_empty() && call.name != name {
-            name.clone_into(&mut call.name);
+            let is_piece = !has_id && call.arguments.is_empty() && !name.starts_with(&*call.name);
+            if is_piece {
+                call.name.push_str(name);
+                whole_name = call.name.clone();
+                name = &whole_name;
+            } else {
+                name.clone_into(&mut call.name);
+            }
         }
+        arguments = call.unsaid(arguments);
         call.append(arguments);
         let is_placeholder = is_empty_object(&call.arguments) && arguments.contains('{');
         let stays_held = call.is_held && arguments.trim().is_empty();

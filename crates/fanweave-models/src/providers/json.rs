@@ -167,6 +167,20 @@ pub(super) fn text(value: &Value) -> String {
     }
 }
 
+/// The text of a content in any shape: a string, a number, a part with a text, or a list of those. Another
+/// object is written as JSON.
+pub(super) fn content(value: &Value) -> String {
+    let of_part = |part: &Value| match part {
+        Value::Object(fields) => fields.get("text").map(text).unwrap_or_default(),
+        other => text(other),
+    };
+    match value {
+        Value::Array(list) => list.iter().map(of_part).collect(),
+        Value::Object(fields) if fields.contains_key("text") => of_part(value),
+        other => text(other),
+    }
+}
+
 /// The arguments of a tool call as text: JSON in a string, or plain JSON. Null is empty.
 pub(super) fn written(value: &Value) -> String {
     match value {

@@ -28,3 +28,4 @@ pub(crate) mod think;
 #[cfg(test)]
 mod tolerance;
 mod triage;
+mod usage;

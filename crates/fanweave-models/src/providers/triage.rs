@@ -4,7 +4,7 @@
 //!
 //! | event | meaning |
 //! |---|---|
-//! | name contains `error`, or is `failed` | failure, whatever the data |
+//! | name contains `error`, or ends in `failed` | failure, whatever the data |
 //! | a JSON object | passed to the dialect |
 //! | several objects with nothing between them | passed on one by one |
 //! | a JSON list | its elements one by one |
@@ -115,7 +115,8 @@ impl<D: StreamDecoder> Triage<D> {
             && let Ok(json) = json::read(event.data.as_bytes())
             && failure::resembles(&json)
         {
-            if json["errors"].as_array().is_some_and(|errors| errors.iter().any(Value::is_object)) {
+            let is_list = json["errors"].as_array().is_some_and(|errors| errors.iter().any(Value::is_object));
+            if is_list || says_that_it_failed(&json) {
                 return Err(ProviderError::of(&json).into_error(self.vendor));
             }
             if self.words.as_ref().is_none_or(|words| !words.starts_with('{')) {
@@ -189,7 +190,7 @@ impl<D: StreamDecoder> StreamDecoder for Triage<D> {
         let data = event.data.trim_ascii();
         // Some servers name the event and send the error without an object around it, or as text.
         if is_failure_name(event.name) {
-            return Err(ProviderError::read(data).into_error(self.vendor));
+            return Err(named_failure(data).into_error(self.vendor));
         }
         match data.as_bytes().first() {
             Some(b'{') => self.object(&SseEvent { name: event.name, data }, deltas),
@@ -204,7 +205,11 @@ impl<D: StreamDecoder> StreamDecoder for Triage<D> {
 
     fn end(&mut self, how: StreamEnd) -> Result<()> {
         match &self.finished {
-            Some(reason) => finish::failure(reason, self.has_content).map_or(Ok(()), Err),
+            Some(reason) => match finish::failure(reason, self.has_content) {
+                Some(error) => Err(error),
+                // The dialect checks that all it began is complete.
+                None => self.decoder.end(StreamEnd::Marker),
+            },
             None if self.no_finish_reason && how == StreamEnd::Marker && self.has_content => Ok(()),
             None => Err(self.incomplete(how)),
         }
@@ -225,7 +230,30 @@ fn is_failure_name(name: &str) -> bool {
     !name.is_empty()
         && (contains(b"error")
             || contains(b"exception")
-            || ["fail", "failed", "failure", "fatal"].iter().any(|word| name.eq_ignore_ascii_case(word)))
+            || (is_failed(name.rsplit(['.', '_', '-', ' ']).next().unwrap_or_default())
+                && !contains(b"call")
+                && !contains(b"tool")))
+}
+
+/// Returns true for the word of a failure. One of a tool's call is the model's to handle.
+fn is_failed(word: &str) -> bool {
+    ["fail", "failed", "failure", "fatal"].iter().any(|failed| word.eq_ignore_ascii_case(failed))
+}
+
+/// The failure in an event whose name says that it is one. Its error may be that of a response in it.
+fn named_failure(data: &str) -> ProviderError {
+    match json::read(data.as_bytes()) {
+        Ok(json) if json["response"].is_object() => ProviderError::of(&json["response"]),
+        _ => ProviderError::read(data),
+    }
+}
+
+/// Returns true for an object that says that it is a failure, rather than only resembles one.
+fn says_that_it_failed(json: &Value) -> bool {
+    let is_error = |name: &str| (400..600).contains(&json::count(&json[name]));
+    json["success"] == false
+        || ["code", "status", "statusCode", "status_code"].into_iter().any(is_error)
+        || json["status"].as_str().is_some_and(|status| status == "error" || is_failed(status))
 }
 
 /// Returns true for an end marker of a dialect whose marker is an object.

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use fanweave_core::{Delta, FinishReason, Message, Part, Reply, Result, Role, ToolCall, Usage};
+use fanweave_core::{Delta, Message, Part, Reply, Result, Role, ToolCall, Usage};
 use serde_json::Value;
 
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::assemble::{Calls, Fragment};
 use crate::providers::extras::Citations;
 use crate::providers::json::{count, list, parse, some_text, text, written};
-use crate::providers::{failure, finish};
+use crate::providers::{failure, finish, usage};
 
 /// Name of the vendor, for its errors.
 pub(super) const VENDOR: &str = "anthropic";
@@ -41,7 +41,7 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     let mut reply = Reply::new();
     reply.id = some_text(&answer["id"]);
     reply.model = some_text(&answer["model"]);
-    reply.finish_reason = finish_reason(&answer["stop_reason"]);
+    reply.finish_reason = finish::reason_in(&answer["stop_reason"]);
     reply.usage = usage.sum();
     let mut citations = Citations::default();
     list(content).for_each(|block| citations.add(&block["citations"]));
@@ -63,25 +63,15 @@ fn tool_use(block: &Value) -> Option<ToolCall> {
 /// Any other block.
 fn part(block: &Value) -> Part {
     match block["type"].as_str() {
+        None if block.is_string() => Part::Text(text(block)),
         Some("text") => Part::Text(text(&block["text"])),
+        None if block["text"].is_string() => Part::Text(text(&block["text"])),
         Some("thinking") => {
             Part::Reasoning { text: text(&block["thinking"]), signature: some_text(&block["signature"]) }
         }
         // Redacted thinking, server-side tools, and unknown blocks are sent back verbatim.
         _ => Part::Other(block.clone()),
     }
-}
-
-fn finish_reason(reason: &Value) -> Option<FinishReason> {
-    Some(match &*some_text(reason)? {
-        "end_turn" | "stop_sequence" => FinishReason::Stop,
-        "max_tokens" => FinishReason::Length,
-        "tool_use" => FinishReason::ToolCalls,
-        "refusal" => FinishReason::Refusal,
-        // For example `pause_turn`, and `model_context_window_exceeded`, which a larger `max_tokens` does not
-        // fix.
-        other => FinishReason::Other(other.to_owned()),
-    })
 }
 
 /// Token counts of the provider. In a stream, some come at the start and the totals at the end.
@@ -95,16 +85,26 @@ struct Counts {
 }
 
 impl Counts {
+    /// A zero replaces nothing.
     fn update(&mut self, usage: &Value) {
+        let (written, cached) =
+            (count(&usage["cache_creation_input_tokens"]), count(&usage["cache_read_input_tokens"]));
+        // The names of another dialect, whose input includes what is cached, and whose total may be larger.
+        let other = usage::read(usage);
+        let fresh = match &usage["input_tokens"] {
+            Value::Null => other.input_tokens.saturating_sub(written.saturating_add(cached)),
+            fresh => count(fresh),
+        };
+        let reasoning = count(&usage["output_tokens_details"]["thinking_tokens"]).max(other.reasoning_tokens);
         for (field, value) in [
-            (&mut self.fresh, &usage["input_tokens"]),
-            (&mut self.written, &usage["cache_creation_input_tokens"]),
-            (&mut self.cached, &usage["cache_read_input_tokens"]),
-            (&mut self.output, &usage["output_tokens"]),
-            (&mut self.reasoning, &usage["output_tokens_details"]["thinking_tokens"]),
+            (&mut self.fresh, fresh),
+            (&mut self.written, written),
+            (&mut self.cached, cached),
+            (&mut self.output, usage::output(usage)),
+            (&mut self.reasoning, reasoning),
         ] {
-            if !value.is_null() {
-                *field = count(value);
+            if value > 0 {
+                *field = value;
             }
         }
     }
@@ -183,7 +183,7 @@ impl Decoder {
     }
 
     fn finish(&mut self, message: &Value, deltas: &mut Vec<Delta>) {
-        if let Some(reason) = finish_reason(&message["stop_reason"]) {
+        if let Some(reason) = finish::reason_in(&message["stop_reason"]) {
             // Blocks without an end.
             while let Some((part, _)) = self.opaque.first_key_value() {
                 self.stop(*part, deltas);
@@ -227,7 +227,16 @@ impl Decoder {
 
     fn more(&mut self, index: Option<u32>, delta: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
         let part = index.unwrap_or_default();
-        match delta["type"].as_str() {
+        // Some servers omit the type.
+        let by_field = || {
+            let fields = [
+                ("text", "text_delta"),
+                ("partial_json", "input_json_delta"),
+                ("thinking", "thinking_delta"),
+            ];
+            fields.into_iter().find(|(field, _)| delta[*field].is_string()).map(|(_, kind)| kind)
+        };
+        match delta["type"].as_str().or_else(by_field) {
             Some("text_delta") => deltas.push(Delta::Text { part, text: text(&delta["text"]) }),
             Some("input_json_delta") => {
                 let input = text(&delta["partial_json"]);

@@ -1,14 +1,14 @@
 //! Decoding of responses: one response, or the events of a stream.
 
-use fanweave_core::{Delta, Error, FinishReason, Fold, Message, Result, Usage};
+use fanweave_core::{Delta, Error, Fold, Message, Result, Usage};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::assemble::{Calls, Fragment};
 use crate::providers::failure::{self, classify};
-use crate::providers::finish;
 use crate::providers::json::{count, list, parse, some_text, text, written};
+use crate::providers::{finish, usage};
 
 /// Name of the vendor, for its errors.
 pub(super) const VENDOR: &str = "bedrock";
@@ -53,7 +53,7 @@ impl StreamDecoder for Decoder {
             }
             "contentBlockDelta" => self.more(index, &json["delta"], deltas)?,
             "messageStop" => self.finish(&json["stopReason"], deltas),
-            "metadata" if json["usage"].is_object() => deltas.push(Delta::Usage(usage(&json["usage"]))),
+            "metadata" if json["usage"].is_object() => deltas.push(Delta::Usage(counted(&json["usage"]))),
             // The whole response, of servers that do not stream.
             _ if json["output"]["message"].is_object() => self.response(&json, deltas)?,
             _ => {}
@@ -74,7 +74,7 @@ impl Decoder {
             self.whole(at, block, deltas)?;
         }
         if response["usage"].is_object() {
-            deltas.push(Delta::Usage(usage(&response["usage"])));
+            deltas.push(Delta::Usage(counted(&response["usage"])));
         }
         self.finish(&response["stopReason"], deltas);
         Ok(())
@@ -124,15 +124,9 @@ impl Decoder {
     }
 
     fn finish(&mut self, reason: &Value, deltas: &mut Vec<Delta>) {
-        let Some(reason) = some_text(reason) else { return };
+        let Some(reason) = finish::reason_in(reason) else { return };
         deltas.extend(self.calls.finish());
-        deltas.push(Delta::Finished(match &*reason {
-            "end_turn" | "stop_sequence" => FinishReason::Stop,
-            "max_tokens" => FinishReason::Length,
-            "tool_use" => FinishReason::ToolCalls,
-            "guardrail_intervened" | "content_filtered" => FinishReason::ContentFilter,
-            _ => FinishReason::Other(reason),
-        }));
+        deltas.push(Delta::Finished(reason));
     }
 }
 
@@ -150,8 +144,10 @@ pub(super) fn exception(event: &SseEvent<'_>) -> Error {
 }
 
 /// The provider's `inputTokens` excludes cache reads and writes; ours includes them.
-fn usage(usage: &Value) -> Usage {
+fn counted(usage: &Value) -> Usage {
     let (read, wrote) = (count(&usage["cacheReadInputTokens"]), count(&usage["cacheWriteInputTokens"]));
-    let input = count(&usage["inputTokens"]).saturating_add(read).saturating_add(wrote);
-    Usage::new(input, count(&usage["outputTokens"])).cached_tokens(read).cache_write_tokens(wrote)
+    let input = usage::input(usage).saturating_add(read).saturating_add(wrote);
+    usage::with_total(input, usage::output(usage), usage::total(usage))
+        .cached_tokens(read)
+        .cache_write_tokens(wrote)
 }

@@ -1,12 +1,13 @@
 //! Decoding of responses: one choice per prompt, or chunks of one.
 
-use fanweave_core::{Delta, FinishReason, Message, Part, Reply, Result, Role, Usage};
-use serde_json::Value;
+use fanweave_core::{Delta, Error, Message, Part, Reply, Result, Role, Usage};
+use serde_json::{Value, json};
 
 use crate::protocol::{SseEvent, StreamDecoder};
-use crate::providers::json::{count, list, parse, some_text};
+use crate::providers::json::{content, count, list, parse, some_text};
 use crate::providers::openai::Quirks;
-use crate::providers::{failure, finish};
+use crate::providers::triage::largest;
+use crate::providers::{failure, finish, usage};
 
 /// Decodes an answer to `prompts` prompts, in their order. The provider counts the tokens of all prompts
 /// together; they are reported on the first message.
@@ -31,47 +32,51 @@ pub(super) fn messages(body: &[u8], prompts: usize, vendor: &str) -> Result<Vec<
             let mut reply = Reply::new();
             reply.id = some_text(&answer["id"]);
             reply.model = some_text(&answer["model"]);
-            reply.finish_reason = finish_reason(&choice["finish_reason"]);
-            reply.usage = if prompt == 0 { usage(&answer["usage"]) } else { Usage::default() };
-            let text_part = choice_text(choice).map(Part::Text);
+            reply.finish_reason = finish::reason_in(&choice["finish_reason"]);
+            reply.usage = usage_of(&answer).filter(|_| prompt == 0).unwrap_or_default();
+            let text_part = Some(said(choice)).filter(|text| !text.is_empty()).map(Part::Text);
             let message = Message::from_parts(Role::Assistant, text_part.into_iter().collect());
-            finish::checked(message.with_reply(reply))
+            let message = message.with_reply(reply);
+            match failed(choice, vendor) {
+                Some(error) if message.parts.is_empty() => Err(error),
+                Some(error) => Err(error.with_partial(message)),
+                None => finish::checked(message),
+            }
         })
         .collect()
 }
 
-fn finish_reason(reason: &Value) -> Option<FinishReason> {
-    // Empty in every chunk of some servers.
-    Some(match &*some_text(reason)? {
-        "stop" => FinishReason::Stop,
-        "length" => FinishReason::Length,
-        "content_filter" => FinishReason::ContentFilter,
-        other => FinishReason::Other(other.to_owned()),
-    })
+/// The text of a choice, also of servers that send those of chat completions.
+fn said(choice: &Value) -> String {
+    let [delta, message] = ["delta", "message"].map(|name| &choice[name]["content"]);
+    let texts = [&choice["text"], delta, message].into_iter().map(content);
+    texts.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
 }
 
-/// The text of a choice. Some servers answer in the form of chat completions.
-fn choice_text(choice: &Value) -> Option<String> {
-    let chat =
-        || [&choice["message"]["content"], &choice["delta"]["content"]].into_iter().find_map(some_text);
-    some_text(&choice["text"]).or_else(chat)
+/// The failure that ended a choice.
+fn failed(choice: &Value, vendor: &str) -> Option<Error> {
+    let error = choice.get("error")?;
+    failure::inside(&json!({ "error": error }), vendor)
 }
 
-fn usage(usage: &Value) -> Usage {
-    Usage::new(count(&usage["prompt_tokens"]), count(&usage["completion_tokens"]))
-        .cached_tokens(count(&usage["prompt_tokens_details"]["cached_tokens"]))
-        .reasoning_tokens(count(&usage["completion_tokens_details"]["reasoning_tokens"]))
+/// The usage of a body, or else of its choices.
+fn usage_of(body: &Value) -> Option<Usage> {
+    let own = std::iter::once(&body["usage"]);
+    let all = own.chain(list(&body["choices"]).map(|choice| &choice["usage"])).chain([&body["meta"]]);
+    all.filter(|usage| usage.is_object() || usage.is_array()).map(usage::read).reduce(largest)
 }
 
 /// Decodes one stream.
 pub(super) struct Decoder {
     quirks: Quirks,
     started: bool,
+    /// The index of the candidate that is the answer: the lowest of the first chunk.
+    candidate: Option<u64>,
 }
 
 impl Decoder {
     pub(super) fn new(quirks: Quirks) -> Self {
-        Self { quirks, started: false }
+        Self { quirks, started: false, candidate: None }
     }
 }
 
@@ -86,15 +91,22 @@ impl StreamDecoder for Decoder {
             self.started = true;
             deltas.push(Delta::Started { id, model });
         }
-        for choice in list(&chunk["choices"]).filter(|choice| count(&choice["index"]) == 0) {
-            deltas.extend(choice_text(choice).map(Delta::text));
-            if let Some(reason) = finish_reason(&choice["finish_reason"]) {
+        // The answer is the first of several candidates.
+        let index = |choice: &Value| count(&choice["index"]);
+        self.candidate = self.candidate.or_else(|| list(&chunk["choices"]).map(index).min());
+        for choice in list(&chunk["choices"]).filter(|choice| Some(index(choice)) == self.candidate) {
+            let text_part = said(choice);
+            if !text_part.is_empty() {
+                deltas.push(Delta::text(text_part));
+            }
+            if let Some(error) = failed(choice, self.quirks.vendor) {
+                return Err(error);
+            }
+            if let Some(reason) = finish::reason_in(&choice["finish_reason"]) {
                 deltas.push(Delta::Finished(reason));
             }
         }
-        if chunk["usage"].is_object() {
-            deltas.push(Delta::Usage(usage(&chunk["usage"])));
-        }
+        deltas.extend(usage_of(&chunk).map(Delta::Usage));
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Decoding of responses.
 
+use std::collections::BTreeSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fanweave_core::{Embedded, Error, ErrorKind, Result, Usage};
@@ -49,7 +51,7 @@ impl<'de> Deserialize<'de> for Vector {
     }
 }
 
-/// The vectors, one per text and all of one length.
+/// The vectors, one per text, of finite numbers and all of one length.
 ///
 /// # Errors
 /// [`ErrorKind::Decode`], not retryable: the answer is complete, and the same request would be billed again.
@@ -63,6 +65,9 @@ fn checked(vectors: Vec<Vec<f32>>, texts: usize) -> Result<Vec<Vec<f32>>> {
         let name = format_args!("embedding {} of {texts}", at + 1);
         if vector.is_empty() {
             return Err(unusable(format!("{name} has no numbers")));
+        }
+        if vector.iter().any(|number| !number.is_finite()) {
+            return Err(unusable(format!("{name} has a number that is too large")));
         }
         if vector.len() != first {
             let length = vector.len();
@@ -153,6 +158,17 @@ fn from_base64(text: &str) -> Result<Vec<f32>, &'static str> {
     Ok(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect())
 }
 
+/// The embeddings of a body in the shape of another server.
+fn slowly(dialect: Dialect, value: &Value, texts: usize) -> Result<Embedded> {
+    let vectors = tolerant::vectors(value, texts).unwrap_or_else(|| {
+        Err(failure::instead(value, dialect.vendor(), "the response has no embeddings"))
+    })?;
+    let usage = count(&value["usage"]["prompt_tokens"])
+        .max(count(&value["usage"]["total_tokens"]))
+        .max(count(&value["prompt_eval_count"]));
+    Ok(Embedded::new(checked(vectors, texts)?, Usage::new(usage, 0)))
+}
+
 pub(super) fn vectors(dialect: Dialect, body: &[u8], texts: usize) -> Result<Embedded> {
     let decode = |message: String| Error::new(ErrorKind::Decode, message);
     // Vectors are long: a body is parsed again only if it contains none.
@@ -161,15 +177,20 @@ pub(super) fn vectors(dialect: Dialect, body: &[u8], texts: usize) -> Result<Emb
         Err(_) => decode(message),
     };
     let Ok(answer) = serde_json::from_slice::<Answer>(body) else {
-        let value = json::read(body).map_err(|e| decode(format!("the response has no embeddings: {e}")))?;
-        let vectors = tolerant::vectors(&value, texts).unwrap_or_else(|| {
-            Err(failure::instead(&value, dialect.vendor(), "the response has no embeddings"))
-        })?;
-        let usage = json::count(&value["usage"]["prompt_tokens"])
-            .max(json::count(&value["usage"]["total_tokens"]))
-            .max(json::count(&value["prompt_eval_count"]));
-        return Ok(Embedded::new(checked(vectors, texts)?, Usage::new(usage, 0)));
+        // The first value counts: some servers write more after it.
+        let mut values = serde_json::Deserializer::from_slice(body).into_iter::<Value>();
+        let value = match (json::read(body), values.next()) {
+            (Ok(value), _) | (Err(_), Some(Ok(value @ (Value::Object(_) | Value::Array(_))))) => value,
+            (Err(error), _) => return Err(decode(format!("the response has no embeddings: {error}"))),
+        };
+        return slowly(dialect, &value, texts);
     };
+    let sent: Vec<_> = answer.data.iter().flatten().filter_map(|datum| datum.index).collect();
+    let different: BTreeSet<_> = sent.iter().collect();
+    // Some servers send one index for all.
+    if different.len() > 1 && different.len() < sent.len() {
+        return Err(decode("two embeddings have the same index".to_owned()).with_retryable(false));
+    }
     let vectors: Vec<_> = match (answer.data, answer.embeddings) {
         (Some(mut data), _) => {
             // A stable sort: without indices the server's order is kept.
@@ -179,7 +200,7 @@ pub(super) fn vectors(dialect: Dialect, body: &[u8], texts: usize) -> Result<Emb
         (None, Some(vectors)) => vectors.into_iter().map(|vector| vector.0).collect(),
         (None, None) => match answer.embedding {
             Some(vector) => vec![vector.0],
-            None => return Err(instead("the response has no embeddings".to_owned())),
+            None => return slowly(dialect, &json::read(body).unwrap_or_default(), texts),
         },
     };
     if vectors.len() != texts {

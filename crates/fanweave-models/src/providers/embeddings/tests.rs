@@ -144,3 +144,28 @@ fn a_failure_wrapped_into_a_success_is_a_failure() {
     let body = json!({ "error": { "message": "m", "type": "rate_limit_error" } });
     assert_eq!(read(Dialect::OpenAi, 1, &body).unwrap_err().kind(), ErrorKind::RateLimited);
 }
+
+#[test]
+fn numbers_that_are_too_large_and_repeated_indices_are_rejected() {
+    let data = |datums: Value| json!({ "data": datums });
+    let one = |index: Value, vector: Value| json!({ "index": index, "embedding": vector });
+    for (texts, datums) in [
+        (1, json!([one(json!(0), json!([1.0, 1e300]))])),
+        (3, json!([one(json!(0), json!([1])), one(json!(2), json!([2])), one(json!(0), json!([3]))])),
+    ] {
+        let error = read(Dialect::OpenAi, texts, &data(datums)).unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Decode, false), "{error}");
+    }
+    // One index for all says nothing.
+    let equal = json!([one(json!(0), json!([1])), one(json!(0), json!([2]))]);
+    assert_eq!(read(Dialect::OpenAi, 2, &data(equal)).unwrap().vectors, [[1.0], [2.0]]);
+}
+
+#[test]
+fn vectors_of_another_name_and_text_after_the_body_cost_nothing() {
+    let vectors = json!({ "vectors": [[1, 2]] });
+    assert_eq!(read(Dialect::OpenAi, 1, &vectors).unwrap().vectors, [[1.0, 2.0]]);
+    let body = format!("{}\n<!-- x -->", json!({ "data": [{ "embedding": [1, 2] }] }));
+    let answer = Vectors { dialect: Dialect::OpenAi, texts: 1 }.response(body.as_bytes()).unwrap();
+    assert_eq!(answer.vectors, [[1.0, 2.0]]);
+}

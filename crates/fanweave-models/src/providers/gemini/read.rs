@@ -8,8 +8,8 @@ use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::assemble::{Calls, Fragment};
 use crate::providers::extras::{self, Citations};
 use crate::providers::failure::{self, ProviderError};
-use crate::providers::finish;
 use crate::providers::json::{count, is_empty, list, parse, some_text, text, written};
+use crate::providers::{finish, usage};
 
 /// Name of the vendor, for its errors.
 pub(super) const VENDOR: &str = "gemini";
@@ -24,12 +24,20 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     };
     let (mut deltas, mut decoder) = (Vec::new(), Decoder::default());
     list.iter().try_for_each(|response| decoder.response(response, &mut deltas))?;
-    if list.iter().all(|response| response.get("candidates").is_none()) {
+    if list.iter().all(|response| unwrapped(response).get("candidates").is_none()) {
         return Err(failure::instead(&response, VENDOR, "the response has no `candidates`"));
     }
     let mut fold = Fold::default();
     deltas.iter().for_each(|delta| fold.push(delta));
     finish::checked(fold.into_message())
+}
+
+/// The response in an object of a gateway, or the object itself.
+fn unwrapped(response: &Value) -> &Value {
+    match &response["response"] {
+        inner @ Value::Object(_) if response.get("candidates").is_none() => inner,
+        _ => response,
+    }
 }
 
 /// Decodes one stream.
@@ -40,6 +48,8 @@ pub(super) struct Decoder {
     parts: u32,
     calls: Calls,
     citations: Citations,
+    /// The index of the candidate that is the answer: the lowest of the first response.
+    candidate: Option<u64>,
 }
 
 impl Default for Decoder {
@@ -50,6 +60,7 @@ impl Default for Decoder {
             parts: 0,
             calls: Calls::with_prefix(GENERATED),
             citations: Citations::default(),
+            candidate: None,
         }
     }
 }
@@ -84,22 +95,28 @@ impl Decoder {
         if let Some(error) = failure::inside(response, VENDOR) {
             return Err(error);
         }
+        let response = unwrapped(response);
+        if let Some(error) = failure::inside(response, VENDOR) {
+            return Err(error);
+        }
         let (id, model) = (some_text(&response["responseId"]), some_text(&response["modelVersion"]));
         if !self.started && (id.is_some() || model.is_some()) {
             self.started = true;
             deltas.push(Delta::Started { id, model });
         }
         // The answer is the first of several candidates.
-        let mut candidates = list(&response["candidates"]);
-        let first = candidates.find(|candidate| count(&candidate["index"]) == 0);
+        let candidates = || list(&response["candidates"]);
+        let lowest = || candidates().map(|candidate| count(&candidate["index"])).min();
+        self.candidate = self.candidate.or_else(lowest);
+        let first = candidates().find(|candidate| Some(count(&candidate["index"])) == self.candidate);
         if let Some(reason) = some_text(&response["promptFeedback"]["blockReason"])
             && first.is_none()
         {
             let message = format!("the prompt was blocked: {reason}");
             return Err(Error::new(ErrorKind::ContentFilter, message).with_code(reason));
         }
-        for part in first.into_iter().flat_map(|candidate| list(&candidate["content"]["parts"])) {
-            self.part(part, deltas)?;
+        if let Some(candidate) = first {
+            self.content(&candidate["content"], deltas)?;
         }
         if let Some(candidate) = first {
             self.citations.add(&candidate["groundingMetadata"]["groundingChunks"]);
@@ -109,17 +126,33 @@ impl Decoder {
         }
         let counts = either(response, "usageMetadata", "usage_metadata");
         if counts.is_object() {
-            deltas.push(Delta::Usage(usage(counts)));
+            deltas.push(Delta::Usage(counted(counts)));
         }
-        if let Some(reason) =
-            first.and_then(|candidate| some_text(either(candidate, "finishReason", "finish_reason")))
-        {
-            deltas.push(Delta::Finished(self.finish_reason(&reason)));
+        let reason = |candidate| some_text(either(candidate, "finishReason", "finish_reason"));
+        if let Some(reason) = first.and_then(reason) {
+            deltas.extend(self.finish_reason(&reason).map(Delta::Finished));
         }
         Ok(())
     }
 
+    /// Adds a content: parts in a list, a single one, or a text.
+    fn content(&mut self, content: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
+        match content {
+            Value::String(_) => self.part(content, deltas),
+            Value::Array(contents) => contents.iter().try_for_each(|content| self.content(content, deltas)),
+            content => match &content["parts"] {
+                text @ Value::String(_) => self.part(text, deltas),
+                parts => list(parts).try_for_each(|part| self.part(part, deltas)),
+            },
+        }
+    }
+
     fn part(&mut self, part: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
+        if part.is_string() {
+            let said = text(part);
+            deltas.push(Delta::Text { part: self.continues(Open::Text), text: said });
+            return Ok(());
+        }
         let signature = some_text(either(part, "thoughtSignature", "thought_signature"));
         let is_draft = CONTENTS.iter().any(|name| !is_empty(&part[*name]));
         if part["thought"] == true && !is_draft {
@@ -175,34 +208,23 @@ impl Decoder {
         self.parts - 1
     }
 
-    fn finish_reason(&self, reason: &str) -> FinishReason {
-        match reason {
-            "STOP" if !self.calls.is_empty() => FinishReason::ToolCalls,
-            "STOP" => FinishReason::Stop,
-            "MAX_TOKENS" => FinishReason::Length,
-            "SAFETY"
-            | "RECITATION"
-            | "BLOCKLIST"
-            | "PROHIBITED_CONTENT"
-            | "SPII"
-            | "IMAGE_SAFETY"
-            | "IMAGE_PROHIBITED_CONTENT"
-            | "IMAGE_RECITATION" => FinishReason::ContentFilter,
-            other => FinishReason::Other(other.to_owned()),
-        }
+    fn finish_reason(&self, reason: &str) -> Option<FinishReason> {
+        Some(match finish::reason(reason)? {
+            FinishReason::Stop if !self.calls.is_empty() => FinishReason::ToolCalls,
+            reason => reason,
+        })
     }
 }
 
-fn usage(usage: &Value) -> Usage {
+fn counted(usage: &Value) -> Usage {
     let count = |camel, snake| count(either(usage, camel, snake));
     let thoughts = count("thoughtsTokenCount", "thoughts_token_count");
-    Usage::new(
-        count("promptTokenCount", "prompt_token_count")
-            .saturating_add(count("toolUsePromptTokenCount", "tool_use_prompt_token_count")),
-        count("candidatesTokenCount", "candidates_token_count").saturating_add(thoughts),
-    )
-    .cached_tokens(count("cachedContentTokenCount", "cached_content_token_count"))
-    .reasoning_tokens(thoughts)
+    let of_tools = count("toolUsePromptTokenCount", "tool_use_prompt_token_count");
+    let input = usage::input(usage).saturating_add(of_tools);
+    let output = usage::output(usage).saturating_add(thoughts);
+    usage::with_total(input, output, usage::total(usage))
+        .cached_tokens(count("cachedContentTokenCount", "cached_content_token_count"))
+        .reasoning_tokens(thoughts)
 }
 
 /// A field under its name, or under that of gateways which write the names of Google's SDKs.

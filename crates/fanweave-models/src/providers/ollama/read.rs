@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::GENERATED;
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::assemble::{Calls, Fragment};
-use crate::providers::json::{count, list, parse, some_text, text, written};
+use crate::providers::json::{content, count, list, parse, some_text, text, written};
 use crate::providers::{failure, finish};
 
 /// Name of the vendor, for its errors.
@@ -17,14 +17,24 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     let answer = parse(body, "Ollama response")?;
     let mut deltas = Vec::new();
     Decoder::default().answer(&answer, &mut deltas)?;
-    if answer.get("message").is_none_or(Value::is_string) {
+    if answer.get("message").is_none_or(Value::is_string) && !answer["response"].is_string() {
         return Err(failure::instead(&answer, VENDOR, "the response has no `message`"));
     }
     let mut fold = Fold::default();
     deltas.iter().for_each(|delta| fold.push(delta));
-    match answer["done"] == false {
-        true => finish::checked_chunk(fold.into_message()),
-        false => finish::checked(fold.into_message()),
+    match is_done(&answer) || answer["done"].is_null() {
+        true => finish::checked(fold.into_message()),
+        false => finish::checked_chunk(fold.into_message()),
+    }
+}
+
+/// Returns true for the last object: `done` is true, in any form, or a reason is named.
+fn is_done(answer: &Value) -> bool {
+    match &answer["done"] {
+        Value::Bool(is_done) => *is_done,
+        Value::String(is_done) => is_done.eq_ignore_ascii_case("true"),
+        Value::Number(is_done) => is_done.as_u64() == Some(1),
+        _ => finish::reason_in(&answer["done_reason"]).is_some(),
     }
 }
 
@@ -67,8 +77,11 @@ impl Decoder {
         if let Some(text) = some_text(&message["thinking"]) {
             deltas.push(Delta::Reasoning { part: 0, text, signature: None });
         }
-        if let Some(text) = some_text(&message["content"]) {
-            deltas.push(Delta::text(text));
+        // The second is the field of `/api/generate`.
+        for said in [&message["content"], &answer["response"]].map(content) {
+            if !said.is_empty() {
+                deltas.push(Delta::text(said));
+            }
         }
         for call in list(&message["tool_calls"]) {
             let function = &call["function"];
@@ -79,23 +92,22 @@ impl Decoder {
                 arguments: &written(&function["arguments"]),
             })?);
         }
-        if answer["done"] == true {
+        // The counts of the last object, or earlier ones of servers that omit them there.
+        let usage = Usage::new(count(&answer["prompt_eval_count"]), count(&answer["eval_count"]));
+        if usage != Usage::default() {
+            deltas.push(Delta::Usage(usage));
+        }
+        if is_done(answer) {
             self.done = true;
-            deltas.push(Delta::Usage(Usage::new(
-                count(&answer["prompt_eval_count"]),
-                count(&answer["eval_count"]),
-            )));
             deltas.push(Delta::Finished(self.finish_reason(&answer["done_reason"])));
         }
         Ok(())
     }
 
     fn finish_reason(&self, reason: &Value) -> FinishReason {
-        match some_text(reason).as_deref() {
-            None | Some("stop") if !self.calls.is_empty() => FinishReason::ToolCalls,
-            None | Some("stop") => FinishReason::Stop,
-            Some("length") => FinishReason::Length,
-            Some(other) => FinishReason::Other(other.to_owned()),
+        match finish::reason_in(reason).unwrap_or(FinishReason::Stop) {
+            FinishReason::Stop if !self.calls.is_empty() => FinishReason::ToolCalls,
+            reason => reason,
         }
     }
 }

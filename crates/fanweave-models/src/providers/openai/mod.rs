@@ -8,11 +8,13 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use fanweave_core::{Delta, Error, FinishReason, Message, Part, Reply, Result, Role};
+use std::collections::BTreeSet;
+
+use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Message, Part, Reply, Result, Role};
 use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
 
-use self::read::{Completion, Function, Said, WireToolCall};
+use self::read::{Choice, Completion, Function, Said, WireToolCall};
 use self::signed::Signed;
 use self::values::{Content, Text};
 use self::write::Request;
@@ -22,7 +24,8 @@ use super::failure::{self, classify};
 use super::reasoning::ReasoningField;
 use super::triage::Triage;
 use super::{finish, foreign, json};
-use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder};
+use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder, StreamEnd};
+use crate::transport::caps::CHOICES;
 
 /// Deviations of a vendor from OpenAI's own dialects. The default is common to compatible servers.
 ///
@@ -162,7 +165,7 @@ impl Protocol for ChatCompletions {
         let choice = choices.swap_remove(first);
         let mut citations = Citations::default();
         let failed = choice.failure(vendor);
-        reply.finish_reason = finish_reason(&choice.finish_reason);
+        reply.finish_reason = finish::reason(choice.finish_reason.as_str());
         let is_chunk = choice.message.0.is_none() && choice.delta.0.is_some();
         let mut said = choice.message.0.or(choice.delta.0).unwrap_or_default();
         said.or_text(choice.text);
@@ -235,18 +238,6 @@ fn fragment<'a>(index: Option<u32>, id: &'a Text<'_>, function: &'a Function<'_>
     Fragment { index, id: id.as_str(), name, arguments }
 }
 
-fn finish_reason(reason: &Text<'_>) -> Option<FinishReason> {
-    Some(match reason.as_str() {
-        "" => return None,
-        "stop" | "eos" | "end_turn" => FinishReason::Stop,
-        "length" | "max_tokens" => FinishReason::Length,
-        "tool_calls" | "function_call" => FinishReason::ToolCalls,
-        "content_filter" => FinishReason::ContentFilter,
-        "refusal" => FinishReason::Refusal,
-        other => FinishReason::Other(other.to_owned()),
-    })
-}
-
 /// Decodes one stream.
 #[derive(Default)]
 struct Decoder {
@@ -266,6 +257,11 @@ struct Decoder {
     audio: Audio,
     /// Number of images and other parts.
     others: u32,
+    /// The index of the candidate that is the answer: the lowest of the first chunk.
+    candidate: Option<u64>,
+    /// The other candidates that were started and not finished, and those that were finished.
+    open: BTreeSet<u64>,
+    closed: BTreeSet<u64>,
 }
 
 impl StreamDecoder for Decoder {
@@ -287,7 +283,14 @@ impl StreamDecoder for Decoder {
             self.citations.emit(deltas);
         }
         // The answer is the first of several candidates.
-        for choice in chunk.choices.into_vec().into_iter().filter(|choice| choice.index.0 == 0) {
+        let choices = chunk.choices.into_vec();
+        let lowest = || choices.iter().map(|choice| choice.index.0).min();
+        self.candidate = self.candidate.or_else(lowest);
+        for choice in choices {
+            if self.candidate != Some(choice.index.0) {
+                self.other(&choice);
+                continue;
+            }
             let failed = choice.failure(self.quirks.vendor);
             let delta = choice.delta.0.filter(|delta| !delta.is_empty());
             let has_delta = delta.is_some();
@@ -305,7 +308,9 @@ impl StreamDecoder for Decoder {
             if let Some(error) = failed {
                 return Err(error);
             }
-            if let Some(reason) = finish_reason(&choice.finish_reason) {
+            if let Some(reason) = finish::reason(choice.finish_reason.as_str()) {
+                // A whole message after this one states the same once more.
+                self.has_deltas |= self.has_text || !self.calls.is_empty();
                 if let signature @ Some(_) = std::mem::take(&mut self.signed).signature() {
                     deltas.push(Delta::Reasoning { part: 0, text: String::new(), signature });
                 }
@@ -325,9 +330,29 @@ impl StreamDecoder for Decoder {
     fn is_done(&self) -> bool {
         false
     }
+
+    /// Every candidate that was started must be finished.
+    fn end(&mut self, _: StreamEnd) -> Result<()> {
+        let Some(open) = self.open.first() else { return Ok(()) };
+        let message = format!("the stream ended without a finish reason of choice {open}");
+        Err(Error::new(ErrorKind::StreamIncomplete, message))
+    }
 }
 
 impl Decoder {
+    /// Notes whether another candidate than the answer is finished.
+    #[cold]
+    fn other(&mut self, choice: &Choice<'_>) {
+        if finish::reason(choice.finish_reason.as_str()).is_some() {
+            self.open.remove(&choice.index.0);
+            if self.closed.len() < CHOICES.max {
+                self.closed.insert(choice.index.0);
+            }
+        } else if self.open.len() < CHOICES.max && !self.closed.contains(&choice.index.0) {
+            self.open.insert(choice.index.0);
+        }
+    }
+
     /// Adds what comes beside the text.
     #[cold]
     fn extras(

@@ -13,7 +13,7 @@ use super::signed::{self, Signed};
 use super::values::{Arguments, Content, Count, Counted, Index, Many, Maybe, Text};
 use crate::providers::json;
 use crate::providers::triage::largest;
-use crate::providers::{extras, failure};
+use crate::providers::{extras, failure, usage};
 use crate::transport::caps::{CALLS, CHOICES, Cap};
 
 /// A complete answer, or one chunk of a streamed one.
@@ -25,11 +25,15 @@ pub(super) struct Completion<'a> {
     pub(super) model: Text<'a>,
     #[serde(borrow, default)]
     pub(super) choices: Many<Choice<'a>>,
+    /// A list of several is read too, of which the largest counts.
     #[serde(default)]
-    usage: Maybe<WireUsage>,
-    /// Groq reports the usage of a stream here.
+    usage: Many<WireUsage>,
+    /// Cohere reports the usage here.
     #[serde(default)]
-    x_groq: Maybe<Wrapped>,
+    meta: Maybe<Box<Metered>>,
+    /// Groq reports the usage of a stream here, and why one was stopped early.
+    #[serde(borrow, default)]
+    x_groq: Maybe<Wrapped<'a>>,
     /// Perplexity: the sources of the answer.
     #[serde(borrow, default)]
     pub(super) citations: Option<&'a RawValue>,
@@ -70,12 +74,17 @@ impl<'a> Completion<'a> {
     pub(super) fn take_usage(&mut self) -> Option<Usage> {
         let choices = self.choices.0.iter_mut().flatten().filter_map(|choice| choice.usage.0.take());
         let wrapped = self.x_groq.0.take().and_then(|wrapped| wrapped.usage.0);
-        let all = self.usage.0.take().into_iter().chain(wrapped).chain(choices);
+        let metered = self.meta.0.take().and_then(|meta| meta.tokens.0);
+        let own = self.usage.0.take().into_iter().flatten();
+        let all = own.chain(wrapped).chain(metered).chain(choices);
         all.map(Usage::from).reduce(largest)
     }
 
     /// The failure in a chunk. `json` is the source of this value.
     pub(super) fn failure(&self, json: &[u8], vendor: &str) -> Option<Error> {
+        if let Some(error) = self.x_groq.0.as_ref().and_then(|wrapped| failure_in(wrapped.error?, vendor)) {
+            return Some(error);
+        }
         let says_so = self.error.is_some() || self.base_resp.is_some() || self.object.as_str() == "error";
         if !says_so { None } else { failure::inside(&json::read(json).ok()?, vendor) }
     }
@@ -118,9 +127,14 @@ pub(super) struct Choice<'a> {
 impl Choice<'_> {
     /// The failure that ended this choice.
     pub(super) fn failure(&self, vendor: &str) -> Option<Error> {
-        let error = json::read(self.error?.get().as_bytes()).ok()?;
-        failure::inside(&serde_json::json!({ "error": error }), vendor)
+        failure_in(self.error?, vendor)
     }
+}
+
+/// The failure in an `error` that is not that of the whole body.
+fn failure_in(error: &RawValue, vendor: &str) -> Option<Error> {
+    let error = json::read(error.get().as_bytes()).ok()?;
+    failure::inside(&serde_json::json!({ "error": error }), vendor)
 }
 
 /// The model's message, or the next part of it.
@@ -208,6 +222,7 @@ impl<'a> Said<'a> {
     /// Takes the tool calls, in either form. Empty ones are dropped.
     pub(super) fn take_calls(&mut self) -> Vec<WireToolCall<'a>> {
         let mut calls = std::mem::take(&mut self.tool_calls).into_vec();
+        calls.iter_mut().for_each(WireToolCall::wrap);
         calls.retain(|call| !call.is_empty());
         if calls.is_empty()
             && let Some(function) = self.function_call.0.take().filter(|function| !function.is_empty())
@@ -226,6 +241,11 @@ pub(super) struct WireToolCall<'a> {
     pub(super) id: Text<'a>,
     #[serde(borrow, default)]
     pub(super) function: Maybe<Function<'a>>,
+    /// The name and the arguments, of servers that send no function around them.
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    arguments: Arguments<'a>,
     /// Gemini's compatible API: the signature of its thinking.
     #[serde(borrow, default)]
     extra_content: Option<&'a RawValue>,
@@ -235,6 +255,14 @@ pub(super) struct WireToolCall<'a> {
 }
 
 impl WireToolCall<'_> {
+    /// Moves a name and arguments without a function into one.
+    fn wrap(&mut self) {
+        if self.function.0.is_none() && !(self.name.is_empty() && self.arguments.0.is_empty()) {
+            let (name, arguments) = (std::mem::take(&mut self.name), std::mem::take(&mut self.arguments));
+            self.function = Maybe(Some(Function { name, arguments }));
+        }
+    }
+
     /// The fields that the server wants back with the call.
     pub(super) fn signature(&self) -> Option<String> {
         signed::of_call(self.id.as_str(), self.extra_content, self.provider_specific_fields)
@@ -242,7 +270,11 @@ impl WireToolCall<'_> {
 
     fn is_empty(&self) -> bool {
         let is_signed = self.extra_content.is_some() || self.provider_specific_fields.is_some();
-        self.id.is_empty() && !is_signed && self.function.0.as_ref().is_none_or(Function::is_empty)
+        let is_flat = !self.name.is_empty() || !self.arguments.0.is_empty();
+        self.id.is_empty()
+            && !is_signed
+            && !is_flat
+            && self.function.0.as_ref().is_none_or(Function::is_empty)
     }
 }
 
@@ -261,11 +293,20 @@ impl Function<'_> {
     }
 }
 
-/// An object that has the usage in it.
+/// An object that has the usage or a failure in it.
 #[derive(Deserialize)]
-struct Wrapped {
+struct Wrapped<'a> {
     #[serde(default)]
     usage: Maybe<WireUsage>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+/// An object that has the counts in it.
+#[derive(Deserialize)]
+struct Metered {
+    #[serde(default)]
+    tokens: Maybe<WireUsage>,
 }
 
 /// The usage, under the names of either API.
@@ -288,6 +329,20 @@ struct WireUsage {
     /// DeepSeek's name for the cached tokens.
     #[serde(default)]
     prompt_cache_hit_tokens: Count,
+    /// Gateways that write every name so.
+    #[serde(default, rename = "promptTokens")]
+    prompt_camel: Count,
+    #[serde(default, rename = "completionTokens")]
+    completion_camel: Count,
+    #[serde(default, rename = "inputTokens")]
+    input_camel: Count,
+    #[serde(default, rename = "outputTokens")]
+    output_camel: Count,
+    #[serde(default, rename = "totalTokens")]
+    total_camel: Count,
+    /// Cohere wraps the counts.
+    #[serde(default)]
+    tokens: Maybe<Box<WireUsage>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -301,30 +356,46 @@ struct Details {
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
         let cached = wire.prompt_tokens_details.0.unwrap_or_default().cached_tokens.0;
-        let mut input = wire.prompt_tokens.0.max(wire.input_tokens.0);
-        let mut output = wire.completion_tokens.0.max(wire.output_tokens.0);
-        // A larger total has tokens that are counted nowhere else, such as those of reasoning.
-        let missing = wire.total_tokens.0.saturating_sub(input.saturating_add(output));
-        *(if input == 0 && output > 0 { &mut input } else { &mut output }) += missing;
-        Usage::new(input, output)
+        let tokens = |snake: [Count; 2], camel: [Count; 2]| {
+            snake.into_iter().chain(camel).map(|count| count.0).max().unwrap_or_default()
+        };
+        let input = tokens([wire.prompt_tokens, wire.input_tokens], [wire.prompt_camel, wire.input_camel]);
+        let output =
+            tokens([wire.completion_tokens, wire.output_tokens], [wire.completion_camel, wire.output_camel]);
+        let total = wire.total_tokens.0.max(wire.total_camel.0);
+        let own = usage::with_total(input, output, total)
             .cached_tokens(cached.max(wire.prompt_cache_hit_tokens.0))
-            .reasoning_tokens(wire.completion_tokens_details.0.unwrap_or_default().reasoning_tokens.0)
+            .reasoning_tokens(wire.completion_tokens_details.0.unwrap_or_default().reasoning_tokens.0);
+        match wire.tokens.0 {
+            Some(inner) => largest(own, Usage::from(*inner)),
+            None => own,
+        }
     }
 }
 
 /// One part of a content list.
 pub(super) fn part(value: Value) -> Part {
     match (value["type"].as_str(), &value["text"], &value["thinking"]) {
-        (Some("text" | "output_text"), Value::String(text), _) => Part::Text(text.clone()),
+        (None, _, _) if value.is_string() || value.is_number() => Part::Text(json::text(&value)),
+        (Some("text" | "output_text") | None, Value::String(text), _) => Part::Text(text.clone()),
         (Some("thinking"), _, thinking) => {
             let texts = json::list(thinking).filter_map(|part| part["text"].as_str());
             Part::Reasoning { text: texts.collect(), signature: None }
         }
-        _ => extras::media(&value).unwrap_or(Part::Other(value)),
+        (kind, ..) => match extras::media(&value) {
+            Some(media) => media,
+            // An answer of the model as JSON, instead of JSON in a string.
+            None if kind.is_none() && value.is_object() => Part::Text(value.to_string()),
+            None => Part::Other(value),
+        },
     }
 }
 
 impl Counted for Choice<'_> {
+    const CAP: Cap = CHOICES;
+}
+
+impl Counted for WireUsage {
     const CAP: Cap = CHOICES;
 }
 

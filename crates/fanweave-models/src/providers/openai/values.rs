@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use crate::providers::json::{self, AnyJson};
 use crate::transport::caps::{Cap, PARTS};
@@ -121,7 +121,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Arguments<'a> {
 impl<'de> Deserialize<'de> for Index {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
         let number = match json.deserialize_any(Lenient(DATA))? {
-            Scalar::Number(n) => Some(n),
+            Scalar::Number(n) => n.as_f64(),
             Scalar::Text(text) => text.parse().ok(),
             Scalar::Json(_) => None,
         };
@@ -147,7 +147,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
         let number = match json.deserialize_any(Lenient(DATA))? {
-            Scalar::Number(n) => n,
+            // Exact up to 2^53, far above any count of tokens.
+            Scalar::Number(n) => n.as_f64().unwrap_or_default(),
             Scalar::Text(text) => text.trim().parse().unwrap_or_default(),
             Scalar::Json(_) => 0.0,
         };
@@ -159,8 +160,7 @@ impl<'de> Deserialize<'de> for Count {
 /// Any value in the position of a string or a number.
 enum Scalar<'a> {
     Text(Cow<'a, str>),
-    /// Exact up to 2^53, far above any count of tokens.
-    Number(f64),
+    Number(Number),
     Json(Value),
 }
 
@@ -193,15 +193,15 @@ impl<'de> Visitor<'de> for Lenient {
     }
 
     fn visit_u64<E>(self, n: u64) -> Result<Self::Value, E> {
-        Ok(Scalar::Number(n as f64))
+        Ok(Scalar::Number(n.into()))
     }
 
     fn visit_i64<E>(self, n: i64) -> Result<Self::Value, E> {
-        Ok(Scalar::Number(n as f64))
+        Ok(Scalar::Number(n.into()))
     }
 
     fn visit_f64<E>(self, n: f64) -> Result<Self::Value, E> {
-        Ok(Scalar::Number(n))
+        Ok(Number::from_f64(n).map_or(Scalar::Json(Value::Null), Scalar::Number))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {

@@ -4,10 +4,12 @@
 mod calls;
 mod events;
 mod extras;
+mod finished;
 mod framing;
 mod json;
 mod mutations;
 mod names;
+mod shapes;
 mod streams;
 
 use std::sync::Arc;
