@@ -143,11 +143,55 @@ impl Check<'_> {
         }
         let takes_budget = known.reasoning_options.iter().any(|option| option == "budget_tokens");
         if p.reasoning_budget.is_some_and(|n| n > 0) && !levels.is_empty() && !takes_budget {
-            self.doubt(format!(
-                "may take no `reasoning_budget`: `reasoning_effort` can be {}",
-                levels.join(", ")
-            ));
+            let levels = levels.join(", ");
+            // The dialects of OpenAI have no field for it.
+            match self.provider() {
+                "openai" => {
+                    self.refuse(format!("takes no `reasoning_budget`: `reasoning_effort` can be {levels}"));
+                }
+                _ => {
+                    self.doubt(format!("may take no `reasoning_budget`: `reasoning_effort` can be {levels}"));
+                }
+            }
         }
+        if takes_budget && levels.is_empty() {
+            self.budget(known, p, is_on);
+        }
+    }
+
+    /// Checks reasoning that is counted in tokens alone.
+    fn budget(&mut self, known: &Capabilities, p: &Parameters, is_on: bool) {
+        if self.model.contains("claude") {
+            // Source: Anthropic's guide on extended thinking.
+            const MIN: u32 = 1024;
+            if let Some(budget) = p.reasoning_budget.filter(|n| (1..MIN).contains(n)) {
+                self.refuse(format!(
+                    "reasons with at least {MIN} tokens: raise `reasoning_budget` ({budget})"
+                ));
+            }
+            if let (Some(budget), Some(max)) = (p.reasoning_budget, p.max_tokens)
+                && budget >= max
+            {
+                self.refuse(format!(
+                    "counts the tokens of its reasoning as output: raise `max_tokens` ({max}) above `reasoning_budget` \
+                     ({budget})"
+                ));
+            }
+            if is_on && known.takes_temperature != Some(false) && p.temperature.is_some_and(|t| t != 1.0) {
+                self.refuse("takes no temperature while it reasons: remove `temperature`");
+            }
+        }
+        let is_off = p.reasoning_budget == Some(0) || p.reasoning_effort.as_deref() == Some("none");
+        let can_be_off = known.reasoning_options.iter().any(|option| option == "toggle");
+        if is_off && !can_be_off && self.provider() == "gemini" {
+            self.refuse("always reasons: `reasoning_budget` cannot be 0, or `reasoning_effort` `none`");
+        }
+    }
+
+    /// The provider of the model, in the table.
+    fn provider(&self) -> &'static str {
+        let provider = self.model.split_once('/').map_or("", |(provider, _)| provider);
+        STRICT.into_iter().find(|strict| *strict == provider_of_models(provider)).unwrap_or_default()
     }
 
     fn answer(&mut self, known: &Capabilities, p: &Parameters) {
@@ -237,6 +281,34 @@ mod tests {
         let long = Parameters::new().max_tokens(1_000_000);
         let says = "writes at most 64000 tokens: lower `max_tokens` (1000000)";
         assert_objection("anthropic/claude-haiku-4-5", long, says, true);
+    }
+
+    #[test]
+    fn budgets_of_reasoning_that_cannot_work_are_refused() {
+        let budget = |tokens: u32| Parameters::new().reasoning_budget(tokens);
+        assert_objection(
+            "openai/gpt-5-mini",
+            budget(100),
+            "takes no `reasoning_budget`: `reasoning_effort` can be minimal, low, medium, high",
+            true,
+        );
+        let claude = "anthropic/claude-sonnet-4-5";
+        let short = "reasons with at least 1024 tokens: raise `reasoning_budget` (100)";
+        assert_objection(claude, budget(100), short, true);
+        let full = "counts the tokens of its reasoning as output: raise `max_tokens` (2000) above `reasoning_budget` (2000)";
+        assert_objection(claude, budget(2000).max_tokens(2000), full, true);
+        let cold = "takes no temperature while it reasons: remove `temperature`";
+        assert_objection(claude, budget(2000).temperature(0.5), cold, true);
+        assert_objection(claude, Parameters::new().reasoning_effort("low").temperature(0.5), cold, true);
+        for fine in
+            [budget(0).temperature(0.5), budget(2000).temperature(1.0), Parameters::new().temperature(0.5)]
+        {
+            assert_eq!(objections(claude, &fine, None), []);
+        }
+        let always = "always reasons: `reasoning_budget` cannot be 0, or `reasoning_effort` `none`";
+        assert_objection("gemini/gemini-2.5-pro", budget(0), always, true);
+        assert_objection("gemini/gemini-2.5-pro", Parameters::new().reasoning_effort("none"), always, true);
+        assert_eq!(objections("gemini/gemini-2.5-flash", &budget(0), None), []);
     }
 
     #[test]
