@@ -23,7 +23,7 @@ pub enum Exit {
     Error = 1,
     /// An argument, file or setting is invalid; no calls were made.
     Usage = 2,
-    /// The batch completed, and some rows failed.
+    /// The batch completed, and some rows failed; or an assertion of a chain does not hold.
     RowsFailed = 3,
     /// There was nothing to do, and `--fail-if-done` was given.
     NothingToDo = 4,
@@ -108,6 +108,8 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match error.kind() {
             ErrorKind::Config | ErrorKind::Input => Exit::Usage,
+            // As for a row of several.
+            ErrorKind::Parse if error.code() == Some("assertion_failed") => Exit::RowsFailed,
             _ => Exit::Error,
         };
         let hint = error.message().contains("`run_memory_mib`").then(|| {

@@ -129,6 +129,11 @@ fn an_output_that_breaks_an_assertion_fails_its_step() {
     assert_eq!(rows[0]["answer"], echo_of("Say rain"));
     assert_eq!(rows[1]["error"]["message"], "assertion failed: output | length < 30");
     assert_eq!((&rows[1]["error"]["kind"], &rows[1]["error"]["step"]), (&json!("parse"), &json!("a")));
+    assert_eq!(rows[1]["error"]["code"], "assertion_failed");
+    // A single run ends with the same exit code.
+    let ran =
+        folder.run(&["run", "chain.yaml", "--set", "topic=a long topic about everything"]).expect_code(3);
+    assert!(ran.stderr.contains("assertion failed: output | length < 30"), "{}", ran.stderr);
     for (condition, why) in [("outptu | length", "unknown variable `outptu`"), ("output |", "assert")] {
         chain(&folder, &format!("  a: {{ prompt: Hi, assert: '{condition}' }}\n"), "");
         let ran = folder.run(&["run", "chain.yaml", "--check"]).expect_code(2);

@@ -9,6 +9,9 @@ use crate::{Chain, Context, Error, ErrorKind, Node, Result, Runnable, Template, 
 /// Variable of assertions that has the output of the step.
 pub(super) const OUTPUT: &str = "output";
 
+/// Code of the error of an assertion that does not hold.
+const CODE: &str = "assertion_failed";
+
 /// A step whose output must fulfil conditions.
 pub(super) struct Asserted {
     pub(super) step: Chain<Vars, Value>,
@@ -26,7 +29,8 @@ impl Runnable for Asserted {
         vars.insert(OUTPUT, output.clone());
         for (condition, template) in self.conditions.iter() {
             if template.render_async(&vars).await?.is_empty() {
-                return Err(Error::new(ErrorKind::Parse, format!("assertion failed: {condition}")));
+                let error = Error::new(ErrorKind::Parse, format!("assertion failed: {condition}"));
+                return Err(error.with_code(CODE));
             }
         }
         Ok(output)
