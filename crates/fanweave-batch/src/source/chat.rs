@@ -11,6 +11,7 @@ use fanweave_core::{ToolCall, ToolChoice, ToolResult, ToolSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::numbers::{in_range, is_out_of_range};
 use super::request_fields::REQUEST_FIELDS;
 
 /// A body that was read.
@@ -36,9 +37,24 @@ impl Chat {
 
 /// Reads the JSON of a body.
 pub(crate) fn parse(json: &str) -> Result<Chat, String> {
-    let body = serde_json::from_str(json).map_err(|e| format!("`body`: {}", super::json_error(&e, json)))?;
+    let read_json = |json: &str| serde_json::from_str::<Value>(json);
+    let mut is_in_range = true;
+    let body = read_json(json).or_else(|error| match is_out_of_range(&error) {
+        true => {
+            is_in_range = false;
+            read_json(&in_range(json))
+        }
+        false => Err(error),
+    });
+    let body = body.map_err(|e| format!("`body`: {}", super::json_error(&e, json)))?;
     let Value::Object(body) = body else { return Err("`body`: expected an object".to_owned()) };
-    read(body)
+    let mut chat = read(body)?;
+    if !is_in_range {
+        // The body has it as it is written.
+        chat.unmapped.push("a number out of range".to_owned());
+        chat.is_lossy = true;
+    }
+    Ok(chat)
 }
 
 /// Reads a body. An error names the field that is invalid: only a conversation is required.

@@ -16,6 +16,7 @@ mod line;
 mod lines;
 #[cfg(feature = "parquet")]
 mod logical;
+mod numbers;
 mod openai;
 mod opening;
 mod options;

@@ -205,6 +205,19 @@ mod tests {
     }
 
     #[test]
+    fn a_number_beyond_a_double_is_in_the_body_as_it_is_written() {
+        let line = |number: &str| {
+            format!(
+                r#"{{"custom_id":"a","body":{{"messages":[{{"role":"user","content":"x"}}],"x":{number}}}}}"#
+            )
+        };
+        let prompt = prompt(&line("1e400")).unwrap();
+        assert!(prompt.body.as_ref().unwrap().json().ends_with(r#""x":1e400}"#));
+        assert_eq!(prompt.body.as_ref().unwrap().unmapped(), ["a number out of range"]);
+        assert_ne!(key(&line("1e400")), key(&line("1e401")));
+    }
+
+    #[test]
     fn the_key_of_a_body_that_no_prompt_represents_depends_on_all_of_it() {
         let line = |message: &str| format!(r#"{{"custom_id":"a","body":{{"messages":[{message}]}}}}"#);
         let keys = [

@@ -37,7 +37,13 @@ impl Param {
         if let Some((_, instead)) = OWN_FIELDS.iter().find(|(own, _)| *own == path[0]) {
             return Err(format!("`{}` cannot be set: {instead}", path[0]));
         }
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        let value = match serde_json::from_str(value) {
+            Ok(value) => value,
+            Err(error) if error.to_string().starts_with("number out of range") => {
+                return Err(format!("`{name}`: the number {value} is out of range"));
+            }
+            Err(_) => Value::from(value),
+        };
         let param = Self { path, value };
         // Reports an invalid value of a known parameter with the flag.
         param.set(&mut Parameters::default())?;
@@ -50,7 +56,10 @@ impl Param {
         let wrong = |what: &str| format!("`{}` must be {what}, got {value}", path.join("."));
         match (path[0].as_str(), path.len()) {
             ("temperature", 1) => parameters.temperature = Some(self.temperature()?),
-            ("max_tokens", 1) => parameters.max_tokens = Some(self.max_tokens()?.get()),
+            // Two names of one parameter: each provider gets the one that it takes.
+            ("max_tokens" | "max_completion_tokens", 1) => {
+                parameters.max_tokens = Some(self.max_tokens()?.get())
+            }
             ("top_p", 1) => {
                 let number = value.as_f64().filter(|p| (0.0..=1.0).contains(p));
                 parameters.top_p = Some(number.ok_or_else(|| wrong("a number from 0 to 1"))?);
@@ -120,6 +129,7 @@ mod tests {
         let known = set(&["temperature=0.2", "max_tokens=5", "top_p=1", "seed=-3", "stop=[\"a\",\"b\"]"]);
         let expected = Parameters::new().temperature(0.2).max_tokens(5).top_p(1.0).seed(-3);
         assert_eq!(known, expected.stop(["a", "b"]));
+        assert_eq!(set(&["max_completion_tokens=4"]), Parameters::new().max_tokens(4));
         assert_eq!(set(&["stop=END"]).stop, ["END"]);
         let budget = set(&["reasoning_effort=low", "reasoning_budget=2048"]);
         assert_eq!(budget, Parameters::new().reasoning_budget(2048));
@@ -137,6 +147,7 @@ mod tests {
     fn invalid_parameters_are_refused_with_the_reason() {
         let why = |param: &str| Param::parse(param).unwrap_err();
         assert_eq!(why("top_p"), "must be NAME=VALUE");
+        assert_eq!(why("w=1e400"), "`w`: the number 1e400 is out of range");
         assert_eq!(why("a..b=1"), "`a..b` is not a valid name");
         assert_eq!(why("model=x"), "`model` cannot be set: use --model");
         assert_eq!(why("temperature=hot"), "`temperature` must be a number from 0 to 2, got \"hot\"");

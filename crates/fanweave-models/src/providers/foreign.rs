@@ -1,8 +1,8 @@
 //! Requests of rows in another dialect: translated by their prompts, with the fields that have a counterpart.
 //!
-//! Three hints have none and are not sent: the `detail` of an image, the `filename` of a file, and `strict`
-//! of a tool. Everything else that a dialect cannot express is an error that names it, because an answer to
-//! another question is worse than none.
+//! Three hints are not sent to dialects without them: the `detail` of an image, the `filename` of a file, and
+//! `strict` of a tool. Everything else that a dialect cannot express is an error that names it, because an
+//! answer to another question is worse than none.
 
 use std::borrow::Cow;
 
@@ -21,6 +21,16 @@ pub(super) struct Target {
     /// Set if the dialect has a random seed.
     pub(super) has_seed: bool,
     pub(super) fields: &'static [Field],
+    /// The dialect's hints of parts and tools. Default: none.
+    pub(super) hints: Option<Hints>,
+}
+
+/// Conversions to a dialect of what has a hint that a prompt does not represent. `None` without one.
+pub(super) struct Hints {
+    /// A part of this type, by its object.
+    pub(super) part: fn(&str, &Value) -> Option<Value>,
+    /// The tools of a request.
+    pub(super) tools: fn(&[Value]) -> Option<Value>,
 }
 
 /// A field of chat completions, its path in the dialect, and its value there.
@@ -103,7 +113,7 @@ pub(super) fn translate<'a>(call: &Call<'a>, target: &Target) -> Result<Translat
         let messages = call.messages.iter().enumerate();
         let translated_messages = messages.map(|(i, message)| {
             let at = format!("messages[{}].content", i.saturating_sub(first));
-            let parts = parts(&message.parts, &at, &mut lost);
+            let parts = parts(&message.parts, &at, target, &mut lost);
             Message { parts, ..message.clone() }
         });
         translated.messages = Cow::Owned(translated_messages.collect());
@@ -168,14 +178,14 @@ fn has_other(messages: &[Message]) -> bool {
 }
 
 /// The parts of a message, with those of chat completions that a prompt has no part for.
-fn parts(parts: &[Part], at: &str, lost: &mut Vec<String>) -> Vec<Part> {
+fn parts(parts: &[Part], at: &str, target: &Target, lost: &mut Vec<String>) -> Vec<Part> {
     let mut translated = Vec::with_capacity(parts.len());
     for (i, part) in parts.iter().enumerate() {
         let at = format!("{at}[{i}]");
         translated.push(match part {
-            Part::Other(value) => other(value, &at, lost).unwrap_or_else(|| Part::text("")),
+            Part::Other(value) => other(value, &at, target, lost).unwrap_or_else(|| Part::text("")),
             Part::ToolResult(result) if !result.is_text() => Part::ToolResult(ToolResult {
-                parts: self::parts(&result.parts, &at, lost),
+                parts: self::parts(&result.parts, &at, target, lost),
                 ..result.clone()
             }),
             other => other.clone(),
@@ -185,7 +195,7 @@ fn parts(parts: &[Part], at: &str, lost: &mut Vec<String>) -> Vec<Part> {
 }
 
 /// A part of chat completions. `None` if something of it is lost, which is then named.
-fn other(value: &Value, at: &str, lost: &mut Vec<String>) -> Option<Part> {
+fn other(value: &Value, at: &str, target: &Target, lost: &mut Vec<String>) -> Option<Part> {
     let kind = value.get("type").and_then(Value::as_str).unwrap_or("without a type");
     let read = match kind {
         "text" => {
@@ -217,7 +227,11 @@ fn other(value: &Value, at: &str, lost: &mut Vec<String>) -> Option<Part> {
         let more = names(value).into_iter().filter(|name| name != "type" && name != kind);
         lost.extend(more.map(|name| format!("{at}.{name}")));
     }
-    (lost.len() == before).then_some(part)
+    if lost.len() > before {
+        return None;
+    }
+    let own = target.hints.as_ref().and_then(|hints| (hints.part)(kind, object));
+    Some(own.map_or(part, Part::Other))
 }
 
 fn parameters_of(
@@ -241,7 +255,13 @@ fn parameters_of(
         }
         if name == "tools" {
             match value.as_array().and_then(|tools| tools.iter().map(tool).collect()) {
-                Some(tools) => parameters.tools = tools,
+                Some(tools) => {
+                    parameters.tools = tools;
+                    let own = target.hints.as_ref().zip(value.as_array());
+                    if let Some(own) = own.and_then(|(hints, tools)| (hints.tools)(tools)) {
+                        parameters.extra.insert(name.clone(), own);
+                    }
+                }
                 None => lost.push(name.clone()),
             }
             continue;
@@ -254,7 +274,7 @@ fn parameters_of(
     }
     for tool in &mut parameters.tools {
         if tool.parameters.is_null() {
-            tool.parameters = json!({ "type": "object", "properties": {} });
+            tool.parameters = no_parameters();
         }
     }
     if parameters.tools.is_empty()
@@ -282,8 +302,13 @@ fn is_default(name: &str, value: &Value) -> bool {
     }
 }
 
+/// The schema of the arguments of a function without parameters.
+pub(super) fn no_parameters() -> Value {
+    json!({ "type": "object", "properties": {} })
+}
+
 /// A function that a prompt does not represent completely.
-fn tool(value: &Value) -> Option<ToolSpec> {
+pub(super) fn tool(value: &Value) -> Option<ToolSpec> {
     let function = value.get("function").filter(|_| value["type"] == "function")?;
     let known = ["name", "description", "parameters", "strict"];
     if !function.as_object()?.keys().all(|name| known.contains(&name.as_str())) {
@@ -346,6 +371,48 @@ mod tests {
 
     fn lost(dialect: Dialect, prompt: &Prompt) -> String {
         sent(dialect, prompt).expect_err("a field is lost").message().to_owned()
+    }
+
+    #[test]
+    fn hints_reach_the_responses_api() {
+        let image = json!({ "type": "image_url", "image_url": { "url": "http://x/a.png", "detail": "low" } });
+        let data = "data:application/pdf;base64,AA==";
+        let file = json!({ "type": "file", "file": { "filename": "a.pdf", "file_data": data } });
+        let parts = vec![Part::text("see"), Part::Other(image), Part::Other(file)];
+        let message = Message::from_parts(fanweave_core::Role::User, parts);
+        let schema = json!({ "type": "object" });
+        let function = |strict: bool| json!({ "type": "function", "function": { "name": "f", "parameters": schema, "strict": strict } });
+        let prompt =
+            with(json!({ "tools": [function(true), { "type": "function", "function": { "name": "g" } }] }));
+        let prompt = Prompt { messages: vec![message], ..prompt };
+        let sent = sent(Dialect::OpenAiResponses, &prompt).unwrap();
+        assert_eq!(
+            sent["input"][0]["content"],
+            json!([
+                { "type": "input_text", "text": "see" },
+                { "type": "input_image", "image_url": "http://x/a.png", "detail": "low" },
+                { "type": "input_file", "filename": "a.pdf", "file_data": data },
+            ])
+        );
+        let tool = |name: &str, parameters: Value, strict: bool| json!({ "type": "function", "name": name, "description": "", "parameters": parameters, "strict": strict });
+        assert_eq!(
+            sent["tools"],
+            json!([tool("f", schema.clone(), true), tool("g", no_parameters(), false)])
+        );
+    }
+
+    #[test]
+    fn anthropic_calls_one_tool_at_a_time_if_the_row_says_so() {
+        let tools = json!([{ "type": "function", "function": { "name": "f", "strict": true } }]);
+        let choice = |extra: Value| {
+            sent(Dialect::Anthropic, &with(extra)).unwrap().get("tool_choice").cloned().unwrap_or_default()
+        };
+        assert_eq!(
+            choice(json!({ "tools": tools, "parallel_tool_calls": false })),
+            json!({ "type": "auto", "disable_parallel_tool_use": true })
+        );
+        assert_eq!(choice(json!({ "tools": tools, "parallel_tool_calls": true })), Value::Null);
+        assert_eq!(choice(json!({ "parallel_tool_calls": false })), Value::Null);
     }
 
     #[test]

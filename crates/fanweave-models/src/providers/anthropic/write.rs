@@ -21,6 +21,10 @@ use crate::providers::{json, media, own, schema};
 /// Name of the dialect in messages.
 const DIALECT: &str = "Anthropic's Messages API";
 
+/// Field of the tool choice that allows at most one call of a tool. It is a field of the request until the
+/// tool choice is known.
+const NO_PARALLEL: &str = "disable_parallel_tool_use";
+
 /// The fields of chat completions that the dialect has.
 const TARGET: Target = Target {
     name: DIALECT,
@@ -29,7 +33,9 @@ const TARGET: Target = Target {
         ("user", &["metadata", "user_id"], foreign::unchanged),
         ("top_k", &["top_k"], foreign::unchanged),
         ("thinking", &["thinking"], foreign::unchanged),
+        ("parallel_tool_calls", &[NO_PARALLEL], |allowed: &Value| Some(Value::Bool(!allowed.as_bool()?))),
     ],
+    hints: None,
 };
 
 /// Default maximum of output tokens: the field is required. Every model since 2024 accepts this value.
@@ -189,7 +195,16 @@ fn fields(call: &Call<'_>, version: &str) -> Result<Map<String, Value>> {
     if !output.is_empty() {
         set("output_config", output.into());
     }
-    Ok(json::with(body, &p.extra))
+    let mut body = json::with(body, &p.extra);
+    if let Some(disabled) = body.shift_remove(NO_PARALLEL)
+        && body.contains_key("tools")
+    {
+        let choice = body.entry("tool_choice").or_insert_with(|| json!({ "type": "auto" }));
+        if choice["type"] != "none" {
+            choice[NO_PARALLEL] = disabled;
+        }
+    }
+    Ok(body)
 }
 
 /// The settings of the thinking.

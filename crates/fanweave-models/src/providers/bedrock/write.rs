@@ -21,6 +21,7 @@ const TARGET: Target = Target {
         ("top_k", &["additionalModelRequestFields", "top_k"], foreign::unchanged),
         ("metadata", &["requestMetadata"], foreign::unchanged),
     ],
+    hints: None,
 };
 
 pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {

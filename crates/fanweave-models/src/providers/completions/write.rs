@@ -23,6 +23,7 @@ pub(super) const TARGET: Target = Target {
         ("min_p", &["min_p"], foreign::unchanged),
         ("repetition_penalty", &["repetition_penalty"], foreign::unchanged),
     ],
+    hints: None,
 };
 
 pub(super) fn request(

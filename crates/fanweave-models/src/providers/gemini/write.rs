@@ -27,6 +27,7 @@ const TARGET: Target = Target {
         ("frequency_penalty", &["generationConfig", "frequencyPenalty"], foreign::unchanged),
         ("top_k", &["generationConfig", "topK"], foreign::unchanged),
     ],
+    hints: None,
 };
 
 /// Subset supported by response schemas. Source: the documentation of `responseJsonSchema`.

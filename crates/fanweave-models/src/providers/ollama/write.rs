@@ -26,6 +26,7 @@ const TARGET: Target = Target {
         ("min_p", &["options", "min_p"], foreign::unchanged),
         ("keep_alive", &["keep_alive"], foreign::unchanged),
     ],
+    hints: None,
 };
 
 pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {

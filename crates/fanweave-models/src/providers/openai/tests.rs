@@ -133,6 +133,18 @@ mod requests {
     }
 
     #[test]
+    fn the_maximum_of_tokens_is_sent_under_one_name() {
+        for name in ["max_tokens", "max_completion_tokens"] {
+            let parameters = Parameters::new().max_tokens(7).extra(name, 4);
+            for max_completion_tokens in [false, true] {
+                let quirks = Quirks { max_completion_tokens, ..Quirks::default() };
+                let body = written(&ChatCompletions { quirks }, &[], &parameters, false).unwrap();
+                assert_eq!(body, json!({ "model": "m", "messages": [], name: 4 }));
+            }
+        }
+    }
+
+    #[test]
     fn texts_alone_stay_a_string_and_media_make_a_list() {
         let texts = with_parts(Role::User, vec![Part::Text("a".into()), Part::Text("b".into())]);
         assert_eq!(wire(&[texts]), json!([{ "role": "user", "content": "ab" }]));

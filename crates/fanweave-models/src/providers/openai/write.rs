@@ -17,6 +17,9 @@ use crate::providers::foreign::Target;
 use crate::providers::splice::Splice;
 use crate::providers::{foreign, media, reasoning, schema};
 
+/// The two names of the maximum number of tokens. Servers do not take both.
+const MAX_TOKENS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
+
 #[derive(Serialize)]
 pub(super) struct Request<'a> {
     model: &'a str,
@@ -59,8 +62,11 @@ struct StreamOptions {
 impl<'a> Request<'a> {
     pub(super) fn new(call: &Call<'a>, quirks: Quirks) -> Result<Self> {
         let p = call.parameters;
+        // An extra field of either name is in place of the parameter.
+        let has_own = !p.extra.is_empty() && MAX_TOKENS.iter().any(|name| p.extra.contains_key(*name));
+        let max_tokens = p.max_tokens.filter(|_| !has_own);
         let (max_tokens, max_completion_tokens) =
-            if quirks.max_completion_tokens { (None, p.max_tokens) } else { (p.max_tokens, None) };
+            if quirks.max_completion_tokens { (None, max_tokens) } else { (max_tokens, None) };
         let (seed, random_seed) = if quirks.random_seed { (None, p.seed) } else { (p.seed, None) };
         let with_usage = call.stream && !quirks.no_stream_options;
         Ok(Self {
@@ -111,6 +117,7 @@ const TARGET: Target = Target {
         ("logprobs", &["logprobs"], foreign::unchanged),
         ("top_logprobs", &["top_logprobs"], foreign::unchanged),
     ],
+    hints: None,
 };
 
 /// The request of a row in the dialect of another vendor.
@@ -218,6 +225,10 @@ fn own_parameters(
     }
     for (name, value) in &now.extra {
         if before.extra.get(name) != Some(value) {
+            // Servers do not take both names of the limit. That of the row is kept.
+            if MAX_TOKENS.contains(&name.as_str()) && before.max_tokens.is_some() {
+                continue;
+            }
             request.set(name, Some(value))?;
         }
     }
@@ -225,7 +236,7 @@ fn own_parameters(
         request.set(name, None::<()>)?;
     }
     if now.max_tokens != before.max_tokens {
-        let names = ["max_completion_tokens", "max_tokens"];
+        let names = MAX_TOKENS;
         let own = names.into_iter().find(|name| request.get(name).is_some());
         let default = if quirks.max_completion_tokens { names[0] } else { names[1] };
         for name in names.into_iter().filter(|name| *name != own.unwrap_or(default)) {

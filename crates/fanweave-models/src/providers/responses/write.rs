@@ -6,7 +6,7 @@ use fanweave_core::{
 use serde_json::{Map, Value, json};
 
 use crate::protocol::Call;
-use crate::providers::foreign::{self, Target};
+use crate::providers::foreign::{self, Hints, Target};
 use crate::providers::reasoning::{self, Amount};
 use crate::providers::{json, media, schema};
 
@@ -26,6 +26,7 @@ const TARGET: Target = Target {
         ("store", &["store"], foreign::unchanged),
         ("parallel_tool_calls", &["parallel_tool_calls"], foreign::unchanged),
     ],
+    hints: Some(Hints { part: part_with_hint, tools: strict_tools }),
 };
 
 pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
@@ -176,6 +177,38 @@ fn tool(ToolSpec { name, description, parameters }: &ToolSpec) -> Value {
     json!({
         "type": "function", "name": name, "description": description, "parameters": parameters, "strict": false,
     })
+}
+
+/// An image with its `detail`, or a file with its name.
+fn part_with_hint(kind: &str, value: &Value) -> Option<Value> {
+    let text = |name: &str| value.get(name)?.as_str();
+    match kind {
+        "image_url" => Some(json!({
+            "type": "input_image", "image_url": text("url")?, "detail": text("detail")?,
+        })),
+        "file" => {
+            let data = text("file_data").filter(|data| data.starts_with("data:"))?;
+            Some(json!({ "type": "input_file", "filename": text("filename")?, "file_data": data }))
+        }
+        _ => None,
+    }
+}
+
+/// The functions, if one of them is strict.
+fn strict_tools(tools: &[Value]) -> Option<Value> {
+    let is_strict = |tool: &Value| tool["function"]["strict"] == true;
+    if !tools.iter().any(is_strict) {
+        return None;
+    }
+    let own = tools.iter().map(|wire| {
+        let mut own = tool(&foreign::tool(wire)?);
+        if own["parameters"].is_null() {
+            own["parameters"] = foreign::no_parameters();
+        }
+        own["strict"] = is_strict(wire).into();
+        Some(own)
+    });
+    own.collect()
 }
 
 fn tool_choice(choice: &ToolChoice) -> Result<Value> {
