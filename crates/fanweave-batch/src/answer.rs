@@ -1,5 +1,6 @@
 //! Conversion of a chain's output to a row's result.
 
+use fanweave_core::prompt::Endpoint;
 use fanweave_core::{FinishReason, Message, Part, ReplyBody, ToolCall, Usage};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -42,9 +43,13 @@ pub struct Answer {
     pub request_id: Option<String>,
     /// Number of attempts. 0 if no request was made.
     pub attempts: u32,
-    /// The provider's response body, if the model is configured to keep it.
+    /// The provider's response body, if the model is configured to keep it, or the request asks for several
+    /// choices or for `logprobs`.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "exact")]
     pub raw: Option<ReplyBody>,
+    /// The endpoint of the row's request, if it is one of OpenAI's other than chat completions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
 }
 
 /// Reads a body from the text of a journal, with its numbers and spaces as they were written.
@@ -129,6 +134,7 @@ impl IntoAnswer for Message {
             request_id: reply.request_id,
             attempts: reply.attempts,
             raw: reply.raw,
+            endpoint: None,
             content: Content::Text(self.into_text()),
         }
     }

@@ -40,6 +40,8 @@ pub(crate) struct Opened {
     pub(crate) keeps_calls: bool,
     /// Keeps the columns of rows for the output.
     pub(crate) columns: Option<Arc<OwnColumns>>,
+    /// Set if the output has only the text of an answer, or the value of one with a schema.
+    pub(crate) has_one_choice: bool,
     /// Set if the input cannot be compared with that of the first run.
     is_unchecked: bool,
     /// Identity of the run, for records that are not open yet.
@@ -74,11 +76,7 @@ impl View {
             }
             None => None,
         };
-        let is_table = matches!(
-            self.format,
-            OutputFormat::Csv | OutputFormat::Tsv | OutputFormat::Parquet | OutputFormat::Xlsx
-        );
-        let notes = if is_table { shape.notes() } else { Vec::new() };
+        let notes = if self.format.is_table() { shape.notes() } else { Vec::new() };
         Ok((Layout { format: self.format, keeps_formulas: self.settings.csv_formulas, shape, own }, notes))
     }
 }
@@ -176,6 +174,7 @@ impl Open {
         };
         let Settings { fresh, changed_input, dedupe, samples, .. } = *settings;
         let Self { output, progress, disk, .. } = self;
+        let has_one_choice = (is_view && format.is_table()) || view.settings.answer_schema.is_some();
         let keeps_calls = matches!(output, Output::File(_) | Output::Own(OwnOutput(OwnKind::Sink { .. })));
         let mut opened = match output {
             Output::Own(OwnOutput(OwnKind::Records { records, driver })) => {
@@ -233,7 +232,7 @@ impl Open {
             opened.recording.arranger.set_sample(indices);
         }
         opened.is_unchecked = hash.is_none();
-        opened.keeps_calls = keeps_calls;
+        (opened.keeps_calls, opened.has_one_choice) = (keeps_calls, has_one_choice);
         Ok(opened)
     }
 
@@ -283,7 +282,16 @@ impl Opened {
         let recording = Recording { store, arranger, progress, dedupe: None };
         let driver = Driver::Thread;
         let columns = None;
-        Self { recording, driver, previous, keeps_calls: false, columns, is_unchecked: false, waits: None }
+        Self {
+            recording,
+            driver,
+            previous,
+            keeps_calls: false,
+            columns,
+            has_one_choice: false,
+            is_unchecked: false,
+            waits: None,
+        }
     }
 
     /// A run without a journal that lasts.

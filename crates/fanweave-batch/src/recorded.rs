@@ -233,7 +233,8 @@ impl RowRecord {
             Outcome::Error(failure) => {
                 let message = excerpt(&failure.message, shown.max(200));
                 let error = Some((failure.kind, message));
-                Self { attempts: failure.attempts, error, failed_step: failure.step, ..row }
+                let usage = failure.usage.unwrap_or_default();
+                Self { attempts: failure.attempts, usage, error, failed_step: failure.step, ..row }
             }
         }
     }

@@ -4,7 +4,8 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 
-use fanweave_core::{Chain, Context, Error, ErrorKind, Event, EventKind, Observer};
+use fanweave_core::prompt::{Endpoint, RequestBody};
+use fanweave_core::{Chain, Context, Error, ErrorKind, Event, EventKind, Observer, Prompt};
 use futures::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -31,6 +32,9 @@ pub(crate) type Prepare<I> = dyn Fn(Input) -> Prepared<I> + Send + Sync;
 /// Computes the key of a request.
 pub(crate) type RequestKey<I> = fn(&I) -> Key;
 
+/// The prompt of a chain's input.
+pub(crate) type PromptOf<I> = fn(&I) -> &Prompt;
+
 /// Maximum number of times that a row is requeued. Source: ruling 5.
 const MAX_REQUEUES: u8 = 3;
 
@@ -41,6 +45,10 @@ pub(crate) struct RowRun<I, O> {
     pub(crate) cx: Context,
     pub(crate) progress: Arc<Progress>,
     pub(crate) costs: Costs,
+    /// The prompt of an input, if inputs have one.
+    pub(crate) prompt_of: Option<PromptOf<I>>,
+    /// Set if the output has only the text of an answer, or the value of one with a schema.
+    pub(crate) has_one_choice: bool,
     /// Deduplication of requests, if enabled.
     pub(crate) dedupe: Option<(Arc<Dedupe>, RequestKey<I>)>,
     /// Journal of the calls of rows, if they are journalled.
@@ -119,8 +127,10 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         }
         let work = pin!(async {
             let input = input?;
+            let endpoint = self.endpoint(&input)?;
             let mut answer = self.chain.invoke_in(input, &cx).await?.into_answer();
             tally.add_to(&mut answer);
+            answer.endpoint = endpoint;
             Ok(answer)
         });
         let began = Instant::now();
@@ -213,6 +223,20 @@ impl Observer for FirstFailure {
 }
 
 impl<I, O> RowRun<I, O> {
+    /// The endpoint of the request, if it is one of OpenAI's other than chat completions.
+    ///
+    /// # Errors
+    /// If the output cannot hold what the request asks for.
+    fn endpoint(&self, input: &I) -> fanweave_core::Result<Option<Endpoint>> {
+        let Some(prompt) = self.prompt_of.map(|prompt_of| prompt_of(input)) else { return Ok(None) };
+        if self.has_one_choice {
+            check_choices(prompt)?;
+        }
+        let endpoint = prompt.body.as_deref().map(RequestBody::endpoint);
+        let others = [Endpoint::Responses, Endpoint::Completions, Endpoint::Embeddings];
+        Ok(endpoint.filter(|endpoint| others.contains(endpoint)))
+    }
+
     /// Prepares the input of the chain.
     pub(crate) fn prepare(&self, input: fanweave_core::Result<Input>) -> Prepared<I> {
         let input = match input {
@@ -242,5 +266,20 @@ impl<I, O> RowRun<I, O> {
 
     pub(crate) fn dedupe(&self) -> Option<&Dedupe> {
         self.dedupe.as_ref().map(|(dedupe, _)| &**dedupe)
+    }
+}
+
+/// Checks a request whose result is a row of a table, or has a schema.
+///
+/// # Errors
+/// If it asks for several choices, or for the probabilities of tokens, which would be paid and lost.
+pub(crate) fn check_choices(prompt: &Prompt) -> fanweave_core::Result<()> {
+    match prompt.parameters.asks_for_choices() {
+        true => Err(Error::new(
+            ErrorKind::Input,
+            "the row asks for several choices (`n`) or for `logprobs`, and a table, or a result with a schema, has one \
+             answer without them: write JSON Lines without a schema, or use `--samples` instead of `n`",
+        )),
+        false => Ok(()),
     }
 }

@@ -23,7 +23,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::recorder::{Recorder, RowRecorder};
 use crate::render::Prepared;
-use crate::row::{Prepare, RequestKey, RowRun};
+use crate::row::{Prepare, PromptOf, RequestKey, RowRun};
 use crate::settings::Settings;
 use crate::source::Source;
 use crate::store::RecordStore;
@@ -63,6 +63,8 @@ pub struct BatchJob<I, O> {
     pub(crate) cx: Context,
     /// Computes the key of a request, if requests can be compared.
     request_key: Option<RequestKey<I>>,
+    /// The prompt of an input, if inputs have one.
+    prompt_of: Option<PromptOf<I>>,
     pub(crate) costs: Costs,
     pub(crate) disk: Disk,
 }
@@ -73,6 +75,7 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
         let render = render.ready();
         let mut job = Self::with(source, Arc::new(move |input| render.prepare(input)), chain, output);
         job.request_key = Some(Key::of_request);
+        job.prompt_of = Some(|prompt| prompt);
         job
     }
 }
@@ -100,6 +103,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             stop: CancellationToken::new(),
             cx: Context::new(),
             request_key: None,
+            prompt_of: None,
             costs: Costs::default(),
             disk: Disk::default(),
         }
@@ -207,13 +211,14 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             stop,
             cx,
             request_key,
+            prompt_of,
             costs,
             disk,
         } = self;
         let at_once = settings.concurrency.checked().map_err(|error| crate::Error::usage(error.message()))?;
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
-        let (Opened { mut recording, driver, previous, keeps_calls, columns, .. }, source) =
-            open.run(source).await?;
+        let (opened, source) = open.run(source).await?;
+        let Opened { mut recording, driver, previous, keeps_calls, columns, has_one_choice, .. } = opened;
         let was_answered = previous.done.values().any(|location| location.is_ok());
         let dedupe = (settings.dedupe && request_key.is_some()).then(Arc::<Dedupe>::default);
         recording.dedupe.clone_from(&dedupe);
@@ -242,7 +247,17 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
 
         let around = cx.clone();
         let budget = Box::new(costs.budget(previous.spent_usd, previous.unpriced));
-        let rows = Rows { prepare, chain, cx, settings, progress, costs, stop: stop.clone() };
+        let rows = Rows {
+            prepare,
+            prompt_of,
+            has_one_choice,
+            chain,
+            cx,
+            settings,
+            progress,
+            costs,
+            stop: stop.clone(),
+        };
         let (row, terms) = rows.begin(dedupe.zip(request_key), journal, budget);
         let terms = Terms { is_answered: was_answered, answered, ..terms };
         let mut window = Window::new(row, recorder, inbox, terms);
@@ -263,9 +278,22 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
     /// Takes the job apart, for programs that read its rows and run them in different places.
     #[doc(hidden)]
     pub fn into_rows(self) -> JobParts<I, O> {
-        let Self { source, prepare, chain, output, settings, fingerprint, progress, stop, cx, costs, .. } =
-            self;
-        let rows = Rows { prepare, chain, cx, settings: settings.clone(), progress, costs, stop };
+        let Self {
+            source, prepare, prompt_of, chain, output, fingerprint, progress, stop, cx, costs, ..
+        } = self;
+        let settings = self.settings;
+        let has_one_choice = settings.answer_schema.is_some();
+        let rows = Rows {
+            prepare,
+            prompt_of,
+            has_one_choice,
+            chain,
+            cx,
+            settings: settings.clone(),
+            progress,
+            costs,
+            stop,
+        };
         JobParts { source, output, settings, fingerprint, rows }
     }
 }
@@ -287,6 +315,8 @@ pub struct JobParts<I, O> {
 /// The way in which the rows of a job run: its chain, options and prices.
 pub struct Rows<I, O> {
     prepare: Arc<Prepare<I>>,
+    prompt_of: Option<PromptOf<I>>,
+    has_one_choice: bool,
     chain: Chain<I, O>,
     cx: Context,
     settings: Settings,
@@ -315,7 +345,7 @@ impl<I: Send + 'static, O: IntoAnswer> Rows<I, O> {
         journal: Option<CallJournal>,
         budget: Box<dyn RowBudget>,
     ) -> (RowRun<I, O>, Terms) {
-        let Self { prepare, chain, cx, settings, progress, costs, stop } = self;
+        let Self { prepare, prompt_of, has_one_choice, chain, cx, settings, progress, costs, stop } = self;
         let (drain, is_last) = (stop.child_token(), Arc::new(AtomicBool::new(false)));
         if let Some(max_usd) = costs.max_usd() {
             progress.set_cap(max_usd);
@@ -328,7 +358,7 @@ impl<I: Send + 'static, O: IntoAnswer> Rows<I, O> {
             .with_last_call(is_last.clone())
             // Near its limit, a budget cannot cover hedged requests.
             .with_hedging(settings.hedge && costs.max_usd().is_none());
-        let row = RowRun { prepare, chain, cx, progress, costs, dedupe, journal };
+        let row = RowRun { prepare, prompt_of, has_one_choice, chain, cx, progress, costs, dedupe, journal };
         let terms = Terms {
             // With 0, every row fails for it.
             concurrency: settings.concurrency.get().max(1),

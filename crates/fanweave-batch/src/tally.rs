@@ -6,6 +6,7 @@ use fanweave_core::{Event, EventKind, Observer, Usage};
 
 use crate::Costs;
 use crate::answer::Answer;
+use crate::journal::Failure;
 use crate::progress::Progress;
 use crate::timeline::{Stopwatch, Timeline};
 
@@ -24,6 +25,8 @@ pub(crate) struct Tally {
 pub(crate) struct Calls {
     answered: u32,
     attempts: u32,
+    /// Attempts after the first one of each call.
+    retries: u32,
     usage: Usage,
     /// In US dollars.
     cost: f64,
@@ -39,6 +42,7 @@ impl Calls {
         Self {
             answered: 1,
             attempts,
+            retries: attempts.saturating_sub(1),
             usage,
             cost: cost_usd.unwrap_or_default(),
             unpriced: u32::from(cost_usd.is_none()),
@@ -50,6 +54,7 @@ impl Calls {
     pub(crate) fn add(&mut self, more: &Self) {
         self.answered += more.answered;
         self.attempts += more.attempts;
+        self.retries += more.retries;
         self.usage += more.usage;
         self.cost += more.cost;
         self.unpriced += more.unpriced;
@@ -59,6 +64,15 @@ impl Calls {
     /// Cost of the calls as far as known.
     pub(crate) fn known_cost(&self) -> f64 {
         self.cost
+    }
+
+    /// Attempts of the row: one, and the retries of all its calls. `failed` are those of a call that was not
+    /// answered.
+    fn row_attempts(&self, failed: u32) -> u32 {
+        match self.attempts + failed {
+            0 => 0,
+            _ => 1 + self.retries + failed.saturating_sub(1),
+        }
     }
 
     /// Number of answered calls of unknown cost.
@@ -121,7 +135,17 @@ impl Tally {
         let calls = self.calls();
         if calls.answered > 0 {
             answer.usage = calls.usage;
-            answer.attempts = calls.attempts;
+            answer.attempts = calls.row_attempts(0);
+        }
+    }
+
+    /// Adds the totals to the row's error. That of a chain covers only the call that failed, and none if all
+    /// calls were answered.
+    pub(crate) fn add_to_failure(&self, failure: &mut Failure) {
+        let calls = self.calls();
+        if calls.answered > 0 {
+            failure.usage = Some(calls.usage);
+            failure.attempts = calls.row_attempts(failure.attempts);
         }
     }
 }
@@ -156,5 +180,41 @@ impl Observer for Tally {
             self.progress.unanswered(usd);
             self.calls.lock().unwrap_or_else(PoisonError::into_inner).maybe_billed += usd.unwrap_or_default();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(attempts: &[u32]) -> Tally {
+        let mut calls = Calls::default();
+        attempts.iter().for_each(|n| calls.add(&Calls::of(Usage::new(3, 2), *n, None)));
+        Tally::new(Arc::default(), Costs::default(), calls)
+    }
+
+    #[test]
+    fn attempts_of_a_row_are_one_and_the_retries_of_its_calls() {
+        let cases: [(&[u32], u32); 5] =
+            [(&[1], 1), (&[3], 3), (&[1, 1, 1], 1), (&[1, 2, 3], 4), (&[0, 0], 0)];
+        for (calls, attempts) in cases {
+            let mut answer = Answer::default();
+            tally(calls).add_to(&mut answer);
+            assert_eq!(answer.attempts, attempts, "{calls:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_failed_after_answered_calls_has_their_tokens_and_attempts() {
+        let failed = |calls: &[u32], attempts: u32| {
+            let mut failure = Failure { attempts, ..Failure::default() };
+            tally(calls).add_to_failure(&mut failure);
+            (failure.attempts, failure.usage.map(|usage| usage.total_tokens()))
+        };
+        // Such as answers that do not fit a schema.
+        assert_eq!(failed(&[1, 1, 1], 0), (1, Some(15)));
+        assert_eq!(failed(&[2], 3), (4, Some(5)));
+        assert_eq!(failed(&[], 3), (3, None));
+        assert_eq!(failed(&[], 0), (0, None));
     }
 }

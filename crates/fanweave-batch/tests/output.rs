@@ -294,7 +294,8 @@ async fn a_row_of_several_calls_adds_them_up() {
     let both = Usage::new(6, 6);
     assert_eq!(summary.usage, both);
     let row: serde_json::Value = serde_json::from_str(shared.text().trim()).unwrap();
-    assert_eq!((&row["attempts"], &row["usage"]["input_tokens"]), (&2.into(), &6.into()));
+    // None of them was retried.
+    assert_eq!((&row["attempts"], &row["usage"]["input_tokens"]), (&1.into(), &6.into()));
 }
 
 /// Calls a tool until it gets a tool result.
@@ -330,7 +331,7 @@ async fn a_row_that_calls_tools_costs_the_sum_of_its_rounds() {
     let row: serde_json::Value = serde_json::from_str(shared.text().trim()).unwrap();
     assert_eq!(
         (&row["answer"], &row["attempts"], &row["usage"]["input_tokens"]),
-        (&"done".into(), &2.into(), &6.into())
+        (&"done".into(), &1.into(), &6.into())
     );
 }
 

@@ -23,6 +23,7 @@ use crate::text_file::text_or_file;
 use crate::{ask_template, cost, documents, known};
 
 pub(crate) async fn run(args: AskArgs, program: &Program) -> Result<Exit, Failure> {
+    known::refuse_choices(&args.model)?;
     let prompt = prompt(&args)?;
     let known = cost::catalogue()?;
     known::check(&args.model, &program.config, &known, &args.model.parameters(), Some(&prompt), false)?;
@@ -49,7 +50,7 @@ async fn answer(args: &AskArgs, prompt: Prompt, model: Model, telemetry: &Export
         if args.json {
             print_json(&answer, prompt, &cx).await
         } else {
-            print_deltas(&answer, prompt, &cx).await
+            print_deltas(&answer, prompt, args.model.reasoning_summary, &cx).await
         }
     };
     cuts.report();
@@ -92,11 +93,27 @@ fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
 async fn print_deltas(
     answer: &Chain<Prompt, Message>,
     prompt: Prompt,
+    shows_reasoning: bool,
     cx: &Context,
 ) -> Result<Exit, Failure> {
     let (message, exit) = print(answer.stream_in(prompt, cx)).await?;
     message.iter().for_each(tell_empty);
+    if shows_reasoning && let Some(message) = &message {
+        match reasoning(message).as_str() {
+            "" => tell!("note: the answer has no summary of its reasoning"),
+            summary => tell!("reasoning: {summary}"),
+        }
+    }
     Ok(exit.unwrap_or(Exit::Ok))
+}
+
+/// The reasoning of an answer, as far as the provider shows it.
+fn reasoning(message: &Message) -> String {
+    let texts = message.parts.iter().filter_map(|part| match part {
+        Part::Reasoning { text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    texts.collect()
 }
 
 /// Images, audio and other parts of an answer other than text.
@@ -137,6 +154,10 @@ async fn print_json(answer: &Chain<Prompt, Message>, prompt: Prompt, cx: &Contex
     });
     if !tool_calls.is_empty() {
         line["tool_calls"] = json!(tool_calls);
+    }
+    let reasoning = reasoning(&message);
+    if !reasoning.is_empty() {
+        line["reasoning"] = json!(reasoning);
     }
     if !reply.citations.is_empty() {
         line["citations"] = json!(reply.citations);

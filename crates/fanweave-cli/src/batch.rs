@@ -68,6 +68,9 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
     if args.schema.is_some() {
         refuse_schema(&args, &source)?;
     }
+    if args.schema.is_some() || is_table(&args) {
+        known::refuse_choices(&args.model)?;
+    }
     check_output(&args.output, args.json, &args.rows)?;
     if args.model.model.is_none()
         && let Some(rows) = source.rewound().map_err(|error| failure(&error))?
@@ -227,6 +230,16 @@ fn with_field_hint(failure: Failure, work: &PromptWork, source: &Source) -> Fail
         Some(name) => failure.with_hint(format!("write {{{{ row[\"{name}\"] }}}} for this column")),
         None => failure,
     }
+}
+
+/// Returns true if the output is known to be a table, whose rows have one answer.
+fn is_table(args: &BatchArgs) -> bool {
+    let given = args.rows.output_format.as_deref().map(str::to_ascii_lowercase);
+    let name = args.output.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let name =
+        ["gz", "zst"].iter().find_map(|end| name.strip_suffix(end)?.strip_suffix('.')).unwrap_or(&name);
+    let end = given.or_else(|| Some(name.rsplit_once('.')?.1.to_owned()));
+    end.is_some_and(|end| ["csv", "tsv", "tab", "parquet", "xlsx"].contains(&&*end))
 }
 
 /// Rejects a schema for rows that are complete requests, and for batch APIs.

@@ -8,6 +8,7 @@ use fanweave::{Chain, Context, Message, Prompt, chain};
 use crate::args::ChatArgs;
 use crate::connect::{Terms, connect};
 use crate::exit::{Exit, Failure};
+use crate::known;
 use crate::logs::{self, History};
 use crate::out::tell;
 use crate::pieces::print;
@@ -24,6 +25,7 @@ const EXIT: &str = "/exit";
 const MAX_BYTES: usize = 64 << 20;
 
 pub(crate) async fn run(args: ChatArgs, program: &Program) -> Result<Exit, Failure> {
+    known::refuse_choices(&args.model)?;
     let system = args.system.as_deref().map(|system| text_or_file("--system", system)).transpose()?;
     let mut messages: Vec<Message> = system.into_iter().map(Message::system).collect();
     if let Some(last) = args.last {

@@ -149,3 +149,16 @@ fn object(
     }
     Ok(())
 }
+
+/// Rejects flags that ask for several choices, or for the probabilities of tokens, where only the text of
+/// one is shown: they would be paid for and lost.
+pub(crate) fn refuse_choices(args: &ModelArgs) -> Result<(), Failure> {
+    if !args.parameters().asks_for_choices() {
+        return Ok(());
+    }
+    Err(Failure::usage("--param n and --param logprobs ask for more than the one answer that is shown")
+        .with_hint(
+            "use `fanweave batch` with an output of JSON Lines, without --schema; --samples N gives several answers \
+             in any format",
+        ))
+}

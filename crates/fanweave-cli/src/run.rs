@@ -67,6 +67,7 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
         let text = if how == "mermaid" { graph.to_mermaid() } else { graph.to_ascii() };
         return written(write!(std::io::stdout(), "{text}")).map(|exit| exit.unwrap_or(Exit::Ok));
     }
+    known::refuse_choices(&args.model)?;
     let parameters = args.model.parameters();
     let work = ChainWork::new(&args.file, file, args.model.model.clone(), inputs, parameters);
     let file = work.file.clone();

@@ -302,7 +302,8 @@ impl ModelBuilder {
     }
 
     /// Keeps the provider's body in [`Reply::raw`](fanweave_core::Reply::raw), byte for byte: that of a whole
-    /// answer, or the events of a stream. Default false.
+    /// answer, or the events of a stream. Default false: only bodies of whole answers are kept, to requests
+    /// that [ask for several choices or for `logprobs`](fanweave_core::Parameters::asks_for_choices).
     pub fn keep_raw(mut self, keep: bool) -> Self {
         self.keep_raw = keep;
         self

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fanweave_core::Message;
+use fanweave_core::{Message, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -46,8 +46,11 @@ impl Record {
         line: u64,
         id: Option<String>,
         latency: Duration,
-        result: Outcome,
+        mut result: Outcome,
     ) -> Self {
+        if let Outcome::Error(failure) = &mut result {
+            tally.add_to_failure(failure);
+        }
         let (cost_usd, maybe_billed_usd) = (tally.cost(), tally.maybe_billed());
         let (latency_ms, time) = (milliseconds(latency), Some(tally.timeline()));
         Self { key, index, line, id, latency_ms, cost_usd, maybe_billed_usd, time, result }
@@ -78,10 +81,10 @@ impl Outcome {
     pub(crate) fn without_effort(&mut self) {
         match self {
             Outcome::Answer(answer) => {
-                answer.usage = fanweave_core::Usage::default();
+                answer.usage = Usage::default();
                 answer.attempts = 0;
             }
-            Outcome::Error(failure) => failure.attempts = 0,
+            Outcome::Error(failure) => (failure.attempts, failure.usage) = (0, None),
         }
     }
 
@@ -106,6 +109,9 @@ pub(crate) struct Failure {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request_id: Option<String>,
     pub(crate) attempts: u32,
+    /// Tokens of its answered calls. `None` if no call was answered, and in journals of earlier versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) usage: Option<Usage>,
     /// Beginning of the provider's response body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) body: Option<String>,
@@ -122,6 +128,7 @@ impl From<&fanweave_core::Error> for Failure {
             code: error.code().map(str::to_owned),
             request_id: error.request_id().map(str::to_owned),
             attempts: error.attempts(),
+            usage: None,
             body: error.body().map(str::to_owned),
         }
     }

@@ -54,7 +54,8 @@ pub(super) fn cells(record: &Record) -> [Cell; 13] {
         let calls = serde_json::to_value(&answer.tool_calls);
         calls.as_ref().map_or_else(|_| String::new(), Value::to_string)
     });
-    let tokens = |n: fn(&fanweave_core::Usage) -> u64| whole(answer.map(|answer| n(&answer.usage)));
+    let usage = answer.map(|answer| answer.usage).or(error.and_then(|error| error.usage));
+    let tokens = |n: fn(&fanweave_core::Usage) -> u64| whole(usage.as_ref().map(n));
     let attempts = answer.map(|answer| answer.attempts).or(error.map(|error| error.attempts));
     [
         whole(Some(record.index)),

@@ -55,6 +55,11 @@ impl OutputFormat {
         }
     }
 
+    /// Returns true if results are rows of columns.
+    pub(crate) fn is_table(self) -> bool {
+        !matches!(self, OutputFormat::OpenAi | OutputFormat::Jsonl)
+    }
+
     /// Returns true if a file of this format can be continued after any row.
     pub(crate) fn is_resumable(self) -> bool {
         !matches!(self, OutputFormat::Parquet | OutputFormat::Xlsx)

@@ -95,14 +95,15 @@ pub(super) fn write(record: &Record, line: &mut Vec<u8>) {
 
 fn answered<'a>(answer: &'a Answer, id: &'a str) -> Response<'a> {
     let body = match &answer.raw {
-        Some(raw) if is_completion(raw) => Body::Raw(raw),
+        // The file's client reads the responses of the row's endpoint, also if another one has answered it.
+        Some(raw) if answer.endpoint.is_some() || is_completion(raw) => Body::Raw(raw),
         _ => Body::Completion(Box::new(completion(answer, id))),
     };
     Response { status_code: 200, request_id: answer.request_id.as_deref(), body }
 }
 
-/// Returns true for a response of OpenAI's endpoints. Those of other dialects are translated into chat
-/// completions.
+/// Returns true for a chat completion. Answers of other dialects are translated into one, also those of
+/// OpenAI's responses.
 fn is_completion(raw: &ReplyBody) -> bool {
     #[derive(Deserialize)]
     struct Fields {
@@ -110,7 +111,8 @@ fn is_completion(raw: &ReplyBody) -> bool {
         choices: Option<IgnoredAny>,
     }
     let is_own = |fields: Fields| {
-        let objects = ["chat.completion", "text_completion", "response", "list"];
+        // The last two are in journals that do not name the endpoints of rows.
+        let objects = ["chat.completion", "text_completion", "list"];
         fields.choices.is_some() || fields.object.is_some_and(|object| objects.contains(&&*object))
     };
     // A list would be read as the fields in their order.
@@ -176,6 +178,7 @@ fn usage(usage: Usage) -> WireUsage {
 #[cfg(test)]
 mod tests {
     use fanweave_core::ErrorKind;
+    use fanweave_core::prompt::Endpoint;
 
     use super::*;
     use crate::key::Key;
@@ -221,6 +224,11 @@ mod tests {
             assert_eq!(body["choices"][0]["message"]["content"], "hi");
             assert_eq!(body["usage"]["total_tokens"], 7);
         }
+        // A chat that another of OpenAI's endpoints answered, and a row for that endpoint.
+        let response = json!({"object": "response", "output": []});
+        assert_eq!(body(answer(response.clone()))["choices"][0]["message"]["content"], "hi");
+        let row = Answer { endpoint: Some(Endpoint::Responses), ..answer(response.clone()) };
+        assert_eq!(body(row), response);
         let own = json!({"choices": [{"index": 0}], "own": 1.0});
         assert_eq!(body(answer(own.clone())), own);
         let refused = Answer { finish_reason: Some("refusal".into()), ..answer(Value::Null) };

@@ -1,7 +1,9 @@
 //! JSON objects, one per result: the default format unless the input is an OpenAI batch.
 
-use fanweave_core::{ToolCall, Usage};
-use serde::Serialize;
+use fanweave_core::{ReplyBody, ToolCall, Usage};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::answer::Content;
@@ -20,6 +22,10 @@ struct Row<'a> {
     finish_reason: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     tool_calls: &'a [ToolCall],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choices: Option<Box<RawValue>>,
     usage: Option<Usage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cost_usd: Option<f64>,
@@ -56,6 +62,8 @@ pub(super) fn write(
         answer: None,
         finish_reason: None,
         tool_calls: &[],
+        reasoning: None,
+        choices: None,
         usage: None,
         cost_usd: record.cost_usd,
         model: None,
@@ -68,12 +76,15 @@ pub(super) fn write(
             row.answer = Some(&answer.content);
             row.finish_reason = answer.finish_reason.as_deref();
             row.tool_calls = &answer.tool_calls;
+            row.reasoning = answer.reasoning.as_deref();
+            row.choices = answer.raw.as_ref().and_then(choices);
             row.usage = Some(answer.usage);
             row.model = answer.model.as_deref();
             row.attempts = answer.attempts;
         }
         Outcome::Error(failure) => {
             row.attempts = failure.attempts;
+            row.usage = failure.usage;
             row.error = Some(Error {
                 kind: &failure.kind,
                 message: &failure.message,
@@ -86,4 +97,58 @@ pub(super) fn write(
         }
     }
     serde_json::to_writer(line, &row).expect("rows have string keys, and writing to a Vec cannot fail");
+}
+
+/// The choices of a chat completion, or the candidates of Gemini, as the server wrote them, if they say more
+/// than the answer: several, or with the probabilities of tokens.
+fn choices(body: &ReplyBody) -> Option<Box<RawValue>> {
+    #[derive(Deserialize)]
+    struct Body {
+        #[serde(alias = "candidates")]
+        choices: Box<RawValue>,
+        prompt_logprobs: Option<IgnoredAny>,
+    }
+    #[derive(Deserialize)]
+    struct Choice {
+        #[serde(alias = "logprobsResult")]
+        logprobs: Option<IgnoredAny>,
+        prompt_logprobs: Option<IgnoredAny>,
+    }
+    // A list would be read as the fields in their order.
+    let body: Body = body.is_object().then(|| body.json())?.ok()?;
+    let all: Vec<Choice> = serde_json::from_str(body.choices.get()).ok()?;
+    let has_more = all.len() > 1
+        || body.prompt_logprobs.is_some()
+        || all.iter().any(|choice| choice.logprobs.is_some() || choice.prompt_logprobs.is_some());
+    // In JSON, line ends are only between tokens. A result is one line.
+    let is_one_line = !body.choices.get().contains(['\n', '\r']);
+    match has_more {
+        true if is_one_line => Some(body.choices),
+        true => RawValue::from_string(body.choices.get().replace(['\n', '\r'], " ")).ok(),
+        false => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_shown_if_they_say_more_than_the_answer() {
+        let of = |body: &str| choices(&ReplyBody::new(body)).map(|choices| choices.get().to_owned());
+        let two = r#"[{"index":0,"x":1.50},{"index":1}]"#;
+        assert_eq!(of(&format!(r#"{{"choices":{two}}}"#)).as_deref(), Some(two));
+        let one = r#"[{"index":0,"logprobs":{"content":[]}}]"#;
+        assert_eq!(of(&format!(r#"{{"choices":{one}}}"#)).as_deref(), Some(one));
+        assert_eq!(of("{\"choices\":[{},\r\n{}]}").as_deref(), Some("[{},  {}]"));
+        assert_eq!(
+            of(r#"{"candidates":[{"index":0},{"index":1}]}"#).as_deref(),
+            Some(r#"[{"index":0},{"index":1}]"#)
+        );
+        for nothing in
+            [r#"{"choices":[{"logprobs":null}]}"#, r#"{"object":"response"}"#, "[[{},{}]]", "data: {}"]
+        {
+            assert_eq!(of(nothing), None, "{nothing}");
+        }
+    }
 }

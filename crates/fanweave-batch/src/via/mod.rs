@@ -38,6 +38,7 @@ use crate::origin::Origin;
 use crate::progress::Progress;
 use crate::recorder::{Entry, Finished, Recorder};
 use crate::records::RowPermit;
+use crate::row::check_choices;
 use crate::run::{AHEAD, BatchJob};
 use crate::summary::Summary;
 use crate::tally::{Calls, Tally};
@@ -139,7 +140,8 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
             )));
         }
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
-        let (Opened { recording, driver, previous, columns, .. }, source) = open.run(source).await?;
+        let (opened, source) = open.run(source).await?;
+        let Opened { recording, driver, previous, columns, has_one_choice, .. } = opened;
         let PreviousRun { done, mut notes, parts, .. } = previous;
         let recorder = Recorder::spawn(recording, driver)?;
         let (jobs, inbox) = mpsc::channel(AHEAD);
@@ -171,7 +173,13 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
             drop_lost: settings.retry_failed,
             failed_parts: FailedParts::default(),
         };
-        let prepare = |job: &mut Job| prepare(job.take_input()?).finish_here();
+        let prepare = |job: &mut Job| -> fanweave_core::Result<Prompt> {
+            let prompt = prepare(job.take_input()?).finish_here()?;
+            if has_one_choice {
+                check_choices(&prompt)?;
+            }
+            Ok(prompt)
+        };
         let work = async {
             run.confirm().await?;
             Ok(run.submit_all(inbox, prepare, &stop).await? && run.collect_all(&stop).await?)
@@ -472,7 +480,11 @@ impl<A: BatchApi, O: IntoAnswer> Run<'_, A, O> {
                 tally.add_to(&mut answer);
                 Outcome::Answer(Box::new(answer))
             }
-            Err(error) => Outcome::Error(Box::new(Failure::from(&error))),
+            Err(error) => {
+                let mut failure = Failure::from(&error);
+                tally.add_to_failure(&mut failure);
+                Outcome::Error(Box::new(failure))
+            }
         };
         let record = Record {
             key,

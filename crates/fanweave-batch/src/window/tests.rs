@@ -72,6 +72,8 @@ fn window<F: Future<Output = Answer> + Send + 'static>(
     let drain = CancellationToken::new();
     let row = RowRun {
         prepare: Arc::new(prepare),
+        prompt_of: None,
+        has_one_choice: false,
         chain,
         cx: Context::new().with_draining(drain.clone()),
         progress: Arc::new(Progress::default()),

@@ -28,6 +28,12 @@ pub(super) struct Figures {
     pub(super) wall_ms: Option<u64>,
     pub(super) input_tokens: u64,
     pub(super) output_tokens: u64,
+    /// Input tokens that came from a cache of the provider. Part of the input tokens, and absent if 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) cached_tokens: u64,
+    /// Part of the output tokens, and absent if 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) reasoning_tokens: u64,
     /// `None` if no price is known.
     pub(super) cost_usd: Option<f64>,
     /// US dollars for requests whose answers were incomplete.
@@ -79,6 +85,8 @@ impl Figures {
             wall_ms: began.zip(ended).map(|(began, ended)| ended - began),
             input_tokens: rows.iter().fold(0, |sum, row| sum.saturating_add(row.usage.input_tokens)),
             output_tokens: rows.iter().fold(0, |sum, row| sum.saturating_add(row.usage.output_tokens)),
+            cached_tokens: rows.iter().fold(0, |sum, row| sum.saturating_add(row.usage.cached_tokens)),
+            reasoning_tokens: rows.iter().fold(0, |sum, row| sum.saturating_add(row.usage.reasoning_tokens)),
             cost_usd: (!costs.is_empty()).then(|| costs.iter().sum()),
             maybe_billed_usd: rows.iter().filter_map(|row| row.maybe_billed_usd).reduce(|a, b| a + b),
             latency_p50_ms: percentile(called().map(|row| row.latency_ms).collect(), 50),
@@ -118,7 +126,14 @@ impl Figures {
         }
         #[expect(clippy::cast_precision_loss, reason = "figures for people")]
         let (tokens_in, tokens_out) = (short(self.input_tokens as f64), short(self.output_tokens as f64));
-        let _ = writeln!(text, "tokens     {tokens_in} in, {tokens_out} out");
+        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+        let part = |tokens: u64, of: &str| match tokens {
+            0 => String::new(),
+            tokens => format!(" ({} {of})", short(tokens as f64)),
+        };
+        let (cached, reasoning) =
+            (part(self.cached_tokens, "cached"), part(self.reasoning_tokens, "reasoning"));
+        let _ = writeln!(text, "tokens     {tokens_in} in{cached}, {tokens_out} out{reasoning}");
         if let Some(cost) = self.cost_usd {
             let maybe = self.maybe_billed_usd.map(|usd| format!(", maybe billed {} more", dollars(usd)));
             let _ = writeln!(text, "cost       {}{}", dollars(cost), maybe.unwrap_or_default());
@@ -138,6 +153,11 @@ impl Figures {
         }
         text
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 fn part_text(part: &Part) -> String {

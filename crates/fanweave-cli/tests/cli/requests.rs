@@ -347,3 +347,81 @@ fn the_summary_of_a_batch_has_the_changes_for_the_server_once() {
     assert_eq!(summary["adaptations"], expected);
     assert!(!ran.stderr.contains("refused requests"), "{}", ran.stderr);
 }
+
+/// Two choices of a chat completion, with the probabilities of tokens.
+fn two_choices() -> Value {
+    let choice = |at: u8, text: &str| {
+        json!({
+            "index": at, "message": { "role": "assistant", "content": text }, "finish_reason": "stop",
+            "logprobs": { "content": [{ "token": text, "logprob": -0.5 }] },
+        })
+    };
+    json!({
+        "id": "1", "object": "chat.completion", "choices": [choice(0, "one"), choice(1, "two")],
+        "usage": { "prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3 },
+    })
+}
+
+#[test]
+fn all_choices_of_a_row_and_their_logprobs_are_in_its_result() {
+    let provider = Recorded::start(200, |_| two_choices().to_string());
+    let folder = Folder::new();
+    folder.write("in.jsonl", r#"{"messages":[{"role":"user","content":"hi"}],"n":2,"logprobs":true}"#);
+    folder.write("plain.jsonl", r#"{"prompt":"hi"}"#);
+    let run = |input: &str, output: &str, more: &[&str]| {
+        let words =
+            ["batch", input, "-o", output, "-m", "openai/x", "--base-url", &provider.url, "--retries", "0"];
+        let mut command = folder.command(&[&words[..], more].concat());
+        Ran::of(command.env("OPENAI_API_KEY", "any").output().expect("the program starts"))
+    };
+    let choices = two_choices()["choices"].clone();
+    run("in.jsonl", "out.jsonl", &[]).expect_code(0);
+    assert_eq!((&folder.rows("out.jsonl")[0]["choices"], provider.count()), (&choices, 1));
+    run("plain.jsonl", "flag.jsonl", &["--param", "n=2"]).expect_code(0);
+    assert_eq!(folder.rows("flag.jsonl")[0]["choices"], choices);
+    run("in.jsonl", "body.jsonl", &["--output-format", "openai"]).expect_code(0);
+    assert_eq!(folder.rows("body.jsonl")[0]["response"]["body"]["choices"], choices);
+    // A table cannot hold them: nothing is paid.
+    let paid = provider.count();
+    run("in.jsonl", "out.csv", &[]).expect_code(3);
+    assert!(folder.read("out.csv").contains("use `--samples` instead of `n`"), "{}", folder.read("out.csv"));
+    let ran = run("plain.jsonl", "flag.csv", &["--param", "n=2"]).expect_code(2);
+    assert!(ran.stderr.contains("--samples"), "{}", ran.stderr);
+    let ran = ask(&provider.url, "openai/x", &["--param", "logprobs=true"]).expect_code(2);
+    assert!(ran.stderr.contains("fanweave batch"), "{}", ran.stderr);
+    assert_eq!(provider.count(), paid);
+}
+
+#[test]
+fn a_chat_that_openai_responses_answered_is_written_as_a_chat_completion() {
+    let response = json!({
+        "id": "r", "object": "response", "status": "completed", "model": "x",
+        "output": [{ "type": "message", "role": "assistant", "content": [{ "type": "output_text", "text": "ok" }] }],
+        "usage": { "input_tokens": 1, "output_tokens": 2 },
+    });
+    let provider = Recorded::start(200, move |_| response.to_string());
+    let folder = Folder::new();
+    let line =
+        |url: &str, body: Value| json!({"custom_id": url, "url": url, "body": body}).to_string() + "\n";
+    let chat = line("/v1/chat/completions", json!({"messages": [{"role": "user", "content": "hi"}]}));
+    folder.write("in.jsonl", chat + &line("/v1/responses", json!({"input": "hi"})));
+    let words =
+        ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai-responses/x", "--base-url", &provider.url];
+    let mut command = folder.command(&words);
+    Ran::of(command.env("OPENAI_API_KEY", "any").output().expect("the program starts")).expect_code(0);
+    let bodies: Vec<_> = folder.rows("out.jsonl").iter().map(|row| row["response"]["body"].clone()).collect();
+    assert_eq!((&bodies[0]["object"], &bodies[1]["object"]), (&json!("chat.completion"), &json!("response")));
+    assert_eq!(bodies[0]["choices"][0]["message"]["content"], "ok");
+}
+
+#[test]
+fn the_limit_of_a_row_is_kept_under_its_own_name() {
+    let provider = Recorded::answering();
+    let folder = Folder::new();
+    folder.write("in.jsonl", r#"{"messages":[{"role":"user","content":"hi"}],"max_tokens":7}"#);
+    let words = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/x", "--base-url", &provider.url];
+    let mut command = folder.command(&[&words[..], &["--param", "max_completion_tokens=4"]].concat());
+    Ran::of(command.env("OPENAI_API_KEY", "any").output().expect("the program starts")).expect_code(0);
+    let body = provider.last().body;
+    assert_eq!((&body["max_tokens"], body.get("max_completion_tokens")), (&json!(7), None), "{body}");
+}

@@ -41,7 +41,8 @@ pub struct Reply {
     /// Sources that the answer cites, in order. Empty for most models.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub citations: Vec<Citation>,
-    /// The provider's own body, if the model is configured to keep it.
+    /// The provider's own body, if the model is configured to keep it, or the request
+    /// [asks for more than one text](crate::Parameters::asks_for_choices).
     pub raw: Option<ReplyBody>,
 }
 

@@ -183,6 +183,29 @@ impl Parameters {
             && extra.is_empty()
     }
 
+    /// Returns true if the answer is to have more than the text of one choice: several choices (`n`), or the
+    /// probabilities of tokens (`logprobs`).
+    ///
+    /// ```
+    /// use fanweave::Parameters;
+    ///
+    /// assert!(Parameters::new().extra("n", 3).asks_for_choices());
+    /// assert!(!Parameters::new().extra("n", 1).extra("logprobs", false).asks_for_choices());
+    /// ```
+    pub fn asks_for_choices(&self) -> bool {
+        if self.extra.is_empty() {
+            return false;
+        }
+        // Gemini has them in an object.
+        let inner = self.extra.get("generationConfig").and_then(Value::as_object);
+        let field = |name: &str| self.extra.get(name).or_else(|| inner?.get(name));
+        let asks = |name: &str| field(name).is_some_and(|value| *value != false && !value.is_null());
+        let many = |name: &str| field(name).and_then(Value::as_f64).is_some_and(|n| n > 1.0);
+        many("n")
+            || many("candidateCount")
+            || ["logprobs", "prompt_logprobs", "responseLogprobs"].into_iter().any(asks)
+    }
+
     /// These parameters, with those of `base` for everything unset.
     #[must_use]
     pub fn or(mut self, base: &Parameters) -> Self {

@@ -192,7 +192,8 @@ impl SharedModel {
             None => in_use.shape.clone(),
         };
         let adapter = Adapter::new(shape, self.adapt, prompt);
-        Ok((Sending { model: self.clone(), in_use, uri, request, adapter, limited }, options))
+        let keep_raw = self.keep_raw || prompt.parameters.asks_for_choices();
+        Ok((Sending { model: self.clone(), in_use, uri, request, adapter, limited, keep_raw }, options))
     }
 }
 
@@ -206,6 +207,8 @@ struct Sending {
     adapter: Adapter,
     /// Boxed: few models have an additional limit.
     limited: Option<Box<Limited>>,
+    /// Set to keep the body of a complete response.
+    keep_raw: bool,
 }
 
 impl Attempt for Sending {
@@ -255,7 +258,7 @@ impl Attempt for Sending {
             } else {
                 // Also if the server does not support streaming: the complete response is then the only
                 // chunk.
-                model.plain(&mut answer).await
+                model.plain(&mut answer, self.keep_raw).await
             }
         };
         if message.as_ref().is_err_and(may_be_the_connection) {
@@ -414,14 +417,14 @@ impl HttpModel {
         http
     }
 
-    async fn plain(&self, answer: &mut Exchange) -> Result<Message> {
+    async fn plain(&self, answer: &mut Exchange, keep_raw: bool) -> Result<Message> {
         let body = answer.whole().await?;
         let read = read_whole(&*self.protocol, &body, self.client.sse_limits());
         let mut message = read.map_err(|error| {
             let text = String::from_utf8_lossy(&body);
             self.unreadable(answer, error, &text)
         })?;
-        if self.keep_raw {
+        if keep_raw {
             reply(&mut message).raw = Some(ReplyBody::new(&body));
         }
         Ok(message)

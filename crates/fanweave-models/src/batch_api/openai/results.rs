@@ -3,6 +3,7 @@
 use fanweave_core::{Error, ErrorKind, Message, ReplyBody, Result};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::super::unreadable;
@@ -56,11 +57,27 @@ fn answer(model: &HttpModel, response: &Response<'_>) -> Result<Message> {
     let reply = message.reply.get_or_insert_default();
     reply.attempts = 1;
     reply.request_id = response.request_id.as_deref().map(|id| model.redact(id).into_owned());
-    if model.keep_raw {
+    if model.keep_raw || has_choices(response.body.get()) {
         reply.raw = Some(ReplyBody::new(response.body.get()));
     }
     Redactor::new().message(&mut message);
     Ok(message)
+}
+
+/// Returns true if the answer is not all of a chat completion: it has several choices, or the probabilities
+/// of tokens.
+fn has_choices(body: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Body {
+        choices: Vec<Choice>,
+    }
+    #[derive(Deserialize)]
+    struct Choice {
+        logprobs: Option<IgnoredAny>,
+    }
+    serde_json::from_str::<Body>(body).is_ok_and(|Body { choices }| {
+        choices.len() > 1 || choices.iter().any(|choice| choice.logprobs.is_some())
+    })
 }
 
 fn refused(model: &HttpModel, response: &Response<'_>) -> Error {
