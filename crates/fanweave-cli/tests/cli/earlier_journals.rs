@@ -102,7 +102,7 @@ fn a_journal_of_the_text_of_a_chain_file_becomes_one_of_its_meaning() {
 
     folder.write("chain.yaml", edited.replace("about {{ item }}", "all about {{ item }}"));
     let refused = folder.run(args).expect_code(2);
-    let message = "belongs to another run: step section was `{\"action\":";
+    let message = "belongs to another run: step section: messages";
     assert!(refused.stderr.contains(message), "{}", refused.stderr);
 }
 

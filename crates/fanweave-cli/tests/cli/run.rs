@@ -69,7 +69,7 @@ fn every_row_is_a_run_and_finished_rows_are_not_rerun() {
     folder.write("chain.yaml", CHAIN.replace("about", "on"));
     let ran = folder.run(&run).expect_code(2);
     assert!(
-        ran.stderr.contains("step section was ") && ran.stderr.contains("on {{ item }}"),
+        ran.stderr.contains("step section: messages") && ran.stderr.contains("on {{ item }}"),
         "{}",
         ran.stderr
     );
@@ -120,7 +120,7 @@ fn answers_of_a_different_chain_or_parameters_are_not_reused() {
     folder.run(&run).expect_code(0);
     folder.write("ask.txt", "Blame {{ topic }}.");
     let ran = folder.run(&run).expect_code(2);
-    assert!(ran.stderr.contains("step a was ") && ran.stderr.contains("Blame"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("step a: messages") && ran.stderr.contains("Blame"), "{}", ran.stderr);
     folder.run(&[&run[..], &["--fresh"]].concat()).expect_code(0);
     let ran = folder.run(&[&run[..], &["--max-tokens", "1"]].concat()).expect_code(2);
     assert!(ran.stderr.contains("max tokens"), "{}", ran.stderr);
