@@ -278,7 +278,7 @@ pub(crate) fn check_choices(prompt: &Prompt) -> fanweave_core::Result<()> {
         true => Err(Error::new(
             ErrorKind::Input,
             "the row asks for several choices (`n`) or for `logprobs`, and a table, or a result with a schema, has one \
-             answer without them: write JSON Lines without a schema, or use `--samples` instead of `n`",
+             answer without them: write JSON Lines without a schema, or ask for samples (`Settings::samples`) instead of `n`",
         )),
         false => Ok(()),
     }

@@ -384,7 +384,11 @@ fn all_choices_of_a_row_and_their_logprobs_are_in_its_result() {
     // A table cannot hold them: nothing is paid.
     let paid = provider.count();
     run("in.jsonl", "out.csv", &[]).expect_code(3);
-    assert!(folder.read("out.csv").contains("use `--samples` instead of `n`"), "{}", folder.read("out.csv"));
+    assert!(
+        folder.read("out.csv").contains("samples (`Settings::samples`) instead of `n`"),
+        "{}",
+        folder.read("out.csv")
+    );
     let ran = run("plain.jsonl", "flag.csv", &["--param", "n=2"]).expect_code(2);
     assert!(ran.stderr.contains("--samples"), "{}", ran.stderr);
     let ran = ask(&provider.url, "openai/x", &["--param", "logprobs=true"]).expect_code(2);
