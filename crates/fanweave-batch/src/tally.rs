@@ -6,7 +6,6 @@ use fanweave_core::{Event, EventKind, Observer, Usage};
 
 use crate::Costs;
 use crate::answer::Answer;
-use crate::journal::Failure;
 use crate::progress::Progress;
 use crate::timeline::{Stopwatch, Timeline};
 
@@ -141,11 +140,11 @@ impl Tally {
 
     /// Adds the totals to the row's error. That of a chain covers only the call that failed, and none if all
     /// calls were answered.
-    pub(crate) fn add_to_failure(&self, failure: &mut Failure) {
+    pub(crate) fn add_to_failure(&self, attempts: &mut u32, usage: &mut Option<Usage>) {
         let calls = self.calls();
         if calls.answered > 0 {
-            failure.usage = Some(calls.usage);
-            failure.attempts = calls.row_attempts(failure.attempts);
+            *usage = Some(calls.usage);
+            *attempts = calls.row_attempts(*attempts);
         }
     }
 }
@@ -206,10 +205,10 @@ mod tests {
 
     #[test]
     fn a_row_that_failed_after_answered_calls_has_their_tokens_and_attempts() {
-        let failed = |calls: &[u32], attempts: u32| {
-            let mut failure = Failure { attempts, ..Failure::default() };
-            tally(calls).add_to_failure(&mut failure);
-            (failure.attempts, failure.usage.map(|usage| usage.total_tokens()))
+        let failed = |calls: &[u32], mut attempts: u32| {
+            let mut usage = None;
+            tally(calls).add_to_failure(&mut attempts, &mut usage);
+            (attempts, usage.map(|usage| usage.total_tokens()))
         };
         // Such as answers that do not fit a schema.
         assert_eq!(failed(&[1, 1, 1], 0), (1, Some(15)));

@@ -163,7 +163,7 @@ impl Manifest {
         }
         if let (Some(was), Some(is)) = (was.and_then(|was| object(was)), is.and_then(|is| object(is))) {
             let mut all = Vec::new();
-            fields(name, String::new(), Some(&was), Some(&is), &mut all);
+            fields(name, "", Some(&was), Some(&is), &mut all);
             let more = all.len().saturating_sub(MAX_FIELDS);
             all.truncate(MAX_FIELDS);
             if more > 0 {
@@ -182,7 +182,7 @@ fn object(value: &str) -> Option<Value> {
 }
 
 /// Adds the fields in which two JSON values differ.
-fn fields(name: &str, path: String, was: Option<&Value>, is: Option<&Value>, all: &mut Vec<String>) {
+fn fields(name: &str, path: &str, was: Option<&Value>, is: Option<&Value>, all: &mut Vec<String>) {
     if was == is {
         return;
     }
@@ -190,16 +190,16 @@ fn fields(name: &str, path: String, was: Option<&Value>, is: Option<&Value>, all
         (Some(Value::Object(was)), Some(Value::Object(is))) => {
             for field in was.keys().chain(is.keys().filter(|field| !was.contains_key(*field))) {
                 // The fields of a step of a chain file are one level deeper than in the file.
-                let path = match path.as_str() {
+                let path = match path {
                     "" | "action" => field.clone(),
                     path => format!("{path}.{field}"),
                 };
-                fields(name, path, was.get(field), is.get(field), all);
+                fields(name, &path, was.get(field), is.get(field), all);
             }
         }
         (Some(Value::Array(was)), Some(Value::Array(is))) if was.len() == is.len() => {
             for (at, (was, is)) in was.iter().zip(is).enumerate() {
-                fields(name, format!("{path}[{at}]"), Some(was), Some(is), all);
+                fields(name, &format!("{path}[{at}]"), Some(was), Some(is), all);
             }
         }
         _ => {

@@ -49,7 +49,7 @@ impl Record {
         mut result: Outcome,
     ) -> Self {
         if let Outcome::Error(failure) = &mut result {
-            tally.add_to_failure(failure);
+            tally.add_to_failure(&mut failure.attempts, &mut failure.usage);
         }
         let (cost_usd, maybe_billed_usd) = (tally.cost(), tally.maybe_billed());
         let (latency_ms, time) = (milliseconds(latency), Some(tally.timeline()));

@@ -482,7 +482,7 @@ impl<A: BatchApi, O: IntoAnswer> Run<'_, A, O> {
             }
             Err(error) => {
                 let mut failure = Failure::from(&error);
-                tally.add_to_failure(&mut failure);
+                tally.add_to_failure(&mut failure.attempts, &mut failure.usage);
                 Outcome::Error(Box::new(failure))
             }
         };

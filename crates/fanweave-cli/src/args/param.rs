@@ -58,7 +58,7 @@ impl Param {
             ("temperature", 1) => parameters.temperature = Some(self.temperature()?),
             // Two names of one parameter: each provider gets the one that it takes.
             ("max_tokens" | "max_completion_tokens", 1) => {
-                parameters.max_tokens = Some(self.max_tokens()?.get())
+                parameters.max_tokens = Some(self.max_tokens()?.get());
             }
             ("top_p", 1) => {
                 let number = value.as_f64().filter(|p| (0.0..=1.0).contains(p));
