@@ -40,7 +40,8 @@ impl ReasoningField {
     fn of_model(self, model: &str) -> Self {
         let is_one_of = |names: &[&str]| names.iter().any(|name| model.starts_with(name));
         match self {
-            // Source: platform.kimi.ai, 2026-10: `reasoning_effort` is low, high or max for kimi-k3.
+            // Source: an adapter of another project, 2026-10: `reasoning_effort` is low, high or max for
+            // kimi-k3. The vendor has not confirmed it.
             Self::Kimi if is_one_of(&["kimi-k2", "kimi-latest", "kimi-thinking", "moonshot-"]) => {
                 Self::Thinking
             }
