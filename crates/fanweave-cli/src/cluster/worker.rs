@@ -1,9 +1,11 @@
 //! `fanweave worker`: runs rows of batches.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use fanweave::batch::{BatchJob, Costs, IntoAnswer, Output, Render, Settings, Source};
+use fanweave::context::CancellationToken;
 use fanweave::models::Limiter;
 use fanweave::workers::{Broker, Error, ErrorKind, Manifest, Rates, RunRows, Worker, Workload, worker_name};
 use fanweave::{Chain, Message, Prompt, chain, step};
@@ -40,7 +42,8 @@ pub(crate) async fn run(args: WorkerArgs, program: &Program) -> Result<Exit, Fai
     let ack_wait = broker.ack_wait("default").await?;
     let listening = program.stop.listen();
     let stop = listening.token().clone();
-    if args.until_stdin_closes {
+    let is_child = args.until_stdin_closes;
+    if is_child {
         let stop = program.stop.clone();
         tokio::spawn(async move {
             // The process that started this one writes nothing.
@@ -51,6 +54,7 @@ pub(crate) async fn run(args: WorkerArgs, program: &Program) -> Result<Exit, Fai
     let (concurrency, health) = (args.concurrency.get(), args.health);
     let (version, address) = broker.server();
     let broker: Arc<dyn Broker> = Arc::new(broker);
+    let broker_of_parent = broker.clone();
     let name = worker_name();
     let workload =
         Prompts { args, config: program.config.clone(), prices, broker: broker.clone(), name: name.clone() };
@@ -71,6 +75,7 @@ pub(crate) async fn run(args: WorkerArgs, program: &Program) -> Result<Exit, Fai
         }
     };
     let draining = stop.clone();
+    let orphaned = orphaned(is_child, stop.clone(), broker_of_parent);
     let running = worker.run(stop);
     let saying = async {
         draining.cancelled().await;
@@ -81,8 +86,26 @@ pub(crate) async fn run(args: WorkerArgs, program: &Program) -> Result<Exit, Fai
         done = running => done?,
         () = saying => unreachable!("it never ends"),
         () = serving => unreachable!("it never ends"),
+        () = orphaned => return Err(Failure::new("the process that started this worker is gone, with its broker")),
     }
     Ok(Exit::Ok)
+}
+
+/// Resolves if the broker of the process that started this one does not answer any more, after that process
+/// has closed its standard input: rows in flight cannot be recorded then, and the worker would wait for ever.
+async fn orphaned(is_child: bool, stop: CancellationToken, broker: Arc<dyn Broker>) {
+    const PAUSE: Duration = Duration::from_secs(2);
+    const MAX_ANSWER: Duration = Duration::from_secs(5);
+    if !is_child {
+        return std::future::pending().await;
+    }
+    stop.cancelled().await;
+    let mut unanswered = 0;
+    while unanswered < 3 {
+        tokio::time::sleep(PAUSE).await;
+        let asked = tokio::time::timeout(MAX_ANSWER, broker.value("probe".to_owned())).await;
+        unanswered = if matches!(asked, Ok(Ok(_))) { 0 } else { unanswered + 1 };
+    }
 }
 
 /// Prompts for rows, with the models of this process.
