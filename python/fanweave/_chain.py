@@ -209,7 +209,7 @@ def _check_errors(errors: str) -> None:
 
 
 def _check_inputs(inputs: Any) -> None:
-    # Their items are characters and keys, which nobody means.
+    # Their items would be characters and keys: an error says so.
     if isinstance(inputs, (str, bytes, dict)):
         kind = type(inputs).__name__
         raise TypeError(

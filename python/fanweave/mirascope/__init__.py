@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from . import llm
 from ._call import BaseDynamicConfig
 from ._messages import (
-    MISSING,
     AudioPart,
     BaseMessageParam,
     DocumentPart,
@@ -20,6 +19,7 @@ from ._messages import (
     ImageURLPart,
     Messages,
     TextPart,
+    late,
     prompt_template,
 )
 
@@ -44,12 +44,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("BaseTool", "BaseToolKit", "toolkit_tool"):
-        # Loads pydantic.
-        from . import _tools
-
-        return getattr(_tools, name)
-    if name in MISSING:
-        # An `AttributeError` would lose the reason in an import.
-        raise ImportError(f"`fanweave.mirascope` has no `{name}`: {MISSING[name]}")
-    raise AttributeError(f"module `fanweave.mirascope` has no attribute `{name}`")
+    return late(__name__, name)

@@ -387,3 +387,16 @@ def _shown(value: Any, form: str) -> str:
     if form == "lists":
         return "\n\n".join("\n".join(map(str, each)) for each in value)
     return format(value, form)
+
+
+def late(module: str, name: str) -> Any:
+    """An attribute of a package that is loaded at its first use. The error of a missing one has the reason."""
+    if name in ("BaseTool", "BaseToolKit", "toolkit_tool"):
+        # Loads pydantic.
+        from . import _tools
+
+        return getattr(_tools, name)
+    if name in MISSING:
+        # An `AttributeError` would lose the reason in an import.
+        raise ImportError(f"`{module}` has no `{name}`: {MISSING[name]}")
+    raise AttributeError(f"module `{module}` has no attribute `{name}`")

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, request_of};
+use crate::support::{Folder, Ran, request_of};
 
 #[test]
 fn every_row_has_as_many_answers_as_samples() {
@@ -95,11 +95,8 @@ fn completion(text: &str) -> Value {
     })
 }
 
-#[test]
-fn empty_answers_are_counted() {
-    let folder = Folder::new();
-    folder.write("in.txt", "one\ntwo\n");
-    let url = serve(vec![("200 OK", completion("")), ("200 OK", completion("fine"))]);
+/// Runs the rows of in.txt against a server, one after another, each with a single request.
+fn run_one_by_one(folder: &Folder, url: &str) -> Ran {
     let args = [
         "batch",
         "in.txt",
@@ -108,12 +105,20 @@ fn empty_answers_are_counted() {
         "-m",
         "openai/m",
         "--base-url",
-        &url,
+        url,
         "-c",
         "1",
         "--no-hedging",
     ];
-    let ran = folder.run(&args).expect_code(0);
+    folder.run(&args).expect_code(0)
+}
+
+#[test]
+fn empty_answers_are_counted() {
+    let folder = Folder::new();
+    folder.write("in.txt", "one\ntwo\n");
+    let url = serve(vec![("200 OK", completion("")), ("200 OK", completion("fine"))]);
+    let ran = run_one_by_one(&folder, &url);
     assert!(ran.stderr.contains("1 empty"), "{}", ran.stderr);
 }
 
@@ -124,20 +129,7 @@ fn answers_that_were_cut_are_counted() {
     let mut cut = completion("half an");
     cut["choices"][0]["finish_reason"] = json!("model_length");
     let url = serve(vec![("200 OK", cut), ("200 OK", completion("fine"))]);
-    let args = [
-        "batch",
-        "in.txt",
-        "-o",
-        "out.jsonl",
-        "-m",
-        "openai/m",
-        "--base-url",
-        &url,
-        "-c",
-        "1",
-        "--no-hedging",
-    ];
-    let ran = folder.run(&args).expect_code(0);
+    let ran = run_one_by_one(&folder, &url);
     assert!(ran.stderr.contains("1 cut"), "{}", ran.stderr);
 }
 

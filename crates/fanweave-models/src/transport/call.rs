@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use fanweave_core::__private::{Made, PerProcess};
 use fanweave_core::{
-    ChatModel, Context, EXCERPT_BYTES, Error, ErrorKind, EventKind, Message, Part, Prompt, Reply, ReplyBody,
-    Result, RetryPolicy, excerpt,
+    ChatModel, Context, Delta, EXCERPT_BYTES, Error, ErrorKind, EventKind, Message, Part, Prompt, Reply,
+    ReplyBody, Result, RetryPolicy, excerpt,
 };
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use http::response::Parts;
@@ -476,20 +476,14 @@ impl HttpModel {
             return Err(reader.failed(error));
         }
         // An answer without content can be retried until something of it has been emitted.
-        let rest = match begun {
-            true => {
-                emit_all(&mut reader, permit, emitted, cx).await;
-                Vec::new()
-            }
-            false => reader.take_deltas().collect(),
-        };
+        if begun {
+            emit(reader.take_deltas(), permit, emitted, cx).await;
+        }
+        let rest: Vec<_> = reader.take_deltas().collect();
         // A key may be split over several events of the body.
         let raw = raw.filter(|_| !reader.has_redacted());
         let mut message = reader.end(|error, event| unreadable(answer, error, event))?;
-        for delta in rest {
-            *emitted = cx.wants_deltas();
-            permit.while_held(pin!(cx.delta(delta))).await;
-        }
+        emit(rest.into_iter(), permit, emitted, cx).await;
         if let Some(raw) = raw {
             reply(&mut message).raw = Some(ReplyBody::new(raw));
         }
@@ -671,17 +665,17 @@ async fn emit_content(
         cx.emit(EventKind::FirstChunk).await;
     }
     if *begun {
-        emit_all(reader, permit, emitted, cx).await;
+        emit(reader.take_deltas(), permit, emitted, cx).await;
     }
 }
 
-async fn emit_all(
-    reader: &mut AnswerReader<'_>,
+async fn emit(
+    deltas: impl Iterator<Item = Delta>,
     permit: &mut AccountPermit,
     emitted: &mut bool,
     cx: &Context,
 ) {
-    for delta in reader.take_deltas() {
+    for delta in deltas {
         // A stream without a delta subscriber can be retried at any time.
         *emitted = cx.wants_deltas();
         permit.while_held(pin!(cx.delta(delta))).await;

@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use super::content::push_with_results;
 use super::endpoint::{PreparedResponse, Request, ResponseContext};
 use super::event_stream::Frames;
 use super::openai::parse;
@@ -97,18 +98,14 @@ fn push_messages(
     };
     let blocks = content.as_array().filter(|blocks| !blocks.is_empty());
     let blocks = blocks.ok_or_else(|| Problem::invalid("The content field is empty.", None))?;
-    let before = messages.len();
-    for result in blocks.iter().filter_map(|block| block.get("toolResult")) {
+    let results = blocks.iter().filter_map(|block| block.get("toolResult")).map(|result| {
         let texts = result["content"].as_array().into_iter().flatten().map(|part| match &part["text"] {
             Value::String(text) => text.clone(),
             _ => part["json"].to_string(),
         });
-        messages.push(ChatMessage { role: Role::Tool, text: texts.collect::<String>().into() });
-    }
-    let text = texts(content);
-    if messages.len() == before || !text.is_empty() {
-        messages.push(ChatMessage { role, text: text.into() });
-    }
+        texts.collect()
+    });
+    push_with_results(role, results, texts(content), messages);
     Ok(())
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer};
 
+use crate::answer::{ChatMessage, Role};
+
 /// Text: a string, a list of parts of which some have text, or null. Borrowed if possible.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
@@ -113,6 +115,21 @@ impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
 /// Text for tokens of an unknown vocabulary: `#9906 #1917`.
 fn token_text(tokens: &[u64]) -> String {
     tokens.iter().map(|token| format!("#{token}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Adds the results of tools as messages of their own, and the text of their message unless it
+/// has only results.
+pub(super) fn push_with_results(
+    role: Role,
+    results: impl Iterator<Item = String>,
+    text: String,
+    messages: &mut Vec<ChatMessage<'static>>,
+) {
+    let before = messages.len();
+    messages.extend(results.map(|result| ChatMessage { role: Role::Tool, text: result.into() }));
+    if messages.len() == before || !text.is_empty() {
+        messages.push(ChatMessage { role, text: text.into() });
+    }
 }
 
 #[cfg(test)]

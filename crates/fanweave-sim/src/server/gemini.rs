@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use super::content::push_with_results;
 use super::endpoint::{PreparedResponse, Request, ResponseContext};
 use super::events::Events;
 use super::openai::parse;
@@ -122,16 +123,12 @@ fn push_messages(content: &Value, messages: &mut Vec<ChatMessage<'static>>) -> R
     };
     let parts = content["parts"].as_array().into_iter().flatten();
     let results = parts.filter_map(|part| part["functionResponse"]["response"].as_object());
-    let before = messages.len();
-    for result in results {
+    let results = results.map(|result| {
         let values: Vec<_> =
             result.values().map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).collect();
-        messages.push(ChatMessage { role: Role::Tool, text: values.join(" ").into() });
-    }
-    let text = texts(content);
-    if messages.len() == before || !text.is_empty() {
-        messages.push(ChatMessage { role, text: text.into() });
-    }
+        values.join(" ")
+    });
+    push_with_results(role, results, texts(content), messages);
     Ok(())
 }
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from .._answers import AsyncStream, CallResponse, CallResponseChunk, Stream
 from .._call import BaseDynamicConfig, CommonCallParams
 from .._messages import (
-    MISSING,
     AudioPart,
     BaseMessageParam,
     DocumentPart,
@@ -15,6 +14,7 @@ from .._messages import (
     ImageURLPart,
     Messages,
     TextPart,
+    late,
     prompt_template,
 )
 
@@ -48,12 +48,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("BaseTool", "BaseToolKit", "toolkit_tool"):
-        # Loads pydantic.
-        from .. import _tools
-
-        return getattr(_tools, name)
-    if name in MISSING:
-        # An `AttributeError` would lose the reason in an import.
-        raise ImportError(f"`fanweave.mirascope.core` has no `{name}`: {MISSING[name]}")
-    raise AttributeError(f"module `fanweave.mirascope.core` has no attribute `{name}`")
+    return late(__name__, name)
