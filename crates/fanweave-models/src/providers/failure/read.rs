@@ -379,43 +379,40 @@ fn wait(written: &Value, unit: f64) -> Option<Duration> {
 
 /// The title of an HTML page or an XML document, else its message, else all of its text.
 fn markup(page: &str) -> String {
-    // ASCII letters alone change: positions are those of the page.
+    // Positions in it are those in the page: ASCII letters alone change.
     let lower = page.to_ascii_lowercase();
     let element = |name: &str| {
         let start = lower.find(&format!("<{name}>"))? + name.len() + 2;
-        let text = text_of(page[start..].split('<').next().unwrap_or_default());
+        let end = page[start..].find('<').map_or(page.len(), |length| start + length);
+        let text = text_of(&page[start..end], &lower[start..end]);
         (!text.is_empty()).then_some(text)
     };
     ["title", "message"].into_iter().find_map(element).unwrap_or_else(|| {
         let start = lower.find("<body").unwrap_or_default();
-        text_of(&page[start..])
+        text_of(&page[start..], &lower[start..])
     })
 }
 
-/// The words between the tags of a page, without its scripts and styles.
-fn text_of(page: &str) -> String {
+/// The words between the tags of a page, without its scripts and styles. `lower` is the page in lower case.
+fn text_of(page: &str, lower: &str) -> String {
     let mut text = String::new();
-    let mut rest = page;
+    let mut at = 0;
     while text.len() <= PLAIN_MESSAGE_BYTES {
-        let (words, after) = rest.split_once('<').unwrap_or((rest, ""));
-        for word in words.split_whitespace() {
+        let end = page[at..].find('<').map(|length| at + length);
+        for word in page[at..end.unwrap_or(page.len())].split_whitespace() {
             if !text.is_empty() {
                 text.push(' ');
             }
             text.push_str(word);
         }
-        if after.is_empty() {
-            break;
-        }
-        let hidden = ["script", "style"]
-            .into_iter()
-            .find(|name| after.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)));
-        let end = match hidden {
-            Some(name) => after.to_ascii_lowercase().find(&format!("</{name}")),
-            None => after.find('>').map(|at| at + 1),
+        let Some(tag) = end.map(|end| end + 1) else { break };
+        let hidden = ["script", "style"].into_iter().find(|name| lower[tag..].starts_with(name));
+        let length = match hidden {
+            Some(name) => lower[tag..].find(&format!("</{name}")),
+            None => page[tag..].find('>').map(|length| length + 1),
         };
-        match end {
-            Some(end) => rest = &after[end..],
+        match length {
+            Some(length) => at = tag + length,
             None => break,
         }
     }
