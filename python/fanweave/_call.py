@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from . import _core
 from ._chain import Chain
+from ._client import check_client
 from ._errors import ConfigError
 from ._model import Model
 from ._model import model as model_of
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-_CONFIG = ("messages", "model", "tools", "parameters")
+    from ._client import Client
+
+_CONFIG = ("messages", "model", "client", "tools", "parameters")
 
 
 class Response(_core.Message):
@@ -96,6 +99,7 @@ class _Settings:
         run_tools: int | None,
         fallback: Sequence[str | Model],
         timeout: float | None,
+        client: Client | None,
         parameters: Mapping[str, Any],
     ) -> None:
         self.model = model
@@ -104,9 +108,12 @@ class _Settings:
         self.run_tools = run_tools
         self.fallback = fallback
         self.timeout = timeout
+        self.client = client
         self.parameters = parameters
         self._chains: dict[Any, Chain] = {}
         self._check(self.tools)
+        if client is not None:
+            check_client(client)
         # An unknown parameter is reported where it is written.
         _core.prompt_of("", dict(parameters))
 
@@ -123,6 +130,7 @@ class _Settings:
             self.run_tools,
             self.fallback,
             self.timeout,
+            self.client,
             {**self.parameters, **parameters},
         )
 
@@ -134,31 +142,38 @@ class _Settings:
         all = [model or self.model, *self.fallback]
         return [each if isinstance(each, str) else each.name for each in all]
 
-    def chain(self, model: str | Model | None, tools: Sequence[Tool] | None) -> Chain:
-        """The chain for a model and tools of one call, or those of the decorator."""
+    def chain(
+        self, model: str | Model | None, tools: Sequence[Tool] | None, client: Client | None = None
+    ) -> Chain:
+        """The chain for a model, tools and client of one call, or those of the decorator."""
         if tools is not None:
             self._check(tools)
-            return self._make(model, tools)
+        if tools is not None or client is not None:
+            chosen = self.tools if tools is None else tools
+            return self._make(model, chosen, self.client if client is None else client)
         # A cache of models by name: one that is made for one call is not kept.
         key = model if model is None or isinstance(model, str) else id(model)
         if not isinstance(key, int) and key in self._chains:
             return self._chains[key]
-        chain = self._make(model, self.tools)
+        chain = self._make(model, self.tools, self.client)
         if not isinstance(key, int):
             self._chains[key] = chain
         return chain
 
-    def _make(self, model: str | Model | None, tools: Sequence[Tool]) -> Chain:
-        first, *others = [
-            model_of(each) if isinstance(each, str) else each
-            for each in (model or self.model, *self.fallback)
-        ]
+    def _make(self, model: str | Model | None, tools: Sequence[Tool], client: Client | None) -> Chain:
+        first, *others = [_with_client(each, client) for each in (model or self.model, *self.fallback)]
         chain: Chain = first.fallback(*others) if others else first
         if self.parameters:
             chain = Chain(_core.with_parameters(chain._engine, dict(self.parameters)))
         if tools:
             chain = with_tools(chain, tools, self.run_tools)
         return chain if self.response is None else structured(chain, self.response, 1)
+
+
+def _with_client(model: str | Model, client: Client | None) -> Model:
+    if isinstance(model, str):
+        return model_of(model) if client is None else model_of(model, client=client)
+    return model if client is None else model._with_client(client)
 
 
 class _Arguments:
@@ -216,7 +231,7 @@ class _Call:
         read = None if tools is None else as_tools(tools)
         input = _core.prompt_of(asked["messages"], dict(asked.get("parameters") or {}))
         chosen = settings.tools if read is None else read
-        return settings.chain(model, read), input, chosen, settings.models(model)
+        return settings.chain(model, read, asked.get("client")), input, chosen, settings.models(model)
 
     def _arguments(self, input: Any) -> _Arguments:
         """The arguments that one input of a chain or batch stands for."""
@@ -374,6 +389,7 @@ def call(
     run_tools: int | None = None,
     fallback: Sequence[str | Model] = (),
     timeout: float | None = None,
+    client: Client | None = None,
     **parameters: Any,
 ) -> CallOf:
     """Turns a function into a call of a model. The function returns the prompt.
@@ -387,11 +403,11 @@ def call(
     An async function is awaited. With ``response``, a dataclass, TypedDict, pydantic model or other type, the answer
     is a value of it. With ``tools`` the model may call these; ``run_tools`` is the maximum number of rounds in which
     they are run, and without it the calls are in ``answer.tools``. ``fallback`` are models for when ``model`` fails,
-    and ``timeout`` is that of the call in seconds.
+    and ``timeout`` is that of the call in seconds. ``client`` is the ``Client`` of all these models.
 
-    The function may also return a ``Config``, a dict with ``messages`` and, for this call alone, a ``model``,
-    ``tools`` and ``parameters``.
+    The function may also return a ``Config``, a dict with ``messages`` and, for this call alone, a ``model``, a
+    ``client``, ``tools`` and ``parameters``.
 
     Raises ``ConfigError`` for parameters and types that do not exist.
     """
-    return CallOf(_Settings(model, response, tools, run_tools, fallback, timeout, parameters))
+    return CallOf(_Settings(model, response, tools, run_tools, fallback, timeout, client, parameters))

@@ -5,6 +5,7 @@ from typing_extensions import ParamSpec, Self, Unpack
 
 from . import _core
 from ._chain import Chain
+from ._client import Client
 from ._core import Delta
 from ._model import Model
 from ._stream import AsyncStream, Stream
@@ -87,6 +88,7 @@ def call(
     run_tools: int | None = None,
     fallback: Sequence[str | Model] = (),
     timeout: float | None = None,
+    client: Client | None = None,
     **parameters: Unpack[Parameters],
 ) -> CallOf[_R]: ...
 @overload
@@ -98,5 +100,6 @@ def call(
     run_tools: int | None = None,
     fallback: Sequence[str | Model] = (),
     timeout: float | None = None,
+    client: Client | None = None,
     **parameters: Unpack[Parameters],
 ) -> CallOf[Response]: ...

@@ -77,18 +77,23 @@ def configure(*, client: Client | None = None, threads: int | None = None) -> No
     """
     global _default
     if client is not None:
-        if not isinstance(client, Client):
-            raise ConfigError(f"client must be a fanweave.Client, got {type(client).__name__}", kind="config")
+        check_client(client)
         _default = client
     if threads is not None:
         _core.configure(threads)
 
 
+def check_client(client: Any) -> None:
+    """Raises ``ConfigError`` unless it is a ``Client``."""
+    if not isinstance(client, Client):
+        raise ConfigError(f"client must be a fanweave.Client, got {type(client).__name__}", kind="config")
+
+
 def prepared(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """The settings of a model for the engine."""
     client = settings.get("client")
-    if client is not None and not isinstance(client, Client):
-        raise ConfigError(f"client must be a fanweave.Client, got {type(client).__name__}", kind="config")
+    if client is not None:
+        check_client(client)
     if client is None and not name.startswith("sim/"):
         client = _default
     if client is not None:

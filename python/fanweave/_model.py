@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any
 
+    from ._client import Client
+
 
 class Model(Chain):
     """A model of a provider. It belongs to no event loop: one model works in all loops, threads and processes.
@@ -36,6 +38,9 @@ class Model(Chain):
     def bind(self, *, model: str | None = None, **parameters: Any) -> Model:
         """The same model with other parameters, or another one with the same settings."""
         return Model(model or self.name, {**self._settings, **parameters}, self._cache)
+
+    def _with_client(self, client: Client) -> Model:
+        return Model(self.name, {**self._settings, "client": client}, self._cache)
 
     def with_tools(
         self,

@@ -51,6 +51,7 @@ class Config(TypedDict, total=False):
 
     messages: PromptLike
     model: "str | Model"
+    client: "Client"
     tools: Sequence[Callable[..., Any]]
     parameters: Parameters
 

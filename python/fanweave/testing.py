@@ -102,6 +102,9 @@ class Fake(Model):
         engine = _core.with_parameters(self._engine, parameters)
         return Fake(self.name, engine, self._asked, {**self._settings, **parameters})
 
+    def _with_client(self, client: Any) -> Fake:
+        raise ConfigError("a fake model has no connection: it takes no client", kind="config")
+
     def cached(self, path: Any = None) -> Fake:
         """A fake model has no cache."""
         raise ConfigError("a fake model has no cache", kind="config")

@@ -230,3 +230,27 @@ def test_a_call_has_a_timeout(slow, at):
 
     with pytest.raises(fw.TimeoutError):
         ask()
+
+
+def test_a_client_is_that_of_all_models_of_the_decorator_or_of_one_call(recorder):
+    answer = b'{"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}'
+    recorder.answer = lambda body: answer
+    model = fw.model("openai/m", base_url=recorder.url, api_key="any")
+
+    @fw.call(model=model, client=fw.Client(headers={"x-team": "search"}))
+    def ask(how):
+        own = {"client": fw.Client(headers={"x-team": "books"})} if how == "own" else {}
+        return {"messages": how, **own}
+
+    for how in ("first", "own", "second"):
+        assert ask(how).content == "hi"
+    assert ask.bind(max_tokens=1)("bound").content == "hi"
+    seen = [{name.lower(): value for name, value in headers.items()} for _, _, headers, _ in recorder.seen]
+    assert [headers["x-team"] for headers in seen] == ["search", "books", "search", "search"]
+
+
+def test_a_client_of_a_wrong_type_is_refused_where_it_is_written():
+    with pytest.raises(fw.ConfigError, match=r"client must be a fanweave\.Client, got str"):
+        fw.call(model="sim/echo", client="a pool")
+    with pytest.raises(fw.ConfigError, match="it takes no client"):
+        fw.call(model=echo(), client=fw.Client())(lambda: "x")()
