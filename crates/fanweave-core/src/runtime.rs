@@ -2,7 +2,9 @@
 //!
 //! Async code brings its own tokio runtime. [`blocking::wait`](crate::blocking::wait) and the blocking
 //! methods of chains use a small one of the process instead, which starts with the first such call. A forked
-//! child starts its own. Tokio's [`Handle`] is part of this interface on purpose, for those who spawn on it.
+//! child starts its own. Fork while no thread of the program begins or ends: the standard library then holds
+//! a lock that a new thread of the child would wait for. Tokio's [`Handle`] is part of this interface on
+//! purpose, for those who spawn on it.
 //!
 //! ```no_run
 //! use std::num::NonZeroUsize;

@@ -1,8 +1,11 @@
 //! A small server for the tests, on threads of its own: it continues while a test forks.
+//!
+//! Its threads start before the first request and never end. The standard library keeps a list of threads
+//! behind a lock, and a child that was forked while a thread began or ended could start none.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
 
 use fanweave::models::ModelBuilder;
 use serde_json::{Value, json};
@@ -10,6 +13,9 @@ use serde_json::{Value, json};
 /// Makes the response to a request: status, further headers, and body. A body is JSON unless the headers have
 /// a `content-type`.
 pub type Script = dyn Fn(usize, &Value) -> (u16, String, String) + Send + Sync;
+
+/// Number of connections that are served at once.
+const CONNECTIONS: usize = 64;
 
 /// The server. Its threads end with the process.
 pub struct Server {
@@ -31,13 +37,19 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let all = Arc::new(Heads::default());
-        let (script, heads): (Arc<Script>, _) = (Arc::new(script), all.clone());
-        std::thread::spawn(move || {
-            for socket in listener.incoming().flatten() {
-                let (script, heads) = (script.clone(), heads.clone());
-                std::thread::spawn(move || serve(&socket, &*script, &heads));
-            }
-        });
+        let (script, listener): (Arc<Script>, _) = (Arc::new(script), Arc::new(listener));
+        let started = Arc::new(Barrier::new(CONNECTIONS + 1));
+        for _ in 0..CONNECTIONS {
+            let (script, heads, listener) = (script.clone(), all.clone(), listener.clone());
+            let started = started.clone();
+            std::thread::spawn(move || {
+                started.wait();
+                for socket in listener.incoming().flatten() {
+                    serve(&socket, &*script, &heads);
+                }
+            });
+        }
+        started.wait();
         Self { address, heads: all }
     }
 
@@ -111,8 +123,8 @@ fn serve(socket: &TcpStream, script: &Script, heads: &Heads) -> Option<()> {
             let chunk = json!({ "choices": [{ "index": 0, "delta": { "content": "once " } }] });
             let event = format!("data: {chunk}\n\n");
             write!(writer, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n{event}").ok()?;
-            // The connection stays open: the stream has no end.
-            std::thread::park();
+            // The stream has no end: the connection stays open until the client closes it.
+            return std::io::copy(&mut reader, &mut std::io::sink()).ok().map(drop);
         }
         let (status, mut headers, body) = script(number, &request);
         if !headers.contains("content-type:") {

@@ -11,7 +11,7 @@ use fanweave::blocking;
 use fanweave::{Chain, Model, Prompt, chain, runtime, text};
 use outside::server::Server;
 
-use child::in_child;
+use child::{alone, in_child};
 
 /// A call, a chain, a stream and a batch. Returns the number of the first that fails.
 fn all_verbs(model: &Model, chain: &Chain<Prompt, String>) -> u8 {
@@ -35,6 +35,7 @@ fn all_verbs(model: &Model, chain: &Chain<Prompt, String>) -> u8 {
 
 #[test]
 fn a_forked_child_calls_and_is_answered_while_its_parent_has_calls_of_its_own() {
+    let _alone = alone();
     let server = Server::echo();
     let model = server.model().build().unwrap();
     let chain = chain(model.clone()) | text();
@@ -56,6 +57,7 @@ fn a_forked_child_calls_and_is_answered_while_its_parent_has_calls_of_its_own() 
 
 #[test]
 fn a_child_has_the_settings_of_its_parent_and_can_shut_its_runtime_down() {
+    let _alone = alone();
     let server = Server::echo();
     let model = server.model().build().unwrap();
     let chain = chain(model.clone()) | text();

@@ -6,8 +6,8 @@
 mod child;
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 
 use fanweave::batch::{BatchJob, ErrorKind, JournalExt, Output, Render, Source};
 use fanweave::blocking::wait;
@@ -17,7 +17,7 @@ use fanweave::testing::Fake;
 use fanweave::{Chain, Context, Prompt, chain, text};
 use outside::server::Server;
 
-use child::{fork, in_child};
+use child::{alone, fork, in_child};
 
 fn prompts() -> impl Iterator<Item = Prompt> {
     (0..20).map(|n| Prompt::from(format!("prompt {n}")))
@@ -25,6 +25,7 @@ fn prompts() -> impl Iterator<Item = Prompt> {
 
 #[test]
 fn an_open_journal_refuses_the_rows_of_a_child_before_a_call() {
+    let _alone = alone();
     let server = Server::echo();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("answers.journal");
@@ -61,6 +62,7 @@ fn an_open_journal_refuses_the_rows_of_a_child_before_a_call() {
 
 #[test]
 fn parent_and_child_each_read_all_rows_of_an_open_file() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cities.csv");
     let mut rows = "city,country\n".to_owned();
@@ -80,6 +82,7 @@ fn parent_and_child_each_read_all_rows_of_an_open_file() {
 
 #[test]
 fn a_job_of_the_parent_runs_in_a_child() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("answers.jsonl");
     let source = Source::rows("cities", ["Oslo", "Rome"]);
@@ -92,18 +95,21 @@ fn a_job_of_the_parent_runs_in_a_child() {
 
 #[test]
 fn a_child_is_observed_while_its_parent_is() {
+    let _alone = alone();
     let telemetry = Arc::new(Telemetry::new(global::tracer("fork"), &global::meter("fork")));
     let echo = chain(Fake::echo()) | text();
     let cx = Context::new().with_observer(telemetry.clone());
-    let stop = AtomicBool::new(false);
+    let (stop, started) = (AtomicBool::new(false), Barrier::new(3));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
+                started.wait();
                 while !stop.load(Ordering::Relaxed) {
                     wait(echo.invoke_in("of the parent", &cx)).unwrap();
                 }
             });
         }
+        started.wait();
         let child = || {
             // Of its own: the usage that the threads add to may be locked at the moment of the fork.
             let cx = Context::new().with_observer(telemetry.clone());

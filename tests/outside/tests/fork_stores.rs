@@ -7,7 +7,7 @@ mod child;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use fanweave::blocking::wait;
@@ -20,13 +20,7 @@ use fanweave::{Context, Message, Model, chain, text};
 use outside::server::{Server, completion};
 use tempfile::TempDir;
 
-use child::{fork, in_child, until};
-
-/// The tests of a process run on threads, and a child can use SQLite only if no other thread did at the fork.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use child::{alone, fork, in_child, until};
 
 /// A model that repeats prompts, with a cache.
 fn cached(cache: &SqliteCache) -> Model {
@@ -119,11 +113,13 @@ fn a_child_of_a_busy_parent_works_or_says_why_not() {
     let folder = tempfile::tempdir().unwrap();
     let model = cached(&cache(&folder));
     let (stop, written) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let started = Barrier::new(3);
     let (mut worked, mut refused, mut failed) = (0, 0, Vec::new());
     std::thread::scope(|scope| {
         for thread in 0..2 {
-            let (model, stop, written) = (&model, &stop, &written);
+            let (model, stop, written, started) = (&model, &stop, &written, &started);
             scope.spawn(move || {
+                started.wait();
                 for n in 0.. {
                     if stop.load(Ordering::Relaxed) {
                         break;
@@ -134,6 +130,7 @@ fn a_child_of_a_busy_parent_works_or_says_why_not() {
                 }
             });
         }
+        started.wait();
         for n in 0..60 {
             let child = fork(|| match call(&model, &format!("of child {n}")) {
                 Ok((text, is_cached)) => u8::from(is_cached || text != format!("of child {n}")),

@@ -1,6 +1,7 @@
 //! A forked child. The only code of the tests with `unsafe`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Time after which a child hangs.
@@ -8,6 +9,13 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Time between two looks at a condition.
 const POLL: Duration = Duration::from_millis(2);
+
+/// Held by each test that forks. The tests of a process run on threads: a child can use SQLite only if no
+/// other thread did at the fork, and can start a thread only if none of its parent began or ended.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A child that is running.
 pub struct Child(libc::pid_t);
