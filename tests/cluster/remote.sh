@@ -114,29 +114,37 @@ check_calls "$calls" "$valid" 0
 echo "a run is cancelled, and continued"
 stop w1
 stop w2
-# 80 rows per second: some are left when the worker sees it.
-start_sim --latency 100ms
+# 32 rows per second: many are left when the worker sees it, also on a busy machine.
+start_sim --latency 250ms
 start_worker w1
 rows 601 >rows.jsonl
 valid=$(grep -c '^{"id"' rows.jsonl)
 run=$("${ask[@]}" -o x.jsonl "${submitter[@]}" --detach 2>>detach.log)
-within 30 is_done "$run" 50
+within 30 is_done "$run" 20
 "${jobs[@]}" cancel "$run" "${submitter[@]}" >cancel.log 2>&1
-# Workers see it within five seconds, and end the rows in flight.
-have_left() { [[ "$(field "$run" workers)" != *"'has_ended': False"* ]]; }
+# Workers see it within two seconds, and end the rows in flight. A worker that has ended has recorded them.
+have_left() {
+  local workers
+  workers=$(field "$run" workers) && [[ "$workers" == *"'has_ended': True"* && "$workers" != *"'has_ended': False"* ]]
+}
 within 15 have_left
 count=$(field "$run" done)
 [ "$count" -lt 601 ] || failed "it was not cancelled"
 ends_with 5 cancelled "${jobs[@]}" collect "$run" -o cancelled.jsonl "${submitter[@]}"
 [ "$(field "$run" done)" = "$count" ] || failed "rows were started after the end"
 [ "$(wc -l <cancelled.jsonl)" = "$count" ] || failed "not what is there: $(wc -l <cancelled.jsonl) of $count"
+stop w1
+stop_sim
+before=$calls
+start_sim --latency 20ms
+start_worker w1
 "${jobs[@]}" retry "$run" "${submitter[@]}" >retry.log 2>&1
 ends_with 3 watch "${jobs[@]}" watch "$run" "${submitter[@]}"
 code=0
 "${jobs[@]}" collect "$run" -o cancelled.jsonl "${submitter[@]}" >cancelled.log 2>&1 || code=$?
 has_lines cancelled.jsonl 601
 stop_sim
-check_calls "$calls" "$valid" 0
+check_calls $((before + calls)) "$valid" 0
 
 echo "failed rows are retried"
 stop w1

@@ -25,11 +25,25 @@ grep -q 'nothing to do' again.log || failed "it did something"
 ends_with 0 again "${ask[@]}" -o many.jsonl
 grep -q 'nothing to do' again.log || failed "one process does not know the results"
 
+# The workers of this command end by themselves, which is checked at the end: they wait for their broker for a while.
+echo "a command and its broker are killed"
+start_sim --latency 60ms
+export OPENAI_API_KEY=none
+start orphans "$fanweave" batch rows.jsonl -o orphans.jsonl --model openai/writer --base-url "$url" --prompt 'Where is {{ city }}?' \
+  --on local --workers 2 --concurrency 16 --show-progress none
+orphans_run() { [ "$(cat orphans.jsonl.journal 2>/dev/null | wc -l)" -gt 10 ]; }
+within 20 orphans_run
+server=$(cat orphans.jsonl.cluster/server.pid)
+mapfile -t orphans < <(ps -e -o pid=,ppid= | awk -v parent="${started[orphans]}" -v server="$server" '$2 == parent && $1 != server {print $1}')
+[ "${#orphans[@]}" = 2 ] || failed "${#orphans[@]} workers run"
+stop orphans KILL
+kill -9 "$server"
+stop_sim
+
 echo "a command that is killed continues without repeating calls that were recorded"
 start_sim --latency 60ms
 ask=("$fanweave" batch rows.jsonl -o killed.jsonl --model openai/writer --base-url "$url" --prompt 'Where is {{ city }}?'
   --on local --workers 2 --concurrency 16 --show-progress none)
-export OPENAI_API_KEY=none
 "${ask[@]}" >killed.log 2>&1 &
 command=$!
 for _ in $(seq 200); do
@@ -45,6 +59,17 @@ echo "$calls calls"
 valid=$(grep -c '^{"id"' rows.jsonl)
 if [ "$calls" -gt $((valid + 64)) ]; then failed "$calls calls for $valid rows"; fi
 if [ "$calls" -lt "$valid" ]; then failed "only $calls calls for $valid rows"; fi
+
+echo "workers whose command and broker are gone have ended"
+have_ended() {
+  local worker
+  for worker in "${orphans[@]}"; do
+    if kill -0 "$worker" 2>/dev/null; then return 1; fi
+  done
+}
+within 30 have_ended
+grep -q 'the process that started this worker is gone, with its broker' orphans.jsonl.cluster/worker-1.log ||
+  failed "not why: $(tail -n 3 orphans.jsonl.cluster/worker-1.log)"
 
 echo "what is missing is said"
 ends_with 2 missing env FANWEAVE_NATS_SERVER=/nowhere/nats-server "${ask[@]}" --fresh

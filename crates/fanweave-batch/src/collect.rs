@@ -1,30 +1,35 @@
 //! Results of rows that ran elsewhere: recorded and written as those of a run on this machine.
 
 use std::collections::HashMap;
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::answer::IntoAnswer;
 use crate::feed::KeyedRows;
-use crate::finished::FinishedRow;
 use crate::key::Key;
 use crate::location::RowLocation;
 use crate::open::{Open, Opened};
-use crate::origin::Origin;
 use crate::progress::Progress;
-use crate::recorder::{Entry, Finished, Recorder};
-use crate::records::RowPermit;
+use crate::recorded_rows::RecordedRows;
+use crate::recorder::{Entry, Recorder};
 use crate::rows::RowKey;
 use crate::run::{BatchJob, JobParts};
 use crate::summary::Summary;
 use crate::window::Stopped;
 use crate::{Error, ErrorKind, Result};
 
+/// Maximum number of [`RecordedRows`] that wait for the journal.
+const MAX_QUEUED: usize = 2;
+
 /// Records and writes results of rows that ran elsewhere.
 pub struct Collector {
     recorder: Recorder,
+    /// Permits of rows to wait for the journal.
+    queued: Arc<Semaphore>,
     /// Rows that the journal has.
     done: HashMap<Key, RowLocation>,
     notes: Vec<String>,
@@ -56,7 +61,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             progress.set_total(total);
         }
         let (done, notes) = (previous.done, previous.notes);
-        Ok((Collector { recorder, done, notes, progress, began, keeps_columns }, rows))
+        let queued = Arc::new(Semaphore::new(MAX_QUEUED));
+        Ok((Collector { recorder, queued, done, notes, progress, began, keeps_columns }, rows))
     }
 }
 
@@ -81,31 +87,39 @@ impl Collector {
         self.total().is_some_and(|total| self.done.len() as u64 >= total)
     }
 
-    /// Records a result and writes it in input order. One that the journal has is only written.
+    /// Records results and writes them in input order. Those that the journal has are only written.
     ///
     /// # Errors
     /// The journal or the output cannot be written.
-    pub async fn add(&mut self, row: FinishedRow) -> Result<()> {
-        if self.done.contains_key(&row.record.key) {
-            return self.add_known(row.key(), row.index(), row.line()).await;
+    pub async fn add(&mut self, recorded: RecordedRows) -> Result<()> {
+        if self.done.is_empty() {
+            return self.record(recorded).await;
         }
-        self.progress.row_started(row.index(), row.line(), None);
-        if let Some(answer) = row.answer() {
-            self.progress.add_usage(&answer.usage);
+        let mut new = RecordedRows::default();
+        let RecordedRows { rows, lines } = recorded;
+        for (row, line) in rows.into_iter().zip(lines.split(|byte| *byte == b'\n')) {
+            if self.done.contains_key(&row.record.key) {
+                self.record(take(&mut new)).await?;
+                self.add_known(row.key(), row.index(), row.line()).await?;
+            } else {
+                new.push(row, line);
+            }
         }
-        let (latency, new_cost_usd) = (row.latency(), row.cost_usd());
-        let finished = Finished {
-            origin: Origin::default(),
-            row,
-            began: self.began,
-            latency,
-            permit: RowPermit(None),
-            request: None,
-            is_paid: true,
-            new_cost_usd,
-            recorded: None,
-        };
-        self.send(Entry::Finished(finished)).await
+        self.record(new).await
+    }
+
+    async fn record(&mut self, recorded: RecordedRows) -> Result<()> {
+        if recorded.rows.is_empty() {
+            return Ok(());
+        }
+        let queued = self.queued.clone().acquire_owned().await.expect("the semaphore is never closed");
+        for row in &recorded.rows {
+            self.progress.row_started(row.index(), row.line(), None);
+            if let Some(answer) = row.answer() {
+                self.progress.add_usage(&answer.usage);
+            }
+        }
+        self.send(Entry::Recorded { recorded, queued }).await
     }
 
     /// Writes a row that the journal has.

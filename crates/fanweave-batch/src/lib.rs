@@ -55,6 +55,7 @@ mod private;
 mod progress;
 mod queue;
 mod recorded;
+mod recorded_rows;
 mod recorder;
 mod records;
 mod refusals;
@@ -111,6 +112,7 @@ pub mod __private {
     pub use crate::origin::Origin;
     pub use crate::output::Sink;
     pub use crate::private::{content_key, create_output, csv_record, decode_row, encode_row, resume_output};
+    pub use crate::recorded_rows::RecordedRows;
     pub use crate::recorder::{Finished, RowRecorder};
     pub use crate::run::{JobParts, Rows};
     pub use crate::window::{Stopped, Window};

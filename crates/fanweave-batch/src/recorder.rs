@@ -12,7 +12,7 @@ use fanweave_core::__private::park_until_done;
 use fanweave_core::runtime::generation;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::arranger::Arranger;
@@ -23,6 +23,7 @@ use crate::key::Key;
 use crate::location::RowLocation;
 use crate::origin::Origin;
 use crate::progress::Progress;
+use crate::recorded_rows::RecordedRows;
 use crate::records::{RowPermit, RunEnd};
 use crate::store::RecordStore;
 use crate::summary::FailureGroup;
@@ -37,6 +38,8 @@ pub(crate) enum Entry {
     Resumed { index: u64, line: u64, location: RowLocation },
     /// A row has ended.
     Finished(Finished),
+    /// Rows have ended elsewhere, and their lines are there. They are in the queue as long as `queued` lives.
+    Recorded { recorded: RecordedRows, queued: OwnedSemaphorePermit },
     /// A call was answered, and its row has not ended.
     Called(Box<CallRecord>),
     /// A follower gets the answer of another row.
@@ -184,6 +187,10 @@ impl Recording {
                         let _ = recorded.send(Ok(()));
                     }
                 }
+                Some(Entry::Recorded { recorded, queued }) => {
+                    self.add(recorded).await?;
+                    drop(queued);
+                }
                 Some(Entry::Called(call)) => self.store.call(&call)?,
                 Some(Entry::Duplicate { mut follower, of }) => {
                     let row = follower.row(&self.store.read(of).await?);
@@ -228,6 +235,17 @@ impl Recording {
     async fn record(&mut self, row: FinishedRow, latency: Duration, permit: &mut RowPermit) -> Result<()> {
         let location = self.keep(&row, latency, permit).await?;
         self.arranger.finished(row, location, &mut self.store).await
+    }
+
+    /// Records rows by their lines.
+    async fn add(&mut self, RecordedRows { rows, lines }: RecordedRows) -> Result<()> {
+        let locations = self.store.record_lines(&rows, lines).await?;
+        for (row, location) in rows.into_iter().zip(locations) {
+            self.progress.row_cost(row.cost_usd());
+            count(&self.progress, &row, row.latency());
+            self.arranger.finished(row, location, &mut self.store).await?;
+        }
+        Ok(())
     }
 
     /// Adds a row to the records, and only then to the progress: a crash in between must not repeat a paid

@@ -21,6 +21,24 @@ impl RecordStore {
         }
     }
 
+    /// Records rows whose lines of a journal are `lines`.
+    pub(crate) async fn record_lines(
+        &mut self,
+        rows: &[FinishedRow],
+        lines: Vec<u8>,
+    ) -> Result<Vec<RowLocation>> {
+        match self {
+            Self::Journal(journal) => journal.append_lines(rows, lines),
+            Self::Own(records) => {
+                let mut locations = Vec::with_capacity(rows.len());
+                for row in rows {
+                    locations.push(records.record(row, &mut RowPermit(None)).await?);
+                }
+                Ok(locations)
+            }
+        }
+    }
+
     /// Reads a row that was recorded.
     pub(crate) async fn read(&mut self, location: RowLocation) -> Result<FinishedRow> {
         match self {

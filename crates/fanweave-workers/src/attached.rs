@@ -219,19 +219,19 @@ impl Attached {
         let watched = watch(&*broker, &run, is_patient, &mut note);
         tokio::pin!(watched);
         loop {
-            let row = tokio::select! {
+            let part = tokio::select! {
                 biased;
-                row = results.next() => row,
+                part = results.next_part() => part,
                 () = stop.cancelled() => return Ok(Some(Cut::Stopped)),
                 cut = &mut watched => return Ok(Some(cut)),
                 error = &mut workers_ended => return Err(error),
             };
-            match row {
-                Ok(Some(row)) => {
-                    if let Some(reading) = &mut reading {
+            match part {
+                Ok(Some(part)) => {
+                    if let (Some(reading), Some(row)) = (&mut reading, part.rows.last()) {
                         reading.up_to(row.index()).await?;
                     }
-                    let added = collector.add(row).await;
+                    let added = collector.add(part).await;
                     added.map_err(|e| Error::new(ErrorKind::Rows, e.to_string()))?;
                 }
                 Ok(None) => return Ok(is_partial.then_some(Cut::Stopped)),

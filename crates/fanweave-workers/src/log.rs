@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use fanweave_batch::__private::decode_row;
+use fanweave_batch::FinishedRow;
 
 use crate::wire::{Kind, Record};
 
@@ -57,14 +58,24 @@ pub struct ShardLog {
     accepted: Option<(String, u64)>,
 }
 
-/// Result of a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Result of a row. Equal if the lines are.
+#[derive(Debug, Clone)]
 pub struct Done {
     /// Its line of a journal, without the newline.
     pub line: Bytes,
     /// Set if the row has an answer.
     pub is_ok: bool,
+    /// The row of the line.
+    pub(crate) row: FinishedRow,
 }
+
+impl PartialEq for Done {
+    fn eq(&self, other: &Self) -> bool {
+        self.line == other.line
+    }
+}
+
+impl Eq for Done {}
 
 /// Decision about a record that the broker refused, because it expected another last record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +166,6 @@ fn lines(body: &Bytes) -> impl Iterator<Item = (u64, Done)> {
     let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.filter_map(|line| {
         let row = decode_row(line)?;
-        Some((row.index(), Done { line: body.slice_ref(line), is_ok: row.is_ok() }))
+        Some((row.index(), Done { line: body.slice_ref(line), is_ok: row.is_ok(), row }))
     })
 }

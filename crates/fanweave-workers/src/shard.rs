@@ -29,8 +29,11 @@ const FLUSH_BYTES: usize = 256 << 10;
 /// Maximum time for which a result waits for others.
 const FLUSH_AFTER: Duration = Duration::from_millis(200);
 
-/// Maximum number of results in a record.
-const MAX_FLUSH_ROWS: usize = 64;
+/// Maximum number of results that are taken at once.
+const MAX_RECEIVED: usize = 256;
+
+/// Number of results from which they are recorded. Those that have ended meanwhile are in the same record.
+const MIN_FLUSH_ROWS: usize = 64;
 
 /// Time for which an owner may answer a question.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
@@ -286,7 +289,9 @@ impl ShardRun {
         let mut results = self.routes.add(self.origin);
         let mut missing = left.len();
         self.reserved.set(missing);
-        let flush_rows = (self.concurrency / 4).clamp(1, MAX_FLUSH_ROWS);
+        // While a record is written, as many results gather as may be unrecorded.
+        let flush_rows = (self.concurrency / 2).clamp(1, MIN_FLUSH_ROWS);
+        let mut received = Vec::new();
         let jobs = self.jobs.clone();
         let origin = origin.clone();
         let feeding = async move {
@@ -305,20 +310,20 @@ impl ShardRun {
         let mut buffer = Buffer::default();
         while missing > 0 {
             let flush_at = buffer.since.map(|since| since + FLUSH_AFTER);
-            let result = tokio::select! {
+            let count = tokio::select! {
                 biased;
-                result = results.recv() => Some(result),
+                count = results.recv_many(&mut received, MAX_RECEIVED) => Some(count),
                 () = sleep_until(flush_at.unwrap_or_else(Instant::now)), if flush_at.is_some() => None,
                 () = &mut feeding => unreachable!("it never ends"),
             };
-            let is_last = match result {
-                Some(Some(result)) => {
-                    missing -= 1;
+            let is_last = match count {
+                Some(0) => true,
+                Some(count) => {
+                    missing -= count;
                     self.reserved.set(missing);
-                    buffer.add(result);
+                    received.drain(..).for_each(|result| buffer.add(result));
                     missing == 0
                 }
-                Some(None) => true,
                 None => false,
             };
             let is_due = flush_at.is_some_and(|at| at <= Instant::now());

@@ -7,7 +7,7 @@ use fanweave_batch::Progress;
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
-use tokio::time::{interval, timeout};
+use tokio::time::{interval, sleep, timeout};
 
 use crate::broker::Broker;
 use crate::error::Result;
@@ -15,6 +15,9 @@ use crate::patience::patiently;
 
 /// Time between two reports.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// Pause before the last report is repeated.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Status of a worker in a run. Counts what this worker did since it started on the run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -101,7 +104,13 @@ impl Publisher {
     pub(crate) async fn end(self) {
         self.task.abort();
         lock(&self.status).has_ended = true;
-        let _ = timeout(PERIOD * 5, publish(&*self.broker, &self.key, &self.status, &self.progress)).await;
+        let publishing = async {
+            // A report of the task that was just aborted may arrive in between.
+            while !publish(&*self.broker, &self.key, &self.status, &self.progress).await {
+                sleep(PAUSE).await;
+            }
+        };
+        let _ = timeout(PERIOD * 5, publishing).await;
     }
 }
 
@@ -111,8 +120,9 @@ impl Drop for Publisher {
     }
 }
 
-/// Reports that cannot be published are lost: the next one has all that they had.
-async fn publish(broker: &dyn Broker, key: &str, status: &Mutex<WorkerStatus>, progress: &Progress) {
+/// Reports that cannot be published are lost: the next one has all that they had. Returns false for such a
+/// report.
+async fn publish(broker: &dyn Broker, key: &str, status: &Mutex<WorkerStatus>, progress: &Progress) -> bool {
     let now = progress.snapshot();
     let bytes = {
         let mut status = lock(status);
@@ -121,8 +131,9 @@ async fn publish(broker: &dyn Broker, key: &str, status: &Mutex<WorkerStatus>, p
         (status.ok, status.failed, status.in_flight) = (now.ok, now.failed, now.in_flight);
         serde_json::to_vec(&*status).expect("a status has string keys")
     };
-    let Ok(value) = broker.value(key.to_owned()).await else { return };
-    let _ = broker.value_cas(key.to_owned(), bytes.into(), value.map_or(0, |(_, revision)| revision)).await;
+    let Ok(value) = broker.value(key.to_owned()).await else { return false };
+    let revision = value.map_or(0, |(_, revision)| revision);
+    matches!(broker.value_cas(key.to_owned(), bytes.into(), revision).await, Ok(Some(_)))
 }
 
 fn lock(status: &Mutex<WorkerStatus>) -> std::sync::MutexGuard<'_, WorkerStatus> {

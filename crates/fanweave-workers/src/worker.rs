@@ -32,8 +32,8 @@ const PULL_WAIT: Duration = Duration::from_secs(30);
 /// Time without a ticket after which no more rows are expected, if all rows of the run were submitted.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Time after which the manifest of a run is read again.
-const MANIFEST_AGE: Duration = Duration::from_secs(5);
+/// Time after which the manifest of a run is read again: a run that is cancelled ends within it.
+const MANIFEST_AGE: Duration = Duration::from_secs(2);
 
 /// Maximum number of shards in hand.
 const MAX_SHARDS: usize = 64;

@@ -11,8 +11,8 @@ use fanweave_batch::__private::KeyedRows;
 use fanweave_batch::{BatchJob, CancellationToken, FinishedRow, Output, Render, Source};
 use fanweave_core::{Chain, Error, ErrorKind, Prompt, step};
 use fanweave_workers::{
-    Attached, Broker, Faults, Manifest, Memory, Results, RunRows, Worker, Workload, cancel, remove, retry,
-    runs, status_of, submit, workers_of,
+    Attached, Broker, Faults, Manifest, Memory, Results, RunRows, ShardId, Worker, Workload, cancel, remove,
+    retry, runs, status_of, submit, workers_of,
 };
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -197,6 +197,75 @@ async fn faults_of_the_broker_lose_no_row_and_double_none() {
         check(&results.unwrap_or_else(|_| panic!("seed {seed} does not end")).unwrap(), 40);
         workers.iter().for_each(|worker| worker.task.abort());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_says_that_it_has_ended_although_messages_are_lost() {
+    for seed in 0..40 {
+        let mut faults = Faults::new();
+        (faults.seed, faults.lost_request, faults.lost_answer) = (seed, 0.3, 0.3);
+        let (broker, workload) = (Memory::with_faults(faults), echo());
+        let collecting = collecting(&broker, 10).await;
+        let worker = start(&broker, &workload);
+        check(&collecting.await.unwrap(), 10);
+        worker.stop.cancel();
+        worker.task.await.unwrap();
+        let workers = loop {
+            // The look itself may fail.
+            if let Ok(workers) = workers_of(&broker, "rows-1").await {
+                break workers;
+            }
+        };
+        assert!(workers.len() == 1 && workers[0].has_ended, "seed {seed}: {workers:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_journal_of_a_collected_run_has_the_lines_of_its_workers() {
+    let refuses = |text: &str| text.ends_with('7').then(|| Error::new(ErrorKind::BadRequest, "no sevens"));
+    let (broker, workload) = (Memory::default(), Echo { refuses, ..echo() });
+    let _worker = start(&broker, &workload);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.jsonl");
+    let collect = async |rows: u64| {
+        let nothing = step(|_: Prompt, _| async { Ok(String::new()) });
+        let texts: Vec<_> = (0..rows).map(|i| format!("row {i}")).collect();
+        let output = Output::File(path.clone());
+        let job = BatchJob::new(Source::rows("rows", texts), Render::default(), nothing, output);
+        let attached = Attached::new(Arc::new(broker.clone()), Manifest::new("rows-1", json!({})));
+        attached.run(job).await.unwrap()
+    };
+    let summary = collect(120).await;
+    assert_eq!((summary.rows, summary.ok, summary.failed), (120, 108, 12));
+    let journal = std::fs::read_to_string(folder.path().join("out.jsonl.journal")).unwrap();
+    let journal: Vec<_> = journal.lines().filter(|line| line.contains("\"row\"")).collect();
+    let mut recorded = Vec::new();
+    for number in 0..120_u64.div_ceil(50) {
+        let shard = ShardId { run: "rows-1".into(), number };
+        for stored in broker.read(shard).await.unwrap() {
+            recorded.push(String::from_utf8(stored.message.body.to_vec()).unwrap());
+        }
+    }
+    let mut recorded: Vec<_> = recorded.iter().flat_map(|body| body.lines()).collect();
+    recorded.sort_by_key(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["row"]["index"].as_u64().unwrap()
+    });
+    assert_eq!(journal, recorded);
+    // A part of them is known, and the rest is collected again.
+    let kept: Vec<_> = std::fs::read_to_string(folder.path().join("out.jsonl.journal"))
+        .unwrap()
+        .split_inclusive('\n')
+        .enumerate()
+        .filter(|(i, _)| i % 3 != 1)
+        .map(|(_, line)| line.to_owned())
+        .collect();
+    std::fs::write(folder.path().join("out.jsonl.journal"), kept.concat()).unwrap();
+    let output = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let summary = collect(120).await;
+    assert_eq!((summary.rows, summary.resumed), (120, kept.len() as u64 - 1));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), output);
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,6 +26,7 @@ pub(crate) use record::{CallRecord, Failure, Outcome, Part, PartState, Record};
 
 use crate::columns::Columns;
 use crate::disk::{Disk, DiskFile};
+use crate::finished::FinishedRow;
 use crate::key::Key;
 use crate::location::RowLocation;
 use crate::tally::Calls;
@@ -173,15 +174,29 @@ impl Journal {
     /// [`ErrorKind::Io`]; all previous lines are then intact.
     pub(crate) fn append(&mut self, record: &Record) -> Result<RowLocation> {
         record::encode(LineKind::Row, record, &mut self.line);
-        let length = u32::try_from(self.line.len()).ok().and_then(NonZeroU32::new);
-        let length = length.ok_or_else(|| {
-            let message = format!("the result of line {} is longer than 4 GiB", record.line);
-            Error::new(ErrorKind::Io, message)
-        })?;
+        let length = length(&self.line, record.line)?;
         let location = RowLocation::of_line(self.length, length, record.result.is_ok());
         self.write()?;
         self.line_written()?;
         Ok(location)
+    }
+
+    /// Appends rows whose lines exist, each with its newline. Another place has them: they are synced as one
+    /// row is.
+    ///
+    /// # Errors
+    /// Like [`append`](Self::append).
+    pub(crate) fn append_lines(&mut self, rows: &[FinishedRow], lines: Vec<u8>) -> Result<Vec<RowLocation>> {
+        let mut at = self.length;
+        let mut locations = Vec::with_capacity(rows.len());
+        for (row, line) in rows.iter().zip(lines.split_inclusive(|byte| *byte == b'\n')) {
+            locations.push(RowLocation::of_line(at, length(line, row.line())?, row.is_ok()));
+            at += line.len() as u64;
+        }
+        self.line = lines;
+        self.write()?;
+        self.line_written()?;
+        Ok(locations)
     }
 
     /// Appends an answered call of a row that has not ended.
@@ -249,6 +264,14 @@ impl Journal {
         let Some(sync) = &mut self.sync else { return Ok(()) };
         sync.finish().map_err(|e| Error::io("sync the journal", &self.path, e))
     }
+}
+
+/// Length of the line of the row on line `row` of the input.
+fn length(line: &[u8], row: u64) -> Result<NonZeroU32> {
+    u32::try_from(line.len())
+        .ok()
+        .and_then(NonZeroU32::new)
+        .ok_or_else(|| Error::new(ErrorKind::Io, format!("the result of line {row} is longer than 4 GiB")))
 }
 
 fn read_row_at(file: &DiskFile, path: &Path, location: RowLocation) -> Result<Record> {

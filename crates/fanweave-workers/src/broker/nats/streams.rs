@@ -67,6 +67,12 @@ impl Nats {
         })
     }
 
+    /// Options of a stream, if it exists.
+    async fn config(&self, stream: &str) -> Result<Option<Value>> {
+        let mut info = self.api(format!("$JS.API.STREAM.INFO.{stream}"), Value::Null).await?;
+        Ok(info.get_mut("config").map(Value::take))
+    }
+
     /// Creates the streams, the bucket and the consumer of the pool `default`, where they do not exist. Sets
     /// the options of those that exist.
     ///
@@ -97,10 +103,18 @@ impl Nats {
             duplicate_window: Duration::from_secs(120),
             max_messages_per_subject: 1,
             discard_new_per_subject: true,
+            // Tickets that are lost are issued again: no one waits until they are on the disk. Several
+            // servers do not offer it.
+            persist_mode: (terms.replicas == 1).then_some(stream::PersistenceMode::Async),
             ..base("JOBS", "job")
         };
-        for config in [rows, results, jobs] {
+        for mut config in [rows, results, jobs] {
             let name = format!("the stream {}", config.name);
+            // The mode of a stream cannot be changed, and servers write the default as none.
+            if let Some(existing) = self.config(&config.name).await? {
+                let is_async = existing["persist_mode"] == "async";
+                config.persist_mode = is_async.then_some(stream::PersistenceMode::Async);
+            }
             self.js.create_or_update_stream(config).await.map_err(|e| failed(&name, &e))?;
         }
         let pool = consumer::pull::Config {
