@@ -18,7 +18,7 @@ for i in range(20000):
 PY
 mounted=
 unmount() { if [ -n "$mounted" ]; then umount "$runs/store" && mounted=; fi; }
-trap 'stop broker1 KILL; unmount; finish' EXIT
+trap 'code=$?; if [ -n "${started[broker1]:-}" ]; then stop broker1 KILL; fi; unmount || true; finish $code' EXIT
 
 # Runs a batch at a broker that is full. The command after it makes room.
 full() {
@@ -27,8 +27,9 @@ full() {
   start_sim --latency 5ms
   for worker in w1 w2; do start_worker $worker; done
   start batch "${ask[@]}" -o out.jsonl "${submitter[@]}"
-  within 60 grep -q 'note: the broker did not .*; waiting for it' batch.log
-  grep 'waiting for it' batch.log | head -n 1
+  # The workers say it, if all rows were submitted before.
+  within 60 grep -q 'note: the broker did not take a message: .*; waiting for it' batch.log w1.log w2.log
+  grep -h 'waiting for it' batch.log w1.log w2.log | head -n 1
   sleep 5
   stop broker1 KILL
   "$@"

@@ -27,8 +27,9 @@ runs=$(mktemp -d)
 url= concurrency=8
 # Processes that were started, by name.
 declare -A started=()
+# Ends all of them, and the script with the code `$1`, by default that of the last command.
 finish() {
-  status=$?
+  status=${1:-$?}
   for id in "${started[@]}"; do
     kill -CONT "$id" 2>/dev/null || true
     kill -9 "$id" 2>/dev/null || true

@@ -102,24 +102,27 @@ impl Nats {
     /// The error of an operation that got no answer. A refused one gets none: the reason arrives apart.
     /// `subject` is what was published or subscribed to, or its beginning up to a dot.
     fn no_answer(&self, subject: &str, error: &dyn fmt::Display) -> Error {
-        match self.denials.take(subject) {
-            Some(denied) => Error::new(ErrorKind::Denied, format!("the broker refuses it: {denied}")),
-            None => {
-                let message = format!("the broker did not answer: {error}");
-                self.trouble[1].failed(&message);
-                Error::new(ErrorKind::Broker, message)
-            }
-        }
+        self.denied(subject).unwrap_or_else(|| self.failed(1, format!("the broker did not answer: {error}")))
+    }
+
+    fn denied(&self, subject: &str) -> Option<Error> {
+        let denied = self.denials.take(subject)?;
+        Some(Error::new(ErrorKind::Denied, format!("the broker refuses it: {denied}")))
+    }
+
+    /// The error of a message (0) or of a request (1).
+    fn failed(&self, kind: usize, message: String) -> Error {
+        self.trouble[kind].failed(&message);
+        Error::new(ErrorKind::Broker, message)
     }
 
     /// The error of a message that may not be there.
     fn unknown(&self, subject: &str, error: &PublishError) -> Error {
-        if error.kind() == PublishErrorKind::TimedOut {
-            return self.no_answer(subject, error);
-        }
-        let message = format!("the broker did not take a message: {}", with_cause(error));
-        self.trouble[0].failed(&message);
-        Error::new(ErrorKind::Broker, message)
+        // A message that is refused is not answered, and neither is one that the broker cannot write.
+        let denied = (error.kind() == PublishErrorKind::TimedOut).then(|| self.denied(subject)).flatten();
+        denied.unwrap_or_else(|| {
+            self.failed(0, format!("the broker did not take a message: {}", with_cause(error)))
+        })
     }
 
     /// Removes the messages of a stream with these subjects.
