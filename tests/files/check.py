@@ -107,6 +107,14 @@ def inputs():
     frame.to_json(WORK / "pandas-list.json", orient="records", indent=2)
     for name in ["pandas-lines.jsonl", "pandas-list.json"]:
         check(WORK / name, [{name: row[name] for name in ("text", "n", "part", "is", "maybe")} for row in ROWS])
+    (WORK / "mac.csv").write_bytes(frame[["text", "n"]].iloc[[0, 1, 3]].to_csv(index=False).encode().replace(b"\n", b"\r"))
+    check(WORK / "mac.csv", [{"text": TEXTS[n], "n": str(n)} for n in (0, 1, 3)])
+    times = pd.DataFrame({"text": TEXTS[:2], "at": pd.to_datetime(["2024-05-01 12:30:00.0", "2024-05-02 00:00:00.5"])})
+    times["utc"] = times["at"].dt.tz_localize("UTC")
+    for unit in ["ms", "us", "ns"]:
+        times.astype({"at": f"datetime64[{unit}]", "utc": f"datetime64[{unit}, UTC]"}).to_parquet(WORK / f"{unit}.parquet")
+        texts = ["2024-05-01T12:30:00", "2024-05-02T00:00:00.5"]
+        check(WORK / f"{unit}.parquet", [{"text": TEXTS[n], "at": at, "utc": at + "Z"} for n, at in enumerate(texts)])
     frame.to_parquet(WORK / "pandas.parquet")
     check(WORK / "pandas.parquet", [{k: v for k, v in row.items() if k != "day"} for row in ROWS])
     whole = typed(maybe=lambda value: "" if value is None else value)
@@ -171,6 +179,7 @@ def outputs():
     assert list(frame.n) == [row["n"] for row in ROWS] and list(frame.part) == [row["part"] for row in ROWS]
     assert pd.isna(frame.maybe[2]) and frame.maybe[3] == 30
     assert frame["is"].dtype == bool and (frame.input_tokens > 0).all()
+    assert [day.date() for day in frame.day] == [row["day"] for row in ROWS], "dates stay dates"
     cells = openpyxl.load_workbook(WORK / "answers.xlsx")["answers"]
     assert cells.max_row == len(ROWS) + 1
     assert [cell.data_type for cell in cells["A"]] == ["s"] * (len(ROWS) + 1), "a text is never a formula"
@@ -184,6 +193,9 @@ def outputs():
         assert list(frame.text) == [guarded(text) for text in TEXTS], name
     table = pl.read_parquet(WORK / "answers.parquet")
     assert table["answer"].to_list() == expected and table["text"].to_list() == TEXTS
+    run(WORK / "pandas.parquet", WORK / "typed.parquet", "--columns", "all")
+    typed_table = pl.read_parquet(WORK / "typed.parquet")
+    assert (typed_table["n"].to_list(), typed_table["is"].to_list()) == ([row["n"] for row in ROWS], [row["is"] for row in ROWS])
     query = f"SELECT answer FROM '{WORK / 'answers.parquet'}' ORDER BY index"
     assert [row[0] for row in duckdb.sql(query).fetchall()] == expected
     print("pandas, openpyxl, polars and DuckDB read the outputs")

@@ -45,6 +45,13 @@ pub enum Advice {
     SpecifyRun,
     /// Set the encoding of the input: [`InputOptions::encoding`](crate::InputOptions::encoding).
     SetEncoding,
+    /// Set the encoding of the input to this one: [`InputOptions::encoding`](crate::InputOptions::encoding).
+    SetEncodingTo {
+        /// Its name.
+        name: &'static str,
+    },
+    /// Set the format of the input: [`InputOptions::format`](crate::InputOptions::format).
+    SetFormat,
     /// Drop the answers at the end of rows for fine-tuning:
     /// [`Render::drop_last_assistant`](crate::Render::drop_last_assistant).
     DropLastAssistant,
@@ -67,6 +74,8 @@ impl fmt::Display for Advice {
             Self::DiscardLost => "if the batch is lost, retry failed rows to discard it",
             Self::FinishWithWriter => "finish the run with that version",
             Self::FreeDiskSpace => "free some space, then rerun the job",
+            Self::SetEncodingTo { name } => return write!(f, "set its encoding to {name}"),
+            Self::SetFormat => "set the format of the input, such as csv or jsonl",
             Self::BuildWith { feature } => return write!(f, "rebuild with the feature `{feature}`"),
             Self::SpecifyRun => "specify the output or the journal of a run",
             Self::DropLastAssistant => "drop it from all rows",

@@ -84,9 +84,8 @@ impl Columns {
         }
     }
 
-    /// Checks the choice. Returns the names of the columns for a table. `None` without columns; an
-    /// empty list if each row has its own.
-    pub(crate) fn names(&self, source: &Source, output: OutputFormat) -> Result<Option<Vec<String>>> {
+    /// Checks the choice. Returns the names of the columns for a table. `None` without columns.
+    pub(crate) fn names(&self, source: &Source, output: OutputFormat) -> Result<Option<ColumnNames>> {
         let invalid = |why: &str| Err(Error::usage(format!("columns: {why}")));
         if *self == Self::None {
             return Ok(None);
@@ -103,20 +102,20 @@ impl Columns {
             Some(InputFormat::Text) => Some(vec!["input".to_owned()]),
             _ => source.columns(),
         };
-        let known = known.map(|names| with_file(names, source));
+        let known = known.map(|names| ColumnNames::with_file(names, source));
         match (self, known) {
-            (Self::Only(names), Some(known)) => {
+            (Self::Only(names), Some(ColumnNames { names: known, file })) => {
                 let Some(unknown) = names.iter().find(|name| !known.contains(name)) else {
-                    return Ok(Some(names.clone()));
+                    return Ok(Some(ColumnNames { names: names.clone(), file }));
                 };
                 let near = closest(unknown, &known).map(|near| format!("; did you mean `{near}`?"));
                 invalid(&format!("{} has no column `{unknown}`{}", source.name(), near.unwrap_or_default()))
             }
-            (Self::Only(names), None) => Ok(Some(names.clone())),
+            (Self::Only(names), None) => Ok(Some(ColumnNames { names: names.clone(), file: None })),
             (_, Some(known)) => Ok(Some(known)),
-            (_, None) if output == OutputFormat::Jsonl => Ok(Some(Vec::new())),
+            (_, None) if output == OutputFormat::Jsonl => Ok(Some(ColumnNames::default())),
             (_, None) => match source.reopened()? {
-                Some(rows) => names_of(rows).map(|names| Some(with_file(names, source))),
+                Some(rows) => names_of(rows).map(|names| Some(ColumnNames::with_file(names, source))),
                 None => {
                     invalid("the rows have different fields: name those that become columns of the table")
                 }
@@ -125,12 +124,32 @@ impl Columns {
     }
 }
 
-/// Adds the name of the file in front, if there are several, unless the rows have a field of this name.
-fn with_file(mut names: Vec<String>, source: &Source) -> Vec<String> {
-    if source.paths().len() > 1 && !names.iter().any(|name| name == FILE_COLUMN) {
-        names.insert(0, FILE_COLUMN.to_owned());
+/// Names of the columns to keep.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ColumnNames {
+    /// Empty if each row has its own.
+    pub(crate) names: Vec<String>,
+    /// Name of the column with the file of a row. `None` if it depends on the row's own fields.
+    file: Option<String>,
+}
+
+impl ColumnNames {
+    /// Adds the name of the file in front, if there are several.
+    fn with_file(mut names: Vec<String>, source: &Source) -> Self {
+        let file = (source.paths().len() > 1).then(|| {
+            let file = file_column(|name| names.iter().any(|own| own == name));
+            names.insert(0, file.clone());
+            file
+        });
+        Self { names, file }
     }
-    names
+}
+
+/// Name of the column with the file of a row: the first one that its own fields do not have.
+fn file_column(is_taken: impl Fn(&str) -> bool) -> String {
+    let other = (1..).map(|n| if n == 1 { "input_file".to_owned() } else { format!("input_file_{n}") });
+    let mut names = std::iter::once(FILE_COLUMN.to_owned()).chain(other);
+    names.find(|name| !is_taken(name)).expect("there are more numbers than columns")
 }
 
 /// Names of the fields of all rows, in the order in which they appear first.
@@ -157,8 +176,7 @@ fn names_of(rows: Source) -> Result<Vec<String>> {
 
 /// Columns of rows that were read and whose results are not written yet.
 pub(crate) struct OwnColumns {
-    /// The columns to keep. Empty for all.
-    names: Vec<String>,
+    columns: ColumnNames,
     folder: PathBuf,
     rows: Mutex<Rows>,
 }
@@ -179,11 +197,11 @@ struct Location {
 }
 
 impl OwnColumns {
-    /// Keeps the columns `names`, or all if it is empty, in a temporary file in `folder`.
-    pub(crate) fn new(disk: &Disk, folder: &Path, names: Vec<String>) -> Result<Self> {
+    /// Keeps `columns` in a temporary file in `folder`.
+    pub(crate) fn new(disk: &Disk, folder: &Path, columns: ColumnNames) -> Result<Self> {
         let file = disk.temporary_in(folder).map_err(|e| Error::io("create a temporary file", folder, e))?;
         let rows = Mutex::new(Rows { file, end: 0, locations: HashMap::new(), line: Vec::new() });
-        Ok(Self { names, folder: folder.to_owned(), rows })
+        Ok(Self { columns, folder: folder.to_owned(), rows })
     }
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
@@ -215,9 +233,9 @@ impl OwnColumns {
     /// Writes the columns of a row.
     fn write(&self, row: &InputRow, line: &mut Vec<u8>) -> serde_json::Result<()> {
         match &row.input {
-            Ok(Input::Vars(vars)) if self.names.is_empty() => serde_json::to_writer(line, vars),
+            Ok(Input::Vars(vars)) if self.columns.names.is_empty() => serde_json::to_writer(line, vars),
             Ok(Input::Vars(vars)) => {
-                let chosen = self.names.iter().filter_map(|name| Some((name, vars.get(name)?)));
+                let chosen = self.columns.names.iter().filter_map(|name| Some((name, vars.get(name)?)));
                 let chosen: Map<String, Value> =
                     chosen.map(|(name, value)| (name.clone(), value.clone())).collect();
                 serde_json::to_writer(line, &chosen)
@@ -238,7 +256,9 @@ impl OwnColumns {
     fn with_file(&self, row: &InputRow) -> Map<String, Value> {
         let mut all = Map::new();
         if let Some(file) = row.file() {
-            all.insert(FILE_COLUMN.to_owned(), file.into());
+            let has = |name: &str| matches!(&row.input, Ok(Input::Vars(vars)) if vars.get(name).is_some());
+            let name = self.columns.file.clone().unwrap_or_else(|| file_column(has));
+            all.insert(name, file.into());
         }
         match &row.input {
             Ok(Input::Vars(vars)) => {
@@ -247,8 +267,8 @@ impl OwnColumns {
             Ok(Input::Text(text)) => _ = all.insert("input".to_owned(), text.as_str().into()),
             _ => {}
         }
-        if !self.names.is_empty() {
-            all.retain(|name, _| self.names.contains(name));
+        if !self.columns.names.is_empty() {
+            all.retain(|name, _| self.columns.names.contains(name));
         }
         all
     }
@@ -277,7 +297,8 @@ mod tests {
     #[test]
     fn columns_are_taken_once_and_only_for_the_row_of_their_key() {
         let folder = tempfile::tempdir().unwrap();
-        let own = OwnColumns::new(&Disk::default(), folder.path(), vec!["b".into(), "x".into()]).unwrap();
+        let columns = ColumnNames { names: vec!["b".into(), "x".into()], file: None };
+        let own = OwnColumns::new(&Disk::default(), folder.path(), columns).unwrap();
         let key = |n: u8| Key::of(&[&[n]]);
         for n in 0..3_u8 {
             let mut row = InputRow::new(Input::Vars(vars! { a: 1, b: n }));
@@ -289,5 +310,32 @@ mod tests {
         assert!(own.take(0, key(0)).is_err(), "it was taken");
         assert!(own.take(1, key(2)).is_err(), "another row");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
+    }
+
+    #[test]
+    fn the_name_of_a_file_takes_the_next_free_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let fields = |name: &str, texts: [&str; 2]| {
+            let paths = [0, 1].map(|at| write(&format!("{at}.{name}"), texts[at]));
+            let source = Source::open_all(paths, crate::InputOptions::new()).unwrap();
+            let columns = Columns::All.names(&source, OutputFormat::Jsonl).unwrap().unwrap();
+            let own = OwnColumns::new(&Disk::default(), folder.path(), columns).unwrap();
+            let of = |row: Result<InputRow>| {
+                let row = own.with_file(&row.unwrap());
+                row.keys().map(String::as_str).collect::<Vec<_>>().join(" ")
+            };
+            source.map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(fields("csv", ["a\n1\n", "a\n2\n"]), ["file a"; 2]);
+        assert_eq!(
+            fields("csv", ["file,input_file\n1,2\n", "a\n2\n"]),
+            ["input_file_2 file input_file", "input_file_2 a"]
+        );
+        assert_eq!(fields("jsonl", ["{\"file\":1}", "{\"a\":2}"]), ["input_file file", "file a"]);
     }
 }

@@ -69,9 +69,9 @@ impl Costs {
         self
     }
 
-    /// Cost of a call.
+    /// Cost of a call, rounded as by [`rounded_usd`].
     pub fn of(&self, model: &str, usage: &Usage) -> Option<f64> {
-        self.price.as_ref()?(model, usage)
+        self.price.as_ref()?(model, usage).map(rounded_usd)
     }
 
     /// The budget in US dollars, if one is set.
@@ -88,6 +88,14 @@ impl Costs {
         let spent = spent + unpriced as f64 * self.row;
         RemainingBudget { cap: self.cap, spent, max_row_cost: self.row }
     }
+}
+
+/// A cost in US dollars without the error of sums of binary fractions: rounded to 12 decimal places, far
+/// below the price of a token.
+pub fn rounded_usd(usd: f64) -> f64 {
+    // Beyond this, a double has fewer decimal places.
+    const MAX: f64 = 1_000.0;
+    if usd.abs() < MAX { (usd * 1e12).round() / 1e12 } else { usd }
 }
 
 impl fmt::Debug for Costs {
@@ -140,6 +148,16 @@ mod tests {
         assert!(allows(&budget, 0, 0.0) && !allows(&budget, 1, 0.0));
         budget.pay(None);
         assert_eq!(budget.allows(0, 0.0), Allowance::Never);
+    }
+
+    #[test]
+    fn costs_have_no_error_of_binary_fractions() {
+        let costs = Costs::new(|_, usage: &Usage| Some(usage.input_tokens as f64 * 0.15e-6));
+        assert_eq!(costs.of("m", &Usage::new(17, 0)), Some(2.55e-6));
+        for (usd, text) in [(17.0 * 0.15e-6, "0.00000255"), (1e-13, "0"), (1e9 + 0.1, "1000000000.1")] {
+            assert_eq!(rounded_usd(usd).to_string(), text);
+        }
+        assert!(rounded_usd(f64::NAN).is_nan() && rounded_usd(f64::INFINITY).is_infinite());
     }
 
     #[test]

@@ -4,15 +4,16 @@ use fanweave_core::prompt::{Endpoint, RequestBody};
 use fanweave_core::{Prompt, Vars};
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 pub(crate) use crate::field::field;
 use crate::key::Key;
-use crate::source::{parse_chat, parse_vendor};
+use crate::source::{parse_chat, parse_vendor, read_json};
 
 /// Contents of a row.
 ///
-/// As JSON, an object with one field: `vars`, `text`, `prompt`, or, for a prompt that was read from a
+/// As JSON, an object with one field: `vars`, `row`, `text`, `prompt`, or, for a prompt that was read from a
 /// request, `body` with its `endpoint` and its `json`.
 ///
 /// ```
@@ -51,6 +52,8 @@ impl Input {
 enum Wire<P = Box<Prompt>, V = Vars, T = String, J = Box<RawValue>> {
     Prompt(P),
     Vars(V),
+    /// The JSON of variables, some of which are numbers that a value does not represent exactly.
+    Row(J),
     Text(T),
     Body {
         endpoint: Endpoint,
@@ -64,7 +67,10 @@ enum Wire<P = Box<Prompt>, V = Vars, T = String, J = Box<RawValue>> {
 impl Serialize for Input {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let wire = match self {
-            Self::Vars(vars) => Wire::Vars(vars),
+            Self::Vars(vars) => match vars.json() {
+                None => Wire::Vars(vars),
+                Some(json) => Wire::Row(serde_json::from_str::<&RawValue>(json).map_err(S::Error::custom)?),
+            },
             Self::Text(text) => Wire::Text(text),
             Self::Prompt(prompt) => match prompt.body.as_deref() {
                 None => Wire::Prompt(prompt),
@@ -85,6 +91,10 @@ impl TryFrom<Wire> for Input {
     fn try_from(wire: Wire) -> Result<Self, String> {
         Ok(match wire {
             Wire::Vars(vars) => Self::Vars(vars),
+            Wire::Row(json) => match read_json(json.get()).map_err(|e| e.to_string())? {
+                (Value::Object(map), _) => Self::Vars(Vars::from(map).with_json(json.get())),
+                _ => return Err("a row is not an object".to_owned()),
+            },
             Wire::Text(text) => Self::Text(text),
             Wire::Prompt(prompt) => Self::Prompt(prompt),
             Wire::Body { endpoint: Endpoint::ChatCompletions, json, prompt } => {
@@ -164,5 +174,35 @@ mod tests {
             assert_eq!(serde_json::to_value(&input).unwrap(), json);
             assert_eq!(parsed(&input), input);
         }
+    }
+    #[test]
+    fn a_row_keeps_the_numbers_of_its_request_as_they_are_written() {
+        let json = r#"{"messages":[{"role":"user","content":"hi"}],"seed":12345678901234567890123,"x":1e400,"y":0.1000000000000000055}"#;
+        let rows = crate::Source::from_reader("rows", std::io::Cursor::new(json), None).unwrap();
+        let input = rows.map(|row| row.unwrap().input.unwrap()).next().unwrap();
+        let wire = serde_json::to_string(&input).unwrap();
+        assert_eq!(wire, format!(r#"{{"row":{json}}}"#));
+        assert_eq!(serde_json::from_str::<Input>(&wire).unwrap(), input);
+        let Input::Vars(vars) = &input else { panic!("{input:?}") };
+        assert_eq!(vars.get("seed").unwrap(), "12345678901234567890123", "for a template");
+        let sent = |json: &str| {
+            let rows =
+                crate::Source::from_reader("rows", std::io::Cursor::new(json.to_owned()), None).unwrap();
+            let input = rows.map(|row| row.unwrap().input.unwrap()).next().unwrap();
+            let prompt = crate::Render::new().render(input).unwrap();
+            prompt.body.unwrap().json().to_owned()
+        };
+        assert_eq!(
+            sent(&json.replace("\"x\"", "\"min_p\"").replace("\"y\"", "\"label\"")),
+            r#"{"messages":[{"role":"user","content":"hi"}],"min_p":1e400,"seed":12345678901234567890123}"#
+        );
+        let params =
+            r#"{"messages":[{"role":"user","content":"hi"}],"top_k":12345678901234567890123,"x":1e400}"#;
+        assert_eq!(sent(&format!(r#"{{"custom_id":"a","params":{params}}}"#)), params);
+        let input = r#"{"anthropic_version":"v","messages":[{"role":"user","content":"hi"}],"x":0.1000000000000000055}"#;
+        assert_eq!(
+            sent(&format!(r#"{{"recordId":"a","modelInput":{input}}}"#)),
+            r#"{"messages":[{"role":"user","content":"hi"}],"x":0.1000000000000000055}"#
+        );
     }
 }

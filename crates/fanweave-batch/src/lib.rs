@@ -96,7 +96,7 @@ pub use render::Render;
 pub use rows::{InputRow, RowKey, RowSource};
 pub use run::BatchJob;
 pub use settings::Settings;
-pub use source::{Encoding, InputFormat, InputOptions, MAX_LINE, Source};
+pub use source::{Encoding, InputFormat, InputOptions, MAX_LINE, RequestFields, Source};
 pub use summary::{FailureGroup, Summary};
 pub use via::{BatchApi, BatchLimits, BatchState};
 
@@ -106,6 +106,7 @@ pub mod __private {
     pub use crate::arranger::Arranger;
     pub use crate::budget::{Allowance, RowBudget};
     pub use crate::collect::Collector;
+    pub use crate::cost::rounded_usd;
     pub use crate::dedupe::Follower;
     pub use crate::feed::{Job, KeyedRows};
     pub use crate::leases::{Leases, Lessor};

@@ -13,12 +13,12 @@ use crate::disk::Disk;
 use crate::fingerprint::Fingerprint;
 use crate::journal::{Journal, Manifest, PreviousRun};
 use crate::key::Key;
-use crate::output::{self, Layout, Output, OutputFormat, OwnKind, OwnOutput, Shape, Sink};
+use crate::output::{self, ColumnType, Layout, Output, OutputFormat, OwnKind, OwnOutput, Shape, Sink};
 use crate::progress::Progress;
 use crate::recorder::{Driver, Recording};
 use crate::records::{EarlierRows, RowSink, RunIdentity};
 use crate::settings::Settings;
-use crate::source::{InputScan, Source};
+use crate::source::{InputFormat, InputScan, Source};
 use crate::store::RecordStore;
 use crate::{Error, ErrorKind, Result};
 
@@ -67,8 +67,15 @@ impl View {
     ) -> Result<(Layout, Vec<String>)> {
         let names = columns.unwrap_or(&Columns::None).names(source, self.format)?;
         let settings = &self.settings;
-        let own_names = names.as_deref().unwrap_or_default();
-        let shape = Shape::new(own_names, settings.answer_schema.as_ref(), settings.samples.get());
+        let own_names = names.as_ref().map(|columns| columns.names.as_slice()).unwrap_or_default();
+        let mut kinds = source.column_types();
+        match self.format {
+            OutputFormat::Parquet => {}
+            OutputFormat::Xlsx => kinds.retain(|_, kind| *kind == ColumnType::Date),
+            // The text of a value is that of the input.
+            _ => kinds.clear(),
+        }
+        let shape = Shape::new(own_names, &kinds, settings.answer_schema.as_ref(), settings.samples.get());
         let own = match names {
             Some(names) => {
                 let folder = self.folder.clone().unwrap_or_else(std::env::temp_dir);
@@ -251,7 +258,11 @@ impl Open {
         let encoded = if source.sample_indices().is_some() { 0 } else { limit };
         let Some(InputScan { rows, hash }) = InputScan::of(source, strict, encoded)? else { return Ok(None) };
         if rows == 0 {
-            return Err(Error::usage(format!("{}: the file has a header but no rows", source.name())));
+            let why = match source.format() {
+                Some(InputFormat::Jsonl | InputFormat::OpenAi) => "the list is empty: it has no rows",
+                _ => "the file has a header but no rows",
+            };
+            return Err(Error::usage(format!("{}: {why}", source.name())));
         }
         let sampled = source.sample_indices().map(|all| all.partition_point(|index| *index < limit) as u64);
         let samples = u64::from(self.settings.samples.get());

@@ -44,10 +44,18 @@ impl Render {
             self.uses_a_field(template, known)?;
         }
         if let Some(First { error: Some(why), .. }) = first {
-            let message = format!("{}: no row can be used: {why}", source.name());
+            let meant = self.meant_field(known.as_deref().unwrap_or_default());
+            let meant = meant.map(|name| format!("; did you mean `{{{{ {} }}}}`?", reference(name)));
+            let message =
+                format!("{}: no row can be used: {why}{}", source.name(), meant.unwrap_or_default());
             return Err(Error::usage(message).advising([Advice::RunAllRows]));
         }
         let mut notes = self.notes_on_texts(known.as_deref().unwrap_or_default());
+        if self.template.is_none()
+            && known.as_ref().is_some_and(|known| known.iter().any(|name| name == "messages"))
+        {
+            notes.extend(self.note_on_data(source)?);
+        }
         notes.extend(self.note_on_empty_fields(source)?);
         Ok(notes)
     }
@@ -93,7 +101,13 @@ impl Render {
                 return Err(Error::usage(message).advising([Advice::DropLastAssistant, Advice::RunAllRows]));
             }
             let error = rendered.and_then(Result::err);
-            let error = error.map(|error| list.unwrap_or_else(|| error.message().to_owned()));
+            let error = match (error, list) {
+                (Some(_), Some(list)) => Some(list),
+                (Some(error), None) => Some(error.message().to_owned()),
+                // Its columns are objects, which a template would insert as JSON.
+                (None, Some(frame)) if self.template.is_some() && frame.contains("data frame") => Some(frame),
+                (None, _) => None,
+            };
             let is_usable = error.is_none();
             match &mut first {
                 Some(first) if is_usable => first.error = None,
@@ -130,6 +144,19 @@ impl Render {
         Err(Error::usage(message).advising([Advice::RunAllRows]))
     }
 
+    /// A field that differs from one that the templates use, and the rows do not have, only in case or in
+    /// characters other than letters and digits.
+    fn meant_field<'a>(&self, known: &'a [String]) -> Option<&'a str> {
+        let plain = |name: &str| {
+            name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>()
+        };
+        let missing =
+            self.used_fields().into_iter().filter(|used| !known.contains(used)).map(|used| plain(&used));
+        let mut meant =
+            missing.filter_map(|used| known.iter().find(|name| !used.is_empty() && plain(name) == used));
+        meant.next().map(String::as_str)
+    }
+
     /// Notes on texts that are probably not meant as they are.
     fn notes_on_texts(&self, known: &[String]) -> Vec<String> {
         let mut notes = Vec::new();
@@ -152,6 +179,48 @@ impl Render {
             }
         }
         notes
+    }
+
+    /// The fields of rows with `messages` that are not part of their requests, with the numbers of rows.
+    fn note_on_data(&self, source: &Source) -> Result<Option<String>> {
+        const SHOWN: usize = 6;
+        let Some(rows) = source.reopened()? else { return Ok(None) };
+        let id_column = source.options().id_column.as_deref();
+        let mut counts: Vec<(String, u64)> = Vec::new();
+        let mut all = 0_u64;
+        for row in rows.take(MAX_COUNTED) {
+            all += 1;
+            let Ok(Input::Vars(vars)) = row?.input else { continue };
+            let map = vars.as_map();
+            if field(map, "messages").is_none() {
+                continue;
+            }
+            let stores = field(map, "store").is_some_and(|stores| *stores == true);
+            for (name, value) in map {
+                let is_id = matches!(&**name, "custom_id" | "id" | "stream" | "stream_options")
+                    || Some(&**name) == id_column;
+                if is_id || value.is_null() || self.request_fields.takes(name, value, stores) {
+                    continue;
+                }
+                match counts.iter().position(|(own, _)| own == name) {
+                    Some(at) => counts[at].1 += 1,
+                    None if counts.len() < MAX_COUNTED_FIELDS => counts.push((name.clone(), 1)),
+                    None => {}
+                }
+            }
+        }
+        if counts.is_empty() {
+            return Ok(None);
+        }
+        let rows = |n: u64| if n == 1 { "1 row".to_owned() } else { format!("{n} rows") };
+        let shown = counts.iter().take(SHOWN).map(|(name, n)| format!("`{name}` ({})", rows(*n)));
+        let shown: Vec<_> = shown.collect();
+        let more = match counts.len() - shown.len() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        let of = if all == MAX_COUNTED as u64 { format!(" of the first {all} rows") } else { String::new() };
+        Ok(Some(format!("fields{of} that are data, and not sent: {}{more}", shown.join(", "))))
     }
 
     /// The number of rows with an empty field that is used.
@@ -199,6 +268,10 @@ impl Render {
         used
     }
 }
+
+/// Maximum rows whose fields are counted before a run, and maximum of their names.
+const MAX_COUNTED: usize = 10_000;
+const MAX_COUNTED_FIELDS: usize = 100;
 
 /// The texts between braces in a template, in one pass: a template may have as many as a file has columns.
 struct Braced<'a> {
@@ -293,13 +366,59 @@ mod tests {
     #[test]
     fn a_list_of_rows_in_a_field_is_pointed_out() {
         let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
-        std::fs::write(file.path(), r#"{"data": [{"q": "a"}, {"q": "b"}]}"#).unwrap();
-        for template in [None, Some(Template::parse("{{ q }}").unwrap())] {
-            let mut render = Render::new();
-            render.template = template;
-            let error = render.check(&Source::open(file.path(), None).unwrap()).unwrap_err();
-            assert!(error.message().ends_with("with `jq -c '.data[]'`"), "{error}");
+        let frame = "orient=\"records\", lines=True)`";
+        for (json, advice) in [
+            (r#"{"data": [{"q": "a"}, {"q": "b"}]}"#, "with `jq -c '.data[]'`"),
+            (r#"{"q": {"0": "a", "1": "b"}}"#, frame),
+            (r#"{"columns": ["q"], "index": [0], "data": [["a"]]}"#, frame),
+        ] {
+            std::fs::write(file.path(), json).unwrap();
+            for template in [None, Some(Template::parse("{{ q }}").unwrap())] {
+                let mut render = Render::new();
+                render.template = template;
+                let error = render.check(&Source::open(file.path(), None).unwrap()).unwrap_err();
+                assert!(error.message().ends_with(advice), "{error}");
+            }
         }
+    }
+
+    #[test]
+    fn fields_that_are_not_sent_are_counted() {
+        let file = tempfile::Builder::new().suffix(".jsonl").tempfile().unwrap();
+        let row = |more: &str| {
+            format!("{{\"id\":1,\"messages\":[{{\"role\":\"user\",\"content\":\"a\"}}]{more}}}\n")
+        };
+        let rows = [
+            row(",\"foo\":1,\"temperature\":0.5,\"usage\":{\"total\":1}"),
+            row(",\"foo\":2,\"extra_body\":{}"),
+            row(",\"foo\":null"),
+        ];
+        std::fs::write(file.path(), rows.concat()).unwrap();
+        let notes = Render::new().check(&Source::open(file.path(), None).unwrap()).unwrap();
+        let expected =
+            "fields that are data, and not sent: `foo` (2 rows), `usage` (1 row), `extra_body` (1 row)";
+        assert_eq!(notes, [expected]);
+        std::fs::write(file.path(), row(",\"seed\":1,\"stream\":true")).unwrap();
+        let notes = Render::new().check(&Source::open(file.path(), None).unwrap()).unwrap();
+        assert_eq!(notes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_column_with_blanks_in_its_name_is_suggested() {
+        let file = tempfile::Builder::new().suffix(".csv").tempfile().unwrap();
+        std::fs::write(file.path(), "name, review,Größe\na,b,c\n").unwrap();
+        let why = |template: &str| {
+            let render = Render::new().template(Template::parse(template).unwrap());
+            render.check(&Source::open(file.path(), None).unwrap()).unwrap_err().message().to_owned()
+        };
+        for (template, meant) in [("{{ review }}", r#"row[" review"]"#), ("{{ Name }}", "name")] {
+            assert!(
+                why(template).ends_with(&format!("; did you mean `{{{{ {meant} }}}}`?")),
+                "{}",
+                why(template)
+            );
+        }
+        assert!(!why("{{ size }}").contains("did you mean"), "{}", why("{{ size }}"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use fanweave_core::{Usage, excerpt};
 
 use crate::answer::Content;
+use crate::cost::rounded_usd;
 use crate::journal::{self, CallRecord, Manifest, Outcome, Record};
 use crate::key::{Digest, Key};
 use crate::output::journal_path;
@@ -213,8 +214,8 @@ impl RowRecord {
             id,
             began,
             latency_ms,
-            cost_usd,
-            maybe_billed_usd,
+            cost_usd: cost_usd.map(rounded_usd),
+            maybe_billed_usd: maybe_billed_usd.map(rounded_usd),
             calls,
             ..Self::default()
         };
@@ -249,6 +250,6 @@ impl CallAnswer {
     fn of(call: CallRecord) -> Self {
         let usage = call.answer.usage();
         let model = call.answer.reply.and_then(|reply| reply.model);
-        Self { step: call.step, model, usage, cost_usd: call.cost_usd }
+        Self { step: call.step, model, usage, cost_usd: call.cost_usd.map(rounded_usd) }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::Input;
 use crate::input::field;
-use crate::source::{read_row, read_vendor_row};
+use crate::source::{RequestFields, read_exact_row, read_row, read_vendor_row};
 
 /// Variable of templates that has all fields of a row.
 pub(crate) const ROW: &str = "row";
@@ -52,6 +52,9 @@ pub struct Render {
     /// without messages whose [body](Prompt::body) is the request: for chains that send them. Default: such
     /// rows fail.
     pub other_endpoints: bool,
+    /// Server whose request fields a row with `messages` may have; its other fields are data, which is not
+    /// sent. Default: any.
+    pub request_fields: RequestFields,
     /// Set to whether a template reads the variable `row`, once it is known.
     reads_row: Option<bool>,
     check: Option<PromptCheck>,
@@ -88,6 +91,12 @@ impl Render {
     #[must_use]
     pub fn other_endpoints(self, pass: bool) -> Self {
         Self { other_endpoints: pass, ..self }
+    }
+
+    /// Sets the server whose request fields a row with `messages` may have.
+    #[must_use]
+    pub fn request_fields(self, request_fields: RequestFields) -> Self {
+        Self { request_fields, ..self }
     }
 
     /// Adds a check of each prompt before its call. A row whose prompt it refuses fails with its error.
@@ -198,7 +207,7 @@ impl Render {
         let prompt = match (texts.user, input) {
             (Some(text), _) | (None, Input::Text(text)) => text.into(),
             (None, Input::Prompt(prompt)) => *prompt,
-            (None, Input::Vars(vars)) => own_prompt(&vars)?,
+            (None, Input::Vars(vars)) => own_prompt(&vars, self.request_fields)?,
         };
         let prompt = if self.drop_last_assistant { without_answer(prompt) } else { prompt };
         let prompt = match texts.system {
@@ -270,14 +279,17 @@ impl<I: Send + 'static> Prepared<I> {
 }
 
 /// The prompt that a row contains.
-fn own_prompt(vars: &Vars) -> Result<Prompt> {
+fn own_prompt(vars: &Vars, fields: RequestFields) -> Result<Prompt> {
     let wrong = |message: String| Error::new(ErrorKind::Input, message);
     let own = |name: &str| field(vars.as_map(), name);
     if own("messages").is_some() {
-        return read_row(vars.as_map().clone())
-            .map_err(|e| wrong(format!("the row is not a valid chat: {e}")));
+        let read = match vars.json() {
+            Some(json) => read_exact_row(json, vars.as_map(), fields),
+            None => read_row(vars.as_map().clone(), fields),
+        };
+        return read.map_err(|e| wrong(format!("the row is not a valid chat: {e}")));
     }
-    if let Some(read) = read_vendor_row(vars.as_map()) {
+    if let Some(read) = read_vendor_row(vars.as_map(), vars.json(), fields) {
         return read.map_err(wrong);
     }
     match own("prompt") {
@@ -287,7 +299,7 @@ fn own_prompt(vars: &Vars) -> Result<Prompt> {
             let mut row = vars.as_map().clone();
             row.retain(|name, _| name != "prompt");
             row.insert("messages".to_owned(), Value::Array(messages.clone()));
-            read_row(row).map_err(|e| wrong(format!("`prompt` is not a valid chat: {e}")))
+            read_row(row, fields).map_err(|e| wrong(format!("`prompt` is not a valid chat: {e}")))
         }
         Some(_) => Err(wrong("`prompt`: expected a string".to_owned())),
         None => Err(wrong(no_prompt(vars))),
@@ -298,7 +310,6 @@ fn no_prompt(vars: &Vars) -> String {
     const SHOWN: usize = 8;
     let names: Vec<_> = vars.names().take(SHOWN).map(|name| format!("`{name}`")).collect();
     let fields = match (names.as_slice(), vars.names().count()) {
-        ([], _) => "no fields".to_owned(),
         ([one], _) => format!("the field {one}"),
         (names, all) if all > SHOWN => format!("the fields {} and {} more", names.join(", "), all - SHOWN),
         (names, _) => format!("the fields {}", names.join(", ")),
@@ -306,14 +317,26 @@ fn no_prompt(vars: &Vars) -> String {
     if let Some(advice) = only_list(vars) {
         return advice;
     }
+    if names.is_empty() {
+        return "the row is an empty object: it has no `prompt`, no `messages` and no field for a template"
+            .to_owned();
+    }
     let example = example(vars.names());
     format!(
         "the row has {fields}, but no `prompt` or `messages`: pass a template, such as '{{{{ {example} }}}}'"
     )
 }
 
-/// Advice for a row that has only a list of rows.
+/// Advice for a row that is a whole table: it has only a list of rows, or the columns of a data frame.
 pub(crate) fn only_list(vars: &Vars) -> Option<String> {
+    let is_column = |value: &Value| value.as_object().is_some_and(|column| column.contains_key("0"));
+    let is_split =
+        || ["columns", "index", "data"].iter().all(|name| vars.get(name).is_some_and(Value::is_array));
+    if (!vars.as_map().is_empty() && vars.as_map().values().all(is_column)) || is_split() {
+        let advice = "the row has the columns of a data frame: write it as rows, in pandas with \
+                      `to_json(path, orient=\"records\", lines=True)`";
+        return Some(advice.to_owned());
+    }
     let (name, Value::Array(items)) = vars.as_map().iter().next()? else { return None };
     let is_list = vars.as_map().len() == 1 && name != "messages" && items.iter().any(Value::is_object);
     is_list.then(|| {

@@ -198,27 +198,16 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
     /// Dropping the future ends the calls in flight. All rows that have ended are journalled, and the output
     /// file is not touched; the same job resumes from there. The drop waits for the last write to the
     /// journal.
-    pub async fn run(self) -> Result<Summary> {
+    pub async fn run(mut self) -> Result<Summary> {
         let began = Instant::now();
-        let Self {
-            source,
-            prepare,
-            chain,
-            output,
-            settings,
-            fingerprint,
-            progress,
-            stop,
-            cx,
-            request_key,
-            prompt_of,
-            costs,
-            disk,
-        } = self;
+        let (disk, request_key) = (std::mem::take(&mut self.disk), self.request_key);
+        let JobParts { source, output, settings, fingerprint, mut rows } = self.into_rows();
+        let progress = rows.progress.clone();
         let at_once = settings.concurrency.checked().map_err(|error| crate::Error::usage(error.message()))?;
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
         let (opened, source) = open.run(source).await?;
         let Opened { mut recording, driver, previous, keeps_calls, columns, has_one_choice, .. } = opened;
+        rows.has_one_choice = has_one_choice;
         let was_answered = previous.done.values().any(|location| location.is_ok());
         let dedupe = (settings.dedupe && request_key.is_some()).then(Arc::<Dedupe>::default);
         recording.dedupe.clone_from(&dedupe);
@@ -229,7 +218,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             _ => None,
         };
         let recorder = Recorder::spawn(recording, driver)?;
-        let journal = keeps_calls.then(|| CallJournal::new(recorder.weak(), calls.is_some(), &chain));
+        let journal = keeps_calls.then(|| CallJournal::new(recorder.weak(), calls.is_some(), &rows.chain));
         let (jobs, inbox) = mpsc::channel(at_once.get().min(AHEAD));
         let is_file = !source.paths().is_empty();
         let answered = Arc::new(OnceLock::new());
@@ -241,23 +230,12 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             jobs,
             recorder: recorder.weak(),
             answered: answered.clone(),
-            progress: progress.clone(),
+            progress,
         };
         let reading = feed.start()?;
 
-        let around = cx.clone();
-        let budget = Box::new(costs.budget(previous.spent_usd, previous.unpriced));
-        let rows = Rows {
-            prepare,
-            prompt_of,
-            has_one_choice,
-            chain,
-            cx,
-            settings,
-            progress,
-            costs,
-            stop: stop.clone(),
-        };
+        let (around, stop) = (rows.cx.clone(), rows.stop.clone());
+        let budget = Box::new(rows.costs.budget(previous.spent_usd, previous.unpriced));
         let (row, terms) = rows.begin(dedupe.zip(request_key), journal, budget);
         let terms = Terms { is_answered: was_answered, answered, ..terms };
         let mut window = Window::new(row, recorder, inbox, terms);

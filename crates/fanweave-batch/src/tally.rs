@@ -6,6 +6,7 @@ use fanweave_core::{Event, EventKind, Observer, Usage};
 
 use crate::Costs;
 use crate::answer::Answer;
+use crate::cost::rounded_usd;
 use crate::progress::Progress;
 use crate::timeline::{Stopwatch, Timeline};
 
@@ -82,7 +83,7 @@ impl Calls {
     /// Cost of the calls other than `earlier`. `None` if a price is unknown, or if no call was answered.
     pub(crate) fn cost_since(&self, earlier: &Self) -> Option<f64> {
         let is_known = self.answered > earlier.answered && self.unpriced == earlier.unpriced;
-        is_known.then_some(self.cost - earlier.cost)
+        is_known.then(|| rounded_usd(self.cost - earlier.cost))
     }
 }
 
@@ -100,7 +101,7 @@ impl Tally {
 
     /// Additional cost in US dollars that the provider may bill, if any.
     pub(crate) fn maybe_billed(&self) -> Option<f64> {
-        Some(self.calls().maybe_billed).filter(|usd| *usd > 0.0)
+        Some(rounded_usd(self.calls().maybe_billed)).filter(|usd| *usd > 0.0)
     }
 
     /// Returns true if any of its calls was answered.

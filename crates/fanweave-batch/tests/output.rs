@@ -13,7 +13,7 @@ use fanweave_core::{
     Chain, ChatModel, Context, Error, ErrorKind as ErrorKindOfRow, EventKind, FinishReason, Message, Model,
     Part, Prompt, Reply, ReplyBody, Role, ToolCall, Tools, Usage, chain, model::fake::Fake, step,
 };
-use support::{Rows, TempRun, job, settings, text_rows};
+use support::{Rows, TempRun, job, job_of, settings, text_rows, with_invalid_lines};
 
 /// A writer whose bytes the test can read.
 #[derive(Clone, Default)]
@@ -433,7 +433,8 @@ async fn rows_that_cost_nothing_run_after_the_budget_is_spent() {
         let repeated = text_rows(5).repeat(4);
         let input = dir.write("in.txt", [repeated.as_bytes(), &b"\xff\n".repeat(50)].concat());
         let dedupe = settings(concurrency).dedupe(true);
-        let job = || job(&input, &dir.path("out.jsonl"), Rows::new(1, 0)).settings(dedupe.clone());
+        let job = || job_of(with_invalid_lines(&input), &dir.path("out.jsonl"), Rows::new(1, 0));
+        let job = || job().settings(dedupe.clone());
         let summary = job().costs(prices().cap(2.75, 0.5)).run().await.unwrap();
         assert_eq!((summary.over_budget, summary.left), (false, Some(0)), "{concurrency} concurrent");
         assert_eq!(
@@ -491,9 +492,8 @@ async fn rows_without_a_call_do_not_count_against_the_budget() {
     let unreadable = b"\xff\n".repeat(50);
     let input = dir.write("in.txt", [&unreadable, text_rows(5).as_bytes()].concat());
     let costs = prices().cap(2.75, 0.5);
-    let summary =
-        job(&input, &dir.path("out.jsonl"), Rows::new(1, 0)).settings(settings(4)).costs(costs).run();
-    let summary = summary.await.unwrap();
+    let job = job_of(with_invalid_lines(&input), &dir.path("out.jsonl"), Rows::new(1, 0));
+    let summary = job.settings(settings(4)).costs(costs).run().await.unwrap();
     assert!(!summary.over_budget, "{summary:?}");
     assert_eq!((summary.ok, summary.failed, summary.cost_usd), (5, 50, Some(2.5)));
 }
@@ -628,7 +628,10 @@ mod xlsx {
             let mut rows = open(sheet).unwrap();
             assert_eq!(
                 rows.notes(),
-                ["2 columns have no name and are ignored", "1 cell in columns without a name: ignored"]
+                [
+                    "2 columns have no name and are ignored",
+                    "1 cell in columns without a name: ignored; the header is row 2, which names `name`, `day`"
+                ]
             );
             let row = rows.next().unwrap().unwrap();
             assert_eq!(row.line, 5, "the number of the row in the sheet");
@@ -644,6 +647,47 @@ mod xlsx {
         let csv = dir.write("a.csv", "a\n1\n");
         let error = Source::open_with(csv, InputOptions::new().sheet("1")).unwrap_err().to_string();
         assert!(error.ends_with("only workbooks have sheets"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn dates_of_a_workbook_stay_dates() {
+        let dir = TempRun::new();
+        let mut book = rust_xlsxwriter::Workbook::new();
+        let form = |form: &str| rust_xlsxwriter::Format::new().set_num_format(form);
+        let (day, at) = (form("yyyy-mm-dd"), form("dd.mm.yyyy hh:mm"));
+        let sheet = book.add_worksheet();
+        for (column, name) in ["text", "day", "at", "mixed"].into_iter().enumerate() {
+            sheet.write_string(0, u16::try_from(column).unwrap(), name).unwrap();
+        }
+        sheet.write_string(1, 0, "a").unwrap().write_string(2, 0, "b").unwrap();
+        sheet.write_number_with_format(1, 1, 45_413, &day).unwrap();
+        sheet.write_number_with_format(1, 2, 45_413.75, &at).unwrap();
+        sheet.write_number_with_format(2, 2, 45_414.001_5, &at).unwrap();
+        sheet.write_number_with_format(1, 3, 45_413, &day).unwrap().write_string(2, 3, "soon").unwrap();
+        dir.write("in.xlsx", book.save_to_buffer().unwrap());
+        run(&dir, "in.xlsx", "out.xlsx").await;
+        let rows = objects(&dir.path("out.xlsx"));
+        let expected = [
+            json!({"text": "a", "day": "2024-05-01", "at": "2024-05-01T18:00:00", "mixed": "2024-05-01"}),
+            json!({"text": "b", "day": "", "at": "2024-05-02T00:02:09.600", "mixed": "soon"}),
+        ];
+        for (row, expected) in rows.iter().zip(&expected) {
+            for (name, value) in expected.as_object().unwrap() {
+                assert_eq!(&row[name], value, "{name}");
+            }
+        }
+        // They are dates of the sheet, not texts in their form.
+        run(&dir, "out.xlsx", "again.xlsx").await;
+        let types = |name: &str| {
+            let mut book: calamine::Xlsx<_> = calamine::open_workbook(dir.path(name)).unwrap();
+            let range = calamine::Reader::worksheet_range(&mut book, "answers").unwrap();
+            let row: Vec<_> = range.rows().nth(1).unwrap()[1..4].to_vec();
+            row.iter().map(|cell| matches!(cell, calamine::Data::DateTime(_))).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (types("out.xlsx"), types("again.xlsx")),
+            (vec![true, true, false], vec![true, true, false])
+        );
     }
 
     #[tokio::test]
@@ -738,6 +782,57 @@ mod parquet {
             objects(&dir.path("out.parquet")).iter().map(|row| row["answer"].clone()).collect();
         assert_eq!(answers[..3], [json!([0.5, -1.0, 3.0]), Value::Null, json!([])]);
         assert!((answers[3][0].as_f64().unwrap() - 0.1).abs() < 1e-6, "{answers:?}");
+    }
+
+    #[tokio::test]
+    async fn fields_of_a_schema_and_columns_of_parquet_keep_their_types() {
+        let dir = TempRun::new();
+        dir.write("in.txt", "a\nnone\nrefuse\nb\n");
+        let answers = step(|prompt: Prompt, _| async move {
+            let value = match prompt.last_user_text().as_str() {
+                "refuse" => return Err(Error::new(ErrorKindOfRow::Input, "no")),
+                "none" => json!({"is": null, "tags": [], "counts": null, "deep": {"x": 1}}),
+                "a" => json!({"is": true, "tags": ["x", null, "y"], "counts": [1, 2], "part": 0.5}),
+                _ => json!({"is": false, "tags": ["z"], "counts": [3], "score": 4}),
+            };
+            Ok(fanweave_batch::Answer::new(fanweave_batch::Content::Json(value)))
+        });
+        let schema = json!({"type": "object", "properties": {
+            "is": {"type": ["boolean", "null"]}, "tags": {"type": "array", "items": {"type": "string"}},
+            "counts": {"anyOf": [{"type": "array", "items": {"type": "integer"}}, {"type": "null"}]},
+            "score": {"type": "integer"}, "part": {"type": "number"}, "deep": {"type": "object"},
+        }});
+        let source = Source::open(dir.path("in.txt"), None).unwrap();
+        let job =
+            BatchJob::new(source, Render::default(), chain(answers), Output::File(dir.path("one.parquet")));
+        job.settings(Settings::new().answer_schema(schema)).run().await.unwrap();
+        let expected = [
+            json!({"is": true, "tags": ["x", null, "y"], "counts": [1, 2], "part": 0.5, "score": null}),
+            json!({"is": null, "tags": [], "counts": null, "deep": "{\"x\":1}"}),
+            json!({"is": null, "tags": null, "error": "no"}),
+            json!({"is": false, "tags": ["z"], "counts": [3], "score": 4}),
+        ];
+        let check = |name: &str| {
+            for (row, expected) in objects(&dir.path(name)).iter().zip(&expected) {
+                for (name, value) in expected.as_object().unwrap() {
+                    assert_eq!(&row[name], value, "{name}");
+                }
+            }
+        };
+        check("one.parquet");
+        // Columns of the input keep the types of numbers and booleans.
+        let source = Source::open(dir.path("one.parquet"), None).unwrap();
+        let template = fanweave_core::Template::parse("{{ index }}").unwrap();
+        let output = Output::File(dir.path("two.parquet"));
+        let job = BatchJob::new(source, Render::new().template(template), chain(Fake::echo()), output);
+        let columns = fanweave_batch::Columns::All;
+        job.settings(Settings::new().columns(columns)).run().await.unwrap();
+        let rows = objects(&dir.path("two.parquet"));
+        assert_eq!(
+            (&rows[0]["is"], &rows[3]["score"], &rows[0]["part"]),
+            (&json!(true), &json!(4), &json!(0.5))
+        );
+        assert_eq!((&rows[2]["is"], &rows[0]["answer"]), (&Value::Null, &json!("0")));
     }
 
     #[tokio::test]

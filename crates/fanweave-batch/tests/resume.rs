@@ -14,7 +14,7 @@ use fanweave_batch::{
 };
 use fanweave_core::{Message, Prompt, step};
 use proptest::prelude::*;
-use support::{Rows, TempRun, job, settings, text_rows};
+use support::{Rows, TempRun, job, job_of, settings, text_rows, with_invalid_lines};
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     // With paused time, delays determine the order of rows but take no time.
@@ -356,11 +356,13 @@ async fn a_failure_of_a_previous_run_names_the_current_line_of_its_row() {
         let dir = TempRun::new();
         let out = dir.path("out.jsonl");
         let rows = |first: &[u8]| [first, text_rows(2).as_bytes(), b"\xff\n"].concat();
-        job(&dir.write("in.txt", rows(b"")), &out, Rows::new(1, 1)).run().await.unwrap();
+        let input = dir.write("in.txt", rows(b""));
+        job_of(with_invalid_lines(&input), &out, Rows::new(1, 1)).run().await.unwrap();
 
         let input = dir.write("in.txt", rows(b"row 9\n"));
         let changed = Settings::new().changed_input(true).unordered(unordered);
-        let summary = job(&input, &out, Rows::new(1, 1)).settings(changed).run().await.unwrap();
+        let job = job_of(with_invalid_lines(&input), &out, Rows::new(1, 1));
+        let summary = job.settings(changed).run().await.unwrap();
         assert_eq!((summary.resumed, summary.failed), (3, 4));
         for row in output(&dir, "out.jsonl") {
             assert_eq!(row["error"]["line"].as_u64(), row["index"].as_u64().map(|index| index + 1), "{row}");

@@ -119,23 +119,26 @@ impl ChatModel for Unchanged {
     }
 }
 
-/// The request with the model `name`, if it names none or `overrides` is set. A vendor before the name is
-/// dropped.
+/// The request with the model `name`, if it names none or `overrides` is set, and without a stream: the
+/// output has complete responses. A vendor before the name is dropped.
 fn with_model(json: &str, name: &str, overrides: bool) -> Result<String> {
     let invalid = |e| Error::new(ErrorKind::Input, format!("the request is not JSON: {e}"));
     let (vendor, default) = name.split_once('/').unwrap_or(("", name));
     // Numbers and unknown fields stay as they are written.
-    let mut request: BTreeMap<String, Box<RawValue>> = serde_json::from_str(json).map_err(invalid)?;
+    let mut request: BTreeMap<String, &RawValue> = serde_json::from_str(json).map_err(invalid)?;
     let named = request.get("model").and_then(|model| serde_json::from_str::<String>(model.get()).ok());
     let model = match &named {
-        Some(named) if !overrides => {
-            let own = named.strip_prefix(vendor).and_then(|rest| rest.strip_prefix('/'));
-            let Some(own) = own else { return Ok(json.to_owned()) };
-            own
-        }
-        _ => default,
+        Some(named) if !overrides => named.strip_prefix(vendor).and_then(|rest| rest.strip_prefix('/')),
+        _ => Some(default),
     };
-    request.insert("model".to_owned(), to_raw_value(model).map_err(invalid)?);
+    let streams = ["stream", "stream_options"].map(|name| request.remove(name).is_some()).contains(&true);
+    if model.is_none() && !streams {
+        return Ok(json.to_owned());
+    }
+    let model = model.map(to_raw_value).transpose().map_err(invalid)?;
+    if let Some(model) = &model {
+        request.insert("model".to_owned(), model);
+    }
     serde_json::to_string(&request).map_err(invalid)
 }
 
@@ -177,6 +180,7 @@ fn answer_of(response: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -202,6 +206,74 @@ mod tests {
             with_model(&body.replace("openai/m", "m"), "openai/n", false).expect("a request"),
             body.replace("openai/m", "m")
         );
+    }
+
+    fn string() -> impl Strategy<Value = String> {
+        "[a-zé\u{1F600}\"\\\\\u{7f} /]{0,8}".prop_map(|text| json!(text).to_string())
+    }
+
+    /// Any JSON value as text, with numbers as people write them.
+    fn value() -> impl Strategy<Value = String> {
+        let number = "(-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?)";
+        let literal =
+            prop::sample::select(vec!["null", "true", "1.50", "1e400", "0.1000000000000000055", "-0"]);
+        let leaf = prop_oneof![string(), number.prop_map(|n| n), literal.prop_map(str::to_owned)];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let field = (string(), inner.clone()).prop_map(|(name, value)| format!("{name} : {value}"));
+            prop_oneof![
+                prop::collection::vec(inner, 0..4).prop_map(|items| format!("[{}]", items.join(" ,"))),
+                prop::collection::vec(field, 0..4).prop_map(|fields| format!("{{ {}}}", fields.join(","))),
+            ]
+        })
+    }
+
+    fn fields() -> impl Strategy<Value = BTreeMap<String, String>> {
+        let known =
+            ["input", "prompt", "instructions", "tools", "metadata", "user", "dimensions", "logit_bias"];
+        let known = prop::sample::select(known.to_vec()).prop_map(|name| json!(name).to_string());
+        let name = prop_oneof![3 => known, 1 => string()];
+        let is_other =
+            |name: &String| !["\"model\"", "\"stream\"", "\"stream_options\""].contains(&name.as_str());
+        prop::collection::btree_map(name.prop_filter("a field of the test", is_other), value(), 0..6)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_request_for_another_endpoint_stays_as_it_is_except_for_what_flags_replace(
+            fields in fields(),
+            endpoint in prop::sample::select(vec![Endpoint::Responses, Endpoint::Completions, Endpoint::Embeddings]),
+            named in prop::sample::select(vec![None, Some("m"), Some("openai/m"), Some("meta/m")]),
+            overrides in any::<bool>(),
+            streams in any::<bool>(),
+        ) {
+            let body = |model: Option<&str>, streams: bool| {
+                let mut all = fields.clone();
+                all.extend(model.map(|model| ("\"model\"".to_owned(), json!(model).to_string())));
+                all.extend(streams.then(|| ("\"stream\"".to_owned(), "true".to_owned())));
+                let all: Vec<_> = all.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+                format!("{{ {} }}", all.join(" , "))
+            };
+            let line = format!(
+                "{{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1{}\",\"body\":{}}}\n",
+                endpoint.path(),
+                body(named, streams),
+            );
+            let mut rows = Source::from_reader("rows", std::io::Cursor::new(line), None).unwrap();
+            let input = rows.next().unwrap().unwrap().input.unwrap();
+            let prompt = fanweave::batch::Render::new().other_endpoints(true).render(input).unwrap();
+            let read = prompt.body.as_deref().unwrap();
+            prop_assert_eq!(read.endpoint(), endpoint);
+            let sent = with_model(read.json(), "openai/n", overrides).unwrap();
+            let expected = match named {
+                Some(_) if overrides => "n",
+                Some(model) => model.trim_start_matches("openai/"),
+                None => "n",
+            };
+            let canonical = |json: String| RequestBody::new(endpoint, json).unwrap().canonical();
+            prop_assert_eq!(canonical(sent), canonical(body(Some(expected), false)));
+        }
     }
 
     #[test]

@@ -142,6 +142,8 @@ fn flags(advice: &Advice) -> String {
         Advice::SetEncoding => {
             "set its encoding, such as --encoding windows-1252 (with --encoding utf-8, such rows fail)"
         }
+        Advice::SetEncodingTo { name } => return format!("set its encoding with --encoding {name}"),
+        Advice::SetFormat => "set its format with --input-format, such as csv or jsonl",
         Advice::DropLastAssistant => "drop it from all rows with --drop-last-assistant",
         Advice::RunAllRows => "to run the rows as they are, add --keep-going",
         Advice::SpecifyRun => "specify the output of `fanweave batch` or `fanweave run --rows`",

@@ -103,6 +103,7 @@ fn not_of(vendor: &str, model: &str) -> Error {
 /// The model of the first row, if all rows name one.
 pub(crate) fn of_rows(rows: Source) -> Result<Option<String>, Failure> {
     let mut first = None;
+    let mut unreadable = None;
     let mut vendor = "openai";
     for row in rows {
         let row = row.map_err(|error| failure(&error))?;
@@ -125,7 +126,10 @@ pub(crate) fn of_rows(rows: Source) -> Result<Option<String>, Failure> {
                 named.and_then(|model| model.as_str()).map(str::to_owned)
             }
             // A row that cannot be read fails, whatever the model.
-            Err(_) => continue,
+            Err(error) => {
+                unreadable.get_or_insert_with(|| error.message().to_owned());
+                continue;
+            }
             _ => None,
         };
         match (named, &first) {
@@ -140,6 +144,9 @@ pub(crate) fn of_rows(rows: Source) -> Result<Option<String>, Failure> {
                 .with_hint("add --model, which is the model of rows without one"));
             }
         }
+    }
+    if let (None, Some(why)) = (&first, unreadable) {
+        return Err(Failure::usage(format!("no row can be read, the first one because: {why}")));
     }
     let known =
         |model: &str| model.split_once('/').is_some_and(|(vendor, _)| vendors().any(|known| known == vendor));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use fanweave::batch::{Fingerprint, Render};
+use fanweave::batch::{Fingerprint, Render, RequestFields};
 use fanweave::chain_file::StepModel;
 use fanweave::{Chain, ChainFile, Error, ErrorKind, Model, Parameters, Vars, prompts::Template};
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,9 @@ pub(crate) struct PromptWork {
     /// Set if the models answer rows that name others.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) overrides_model: bool,
+    /// Set if the models are on a server of the user.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_own_server: bool,
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub(crate) parameters: Parameters,
 }
@@ -110,6 +113,7 @@ impl PromptWork {
             schema: args.schema.as_deref().map(schema::read).transpose()?,
             drops_answers: args.drop_last_assistant,
             overrides_model: args.override_model,
+            has_own_server: args.model.base_url.is_some(),
             parameters: args.model.parameters(),
         })
     }
@@ -127,9 +131,22 @@ impl PromptWork {
             template.map_err(|e| Failure::usage(format!("{flag}: {}", e.message())))
         };
         let mut render = Render::new().drop_last_assistant(self.drops_answers).other_endpoints(true);
+        render.request_fields = self.request_fields();
         render.template = parse("--prompt", &self.prompt)?;
         render.system = parse("--system", &self.system)?;
         Ok(render)
+    }
+
+    /// The server whose fields rows with messages may have.
+    fn request_fields(&self) -> RequestFields {
+        match self.model.split_once('/').map(|(vendor, _)| vendor) {
+            None | Some("sim") => RequestFields::Any,
+            Some("openrouter") => RequestFields::OpenRouter,
+            Some("vllm" | "llamacpp" | "lmstudio" | "ollama") => RequestFields::OwnServer,
+            // A server with the API of the vendor, which may be a proxy.
+            Some(_) if self.has_own_server => RequestFields::Any,
+            Some(_) => RequestFields::Vendor,
+        }
     }
 
     /// Everything that changes the answers. URLs do not: an account may move.
@@ -244,6 +261,7 @@ mod tests {
             schema: Some(json!({ "type": "object" })),
             drops_answers: true,
             overrides_model: true,
+            has_own_server: false,
             parameters: parameters(),
         };
         let data = serde_json::to_value(&work).unwrap();

@@ -1,5 +1,7 @@
 //! The variables of a prompt template.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -18,7 +20,12 @@ use crate::{Error, ErrorKind, Result};
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Vars(Map<String, Value>);
+pub struct Vars {
+    map: Map<String, Value>,
+    /// The JSON that the values were read from, if it has numbers that are not written like theirs.
+    #[serde(skip)]
+    json: Option<Arc<str>>,
+}
 
 impl Vars {
     /// No values.
@@ -32,7 +39,7 @@ impl Vars {
     /// [`ErrorKind::Input`] if it serialises to anything else.
     pub fn from_serialize(value: impl Serialize) -> Result<Self> {
         match serde_json::to_value(value) {
-            Ok(Value::Object(map)) => Ok(Self(map)),
+            Ok(Value::Object(map)) => Ok(map.into()),
             Ok(other) => Err(Error::new(
                 ErrorKind::Input,
                 format!("template variables must be a struct or a map (got {})", kind_of(&other)),
@@ -43,27 +50,41 @@ impl Vars {
 
     /// Sets `name`, and returns its previous value.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
-        self.0.insert(name.into(), value.into())
+        self.json = None;
+        self.map.insert(name.into(), value.into())
     }
 
     /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name)
+        self.map.get(name)
     }
 
     /// The names, in the order in which they were set.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.map.keys().map(String::as_str)
     }
 
     /// The values as a JSON object, without a copy.
     pub fn into_map(self) -> Map<String, Value> {
-        self.0
+        self.map
     }
 
     /// The values as a JSON object.
     pub fn as_map(&self) -> &Map<String, Value> {
-        &self.0
+        &self.map
+    }
+
+    /// Keeps the JSON of the values, which has numbers that are not written like theirs.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_json(self, json: &str) -> Self {
+        Self { json: Some(json.into()), ..self }
+    }
+
+    /// The JSON of the values, if it has numbers that are not written like theirs.
+    #[doc(hidden)]
+    pub fn json(&self) -> Option<&str> {
+        self.json.as_deref()
     }
 }
 
@@ -80,13 +101,13 @@ fn kind_of(value: &Value) -> &'static str {
 
 impl From<Map<String, Value>> for Vars {
     fn from(map: Map<String, Value>) -> Self {
-        Self(map)
+        Self { map, json: None }
     }
 }
 
 impl From<String> for Vars {
     fn from(input: String) -> Self {
-        Self(Map::from_iter([("input".to_owned(), Value::String(input))]))
+        Map::from_iter([("input".to_owned(), Value::String(input))]).into()
     }
 }
 
@@ -98,7 +119,7 @@ impl From<&str> for Vars {
 
 impl<K: Into<String>, V: Into<Value>> FromIterator<(K, V)> for Vars {
     fn from_iter<T: IntoIterator<Item = (K, V)>>(pairs: T) -> Self {
-        Self(pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
+        pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect::<Map<_, _>>().into()
     }
 }
 

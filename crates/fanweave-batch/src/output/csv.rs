@@ -35,15 +35,18 @@ impl OutputEncoder for Table {
             Cell::Text(text) => text.map(plain),
             Cell::Whole(n) => n.map(|n| n.to_string()),
             Cell::Number(n) => n.map(|n| n.to_string()),
+            Cell::Bool(is) => is.map(|is| is.to_string()),
         });
         write(&fields.map(Option::unwrap_or_default).collect::<Vec<_>>(), self.delimiter, bytes);
     }
 }
 
-/// Returns `text` with an apostrophe before it if it begins like a formula and is not a number.
+/// Returns `text` with an apostrophe before it if it begins like a formula and is neither a number nor a
+/// dash, which often stands for no value.
 fn plain(mut text: String) -> String {
     let begins = text.trim_start_matches([' ', '\u{a0}', '\u{feff}']).chars().next();
     if matches!(begins, Some('=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠'))
+        && text != "-"
         && !is_signed_number(&text)
     {
         text.insert(0, '\'');
@@ -82,7 +85,6 @@ mod tests {
             "=1+1",
             "+1+1",
             "-3.5-A1",
-            "-",
             "+e",
             "-inf",
             "--1",
@@ -98,7 +100,7 @@ mod tests {
         ] {
             assert_eq!(plain(text.into()), format!("'{text}"));
         }
-        for text in ["", "a=1", "1+1", "'=1", " text", "(=1)"] {
+        for text in ["", "-", "a=1", "1+1", "'=1", " text", "(=1)"] {
             assert_eq!(plain(text.into()), text);
         }
     }

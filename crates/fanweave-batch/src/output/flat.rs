@@ -3,16 +3,35 @@
 use serde_json::Value;
 
 use crate::answer::Content;
+use crate::cost::rounded_usd;
 use crate::journal::{Outcome, Record};
 
 /// Type of a column.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum ColumnType {
+pub(crate) enum ColumnType {
     Text,
     Whole,
     Number,
-    /// Numbers of 32 bits in Parquet. Its cells are texts: the numbers as JSON.
-    Vector,
+    Bool,
+    /// A date, or a date and a time, in the form of ISO 8601. Its cells are texts; dates in a workbook.
+    #[cfg_attr(
+        not(any(feature = "parquet", feature = "xlsx")),
+        expect(dead_code, reason = "the inputs with dates are features")
+    )]
+    Date,
+    /// A list in Parquet. Its cells are texts: the items as JSON.
+    List(ItemType),
+}
+
+/// Type of the items of a list.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum ItemType {
+    Text,
+    Whole,
+    Number,
+    Bool,
+    /// A number of 32 bits, which is never null.
+    Float,
 }
 
 /// The columns, in order.
@@ -38,6 +57,7 @@ pub(super) enum Cell {
     Text(Option<String>),
     Whole(Option<i64>),
     Number(Option<f64>),
+    Bool(Option<bool>),
 }
 
 /// The cells of a result, in the order of [`COLUMNS`].
@@ -65,7 +85,7 @@ pub(super) fn cells(record: &Record) -> [Cell; 13] {
         Cell::Text(tools),
         tokens(|usage| usage.input_tokens),
         tokens(|usage| usage.output_tokens),
-        Cell::Number(record.cost_usd),
+        Cell::Number(record.cost_usd.map(rounded_usd)),
         Cell::Text(answer.and_then(|answer| answer.model.clone())),
         whole(Some(record.latency_ms)),
         Cell::Whole(attempts.map(i64::from)),

@@ -32,6 +32,7 @@ use crate::records::{DynRecords, Records, RowSink};
 use crate::{Advice, Error, ErrorKind, Result};
 
 pub(crate) use csv::{guarded_record, write as csv_record};
+pub(crate) use flat::ColumnType;
 pub use format::OutputFormat;
 pub(crate) use shape::Shape;
 #[cfg(feature = "xlsx")]

@@ -4,15 +4,16 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
-use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, FloatType, Int64Type};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int64Type};
 use parquet::errors::Result;
 use parquet::file::properties::WriterProperties;
-use parquet::file::writer::SerializedFileWriter;
+use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::Type;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::OutputEncoder;
-use super::flat::{Cell, ColumnType};
+use super::flat::{Cell, ColumnType, ItemType};
 use super::shape::Shape;
 use crate::journal::Record;
 
@@ -107,10 +108,11 @@ impl OutputEncoder for Columns {
 fn open(written: Shared, shape: &Shape) -> Result<SerializedFileWriter<Shared>> {
     let columns = shape.columns().map(|(name, kind)| {
         let (physical, logical) = match kind {
-            ColumnType::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
+            ColumnType::Text | ColumnType::Date => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
             ColumnType::Whole => (Physical::INT64, None),
             ColumnType::Number => (Physical::DOUBLE, None),
-            ColumnType::Vector => return vector(name).map(Arc::new),
+            ColumnType::Bool => (Physical::BOOLEAN, None),
+            ColumnType::List(items) => return list(name, items).map(Arc::new),
         };
         let column = Type::primitive_type_builder(name, physical).with_logical_type(logical);
         Ok(Arc::new(column.with_repetition(Repetition::OPTIONAL).build()?))
@@ -120,10 +122,18 @@ fn open(written: Shared, shape: &Shape) -> Result<SerializedFileWriter<Shared>> 
     SerializedFileWriter::new(written, Arc::new(schema), Arc::new(properties))
 }
 
-/// A column of lists of numbers, which may be null.
-fn vector(name: &str) -> Result<Type> {
-    let element = Type::primitive_type_builder("element", Physical::FLOAT);
-    let element = element.with_repetition(Repetition::REQUIRED).build()?;
+/// A column of lists, which may be null, and so may be their items other than numbers of 32 bits.
+fn list(name: &str, items: ItemType) -> Result<Type> {
+    let (physical, logical) = match items {
+        ItemType::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
+        ItemType::Whole => (Physical::INT64, None),
+        ItemType::Number => (Physical::DOUBLE, None),
+        ItemType::Bool => (Physical::BOOLEAN, None),
+        ItemType::Float => (Physical::FLOAT, None),
+    };
+    let repetition = if items == ItemType::Float { Repetition::REQUIRED } else { Repetition::OPTIONAL };
+    let element = Type::primitive_type_builder("element", physical).with_logical_type(logical);
+    let element = element.with_repetition(repetition).build()?;
     let list = Type::group_type_builder("list").with_repetition(Repetition::REPEATED);
     let list = list.with_fields(vec![Arc::new(element)]).build()?;
     let column = Type::group_type_builder(name).with_repetition(Repetition::OPTIONAL);
@@ -135,7 +145,7 @@ fn write(writer: &mut SerializedFileWriter<Shared>, shape: &Shape, buffered: Vec
     for ((_, kind), cells) in shape.columns().zip(buffered) {
         let mut column = group.next_column()?.expect("the schema has as many columns");
         match kind {
-            ColumnType::Text => {
+            ColumnType::Text | ColumnType::Date => {
                 let (levels, values) = split(cells, |cell| match cell {
                     Cell::Text(text) => text.map(|text| ByteArray::from(text.into_bytes())),
                     _ => None,
@@ -156,9 +166,25 @@ fn write(writer: &mut SerializedFileWriter<Shared>, shape: &Shape, buffered: Vec
                 });
                 column.typed::<DoubleType>().write_batch(&values, Some(&levels), None)?;
             }
-            ColumnType::Vector => {
-                let Vectors { levels, repetitions, numbers } = cells.into_iter().collect();
-                column.typed::<FloatType>().write_batch(&numbers, Some(&levels), Some(&repetitions))?;
+            ColumnType::Bool => {
+                let (levels, values) = split(cells, |cell| match cell {
+                    Cell::Bool(is) => is,
+                    _ => None,
+                });
+                column.typed::<BoolType>().write_batch(&values, Some(&levels), None)?;
+            }
+            ColumnType::List(items) => {
+                let column = &mut column;
+                match items {
+                    ItemType::Text => {
+                        Lists::of(cells, true, |text: String| ByteArray::from(text.into_bytes()))
+                            .write::<ByteArrayType>(column)
+                    }
+                    ItemType::Whole => Lists::of(cells, true, |n: i64| n).write::<Int64Type>(column),
+                    ItemType::Number => Lists::of(cells, true, |n: f64| n).write::<DoubleType>(column),
+                    ItemType::Bool => Lists::of(cells, true, |is: bool| is).write::<BoolType>(column),
+                    ItemType::Float => Lists::of(cells, false, |n: f32| n).write::<FloatType>(column),
+                }?;
             }
         }
         column.close()?;
@@ -166,34 +192,48 @@ fn write(writer: &mut SerializedFileWriter<Shared>, shape: &Shape, buffered: Vec
     group.close().map(drop)
 }
 
-/// Lists of numbers as a column.
-#[derive(Default)]
-struct Vectors {
-    /// Definition levels: 0 for null, 1 for an empty list, and 2 for a number.
+/// Lists as a column.
+struct Lists<T> {
+    /// Definition levels: 0 for null, 1 for an empty list, and 2 for an item; where items may be null, 2 for
+    /// null and 3 for another item.
     levels: Vec<i16>,
-    /// Repetition levels: 0 for the first number of a list, and 1 for the others.
+    /// Repetition levels: 0 for the first item of a list, and 1 for the others.
     repetitions: Vec<i16>,
-    numbers: Vec<f32>,
+    items: Vec<T>,
 }
 
-impl FromIterator<Cell> for Vectors {
-    fn from_iter<C: IntoIterator<Item = Cell>>(cells: C) -> Self {
-        let mut all = Self::default();
+impl<T> Lists<T> {
+    /// Reads the lists of cells. An item of another type is null.
+    fn of<J: DeserializeOwned>(cells: Vec<Cell>, has_nulls: bool, convert: impl Fn(J) -> T) -> Self {
+        let mut all = Self { levels: Vec::new(), repetitions: Vec::new(), items: Vec::new() };
         for cell in cells {
-            let numbers: Option<Vec<f32>> = match &cell {
-                Cell::Text(Some(json)) => serde_json::from_str(json).ok(),
+            let list: Option<Vec<Option<J>>> = match &cell {
+                Cell::Text(Some(json)) if has_nulls => {
+                    let items: Option<Vec<Value>> = serde_json::from_str(json).ok();
+                    items.map(|items| items.into_iter().map(|item| J::deserialize(item).ok()).collect())
+                }
+                Cell::Text(Some(json)) => {
+                    let items: Option<Vec<J>> = serde_json::from_str(json).ok();
+                    items.map(|items| items.into_iter().map(Some).collect())
+                }
                 _ => None,
             };
-            let count = numbers.as_ref().map_or(0, Vec::len);
-            all.levels.extend(std::iter::repeat_n(2, count));
-            all.repetitions.extend((0..count).map(|at| i16::from(at > 0)));
-            if count == 0 {
-                all.levels.push(i16::from(numbers.is_some()));
+            let is_empty = list.as_ref().is_none_or(Vec::is_empty);
+            if is_empty {
+                all.levels.push(i16::from(list.is_some()));
                 all.repetitions.push(0);
             }
-            all.numbers.extend(numbers.into_iter().flatten());
+            for (at, item) in list.into_iter().flatten().enumerate() {
+                all.levels.push(2 + i16::from(has_nulls && item.is_some()));
+                all.repetitions.push(i16::from(at > 0));
+                all.items.extend(item.map(&convert));
+            }
         }
         all
+    }
+
+    fn write<D: DataType<T = T>>(self, column: &mut SerializedColumnWriter<'_>) -> Result<usize> {
+        column.typed::<D>().write_batch(&self.items, Some(&self.levels), Some(&self.repetitions))
     }
 }
 

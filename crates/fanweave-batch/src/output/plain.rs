@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::answer::Content;
+use crate::cost::rounded_usd;
 use crate::journal::{Outcome, Record};
 
 #[derive(Serialize)]
@@ -65,7 +66,7 @@ pub(super) fn write(
         reasoning: None,
         choices: None,
         usage: None,
-        cost_usd: record.cost_usd,
+        cost_usd: record.cost_usd.map(rounded_usd),
         model: None,
         latency_ms: record.latency_ms,
         attempts: 0,

@@ -1,11 +1,11 @@
 //! The columns of a table of results: those of the input, the fields of structured answers, and those of
 //! every result.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::flat::{COLUMNS, Cell, ColumnType, cells};
+use super::flat::{COLUMNS, Cell, ColumnType, ItemType, cells};
 use crate::answer::Content;
 use crate::journal::{Outcome, Record};
 
@@ -20,14 +20,14 @@ const MAX_SHOWN: usize = 20;
 const SAMPLE: &str = "sample";
 
 /// The columns of a table. Default: those of every result.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Shape {
     /// Columns of the input.
     own: Vec<Column>,
     /// Fields of the answers. If there are some, they are in place of the answer.
     fields: Vec<Column>,
-    /// Set if the answers are lists of numbers.
-    has_vectors: bool,
+    /// Type of the answers.
+    answer: ColumnType,
     /// Results per row. 0 and 1 mean one.
     samples: u32,
 }
@@ -42,10 +42,21 @@ struct Column {
     kind: ColumnType,
 }
 
+impl Default for Shape {
+    fn default() -> Self {
+        Self { own: Vec::new(), fields: Vec::new(), answer: ColumnType::Text, samples: 0 }
+    }
+}
+
 impl Shape {
     /// The columns `own` of the input, and the properties of the schema of the answers, for this number of
-    /// results per row.
-    pub(crate) fn new(own: &[String], answer_schema: Option<&Value>, samples: u32) -> Self {
+    /// results per row. `kinds` are the types of columns of the input that are not texts.
+    pub(crate) fn new(
+        own: &[String],
+        kinds: &HashMap<String, ColumnType>,
+        answer_schema: Option<&Value>,
+        samples: u32,
+    ) -> Self {
         let mut taken: HashSet<String> = COLUMNS.iter().map(|(name, _)| (*name).to_owned()).collect();
         if samples > 1 {
             taken.insert(SAMPLE.to_owned());
@@ -57,11 +68,24 @@ impl Shape {
         let fields =
             properties.map(|(name, schema)| Column::new(name, "answer", kind_of(schema), &mut taken));
         let fields = fields.collect();
-        let own = own.iter().map(|name| Column::new(name, "input", ColumnType::Text, &mut taken)).collect();
-        let has_vectors = answer_schema.is_some_and(|schema| {
-            schema["type"] == "array" && schema["items"].get("type").is_some_and(|kind| kind == "number")
+        // Columns that clash with no other keep their names, whatever the others are renamed to.
+        let mut names: Vec<_> =
+            own.iter().map(|name| taken.insert(name.clone()).then(|| name.clone())).collect();
+        let own = own.iter().zip(&mut names).map(|(field, name)| {
+            let kind = kinds.get(field).copied().unwrap_or(ColumnType::Text);
+            match name.take() {
+                Some(name) => Column { field: field.clone(), name, kind },
+                None => Column::new(field, "input", kind, &mut taken),
+            }
         });
-        Self { own, fields, has_vectors, samples }
+        let own = own.collect();
+        let answer = answer_schema.map_or(ColumnType::Text, |schema| match kind_of(schema) {
+            // The vectors of embeddings.
+            ColumnType::List(ItemType::Number) => ColumnType::List(ItemType::Float),
+            list @ ColumnType::List(_) => list,
+            _ => ColumnType::Text,
+        });
+        Self { own, fields, answer, samples }
     }
 
     /// The position of a row in the input, and the number of its sample if rows have several.
@@ -93,10 +117,10 @@ impl Shape {
         renamed.into_iter().map(note).collect()
     }
 
-    /// The fields of the input that are columns, in order.
+    /// The fields of the input that are columns, in order, and their types.
     #[cfg(feature = "xlsx")]
-    pub(super) fn own_fields(&self) -> impl Iterator<Item = &str> {
-        self.own.iter().map(|column| column.field.as_str())
+    pub(super) fn own_fields(&self) -> impl Iterator<Item = (&str, ColumnType)> {
+        self.own.iter().map(|column| (column.field.as_str(), column.kind))
     }
 
     /// Names and types of the columns, in order.
@@ -105,8 +129,7 @@ impl Shape {
         let own = self.own.iter().map(move |column| (column.name.as_str(), outside(column)));
         let fields = self.fields.iter().map(move |column| (column.name.as_str(), outside(column)));
         let (before, after) = COLUMNS.split_at(ANSWER);
-        let kind = if self.has_vectors { ColumnType::Vector } else { ColumnType::Text };
-        let answer = self.fields.is_empty().then_some((after[0].0, kind));
+        let answer = self.fields.is_empty().then_some((after[0].0, self.answer));
         let sample = (self.samples > 1).then_some((SAMPLE, ColumnType::Whole));
         own.chain(before[..1].iter().copied())
             .chain(sample)
@@ -164,10 +187,42 @@ impl Column {
 
 /// Type of a column for values of a schema.
 fn kind_of(schema: &Value) -> ColumnType {
-    match schema.get("type").and_then(Value::as_str) {
+    let schema = without_null(schema);
+    match type_of(schema) {
         Some("integer") => ColumnType::Whole,
         Some("number") => ColumnType::Number,
+        Some("boolean") => ColumnType::Bool,
+        Some("array") => match schema.get("items").map(without_null).map(type_of) {
+            Some(Some("string")) => ColumnType::List(ItemType::Text),
+            Some(Some("integer")) => ColumnType::List(ItemType::Whole),
+            Some(Some("number")) => ColumnType::List(ItemType::Number),
+            Some(Some("boolean")) => ColumnType::List(ItemType::Bool),
+            _ => ColumnType::Text,
+        },
         _ => ColumnType::Text,
+    }
+}
+
+/// The schema, or its only alternative to null.
+fn without_null(schema: &Value) -> &Value {
+    let is_null = |schema: &&Value| schema.get("type").is_some_and(|kind| kind == "null");
+    let alternatives = ["anyOf", "oneOf"].into_iter().find_map(|name| schema.get(name)?.as_array());
+    let others: Vec<_> = alternatives.into_iter().flatten().filter(|one| !is_null(one)).collect();
+    match others.as_slice() {
+        [one] => one,
+        _ => schema,
+    }
+}
+
+/// The only type of a schema beside null.
+fn type_of(schema: &Value) -> Option<&str> {
+    match schema.get("type")? {
+        Value::String(kind) => Some(kind),
+        Value::Array(kinds) => match kinds.iter().filter(|kind| *kind != "null").collect::<Vec<_>>()[..] {
+            [kind] => kind.as_str(),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -175,7 +230,8 @@ fn cell(value: Option<&Value>, kind: ColumnType) -> Cell {
     match kind {
         ColumnType::Whole => Cell::Whole(value.and_then(Value::as_i64)),
         ColumnType::Number => Cell::Number(value.and_then(Value::as_f64)),
-        ColumnType::Text | ColumnType::Vector => Cell::Text(match value {
+        ColumnType::Bool => Cell::Bool(value.and_then(Value::as_bool)),
+        ColumnType::Text | ColumnType::Date | ColumnType::List(_) => Cell::Text(match value {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) => Some(text.clone()),
             Some(other) => Some(other.to_string()),
@@ -192,7 +248,7 @@ mod tests {
     #[test]
     fn many_renamed_columns_are_one_note() {
         let own = COLUMNS.map(|(name, _)| name.to_owned());
-        let notes = Shape::new(&own, None, 1).notes();
+        let notes = Shape::new(&own, &HashMap::new(), None, 1).notes();
         let [note] = notes.as_slice() else { panic!("{notes:?}") };
         assert!(
             note.starts_with(
@@ -208,15 +264,15 @@ mod tests {
             "score": {"type": "integer"}, "error": {"type": "string"}, "tags": {"type": "array"},
         }});
         let own = ["text", "score", "index", "input_index"].map(str::to_owned);
-        let shape = Shape::new(&own, Some(&schema), 1);
+        let shape = Shape::new(&own, &HashMap::new(), Some(&schema), 1);
         let names: Vec<_> = shape.columns().map(|(name, _)| name).collect();
         assert_eq!(
             names[..9],
             [
                 "text",
                 "input_score",
+                "input_index_2",
                 "input_index",
-                "input_input_index",
                 "index",
                 "custom_id",
                 "score",
@@ -227,10 +283,30 @@ mod tests {
         assert_eq!(names[9..], COLUMNS.map(|(name, _)| name)[3..]);
         let distinct: HashSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
-        assert_eq!(shape.notes().len(), 3);
+        assert_eq!(shape.notes().len(), 2);
         assert_eq!(
             Shape::default().columns().map(|(name, _)| name).collect::<Vec<_>>(),
             COLUMNS.map(|(name, _)| name)
         );
+    }
+    #[test]
+    fn fields_have_the_types_of_their_schema_whether_or_not_they_may_be_null() {
+        use ColumnType::{Bool, List, Number, Text, Whole};
+        for (schema, kind) in [
+            (json!({"type": "boolean"}), Bool),
+            (json!({"type": ["null", "integer"]}), Whole),
+            (json!({"anyOf": [{"type": "number"}, {"type": "null"}]}), Number),
+            (json!({"type": ["integer", "string"]}), Text),
+            (json!({"anyOf": [{"type": "number"}, {"type": "string"}]}), Text),
+            (json!({"type": "array", "items": {"type": "string"}}), List(ItemType::Text)),
+            (json!({"type": "array", "items": {"type": ["boolean", "null"]}}), List(ItemType::Bool)),
+            (json!({"type": "array", "items": {"type": "object"}}), Text),
+            (json!({"type": "array"}), Text),
+            (json!({"enum": ["a"]}), Text),
+        ] {
+            assert_eq!(kind_of(&schema), kind, "{schema}");
+        }
+        assert_eq!(cell(Some(&json!(false)), Bool), Cell::Bool(Some(false)));
+        assert_eq!(cell(Some(&json!(["a", 1])), List(ItemType::Text)), Cell::Text(Some("[\"a\",1]".into())));
     }
 }

@@ -4,11 +4,11 @@
 
 use std::io;
 
-use rust_xlsxwriter::{Format, Workbook, Worksheet, XlsxError};
+use rust_xlsxwriter::{ExcelDateTime, Format, Workbook, Worksheet, XlsxError};
 use serde_json::{Map, Value};
 
 use super::OutputEncoder;
-use super::flat::Cell;
+use super::flat::{Cell, ColumnType};
 use super::shape::Shape;
 use crate::journal::Record;
 
@@ -63,15 +63,20 @@ impl OutputEncoder for Sheet {
         self.put(|sheet, row, shape| {
             let mut cells = (0..).zip(shape.cells(record, own));
             // Numbers of the input stay numbers.
-            for (field, (column, _)) in shape.own_fields().zip(cells.by_ref()) {
-                if let Some(value) = own.and_then(|own| own.get(field)) {
-                    write_value(sheet, row, column, value)?;
+            for ((field, kind), (column, _)) in shape.own_fields().zip(cells.by_ref()) {
+                match (own.and_then(|own| own.get(field)), kind) {
+                    (Some(Value::String(text)), ColumnType::Date) => {
+                        write_date(sheet, row, column, text)?;
+                    }
+                    (Some(value), _) => write_value(sheet, row, column, value)?,
+                    (None, _) => {}
                 }
             }
             cells.try_for_each(|(column, cell)| match cell {
                 Cell::Text(Some(text)) => sheet.write_string(row, column, cut(&text)).map(drop),
                 Cell::Whole(Some(n)) => write_whole(sheet, row, column, n),
                 Cell::Number(Some(n)) => sheet.write_number(row, column, n).map(drop),
+                Cell::Bool(Some(is)) => sheet.write_boolean(row, column, is).map(drop),
                 _ => Ok(()),
             })
         });
@@ -103,6 +108,24 @@ fn write_value(sheet: &mut Worksheet, row: u32, column: u16, value: &Value) -> R
             _ => sheet.write_string(row, column, number.to_string()).map(drop),
         },
         other => sheet.write_string(row, column, cut(&other.to_string())).map(drop),
+    }
+}
+
+/// Writes a text in the form of ISO 8601 as a date, if a cell can hold it.
+fn write_date(sheet: &mut Worksheet, row: u32, column: u16, text: &str) -> Result<(), XlsxError> {
+    let form = match text.len() {
+        10 => "yyyy-mm-dd",
+        19 => "yyyy-mm-dd hh:mm:ss",
+        _ => "yyyy-mm-dd hh:mm:ss.000",
+    };
+    // Seconds have at most three decimal places, and times have no zone.
+    let is_exact = text.len() <= 23 && text.bytes().all(|b| b.is_ascii_digit() || b"-:.T ".contains(&b));
+    match ExcelDateTime::parse_from_str(text) {
+        Ok(date) if is_exact => {
+            let format = Format::new().set_num_format(form);
+            sheet.write_datetime_with_format(row, column, date, &format).map(drop)
+        }
+        _ => write_value(sheet, row, column, &Value::from(text)),
     }
 }
 

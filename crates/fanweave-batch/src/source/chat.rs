@@ -5,14 +5,19 @@
 //! messages that a prompt cannot represent, and a few of the others, are not in the prompt: they are named,
 //! because they cannot be translated into another dialect.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use fanweave_core::prompt::{Endpoint, RequestBody};
 use fanweave_core::{Media, Message, Parameters, Part, Prompt, ResponseFormat, Role};
 use fanweave_core::{ToolCall, ToolChoice, ToolResult, ToolSpec};
 use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
+use super::json_error;
 use super::numbers::{in_range, is_out_of_range};
-use super::request_fields::REQUEST_FIELDS;
+use super::request_fields::RequestFields;
 
 /// A body that was read.
 pub(crate) struct Chat {
@@ -46,7 +51,7 @@ pub(crate) fn parse(json: &str) -> Result<Chat, String> {
         }
         false => Err(error),
     });
-    let body = body.map_err(|e| format!("`body`: {}", super::json_error(&e, json)))?;
+    let body = body.map_err(|e| format!("`body`: {}", json_error(&e, json)))?;
     let Value::Object(body) = body else { return Err("`body`: expected an object".to_owned()) };
     let mut chat = read(body)?;
     if !is_in_range {
@@ -83,10 +88,82 @@ fn read(mut body: Map<String, Value>) -> Result<Chat, String> {
 }
 
 /// Reads the request of a row that may have other fields, which are data.
-pub(crate) fn read_row(mut row: Map<String, Value>) -> Result<Prompt, String> {
-    row.retain(|name, _| REQUEST_FIELDS.binary_search(&&**name).is_ok());
+pub(crate) fn read_row(mut row: Map<String, Value>, fields: RequestFields) -> Result<Prompt, String> {
+    let stores = row.get("store").is_some_and(|stores| *stores == true);
+    row.retain(|name, value| fields.takes(name, value, stores));
+    tidy(&mut row);
     let json = serde_json::to_string(&row).map_err(|e| e.to_string())?;
     read(row)?.with_body(&json)
+}
+
+/// Reads the request of a row from its JSON, whose numbers are sent as they are written.
+pub(crate) fn read_exact_row(
+    json: &str,
+    row: &Map<String, Value>,
+    fields: RequestFields,
+) -> Result<Prompt, String> {
+    let stores = row.get("store").is_some_and(|stores| *stores == true);
+    let raw: BTreeMap<String, &RawValue> = serde_json::from_str(json).map_err(|e| json_error(&e, json))?;
+    let is_sent = |name: &str| row.get(name).is_some_and(|value| fields.takes(name, value, stores));
+    let mut sent: BTreeMap<_, Cow<'_, RawValue>> = raw
+        .into_iter()
+        .filter(|(name, _)| is_sent(name))
+        .map(|(name, value)| (name, Cow::Borrowed(value)))
+        .collect();
+    let mut tidied = Map::new();
+    for name in ["messages", "tools"] {
+        tidied.extend(row.get(name).map(|value| (name.to_owned(), value.clone())));
+    }
+    tidy(&mut tidied);
+    for name in ["messages", "tools"] {
+        match tidied.get(name) {
+            Some(value) if row.get(name) == Some(value) => {}
+            Some(value) => {
+                _ = sent.insert(name.to_owned(), Cow::Owned(to_raw_value(value).map_err(|e| e.to_string())?));
+            }
+            None => _ = sent.remove(name),
+        }
+    }
+    let body = serde_json::to_string(&sent).map_err(|e| e.to_string())?;
+    parse(&body)?.with_body(&body)
+}
+
+/// Undoes what tables do to a request: a text in place of a list of tools, whose items have no common form,
+/// and null for a field that a message does not have.
+fn tidy(row: &mut Map<String, Value>) {
+    if let Some(tools) = row.get("tools").filter(|tools| tools.is_string()) {
+        match tools_of(tools) {
+            // The server says what is wrong with it.
+            Some(Err(_)) => {}
+            Some(Ok(tools)) => _ = row.insert("tools".to_owned(), tools),
+            None => _ = row.shift_remove("tools"),
+        }
+    }
+    let messages = row.get_mut("messages").and_then(Value::as_array_mut).into_iter().flatten();
+    for message in messages.filter_map(Value::as_object_mut) {
+        message.retain(|name, value| !value.is_null() || name == "content");
+        let parts = message.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten();
+        parts.filter_map(Value::as_object_mut).for_each(|part| part.retain(|_, value| !value.is_null()));
+    }
+}
+
+/// The tools of a row: a list, also as a text of JSON, as in tables. `None` without tools.
+pub(super) fn tools_of(tools: &Value) -> Option<Result<Value, ()>> {
+    let tools = match tools {
+        Value::Null => return None,
+        Value::String(text) if text.trim().is_empty() => return None,
+        Value::String(text) => match serde_json::from_str(text) {
+            Ok(Value::Null) => return None,
+            Ok(tools) => tools,
+            Err(_) => return Some(Err(())),
+        },
+        tools => tools.clone(),
+    };
+    match &tools {
+        Value::Array(all) if all.is_empty() => None,
+        Value::Array(_) => Some(Ok(tools)),
+        _ => Some(Err(())),
+    }
 }
 
 /// Fields that a prompt does not represent.
@@ -488,5 +565,30 @@ mod tests {
         let extra = json!({"seed": u64::MAX, "temperature": "0.5", "stop": 3, "tools": {}});
         assert_eq!(Value::Object(prompt.parameters.extra), extra);
         assert_eq!(prompt.parameters.max_tokens, Some(100));
+    }
+    #[test]
+    fn rows_of_tables_lose_nulls_and_have_tools_in_texts() {
+        let row = |tools: Value| {
+            let row = json!({
+                "messages": [
+                    {"role": "user", "content": [{"type": "text", "text": "a", "image_url": null}], "name": null},
+                    {"role": "assistant", "content": null, "tool_calls": []},
+                ],
+                "tools": tools, "temperature": null, "seed": 7,
+            });
+            let Value::Object(row) = row else { unreachable!() };
+            let prompt = read_row(row, RequestFields::Any).unwrap();
+            serde_json::from_str::<Value>(prompt.body.as_deref().unwrap().json()).unwrap()
+        };
+        let messages = json!([
+            {"role": "user", "content": [{"type": "text", "text": "a"}]},
+            {"role": "assistant", "content": null, "tool_calls": []},
+        ]);
+        let tools = json!([{"type": "function", "function": {"name": "f"}}]);
+        for text in [tools.clone(), Value::from(tools.to_string())] {
+            assert_eq!(row(text), json!({"messages": messages, "tools": tools, "seed": 7}));
+        }
+        assert_eq!(row(json!("null")), json!({"messages": messages, "seed": 7}));
+        assert_eq!(row(json!("f")), json!({"messages": messages, "tools": "f", "seed": 7}));
     }
 }

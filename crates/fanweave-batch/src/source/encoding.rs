@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::str::FromStr;
 
-use crate::{Error, Result};
+use crate::{Advice, Error, Result};
 
 /// Byte order marks of UTF-32. They are checked first: that of UTF-16 is a prefix of one of them.
 const UTF_32: [&[u8]; 2] = [b"\xFF\xFE\0\0", b"\0\0\xFE\xFF"];
@@ -76,7 +76,7 @@ pub(super) fn detect(begin: &[u8]) -> Option<Encoding> {
 
 /// Applies [`encoding_error`] to the bytes that are buffered or arrive next, without waiting for more than
 /// the first line.
-pub(super) fn look_ahead(reader: &mut impl BufRead) -> io::Result<Option<String>> {
+pub(super) fn look_ahead(reader: &mut impl BufRead) -> io::Result<Option<NotText>> {
     loop {
         match reader.fill_buf() {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -85,19 +85,77 @@ pub(super) fn look_ahead(reader: &mut impl BufRead) -> io::Result<Option<String>
     }
 }
 
-/// Error message if an input that begins with these bytes is not UTF-8 text. `None` if it may be.
-pub(super) fn encoding_error(begin: &[u8]) -> Option<String> {
+/// The reason why an input is not UTF-8 text, with advice if there is some.
+#[derive(Debug, PartialEq)]
+pub(super) struct NotText {
+    pub(super) message: String,
+    pub(super) advice: Option<Advice>,
+}
+
+impl NotText {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), advice: None }
+    }
+}
+
+/// First bytes of files of other programs, and what they are. Whatever their names, they are not text.
+const OTHER_FILES: [(&[u8], &str); 11] = [
+    (b"ARROW1", "an Arrow or Feather file"),
+    (b"FEA1", "a Feather file"),
+    // The first bytes of a stream of Arrow, as data sets of Hugging Face are stored.
+    (b"\xFF\xFF\xFF\xFF", "a stream of Arrow"),
+    (b"SQLite format 3\0", "a database of SQLite"),
+    (b"Obj\x01", "an Avro file"),
+    (b"ORC", "an ORC file"),
+    (b"\x93NUMPY", "an array of NumPy"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"%PDF-", "a PDF document"),
+    (b"BZh", "compressed with bzip2"),
+    (b"\xFD7zXZ\0", "compressed with xz"),
+];
+
+/// The reason why an input that begins with these bytes is not UTF-8 text. `None` if it may be.
+pub(super) fn encoding_error(begin: &[u8]) -> Option<NotText> {
     if UTF_32.iter().any(|mark| begin.starts_with(mark)) {
-        return Some(
-            "expected UTF-8, but the input is UTF-32; convert it with `iconv -f UTF-32 -t UTF-8`".to_owned(),
-        );
+        return Some(NotText::new(
+            "expected UTF-8, but the input is UTF-32; convert it with `iconv -f UTF-32 -t UTF-8`",
+        ));
     }
     let block = &begin[..begin.len().min(BLOCK)];
-    block.contains(&0).then(|| {
-        "expected UTF-8 text, but the input contains zero bytes; if it is UTF-16, \
-         convert it with `iconv -f UTF-16LE -t UTF-8`"
-            .to_owned()
-    })
+    let other = OTHER_FILES.iter().find(|(magic, _)| begin.starts_with(magic));
+    // These bytes may also begin a text.
+    let is_other = |magic: &[u8]| {
+        !magic.is_ascii() || magic == b"%PDF-" || str::from_utf8(block).is_err() || block.contains(&0)
+    };
+    if let Some((_, kind)) = other.filter(|(magic, _)| is_other(magic)) {
+        let instead = match kind.starts_with("compressed") {
+            true => "decompress it first, or compress it with gzip or zstd",
+            false => "save its rows as Parquet, CSV or JSON Lines",
+        };
+        return Some(NotText::new(format!("expected text, but the input is {kind}; {instead}")));
+    }
+    let zeros = |parity: usize| block.iter().skip(parity).step_by(2).filter(|byte| **byte == 0).count();
+    let (even, odd) = (zeros(0), zeros(1));
+    if even + odd == 0 {
+        return None;
+    }
+    // Text has letters of the first 256, or at least delimiters and line ends: some, or all of a short text.
+    let is_frequent = |zeros: usize| zeros * 16 >= block.len() && (zeros >= 3 || zeros * 2 >= block.len());
+    let name = match (even, odd) {
+        (0, odd) if is_frequent(odd) => Some("utf-16le"),
+        (even, 0) if is_frequent(even) => Some("utf-16be"),
+        _ => None,
+    };
+    let Some(name) = name else {
+        let at = block.iter().position(|byte| *byte == 0).unwrap_or_default();
+        let line = block[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let message = format!(
+            "expected UTF-8 text, but line {line} contains a zero byte: remove it, or convert the file"
+        );
+        return Some(NotText::new(message));
+    };
+    let message = "expected UTF-8 text, but the input contains zero bytes, as UTF-16 does";
+    Some(NotText { message: message.to_owned(), advice: Some(Advice::SetEncodingTo { name }) })
 }
 
 /// The number of the first line in these leading bytes that is not UTF-8.
@@ -182,6 +240,32 @@ mod tests {
         let error = decode(b"ab\xff\xff", "shift_jis").unwrap_err();
         assert_eq!(error.to_string(), "the text is not valid Shift_JIS");
         assert!(decode(b"\xff\xfea", "utf-16").is_err(), "half a character at the end");
+    }
+
+    #[test]
+    fn files_of_other_programs_are_named_and_texts_that_begin_alike_are_not() {
+        let why = |bytes: &[u8]| encoding_error(bytes).map(|why| why.message).unwrap_or_default();
+        assert!(
+            why(b"ARROW1\0\0\xff\xff\xff\xff").contains("an Arrow or Feather file; save its rows as Parquet")
+        );
+        assert!(why(b"\xff\xff\xff\xff\x10\x01\0\0").contains("a stream of Arrow"));
+        assert!(why(b"SQLite format 3\0").contains("a database of SQLite"));
+        assert!(why(b"BZh91AY&SY\xde").contains("decompress it first"));
+        for text in [&b"ORC armies,1\n"[..], b"BZhou\n", b"FEA1\n", b"ARROW1,2", b"", b"a"] {
+            assert_eq!(why(text), "", "{}", String::from_utf8_lossy(text));
+        }
+    }
+
+    #[test]
+    fn zero_bytes_tell_the_order_of_utf_16() {
+        let advice = |bytes: &[u8]| encoding_error(bytes).unwrap().advice;
+        let wide =
+            |bytes: fn(u16) -> [u8; 2]| "r,東京\n1,é\n".encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+        assert_eq!(advice(&wide(u16::to_le_bytes)), Some(Advice::SetEncodingTo { name: "utf-16le" }));
+        assert_eq!(advice(&wide(u16::to_be_bytes)), Some(Advice::SetEncodingTo { name: "utf-16be" }));
+        let one = encoding_error(b"a,b\n1,x\0y\n").unwrap();
+        assert_eq!(one.advice, None);
+        assert!(one.message.contains("line 2 contains a zero byte"), "{}", one.message);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Several input files, read one after the other.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ids::Ids;
 use super::options::InputOptions;
 use super::{InputFormat, Rows, Source, format};
+use crate::output::ColumnType;
 use crate::rows::InputRow;
 use crate::{Error, Result};
 
@@ -32,6 +33,8 @@ pub(super) struct Files {
     ids: Ids,
     /// Columns of all files, if all have some.
     columns: Option<Vec<String>>,
+    /// Types of the columns that have one in all files with the column.
+    column_types: HashMap<String, ColumnType>,
 }
 
 /// One of several files.
@@ -93,6 +96,7 @@ impl Source {
     fn several(paths: Vec<PathBuf>, options: InputOptions, notes: &mut Vec<String>) -> Result<Self> {
         let mut known = HashSet::new();
         let (mut files, mut columns) = (Vec::with_capacity(paths.len()), Some(Vec::new()));
+        let mut types: HashMap<String, Option<ColumnType>> = HashMap::new();
         for path in paths {
             let shown = path.display();
             let file = Self::open_with(&path, options.clone())?;
@@ -105,6 +109,12 @@ impl Source {
                 return Err(Error::usage(format!("{shown}: this input is named twice")));
             }
             notes.extend(file.notes.iter().map(|note| format!("{shown}: {note}")));
+            let own = file.column_types();
+            for name in file.columns().into_iter().flatten() {
+                let kind = own.get(&name).copied();
+                let common = types.entry(name).or_insert(kind);
+                *common = common.filter(|common| Some(*common) == kind);
+            }
             columns = columns.zip(file.columns()).map(|(mut all, own): (Vec<String>, _)| {
                 let seen: HashSet<String> = all.iter().cloned().collect();
                 all.extend(own.into_iter().filter(|name| !seen.contains(name)));
@@ -129,7 +139,8 @@ impl Source {
         let paths = files.iter().map(|file| file.path.clone()).collect();
         let (current, ids) = (None, Ids::default());
         let files = files.into();
-        let rows = Files { files, options: options.clone(), next: 0, current, ids, columns };
+        let column_types = types.into_iter().filter_map(|(name, kind)| Some((name, kind?))).collect();
+        let rows = Files { files, options: options.clone(), next: 0, current, ids, columns, column_types };
         let source = Self::over(name, paths, Some(format), Rows::Files(Box::new(rows)));
         Ok(Self { options, is_plain: false, ..source })
     }
@@ -172,6 +183,11 @@ impl Files {
         self.columns.as_deref()
     }
 
+    /// Types of the columns that have one in all files with the column.
+    pub(super) fn column_types(&self) -> &HashMap<String, ColumnType> {
+        &self.column_types
+    }
+
     /// Opens each file for a check, without keys.
     pub(super) fn each(&self) -> impl Iterator<Item = Result<Source>> {
         self.files.iter().map(|file| Ok(Source { has_keys: false, ..file.open(&self.options)? }))
@@ -180,7 +196,8 @@ impl Files {
     /// The same rows from the first one.
     pub(super) fn rewound(&self) -> Self {
         let (files, options, columns) = (self.files.clone(), self.options.clone(), self.columns.clone());
-        Self { files, options, next: 0, current: None, ids: Ids::default(), columns }
+        let (column_types, ids) = (self.column_types.clone(), Ids::default());
+        Self { files, options, next: 0, current: None, ids, columns, column_types }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Input formats and their detection.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -98,7 +99,9 @@ impl InputFormat {
             return InputFormat::OpenAi;
         }
         let named = matches!(extension.as_deref(), Some("jsonl" | "ndjson" | "json"));
-        let is_row = first.starts_with(b"{") || serde_json::from_slice::<String>(first).is_ok();
+        let is_row = first.starts_with(b"{")
+            || serde_json::from_slice::<String>(first).is_ok()
+            || serde_json::from_slice::<(HashMap<String, IgnoredAny>, IgnoredAny)>(first).is_ok();
         if named || is_row { InputFormat::Jsonl } else { InputFormat::Text }
     }
 }
@@ -179,6 +182,8 @@ mod tests {
         assert_eq!(detect("a", r#"{"a":1}"#), InputFormat::Jsonl);
         assert_eq!(detect("a", r#""a prompt""#), InputFormat::Jsonl);
         assert_eq!(detect("a", r#""Quoted," she said"#), InputFormat::Text);
+        assert_eq!(detect("a", r#"[{"messages":[]},{"row":1}]"#), InputFormat::Jsonl);
+        assert_eq!(detect("a", "[1, 2]"), InputFormat::Text);
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::io;
 
-use fanweave_core::ErrorKind as RowErrorKind;
+use fanweave_core::{ErrorKind as RowErrorKind, Vars};
 use serde_json::{Map, Value};
 
 use super::density;
+use super::encoding::NOT_UTF8;
 use super::lines::{MAX_LINE, TextLine, may_have_empty_field};
-use super::{InputFormat, Rows, Source, openai, vendor_rows};
+use super::{InputFormat, Rows, Source, numbers, openai, vendor_rows};
 use crate::input::{Input, field};
 use crate::key::Key;
 use crate::rows::{InputRow, RowKey};
@@ -120,11 +121,7 @@ fn read_line(
         return (None, None, Err(format!("the line is longer than {} MiB", MAX_LINE >> 20)));
     };
     let Ok(line) = str::from_utf8(bytes) else {
-        return (
-            None,
-            None,
-            Err("the line is not valid UTF-8: convert the file, or set its encoding".to_owned()),
-        );
+        return (None, None, Err(format!("the line {NOT_UTF8}")));
     };
     if format != InputFormat::Text && density::has_too_many_values(bytes) {
         let max = density::MAX_VALUES;
@@ -143,17 +140,59 @@ fn read_line(
         | InputFormat::Csv
         | InputFormat::Tsv
         | InputFormat::Parquet
-        | InputFormat::Xlsx => match serde_json::from_str(line) {
-            Ok(Value::Object(map)) => {
+        | InputFormat::Xlsx => match numbers::read(line) {
+            Ok((Value::Object(map), is_exact)) => {
                 let key = has_key.then(|| Key::of_object(&map));
-                (id_of(&map, id_column), key, Ok(Input::Vars(map.into())))
+                let (id, has_request) = (id_of(&map, id_column), !is_exact && has_request(&map));
+                let vars = Vars::from(map);
+                (id, key, Ok(Input::Vars(if has_request { vars.with_json(line) } else { vars })))
             }
-            Ok(Value::String(text)) => (None, None, Ok(Input::Text(text))),
+            Ok((Value::String(text), _)) => (None, None, Ok(Input::Text(text))),
+            Ok((Value::Array(pair), _)) => match request_of_pair(pair) {
+                Ok(map) => {
+                    let key = has_key.then(|| Key::of_object(&map));
+                    (id_of(&map, id_column), key, Ok(Input::Vars(map.into())))
+                }
+                Err(why) => (None, None, Err(why)),
+            },
             Ok(_) => (None, None, Err("expected a JSON object or string".to_owned())),
             Err(e) => (None, None, Err(format!("expected a JSON object: {}", json_error(&e, line)))),
         },
     }
 }
+
+/// Returns true if a row may be a request, whose numbers are sent.
+fn has_request(row: &Map<String, Value>) -> bool {
+    ["messages", "params", "request", "modelInput"].into_iter().any(|name| field(row, name).is_some())
+}
+
+/// The row of a pair `[request, metadata]`, as scripts for many requests have one in each line.
+fn request_of_pair(pair: Vec<Value>) -> Result<Map<String, Value>, String> {
+    let is_request =
+        |value: &Value| ["messages", "prompt", "input"].iter().any(|name| value.get(name).is_some());
+    let is_result = |value: &Value| match value {
+        Value::Array(errors) => errors.iter().all(Value::is_string),
+        value => ["choices", "data", "output", "error"].iter().any(|name| value.get(name).is_some()),
+    };
+    match <[Value; 2]>::try_from(pair) {
+        Ok([Value::Object(mut request), metadata @ (Value::Object(_) | Value::Null)])
+            if is_request(&Value::Object(request.clone())) && !is_result(&metadata) =>
+        {
+            let mut names =
+                std::iter::once("metadata".to_owned()).chain((2..).map(|n| format!("metadata_{n}")));
+            let free =
+                names.find(|name| !request.contains_key(name)).expect("there are more numbers than fields");
+            request.insert(free, metadata);
+            Ok(request)
+        }
+        Ok([request, _]) if is_request(&request) => Err(RESULT.to_owned()),
+        Err(more) if more.len() > 2 && is_request(&more[0]) => Err(RESULT.to_owned()),
+        _ => Err("expected a JSON object or string".to_owned()),
+    }
+}
+
+const RESULT: &str =
+    "the line has a request and its result: take the requests out of the file, with `jq -c '.[0]'`";
 
 fn id_of(map: &Map<String, Value>, column: Option<&str>) -> Option<String> {
     let id = match column {
@@ -182,6 +221,8 @@ pub(super) fn json_error(error: &serde_json::Error, json: &str) -> String {
         "; NaN and Infinity are not JSON: write null"
     } else if text == "trailing characters" && from.starts_with(',') {
         "; a comma follows the value: write one value per line without commas, or a list in brackets"
+    } else if text == "trailing characters" && from.starts_with(['{', '[']) {
+        "; another value follows: write one value per line"
     } else if text.starts_with("key must be a string") && inside.contains('\'') {
         "; JSON needs double quotes: was a Python dict printed?"
     } else {

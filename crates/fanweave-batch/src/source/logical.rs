@@ -1,7 +1,7 @@
-//! Values of Parquet whose logical type the row reader does not know: times in nanoseconds, which pandas and
-//! polars write, would be integers.
+//! Values of Parquet in the form of other inputs: times, which are texts in the form of ISO 8601, also in
+//! nanoseconds, which the row reader does not know; and numbers of 32 bits.
 
-use parquet::basic::{ConvertedType, LogicalType, Repetition, TimeUnit, Type as Physical};
+use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
 use parquet::record::Field;
 use parquet::schema::types::Type;
 use serde_json::{Map, Value};
@@ -10,9 +10,11 @@ use serde_json::{Map, Value};
 pub(super) struct Logical(Vec<(String, Kind)>);
 
 enum Kind {
-    /// Nanoseconds since the epoch.
-    Timestamp,
-    /// Nanoseconds since midnight.
+    /// A date and a time, as nanoseconds since the epoch or as a text of the row reader.
+    Timestamp {
+        is_utc: bool,
+    },
+    /// A time, as nanoseconds since midnight or as a text of the row reader.
     Time,
     /// A 32-bit number, whose shortest text is not that of the 64-bit number.
     Float,
@@ -44,13 +46,17 @@ impl Kind {
     fn of(field: &Type) -> Option<Self> {
         let info = field.get_basic_info();
         let kind = if field.is_primitive() {
-            let is_nanos = |unit: &TimeUnit| matches!(unit, TimeUnit::NANOS);
-            match (info.logical_type_ref(), field.get_physical_type()) {
-                (Some(LogicalType::Timestamp(kind)), Physical::INT64) if is_nanos(&kind.unit) => {
-                    Self::Timestamp
+            match (info.logical_type_ref(), info.converted_type(), field.get_physical_type()) {
+                (Some(LogicalType::Timestamp(kind)), ..) => {
+                    Self::Timestamp { is_utc: kind.is_adjusted_to_u_t_c }
                 }
-                (Some(LogicalType::Time(kind)), Physical::INT64) if is_nanos(&kind.unit) => Self::Time,
-                (_, Physical::FLOAT) => Self::Float,
+                (_, ConvertedType::TIMESTAMP_MILLIS | ConvertedType::TIMESTAMP_MICROS, _) => {
+                    Self::Timestamp { is_utc: true }
+                }
+                (_, _, Physical::INT96) => Self::Timestamp { is_utc: false },
+                (Some(LogicalType::Time(_)), ..)
+                | (_, ConvertedType::TIME_MILLIS | ConvertedType::TIME_MICROS, _) => Self::Time,
+                (_, _, Physical::FLOAT) => Self::Float,
                 _ => return None,
             }
         } else {
@@ -73,17 +79,23 @@ impl Kind {
 
     fn apply(&self, value: &mut Value) {
         match (self, value) {
-            (Self::Timestamp, value) => {
+            (Self::Timestamp { is_utc }, value) => {
                 if let Some(nanos) = value.as_i64() {
                     // "2024-05-01 12:16:40.123456 +00:00", with three more digits.
                     let micros = Field::TimestampMicros(nanos.div_euclid(1000)).to_json_value();
                     *value = with_nanos(micros, nanos.rem_euclid(1000));
+                }
+                if let Value::String(text) = value {
+                    *text = iso(text, *is_utc);
                 }
             }
             (Self::Time, value) => {
                 if let Some(nanos) = value.as_i64() {
                     let micros = Field::TimeMicros(nanos.div_euclid(1000)).to_json_value();
                     *value = with_nanos(micros, nanos.rem_euclid(1000));
+                }
+                if let Value::String(text) = value {
+                    *text = without_zeros(text).to_owned();
                 }
             }
             (Self::Float, value) => {
@@ -101,6 +113,21 @@ impl Kind {
             _ => {}
         }
     }
+}
+
+/// A text of the row reader, such as `2024-05-01 12:16:40.120000 +00:00`, in the form of ISO 8601.
+fn iso(text: &str, is_utc: bool) -> String {
+    let local = without_zeros(text.strip_suffix(" +00:00").unwrap_or(text));
+    let zone = if is_utc { "Z" } else { "" };
+    match local.split_once(' ') {
+        Some((date, time)) => format!("{date}T{time}{zone}"),
+        None => text.to_owned(),
+    }
+}
+
+/// The text without zeros at the end of its decimal places.
+fn without_zeros(text: &str) -> &str {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
 /// A time with six digits of its seconds, with nine if the last three are not zero.
@@ -122,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_in_nanoseconds_are_texts_like_those_in_microseconds() {
+    fn times_are_texts_in_the_form_of_iso_8601() {
         let schema = "message m {
             optional int64 at (TIMESTAMP(NANOS,true));
             optional int64 from (TIME(NANOS,false));
@@ -135,14 +162,15 @@ mod tests {
         let logical = Logical::of(&parse_message_type(schema).unwrap());
         let mut row = json!({
             "at": 1_714_566_600_000_000_001_i64, "from": 3_600_000_000_000_i64, "n": 7, "f": f64::from(0.1_f32),
-            "all": [1_714_566_600_000_000_000_i64, null], "s": { "f": f64::from(1.3_f32), "at": "as it is" },
+            "all": [1_714_566_600_000_000_000_i64, null],
+            "s": { "f": f64::from(1.3_f32), "at": "2024-05-01 12:30:00.120000 +00:00" },
             "m": { "k": f64::from(0.1_f32) },
         });
         let Value::Object(row) = &mut row else { unreachable!() };
         logical.apply(row);
         let expected = json!({
-            "at": "2024-05-01 12:30:00.000000001 +00:00", "from": "01:00:00.000000", "n": 7, "f": 0.1,
-            "all": ["2024-05-01 12:30:00.000000 +00:00", null], "s": { "f": 1.3, "at": "as it is" },
+            "at": "2024-05-01T12:30:00.000000001Z", "from": "01:00:00", "n": 7, "f": 0.1,
+            "all": ["2024-05-01T12:30:00", null], "s": { "f": 1.3, "at": "2024-05-01T12:30:00.12Z" },
             "m": { "k": 0.1 },
         });
         assert_eq!(Value::Object(row.clone()), expected);
@@ -153,8 +181,8 @@ mod tests {
         let schema = "message m { optional int64 at (TIMESTAMP(NANOS,true)); }";
         let logical = Logical::of(&parse_message_type(schema).unwrap());
         for (value, expected) in [
-            (json!(-1), json!("1969-12-31 23:59:59.999999999 +00:00")),
-            (json!(i64::MIN), json!("1677-09-21 00:12:43.145224192 +00:00")),
+            (json!(-1), json!("1969-12-31T23:59:59.999999999Z")),
+            (json!(i64::MIN), json!("1677-09-21T00:12:43.145224192Z")),
             (json!(null), json!(null)),
             (json!("text"), json!("text")),
         ] {

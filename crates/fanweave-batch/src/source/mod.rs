@@ -13,6 +13,7 @@ mod files;
 mod format;
 mod ids;
 mod line;
+mod line_ends;
 mod lines;
 #[cfg(feature = "parquet")]
 mod logical;
@@ -35,21 +36,25 @@ mod xlsx;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use fanweave_core::blocking;
 
-pub(crate) use chat::{parse as parse_chat, read_row};
+pub(crate) use chat::{parse as parse_chat, read_exact_row, read_row};
 pub use encoding::Encoding;
 pub(crate) use files::FILE_COLUMN;
 pub use format::InputFormat;
 pub use lines::MAX_LINE;
+pub(crate) use numbers::read as read_json;
 pub use options::InputOptions;
+pub use request_fields::RequestFields;
 pub(crate) use scan::{InputScan, refuse};
 pub(crate) use vendor_rows::{parse_vendor, read as read_vendor_row};
 
 use crate::input::Input;
+use crate::output::ColumnType;
 use crate::rows::{DynRowSource, InputRow, Listed, RowKey, RowSource};
 use crate::{Error, Result};
 use files::Files;
@@ -404,6 +409,18 @@ impl Source {
             Rows::Xlsx(rows) => Some(rows.columns().to_vec()),
             Rows::Files(files) => files.columns().map(<[_]>::to_vec),
             _ => None,
+        }
+    }
+
+    /// Types of the columns that are known and not texts.
+    pub(crate) fn column_types(&self) -> HashMap<String, ColumnType> {
+        match &self.rows {
+            #[cfg(feature = "parquet")]
+            Rows::Parquet(rows) => rows.column_types(),
+            #[cfg(feature = "xlsx")]
+            Rows::Xlsx(rows) => rows.dates().iter().map(|name| (name.clone(), ColumnType::Date)).collect(),
+            Rows::Files(files) => files.column_types().clone(),
+            _ => HashMap::new(),
         }
     }
 

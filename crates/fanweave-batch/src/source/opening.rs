@@ -8,12 +8,19 @@ use fanweave_core::closest;
 
 use super::container::Container;
 use super::encoding::Encoding;
+use super::line_ends;
 use super::lines::{LineReader, MAX_LINE, TextLine};
 use super::options::InputOptions;
 use super::table::{Table, TableForm};
 use super::values::ValueReader;
 use super::{BYTE_ORDER_MARK, InputFormat, Rows, Source, compression, delimiter, encoding, format};
 use crate::{Advice, Error, Result};
+
+/// Returns true for the extension of a file that must not be read as lines of prompts. Pages of HTML are
+/// often called `.xls`.
+fn is_of_another_kind(extension: &str) -> bool {
+    matches!(extension, "xls" | "xlsb" | "ods" | "numbers" | "html" | "htm" | "xml" | "yaml" | "yml")
+}
 
 impl Source {
     pub(super) fn read(
@@ -27,18 +34,33 @@ impl Source {
             io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => invalid(&e),
             _ => Error::io("read the input", Path::new(&name), e),
         };
-        let (mut reader, is_plain) = text(reader, options.encoding).map_err(failed)?;
+        let (reader, is_plain) = text(reader, options.encoding).map_err(failed)?;
+        let (mut reader, has_returns) = line_ends::open(reader).map_err(failed)?;
+        let is_plain = is_plain && !has_returns;
         let encoding_error = encoding::look_ahead(&mut reader).map_err(failed)?;
         let mut begin = begin(&mut reader, MAX_LINE).map_err(failed)?;
         let first = begin.trim_ascii();
         if first.is_empty() {
             return Err(invalid(&"the input is empty"));
         }
+        if first.starts_with(b"\xD0\xCF\x11\xE0") {
+            let message =
+                "this is an old or encrypted workbook; save it as .xlsx without a password, or as CSV";
+            return Err(invalid(&message));
+        }
         let path = paths.first().map(PathBuf::as_path);
         let extension = path.and_then(format::extension);
         let is_json = matches!(options.format, Some(InputFormat::Jsonl | InputFormat::OpenAi))
             || (options.format.is_none()
                 && matches!(extension.as_deref(), Some("json" | "jsonl" | "ndjson")));
+        if let (None, Some(other)) = (options.format, extension.as_deref())
+            && is_of_another_kind(other)
+        {
+            let why = format!(
+                "files called .{other} are not read: save its rows as CSV, JSON Lines, Parquet or .xlsx"
+            );
+            return Err(invalid(&why).advising([Advice::SetFormat]));
+        }
         // Only these need the bytes after the first line.
         let container = match first {
             [b'{'] | [b'[', ..] if is_json || options.format.is_none() => {
@@ -54,24 +76,32 @@ impl Source {
                 InputFormat::detect(path, &first_value(container, &sample))
             }
         };
-        if format == InputFormat::Parquet {
+        let (is_parquet, is_archive) = (first.starts_with(b"PAR1"), first.starts_with(b"PK\x03\x04"));
+        if is_parquet && format == InputFormat::Parquet {
             return Err(invalid(&"a Parquet file must be a regular file, because it is read from its end"));
         }
-        if format == InputFormat::Xlsx || first.starts_with(b"PK\x03\x04") {
+        if is_archive {
             return Err(invalid(
                 &"this is a zip archive or a workbook, which must be a regular file, because it is read from its end",
             ));
         }
-        if first.starts_with(b"\xD0\xCF\x11\xE0") {
-            let message =
-                "this is an old or encrypted workbook; save it as .xlsx without a password, or as CSV";
-            return Err(invalid(&message));
-        }
         // The first read from a pipe may have returned less than a byte order mark.
         if let Some(why) = encoding_error.or_else(|| encoding::encoding_error(&begin)) {
-            return Err(invalid(&why));
+            return Err(invalid(&why.message).advising(why.advice));
+        }
+        if let InputFormat::Parquet | InputFormat::Xlsx = format {
+            let kind = if format == InputFormat::Xlsx { "a workbook" } else { "a Parquet file" };
+            let why = format!("not {kind}, as its name or format says: it contains text");
+            return Err(invalid(&why).advising([Advice::SetFormat]));
         }
         let mut notes = Vec::new();
+        let is_checked = options.encoding.is_none();
+        let not_utf8 = |line: u64| {
+            invalid(&format!("line {line} {}", encoding::NOT_UTF8)).advising([Advice::SetEncoding])
+        };
+        if is_checked && let Some(line) = encoding::invalid_line(&begin) {
+            return Err(not_utf8(line as u64));
+        }
         let rows = if format.is_table() {
             let mut form = TableForm { delimiter: b'\t', lines_before: 0, max_len: MAX_LINE };
             let named = delimiter::of_line(begin.trim_ascii());
@@ -80,13 +110,8 @@ impl Source {
                 begin = self::begin(&mut reader, MAX_LINE).map_err(failed)?;
             }
             let sample = [&begin[..], buffered(&mut reader).map_err(failed)?].concat();
-            if options.encoding.is_none()
-                && let Some(line) = encoding::invalid_line(&sample)
-            {
-                let line = form.lines_before + line as u64;
-                return Err(
-                    invalid(&format!("line {line} is not valid UTF-8")).advising([Advice::SetEncoding])
-                );
+            if is_checked && let Some(line) = encoding::invalid_line(&sample) {
+                return Err(not_utf8(form.lines_before + line as u64));
             }
             form.delimiter = match (options.delimiter, named) {
                 (Some(delimiter), _) => {

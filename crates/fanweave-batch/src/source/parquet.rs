@@ -1,23 +1,28 @@
 //! Parquet input: every row is an object of variables.
 
+use std::collections::HashMap;
 use std::io::{BufRead, Read};
 use std::path::Path;
 
 use bytes::Bytes;
+use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use parquet::record::reader::RowIter;
+use parquet::schema::types::Type;
 use serde_json::{Map, Value};
 
 use super::density;
 use super::lines::MAX_LINE;
 use super::logical::Logical;
 use super::positional::PositionalFile;
+use crate::output::ColumnType;
 use crate::{Error, Result};
 
 /// Reads the rows of a file.
 pub(super) struct Rows {
     columns: Vec<String>,
+    types: HashMap<String, ColumnType>,
     logical: Logical,
     rows: RowIter<'static>,
 }
@@ -33,13 +38,20 @@ impl Rows {
         }
         let schema = reader.metadata().file_metadata().schema();
         let columns = schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
+        let types = schema.get_fields().iter();
+        let types = types.filter_map(|field| Some((field.name().to_owned(), type_of(field)?))).collect();
         let logical = Logical::of(schema);
-        Ok(Self { columns, logical, rows: RowIter::from_file_into(Box::new(reader)) })
+        Ok(Self { columns, types, logical, rows: RowIter::from_file_into(Box::new(reader)) })
     }
 
     /// Names of the columns.
     pub(super) fn columns(&self) -> Vec<String> {
         self.columns.clone()
+    }
+
+    /// Types of the columns that are not texts.
+    pub(super) fn column_types(&self) -> HashMap<String, ColumnType> {
+        self.types.clone()
     }
 
     /// The next row, or the error after which nothing can be read. `None` at the end.
@@ -54,6 +66,31 @@ impl Rows {
             Ok(Some(other)) => Err(format!("expected columns, found {other}; nothing after it can be read")),
             Err(why) => Err(format!("{why}; nothing after it can be read")),
         })
+    }
+}
+
+/// Type of a column for an output. `None` for a text, and for values that no column of another type has.
+fn type_of(field: &Type) -> Option<ColumnType> {
+    let info = field.get_basic_info();
+    if !field.is_primitive() || (info.has_repetition() && info.repetition() == Repetition::REPEATED) {
+        return None;
+    }
+    match (field.get_physical_type(), info.logical_type_ref(), info.converted_type()) {
+        (Physical::BOOLEAN, ..) => Some(ColumnType::Bool),
+        (Physical::FLOAT | Physical::DOUBLE, ..) => Some(ColumnType::Number),
+        (_, Some(LogicalType::Date | LogicalType::Timestamp(_)), _)
+        | (_, _, ConvertedType::DATE | ConvertedType::TIMESTAMP_MILLIS | ConvertedType::TIMESTAMP_MICROS) => {
+            Some(ColumnType::Date)
+        }
+        (Physical::INT96, ..) => Some(ColumnType::Date),
+        (Physical::INT32, Some(LogicalType::Integer(_)) | None, kind) | (Physical::INT64, None, kind)
+            if kind != ConvertedType::DECIMAL && kind != ConvertedType::TIME_MILLIS =>
+        {
+            (!matches!(kind, ConvertedType::UINT_64 | ConvertedType::TIME_MICROS))
+                .then_some(ColumnType::Whole)
+        }
+        (Physical::INT64, Some(LogicalType::Integer(kind)), _) if kind.is_signed => Some(ColumnType::Whole),
+        _ => None,
     }
 }
 

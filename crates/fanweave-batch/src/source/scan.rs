@@ -21,7 +21,7 @@ pub(crate) struct InputScan {
 
 impl InputScan {
     /// Reads the whole files of `source`. Its first `strict` rows must be valid, and the first `encoded` rows
-    /// of a table text of its encoding; 0 disables the checks. `None` for a source that is not a file.
+    /// text of its encoding; 0 disables the checks. `None` for a source that is not a file.
     pub(crate) fn of(source: &Source, strict: u64, encoded: u64) -> Result<Option<Self>> {
         let Some(files) = source.each_file() else {
             return source.reopened()?.map(|rows| Self::of_file(rows, strict, encoded)).transpose();
@@ -45,8 +45,13 @@ impl InputScan {
         let failed = |e| Error::io("read the file", &path, e);
         let mut tee = Tee { reader: open_file(&path)?, digest: Digest::default() };
         if strict == 0 && rows.is_plain_lines() {
-            let (rows, tee) = count_lines(tee).map_err(failed)?;
-            return Ok(Self { rows, hash: tee.digest.finish() });
+            let encoded = if rows.options().encoding.is_none() { encoded } else { 0 };
+            let (count, not_utf8, tee) = count_lines(tee, encoded).map_err(failed)?;
+            if let Some(line) = not_utf8 {
+                let message = format!("{} line {line}: the line {NOT_UTF8}", rows.name());
+                return Err(Error::usage(message).advising([Advice::SetEncoding]));
+            }
+            return Ok(Self { rows: count, hash: tee.digest.finish() });
         }
         let rows = match rows.format() {
             #[cfg(feature = "parquet")]
@@ -66,8 +71,8 @@ impl InputScan {
         }
         let Some(path) = rows.path() else { return Ok(0) };
         if rows.is_plain_lines() {
-            let counted = count_lines(open_file(path)?);
-            return counted.map(|(rows, _)| rows).map_err(|e| Error::io("read the file", path, e));
+            let counted = count_lines(open_file(path)?, 0);
+            return counted.map(|(rows, ..)| rows).map_err(|e| Error::io("read the file", path, e));
         }
         match rows.format() {
             #[cfg(feature = "parquet")]
@@ -77,11 +82,10 @@ impl InputScan {
     }
 
     /// Counts the rows, and rejects the file if one of the first `strict` is invalid, or one of the first
-    /// `encoded` of a table is not text: all rows with such letters would fail, and the others be paid for.
+    /// `encoded` is not text: all rows with such letters would fail, and the others be paid for.
     fn count_good(source: Source, strict: u64, encoded: u64) -> Result<u64> {
         let mut rows = 0;
-        let is_table = source.format().is_some_and(InputFormat::is_table);
-        let encoded = if is_table && source.options().encoding.is_none() { encoded } else { 0 };
+        let encoded = if source.options().encoding.is_none() { encoded } else { 0 };
         for row in source {
             let row = row?;
             if rows < encoded
@@ -99,19 +103,24 @@ impl InputScan {
     }
 }
 
-/// Counts the lines that are not blank. Returns the reader, too.
-fn count_lines<R: Read>(reader: R) -> io::Result<(u64, R)> {
+/// Counts the lines that are not blank. Returns the number of the first of `encoded` lines that is not UTF-8,
+/// where the count ends, and the reader.
+fn count_lines<R: Read>(reader: R, encoded: u64) -> io::Result<(u64, Option<u64>, R)> {
     let mut reader = BufReader::with_capacity(1 << 16, reader);
     // A line that contains only the mark is blank.
     if reader.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
         reader.consume(BYTE_ORDER_MARK.len());
     }
     let mut lines = LineReader::new(reader, MAX_LINE);
-    let mut rows = 0;
-    while lines.next()?.is_some() {
+    let (mut rows, mut not_utf8) = (0, None);
+    while let Some(line) = lines.next()? {
+        if rows < encoded && line.bytes.is_some_and(|line| str::from_utf8(line).is_err()) {
+            not_utf8 = Some(line.number);
+            break;
+        }
         rows += 1;
     }
-    Ok((rows, lines.into_inner().into_inner()))
+    Ok((rows, not_utf8, lines.into_inner().into_inner()))
 }
 
 /// Converts the error of a row to an error of the run.

@@ -60,8 +60,7 @@ impl Table {
             .terminator(newline)
             .from_reader(capped);
         let header = reader.headers().map_err(|e| format!("cannot read the header: {e}"))?;
-        let header: StringRecord =
-            header.iter().map(|name| name.strip_suffix('\r').unwrap_or(name)).collect();
+        let header: StringRecord = header.iter().map(|name| name.trim_end_matches('\r')).collect();
         let (columns, notes) = columns(&header)?;
         Ok(Self { reader, header, columns, record: ByteRecord::new(), lines_before, notes })
     }
@@ -115,7 +114,9 @@ impl Table {
         if self.record.as_slice().ends_with(b"\r") {
             let last = self.record.len() - 1;
             let field = &self.record[last];
-            let field = field[..field.len() - 1].to_owned();
+            // A file that was converted twice has several.
+            let end = field.iter().rposition(|byte| *byte != b'\r').map_or(0, |at| at + 1);
+            let field = field[..end].to_owned();
             self.record.truncate(last);
             self.record.push_field(&field);
         }
@@ -126,8 +127,8 @@ impl Table {
         // Spreadsheets may write a delimiter after the last field.
         let is_wider = found > expected && self.record.iter().skip(expected).all(<[u8]>::is_empty);
         if expected != found && !is_wider {
-            let fields = if found == 1 { "field" } else { "fields" };
-            return Err(format!("expected {expected} fields as in the header, found {found} {fields}"));
+            let fields = |n: usize| if n == 1 { "1 field".to_owned() } else { format!("{n} fields") };
+            return Err(format!("expected {} as in the header, found {}", fields(expected), fields(found)));
         }
         let mut map = Map::with_capacity(self.columns.len());
         for (at, name) in &self.columns {

@@ -64,13 +64,15 @@ fn rows_of_an_openai_batch_are_prompts() {
 fn a_row_that_cannot_be_read_fails_alone_and_names_its_line() {
     let mut text = b"{\"a\":1}\n{\"a\":\n[1]\n".to_vec();
     text.extend_from_slice(b"{\"a\":\"\xff\"}\n{\"a\":2}");
+    let options = InputOptions::new().encoding(Encoding::UTF_8);
+    let source = Source::from_reader_with("q", Cursor::new(text), options).unwrap();
     assert_eq!(
-        rows(text, None),
+        source.map(|row| show(&row.unwrap())).collect::<Vec<_>>(),
         [
             r#"0 @1 -: {"a":1}"#,
             "1 @2 -: failed: q line 2: expected a JSON object: column 5: EOF while parsing a value",
             "2 @3 -: failed: q line 3: expected a JSON object or string",
-            "3 @4 -: failed: q line 4: the line is not valid UTF-8: convert the file, or set its encoding",
+            "3 @4 -: failed: q line 4: the line is not valid UTF-8",
             r#"4 @5 -: {"a":2}"#,
         ]
     );
@@ -103,18 +105,32 @@ fn an_input_without_rows_or_with_a_bad_header_is_rejected() {
     assert_eq!(rejected("\n \r\n", None), "q: the input is empty");
     assert_eq!(rejected(",\n1,2\n", Some(InputFormat::Csv)), "q: the header names no column");
     assert!(rejected(b"PK\x03\x04\x14..", None).contains("zip archive or a workbook"));
+    for (name, kind) in [("a.xlsx", "a workbook"), ("a.parquet", "a Parquet file")] {
+        let error = file(name, "a,b\n1,2\n", InputOptions::new()).unwrap_err();
+        assert!(error.message().contains(&format!("not {kind}, as its name or format says")), "{error}");
+        assert_eq!(error.advice(), [Advice::SetFormat]);
+        let csv = InputOptions::new().format(InputFormat::Csv);
+        assert_eq!(file(name, "a,b\n1,2\n", csv).unwrap().0, [r#"0 @2 -: {"a":"1","b":"2"}"#]);
+    }
 }
 
 #[test]
-fn an_input_that_is_not_utf_8_is_rejected_with_a_command_that_converts_it() {
+fn an_input_that_is_not_utf_8_is_rejected_with_advice() {
     let wide =
         |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
     let marked = "\u{feff}{\"prompt\":\"one\"}\r\n{\"prompt\":\"two\"}\n";
-    for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+    for (bytes, name) in
+        [(u16::to_le_bytes as fn(u16) -> [u8; 2], "utf-16le"), (u16::to_be_bytes, "utf-16be")]
+    {
         for format in [None, Some(InputFormat::Text), Some(InputFormat::Csv)] {
-            let unmarked = rejected(wide(&marked[3..], bytes), format);
-            assert!(unmarked.contains("zero bytes") && unmarked.contains("iconv -f UTF-16LE"), "{unmarked}");
+            let unmarked =
+                Source::from_reader("q", Cursor::new(wide(&marked[3..], bytes)), format).unwrap_err();
+            assert!(unmarked.message().contains("zero bytes"), "{unmarked}");
+            assert_eq!(unmarked.advice(), [Advice::SetEncodingTo { name }]);
         }
+        let named = InputOptions::new().encoding(name.parse().unwrap());
+        let named = Source::from_reader_with("q", Cursor::new(wide(&marked[3..], bytes)), named).unwrap();
+        assert_eq!(named.map(|row| show(&row.unwrap())).collect::<Vec<_>>(), rows(marked, None));
         assert_eq!(
             rows(wide(marked, bytes), None),
             [r#"0 @1 -: {"prompt":"one"}"#, r#"1 @2 -: {"prompt":"two"}"#]
@@ -123,14 +139,14 @@ fn an_input_that_is_not_utf_8_is_rejected_with_a_command_that_converts_it() {
     let wider: Vec<u8> = "\u{feff}one\n".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
     assert!(rejected(wider, None).contains("`iconv -f UTF-32 -t UTF-8`"));
     // Zero bytes are also found if the first line is valid, and after blank lines.
-    assert!(rejected(b"\n\none\ntw\0o\n", None).contains("zero bytes"));
+    assert!(rejected(b"\n\none\ntw\0o\n", None).contains("line 4 contains a zero byte"));
     // The same applies to a file, and if its format is given.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("questions.jsonl");
     std::fs::write(&path, wide(&marked[3..], u16::to_le_bytes)).unwrap();
     for format in [None, Some(InputFormat::OpenAi)] {
         let error = Source::open(&path, format).expect_err("it is refused");
-        assert!(error.to_string().contains("iconv"), "{error}");
+        assert_eq!(error.advice(), [Advice::SetEncodingTo { name: "utf-16le" }]);
     }
 }
 
@@ -204,6 +220,46 @@ fn a_table_of_another_encoding_needs_it_before_any_call() {
     assert!(error.message().ends_with("line 100001: column `q` is not valid UTF-8"), "{error}");
     assert_eq!(InputScan::of(&source, 0, 100).unwrap().unwrap().rows, 100_000);
     assert_eq!(rows[1], r#"1 @3 2: {"id":"2","question":"plain"}"#);
+}
+
+#[test]
+fn lines_of_another_encoding_stop_the_run_before_any_call() {
+    for (name, line) in [("a.jsonl", &b"{\"q\":\"K\xf6ln\"}\n"[..]), ("a.txt", b"K\xf6ln\n")] {
+        let error = file(name, line, InputOptions::new()).unwrap_err();
+        assert!(error.message().ends_with("line 1 is not valid UTF-8"), "{error}");
+        assert_eq!(error.advice(), [Advice::SetEncoding]);
+        // A letter far behind the beginning is found before the run.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, ["\"q\"\n".repeat(40_000).as_bytes(), line, b"\"r\"\n"].concat()).unwrap();
+        let source = Source::open(&path, None).unwrap();
+        let error = InputScan::of(&source, 0, u64::MAX).err().unwrap();
+        assert!(error.message().ends_with("line 40001: the line is not valid UTF-8"), "{error}");
+        assert_eq!(error.advice(), [Advice::SetEncoding]);
+        assert_eq!(InputScan::of(&source, 0, 40_000).unwrap().unwrap().rows, 40_002);
+        let utf8 = InputOptions::new().encoding(Encoding::UTF_8);
+        let source = Source::open_with(&path, utf8).unwrap();
+        assert_eq!(InputScan::of(&source, 0, u64::MAX).unwrap().unwrap().rows, 40_002);
+    }
+}
+
+#[test]
+fn lines_may_end_with_carriage_returns() {
+    let (rows, _) = file("a.csv", "id;q\r1;rain\r2;\"snow;\rice\"\r", InputOptions::new()).unwrap();
+    assert_eq!(rows, [r#"0 @2 1: {"id":"1","q":"rain"}"#, "1 @3 2: {\"id\":\"2\",\"q\":\"snow;\\nice\"}"]);
+    let (rows, _) = file("a.jsonl", "{\"a\":1}\r{\"a\":2}", InputOptions::new()).unwrap();
+    assert_eq!(rows, [r#"0 @1 -: {"a":1}"#, r#"1 @2 -: {"a":2}"#]);
+    // They are counted as they are read.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.txt"), "one\rtwo\rthree").unwrap();
+    let source = Source::open(folder.path().join("a.txt"), None).unwrap();
+    assert_eq!(InputScan::of(&source, 0, u64::MAX).unwrap().unwrap().rows, 3);
+    assert_eq!(source.count(), 3);
+    let (rows, _) = file("a.csv", "id,q\r\r\n1,rain\r\r\n", InputOptions::new()).unwrap();
+    assert_eq!(rows, [r#"0 @2 1: {"id":"1","q":"rain"}"#]);
+    // One at the end of the only line, or before a line feed, is not a line end.
+    assert_eq!(file("a.txt", "one\r", InputOptions::new()).unwrap().0, ["0 @1 -: text one"]);
+    assert_eq!(file("a.txt", "o\rne\ntwo", InputOptions::new()).unwrap().0.len(), 2);
 }
 
 #[test]

@@ -34,6 +34,8 @@ type Archive = BufReader<PositionalFile>;
 /// The rows of a sheet.
 pub(super) struct Rows {
     columns: Arc<[String]>,
+    /// Names of the columns whose cells are all dates.
+    dates: Arc<[String]>,
     /// The temporary file: lines with the number of a row and its fields as JSON.
     lines: BufReader<PositionalFile>,
     line: String,
@@ -60,12 +62,17 @@ impl Rows {
     /// The same rows from the first one, without decoding the workbook again.
     pub(super) fn rewound(&self) -> Self {
         let lines = BufReader::with_capacity(1 << 16, self.lines.get_ref().at(0));
-        Self { columns: self.columns.clone(), lines, line: String::new() }
+        Self { columns: self.columns.clone(), dates: self.dates.clone(), lines, line: String::new() }
     }
 
     /// Names of the columns.
     pub(super) fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    /// Names of the columns whose cells are all dates.
+    pub(super) fn dates(&self) -> &[String] {
+        &self.dates
     }
 
     /// The next row that is not blank, and its number in the sheet, from 1. `None` at the end.
@@ -91,7 +98,9 @@ impl From<XlsxError> for Failed {
     fn from(error: XlsxError) -> Self {
         Self::Invalid(match error {
             XlsxError::Password => "the workbook has a password: save it without one".to_owned(),
-            XlsxError::FileNotFound(part) => format!("not a workbook: it has no {part}"),
+            XlsxError::FileNotFound(part) => {
+                format!("not a workbook: it has no {part}; extract other zip archives first")
+            }
             error => format!("not a valid workbook: {error}"),
         })
     }
@@ -127,6 +136,7 @@ fn check_size(file: PositionalFile, max_sheets: u64, max_texts: u64) -> Result<(
 fn read(file: PositionalFile, sheet: Option<&str>) -> Result<(Rows, Vec<String>), Failed> {
     let mut book: Xlsx<Archive> = Xlsx::new(BufReader::with_capacity(1 << 16, file))?;
     let name = sheet_named(&book, sheet).map_err(Failed::Invalid)?;
+    let others = other_sheets(&book, &name);
     let mut cells = book.worksheet_cells_reader(&name)?;
     let file = tempfile::tempfile().map_err(Failed::Io)?;
     let mut rows = Writer {
@@ -137,10 +147,13 @@ fn read(file: PositionalFile, sheet: Option<&str>) -> Result<(Rows, Vec<String>)
         notes: Vec::new(),
         errors: 0,
         nameless: 0,
+        unsaved: 0,
+        header_row: 0,
+        dates: HashMap::new(),
     };
     let (mut row, mut current, mut bytes) = (Vec::new(), 0, 0);
-    while let Some(cell) = cells.next_cell()? {
-        let (number, column) = cell.get_position();
+    while let Some(cell) = cells.next_cell_with_formula_metadata()? {
+        let (number, column) = cell.pos;
         if number != current {
             rows.put(current, &mut row)?;
             (current, bytes) = (number, 0);
@@ -148,7 +161,14 @@ fn read(file: PositionalFile, sheet: Option<&str>) -> Result<(Rows, Vec<String>)
         if column >= MAX_COLUMNS {
             return Err(Failed::Invalid(format!("a row has more than {MAX_COLUMNS} columns")));
         }
-        let value = rows.value(cell.get_value());
+        rows.note_kind(column, &cell.value);
+        let value = match (&cell.value, cell.formula) {
+            (DataRef::Empty, Some(_)) => {
+                rows.unsaved += 1;
+                Value::Null
+            }
+            (value, _) => rows.value(value),
+        };
         if let Value::String(text) = &value {
             bytes += text.len();
         }
@@ -161,6 +181,15 @@ fn read(file: PositionalFile, sheet: Option<&str>) -> Result<(Rows, Vec<String>)
         }
     }
     rows.put(current, &mut row)?;
+    if rows.names.is_none() {
+        let others = others.map(|others| format!("; the workbook also has {others}")).unwrap_or_default();
+        return Err(Failed::Invalid(format!("the sheet `{name}` is empty{others}")));
+    }
+    if sheet.is_none()
+        && let Some(others) = others
+    {
+        rows.notes.push(format!("the sheet `{name}` is read; the workbook also has {others}"));
+    }
     rows.finish()
 }
 
@@ -176,6 +205,12 @@ struct Writer {
     errors: u64,
     /// Number of cells in columns without a name.
     nameless: u64,
+    /// Number of cells with a formula whose value is not in the file.
+    unsaved: u64,
+    /// Number of the row with the header, from 1.
+    header_row: u64,
+    /// For each column below the header, whether all its cells are dates.
+    dates: HashMap<u32, bool>,
 }
 
 impl Writer {
@@ -184,7 +219,10 @@ impl Writer {
         if row.is_empty() {
             return Ok(());
         }
-        let Some(names) = &self.names else { return self.header(std::mem::take(row)) };
+        let Some(names) = &self.names else {
+            self.header_row = u64::from(number) + 1;
+            return self.header(std::mem::take(row));
+        };
         let mut fields: Map<String, Value> =
             self.columns.iter().map(|name| (name.clone(), Value::String(String::new()))).collect();
         for (column, value) in row.drain(..) {
@@ -228,20 +266,47 @@ impl Writer {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(Rows, Vec<String>), Failed> {
-        if self.names.is_none() {
-            return Err(Failed::Invalid("the sheet is empty".to_owned()));
+    /// Notes whether a cell of a column is a date. Empty cells are of any kind.
+    fn note_kind(&mut self, column: u32, cell: &DataRef<'_>) {
+        let is_date = match cell {
+            DataRef::Empty => return,
+            DataRef::DateTime(time) => !time.is_duration() && time.as_f64() >= 1.0,
+            DataRef::DateTimeIso(_) => true,
+            _ => false,
+        };
+        // The cells of the header come before its names are known.
+        if self.names.is_some() {
+            *self.dates.entry(column).or_insert(true) &= is_date;
         }
+    }
+
+    fn finish(mut self) -> Result<(Rows, Vec<String>), Failed> {
         let cells = |n: u64| if n == 1 { "1 cell".to_owned() } else { format!("{n} cells") };
         if self.errors > 0 {
             self.notes.push(format!("{} with an error, such as #N/A: null", cells(self.errors)));
         }
-        if self.nameless > 0 {
-            self.notes.push(format!("{} in columns without a name: ignored", cells(self.nameless)));
+        if self.unsaved > 0 {
+            self.notes.push(format!(
+                "{} with a formula whose value was not saved: null; open the workbook in a spreadsheet program, which \
+                 computes it, and save it",
+                cells(self.unsaved)
+            ));
         }
+        if self.nameless > 0 {
+            self.notes.push(format!(
+                "{} in columns without a name: ignored; the header is row {}, which names {}",
+                cells(self.nameless),
+                self.header_row,
+                shown(&self.columns, 3)
+            ));
+        }
+        let names = self.names.as_ref();
+        let is_date = |column: &u32| self.dates.get(column).is_some_and(|is_date| *is_date);
+        let dates = names.into_iter().flatten().filter(|(column, _)| is_date(column));
+        let dates = dates.map(|(_, name)| name.clone()).collect();
         let file = self.lines.into_inner().map_err(|e| Failed::Io(e.into_error()))?;
         let lines = BufReader::with_capacity(1 << 16, PositionalFile::new(file));
-        Ok((Rows { columns: self.columns.into(), lines, line: String::new() }, self.notes))
+        Ok((Rows { columns: self.columns.into(), dates, lines, line: String::new() }, self.notes))
     }
 
     /// The value of a cell. Whole numbers are integers, dates are texts in the form of ISO 8601, and an empty
@@ -264,13 +329,24 @@ impl Writer {
     }
 }
 
-/// A number of a sheet, all of which have 64 bits.
+/// A number of a sheet, all of which have 64 bits. Those that are whole are integers, as texts if they have
+/// more than 64 bits.
 fn number(n: f64) -> Value {
-    #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
-    match n.fract() == 0.0 && n.abs() < 9_007_199_254_740_992.0 {
-        true => Value::from(n as i64),
-        false => Number::from_f64(n).map_or(Value::Null, Value::Number),
+    const TWO_POW_63: f64 = 9_223_372_036_854_775_808.0;
+    #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^63")]
+    match n.abs() {
+        size if n.fract() == 0.0 && size < TWO_POW_63 => Value::from(n as i64),
+        // Text of spreadsheets has no more digits.
+        size if n.fract() == 0.0 && size < 1e21 => Value::from(format!("{n:.0}")),
+        _ => Number::from_f64(n).map_or(Value::Null, Value::Number),
     }
+}
+
+/// The first names, for a message.
+fn shown<T: std::fmt::Display>(names: &[T], max: usize) -> String {
+    let first: Vec<_> = names.iter().take(max).map(|name| format!("`{name}`")).collect();
+    let more = if names.len() > max { ", .." } else { "" };
+    format!("{}{more}", first.join(", "))
 }
 
 /// A date, a time or both in the form of ISO 8601; a duration as hours, minutes and seconds.
@@ -320,9 +396,18 @@ fn sheet_named<R: Read + Seek>(book: &Xlsx<R>, sheet: Option<&str>) -> Result<St
     if let Some(numbered) = number.and_then(|number| all.get(number)) {
         return Ok(numbered.name.clone());
     }
-    let names: Vec<_> = all.iter().take(MAX_SHOWN).map(|sheet| format!("`{}`", sheet.name)).collect();
-    let more = if all.len() > MAX_SHOWN { ", .." } else { "" };
-    Err(format!("the workbook has no sheet `{wanted}`; its sheets: {}{more}", names.join(", ")))
+    let names: Vec<_> = all.iter().map(|sheet| sheet.name.as_str()).collect();
+    Err(format!("the workbook has no sheet `{wanted}`; its sheets: {}", shown(&names, MAX_SHOWN)))
+}
+
+/// The visible sheets with cells other than the one with this name. `None` without any.
+fn other_sheets<R: Read + Seek>(book: &Xlsx<R>, name: &str) -> Option<String> {
+    let is_other = |sheet: &&calamine::Sheet| {
+        sheet.typ == SheetType::WorkSheet && sheet.visible == SheetVisible::Visible && sheet.name != name
+    };
+    let names: Vec<_> =
+        book.sheets_metadata().iter().filter(is_other).map(|sheet| sheet.name.as_str()).collect();
+    (!names.is_empty()).then(|| shown(&names, MAX_SHOWN))
 }
 
 #[cfg(test)]
@@ -361,7 +446,60 @@ mod tests {
     fn whole_numbers_are_integers() {
         assert_eq!(number(3.0).to_string(), "3");
         assert_eq!(number(-0.5).to_string(), "-0.5");
+        assert_eq!(number(12_345_678_901_234_568.0).to_string(), "12345678901234568");
+        assert_eq!(number(-1e18).to_string(), "-1000000000000000000");
+        assert_eq!(number(1e20), "100000000000000000000");
         assert_eq!(number(1e300).to_string(), "1e+300");
         assert_eq!(number(f64::NAN), Value::Null);
+    }
+    #[test]
+    fn formulas_without_a_saved_value_are_null_and_noted() {
+        let main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
+        let office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+        let relations = |target: &str, kind: &str| {
+            format!(
+                r#"<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r1" Type="{office}/{kind}" Target="{target}"/></Relationships>"#
+            )
+        };
+        let text = |at: &str, text: &str| format!(r#"<c r="{at}" t="inlineStr"><is><t>{text}</t></is></c>"#);
+        let rows = [
+            format!(r#"<row r="1">{}{}</row>"#, text("A1", "text"), text("B1", "sum")),
+            format!(r#"<row r="2">{}<c r="B2"><f>1+1</f><v></v></c></row>"#, text("A2", "a")),
+            format!(r#"<row r="3">{}<c r="B3"><f>1+1</f><v>2</v></c></row>"#, text("A3", "b")),
+            format!(r#"<row r="4">{}<c r="B4" t="str"><f>""</f><v></v></c></row>"#, text("A4", "c")),
+        ];
+        let parts = [
+            (
+                "[Content_Types].xml",
+                r#"<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>"#.to_owned(),
+            ),
+            ("_rels/.rels", relations("xl/workbook.xml", "officeDocument")),
+            ("xl/_rels/workbook.xml.rels", relations("worksheets/sheet1.xml", "worksheet")),
+            (
+                "xl/workbook.xml",
+                format!(
+                    r#"<workbook xmlns="{main}" xmlns:r="{office}"><sheets><sheet name="s" sheetId="1" r:id="r1"/></sheets></workbook>"#
+                ),
+            ),
+            (
+                "xl/worksheets/sheet1.xml",
+                format!(r#"<worksheet xmlns="{main}"><sheetData>{}</sheetData></worksheet>"#, rows.concat()),
+            ),
+        ];
+        let mut zip = zip::ZipWriter::new(tempfile::tempfile().unwrap());
+        for (name, content) in parts {
+            zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+            zip.write_all(content.as_bytes()).unwrap();
+        }
+        let file = PositionalFile::new(zip.finish().unwrap());
+        let (mut rows, notes) = Rows::open(file, Path::new("in.xlsx"), None).unwrap();
+        let values: Vec<_> =
+            std::iter::from_fn(|| rows.next().unwrap()).map(|(_, row)| row["sum"].clone()).collect();
+        assert_eq!(values, [Value::Null, 2.into(), "".into()]);
+        let [note] = notes.as_slice() else { panic!("{notes:?}") };
+        assert!(
+            note.starts_with("1 cell with a formula whose value was not saved: null; open the workbook"),
+            "{note}"
+        );
     }
 }

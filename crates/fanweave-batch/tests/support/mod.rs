@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fanweave_batch::{BatchJob, Output, Render, Settings, Source};
+use fanweave_batch::{BatchJob, Encoding, InputOptions, Output, Render, Settings, Source};
 use fanweave_core::{
     ChatModel, Context, Error, ErrorKind, FinishReason, Message, Model, Prompt, Reply, Usage,
 };
@@ -89,7 +89,15 @@ pub(crate) fn settings(concurrency: usize) -> Settings {
 }
 
 pub(crate) fn job(input: &Path, output: &Path, model: impl ChatModel) -> BatchJob<Prompt, Message> {
-    let source = Source::open(input, None).unwrap();
+    job_of(Source::open(input, None).unwrap(), output, model)
+}
+
+/// The rows of a file whose lines may be invalid UTF-8.
+pub(crate) fn with_invalid_lines(input: &Path) -> Source {
+    Source::open_with(input, InputOptions::new().encoding(Encoding::UTF_8)).unwrap()
+}
+
+pub(crate) fn job_of(source: Source, output: &Path, model: impl ChatModel) -> BatchJob<Prompt, Message> {
     let chain = fanweave_core::chain(Model::new(model));
     BatchJob::new(source, Render::default(), chain, Output::File(output.to_owned()))
         .fingerprint(BTreeMap::from([("model".to_owned(), "test/rows".to_owned())]))

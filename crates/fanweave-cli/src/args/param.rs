@@ -38,6 +38,10 @@ impl Param {
             return Err(format!("`{}` cannot be set: {instead}", path[0]));
         }
         let value = match serde_json::from_str(value) {
+            Ok(Value::Number(number)) if is_rounded(value) => {
+                let why = "a number of a parameter has at most 64 bits";
+                return Err(format!("`{name}`: {value} would be sent as {number}: {why}"));
+            }
             Ok(value) => value,
             Err(error) if error.to_string().starts_with("number out of range") => {
                 return Err(format!("`{name}`: the number {value} is out of range"));
@@ -110,6 +114,14 @@ impl Param {
     }
 }
 
+/// Returns true for an integer that has no exact value.
+fn is_rounded(number: &str) -> bool {
+    let digits = number.trim().trim_start_matches('-');
+    digits.bytes().all(|b| b.is_ascii_digit())
+        && number.trim().parse::<i64>().is_err()
+        && number.trim().parse::<u64>().is_err()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -147,6 +159,9 @@ mod tests {
     fn invalid_parameters_are_refused_with_the_reason() {
         let why = |param: &str| Param::parse(param).unwrap_err();
         assert_eq!(why("top_p"), "must be NAME=VALUE");
+        let big = "w=123456789012345678901234567890";
+        assert!(why(big).contains("would be sent as 1.2345678901234568e+29"), "{}", why(big));
+        assert!(Param::parse("w=18446744073709551615").is_ok());
         assert_eq!(why("w=1e400"), "`w`: the number 1e400 is out of range");
         assert_eq!(why("a..b=1"), "`a..b` is not a valid name");
         assert_eq!(why("model=x"), "`model` cannot be set: use --model");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use fanweave::batch::__private::rounded_usd;
 use fanweave::batch::{CallTimes, RunRecord};
 use serde::Serialize;
 
@@ -87,8 +88,12 @@ impl Figures {
             output_tokens: rows.iter().fold(0, |sum, row| sum.saturating_add(row.usage.output_tokens)),
             cached_tokens: rows.iter().fold(0, |sum, row| sum.saturating_add(row.usage.cached_tokens)),
             reasoning_tokens: rows.iter().fold(0, |sum, row| sum.saturating_add(row.usage.reasoning_tokens)),
-            cost_usd: (!costs.is_empty()).then(|| costs.iter().sum()),
-            maybe_billed_usd: rows.iter().filter_map(|row| row.maybe_billed_usd).reduce(|a, b| a + b),
+            cost_usd: (!costs.is_empty()).then(|| rounded_usd(costs.iter().sum())),
+            maybe_billed_usd: rows
+                .iter()
+                .filter_map(|row| row.maybe_billed_usd)
+                .reduce(|a, b| a + b)
+                .map(rounded_usd),
             latency_p50_ms: percentile(called().map(|row| row.latency_ms).collect(), 50),
             latency_p95_ms: percentile(called().map(|row| row.latency_ms).collect(), 95),
             first_byte_p50_ms: percentile(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fanweave::batch::__private::rounded_usd;
 use fanweave::batch::{RowRecord, RunRecord};
 use serde::Serialize;
 
@@ -53,6 +54,7 @@ impl Parts {
     fn finish(self) -> Vec<Part> {
         let finish = |mut part: Part| {
             let latencies = std::mem::take(&mut part.latencies);
+            part.cost_usd = part.cost_usd.map(rounded_usd);
             part.latency_p50_ms = percentile(latencies.clone(), 50);
             part.latency_p95_ms = percentile(latencies, 95);
             part

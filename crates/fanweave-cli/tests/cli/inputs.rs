@@ -204,3 +204,22 @@ fn a_workbook_becomes_a_workbook_with_the_answers_beside_its_columns() {
     let ran = folder.run(&args("in.csv", "out.csv.gz")).expect_code(2);
     assert!(ran.stderr.contains("--output out.csv.gz: .gz is not an output format"), "{}", ran.stderr);
 }
+
+#[test]
+fn rows_that_cannot_be_read_stop_a_run_without_a_model_with_the_reason() {
+    let folder = Folder::new();
+    let url = "/v1/images/generations";
+    folder.write("in.jsonl", format!(r#"{{"custom_id":"a","url":"{url}","body":{{"prompt":"a bear"}}}}"#));
+    let ran = folder.run(&["batch", "in.jsonl", "-o", "out.jsonl"]).expect_code(2);
+    assert!(ran.stderr.contains("no row can be read") && ran.stderr.contains(url), "{}", ran.stderr);
+}
+
+#[test]
+fn fields_of_rows_that_are_not_sent_are_counted_once() {
+    let folder = Folder::new();
+    let row = r#"{"messages":[{"role":"user","content":"hi"}],"label":1,"seed":7}"#;
+    folder.write("in.jsonl", format!("{row}\n{row}\n"));
+    let ran = folder.run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo"]).expect_code(0);
+    let note = "note: fields that are data, and not sent: `label` (2 rows)";
+    assert_eq!(ran.stderr.matches(note).count(), 1, "{}", ran.stderr);
+}

@@ -186,9 +186,9 @@ pub(crate) fn shown(value: &Value) -> String {
 
 /// Changes a value that a model wrote to what its schema asks for, where only one reading is possible:
 /// numbers and booleans in texts, whole floats for integers, objects and lists encoded as text, one item in
-/// place of a list, enums and keys in another case, nulls and empty texts of optional properties, and a
-/// wrapper around the whole value, such as `{"arguments": ..}` or an object with the key `name`. Returns true
-/// if it changed anything.
+/// place of a list, enums and keys in another case, nulls and empty texts of optional properties, missing
+/// properties that may be null, and a wrapper around the whole value, such as `{"arguments": ..}` or an
+/// object with the key `name`. Returns true if it changed anything.
 pub(crate) fn coerce(value: &mut Value, schema: &Value, root: &Value, name: &str) -> bool {
     let mut coerce = Coerce { root, visits: MAX_VISITS };
     let is_changed = coerce.value(value, schema, 0);
@@ -362,7 +362,14 @@ impl Coerce<'_> {
             }
         }
         for (name, property) in properties {
-            let Some(value) = fields.get_mut(name) else { continue };
+            let Some(value) = fields.get_mut(name) else {
+                // Strict modes require all properties, and optional ones may be null.
+                if names_null(property) && required(schema).any(|one| one == name) {
+                    fields.insert(name.clone(), Value::Null);
+                    is_changed = true;
+                }
+                continue;
+            };
             is_changed |= self.value(value, property, 0);
             let is_blank =
                 value.is_null() || value.as_str().is_some_and(|text| matches!(text, "" | "null" | "None"));
@@ -381,6 +388,12 @@ impl Coerce<'_> {
         }
         is_changed
     }
+}
+
+/// Returns true if null is one of the types of a schema.
+fn names_null(schema: &Value) -> bool {
+    let lists = ["anyOf", "oneOf"].into_iter().filter_map(|name| schema.get(name)?.as_array());
+    kinds(schema).contains(&"null") || lists.flatten().any(|one| kinds(one) == ["null"])
 }
 
 /// A whole float as an integer.
@@ -473,5 +486,26 @@ mod tests {
             assert!(!coerce(&mut changed, &schema, &schema, ""), "{value}");
             assert_eq!(changed, value);
         }
+    }
+
+    #[test]
+    fn a_missing_property_that_may_be_null_is_null() {
+        let maybe = json!({ "anyOf": [{ "type": "number" }, { "type": "null" }] });
+        let properties =
+            json!({ "a": { "type": "integer" }, "b": maybe, "c": { "type": ["string", "null"] }, "d": {} });
+        let schema =
+            |required: Value| json!({ "type": "object", "properties": properties, "required": required });
+        let coerced = |value: Value, schema: &Value| {
+            let mut value = value;
+            coerce(&mut value, schema, schema, "");
+            (problems(&value, schema, schema).is_empty(), value)
+        };
+        let value = json!({ "a": 4.0, "b": null, "c": null });
+        let expected = json!({ "a": 4, "b": null, "c": null });
+        assert_eq!(coerced(json!({ "a": 4.0 }), &schema(json!(["a", "b", "c"]))), (true, expected.clone()));
+        assert_eq!(coerced(value, &schema(json!(["a"]))), (true, expected));
+        assert!(!coerced(json!({ "b": 1 }), &schema(json!(["a", "b"]))).0, "an integer");
+        assert!(!coerced(json!({ "a": 1 }), &schema(json!(["d"]))).0, "any value");
+        assert_eq!(coerced(json!({ "a": 1 }), &schema(json!(["a"]))), (true, json!({ "a": 1 })));
     }
 }

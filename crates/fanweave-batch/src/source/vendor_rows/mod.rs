@@ -7,20 +7,32 @@
 
 mod anthropic;
 mod gemini;
+mod training;
+
+use std::collections::{BTreeMap, HashMap};
 
 use fanweave_core::prompt::{Endpoint, RequestBody};
-use fanweave_core::{Message, Part, Prompt};
+use fanweave_core::{Part, Prompt};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::chat::whole;
+use super::numbers;
+use super::request_fields::RequestFields;
 use crate::field::field;
 
 type Result<T> = std::result::Result<T, String>;
 
-/// The prompt of a row in one of these forms. `None` for other rows.
-pub(crate) fn read(row: &Map<String, Value>) -> Option<Result<Prompt>> {
+/// The prompt of a row in one of these forms. `None` for other rows. `json` is that of the row, if it has
+/// numbers that the row does not represent exactly.
+pub(crate) fn read(
+    row: &Map<String, Value>,
+    json: Option<&str>,
+    fields: RequestFields,
+) -> Option<Result<Prompt>> {
     if let Some((name, endpoint, request)) = vendor_request(row) {
-        return Some(of_request(endpoint, request).map_err(|why| format!("`{name}`: {why}")));
+        let exact = json.and_then(|json| field_json(json, name));
+        return Some(of_request(endpoint, request, exact).map_err(|why| format!("`{name}`: {why}")));
     }
     let object = |name: &str| field(row, name).and_then(Value::as_object);
     if let (Some(input), true) = (object("modelInput"), field(row, "recordId").is_some()) {
@@ -30,15 +42,25 @@ pub(crate) fn read(row: &Map<String, Value>) -> Option<Result<Prompt>> {
         // The version is that of Bedrock's API.
         let mut request = input.clone();
         request.shift_remove("anthropic_version");
-        return Some(of_request(Endpoint::Messages, &request).map_err(|why| format!("`modelInput`: {why}")));
+        let exact =
+            json.and_then(|json| field_json(json, "modelInput")).and_then(|json| without_version(&json));
+        return Some(
+            of_request(Endpoint::Messages, &request, exact).map_err(|why| format!("`modelInput`: {why}")),
+        );
     }
-    if let Some(Value::Array(dialogue)) = field(row, "conversations") {
-        return Some(sharegpt(dialogue).map_err(|why| format!("`conversations`: {why}")));
-    }
-    if let (Some(Value::String(instruction)), None) = (field(row, "instruction"), field(row, "prompt")) {
-        return Some(alpaca(instruction, field(row, "input")));
-    }
-    None
+    training::read(row, fields)
+}
+
+/// The JSON of a field of an object.
+fn field_json(json: &str, name: &str) -> Option<String> {
+    let fields: HashMap<String, &RawValue> = serde_json::from_str(json).ok()?;
+    fields.get(name).map(|value| value.get().to_owned())
+}
+
+fn without_version(json: &str) -> Option<String> {
+    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
+    fields.remove("anthropic_version");
+    serde_json::to_string(&fields).ok()
 }
 
 /// The request of a row of a batch of Anthropic or Gemini, with the name of its field.
@@ -51,9 +73,13 @@ fn vendor_request(row: &Map<String, Value>) -> Option<(&'static str, Endpoint, &
     })
 }
 
-/// The prompt of a request in the dialect of Anthropic or Gemini, with its body.
-fn of_request(endpoint: Endpoint, request: &Map<String, Value>) -> Result<Prompt> {
-    let json = serde_json::to_string(request).map_err(|e| e.to_string())?;
+/// The prompt of a request in the dialect of Anthropic or Gemini, with its body: `exact`, or the JSON of the
+/// request.
+fn of_request(endpoint: Endpoint, request: &Map<String, Value>, exact: Option<String>) -> Result<Prompt> {
+    let json = match exact {
+        Some(exact) => exact,
+        None => serde_json::to_string(request).map_err(|e| e.to_string())?,
+    };
     let mut unmapped = Unmapped::default();
     let prompt = match endpoint {
         Endpoint::GenerateContent => gemini::read(request, &mut unmapped)?,
@@ -65,8 +91,10 @@ fn of_request(endpoint: Endpoint, request: &Map<String, Value>) -> Result<Prompt
 
 /// Reads the JSON of a request in the dialect of Anthropic or Gemini.
 pub(crate) fn parse_vendor(endpoint: Endpoint, json: &str) -> Result<Prompt> {
-    match serde_json::from_str(json) {
-        Ok(Value::Object(request)) => of_request(endpoint, &request),
+    match numbers::read(json) {
+        Ok((Value::Object(request), is_exact)) => {
+            of_request(endpoint, &request, (!is_exact).then(|| json.to_owned()))
+        }
         Ok(_) => Err("the request is not a JSON object".to_owned()),
         Err(e) => Err(super::json_error(&e, json)),
     }
@@ -129,48 +157,16 @@ fn texts(value: &Value) -> Option<Vec<String>> {
     value.as_array()?.iter().map(text).collect()
 }
 
-/// The dialogue of a conversation of ShareGPT. The answer at the end is what the model is to write.
-fn sharegpt(dialogue: &[Value]) -> Result<Prompt> {
-    let mut messages = Vec::with_capacity(dialogue.len());
-    for (i, entry) in dialogue.iter().enumerate() {
-        let of =
-            |name: &str, other: &str| entry.get(name).or_else(|| entry.get(other)).and_then(Value::as_str);
-        let (Some(from), Some(text)) = (of("from", "role"), of("value", "content")) else {
-            return Err(format!("item {} has no `from` and `value`", i + 1));
-        };
-        messages.push(match from {
-            "human" | "user" => Message::user(text),
-            "gpt" | "assistant" | "chatgpt" | "bot" | "model" => Message::assistant(text),
-            "system" => Message::system(text),
-            other => return Err(format!("item {}: cannot represent the speaker `{other}`", i + 1)),
-        });
-    }
-    if messages.is_empty() {
-        return Err("the list is empty".to_owned());
-    }
-    Ok(Prompt { messages, ..Prompt::default() })
-}
-
-/// A task of Alpaca: an instruction, and what it applies to.
-fn alpaca(instruction: &str, input: Option<&Value>) -> Result<Prompt> {
-    match input {
-        None | Some(Value::Null) => Ok(Prompt::from(instruction)),
-        Some(Value::String(input)) if input.trim().is_empty() => Ok(Prompt::from(instruction)),
-        Some(Value::String(input)) => Ok(Prompt::from(format!("{instruction}\n\n{input}").as_str())),
-        Some(_) => Err("`input` must be a text".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use fanweave_core::{Media, Parameters, Role, ToolCall, ToolChoice, ToolResult, ToolSpec};
+    use fanweave_core::{Media, Message, Parameters, Role, ToolCall, ToolChoice, ToolResult, ToolSpec};
     use serde_json::json;
 
     use super::*;
 
     fn prompt(row: Value) -> Result<Prompt> {
         let Value::Object(row) = row else { panic!("an object") };
-        read(&row).expect("a known form")
+        read(&row, None, RequestFields::Any).expect("a known form")
     }
 
     #[test]
@@ -211,18 +207,6 @@ mod tests {
             [Message::system("Be brief."), Message::user("a"), Message::assistant("b")]
         );
         assert_eq!(read.parameters, Parameters::new().temperature(0.5).max_tokens(9));
-    }
-
-    #[test]
-    fn rows_of_data_sets_are_prompts() {
-        let dialogue = json!([{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]);
-        let read = prompt(json!({"conversations": dialogue})).unwrap();
-        assert_eq!(read.messages, [Message::user("a"), Message::assistant("b")]);
-        let task =
-            |input: Value| prompt(json!({"instruction": "Sum", "input": input, "output": ""})).unwrap();
-        assert_eq!(task(json!("1 2")).last_user_text(), "Sum\n\n1 2");
-        assert_eq!(task(json!("")).last_user_text(), "Sum");
-        assert!(super::read(json!({"prompt": "a", "params": {}}).as_object().unwrap()).is_none());
     }
 
     #[test]
@@ -285,9 +269,6 @@ mod tests {
         );
         assert!(
             why(json!({"recordId": 1, "modelInput": {"inputText": "a"}})).contains("models of Anthropic")
-        );
-        assert!(
-            why(json!({"conversations": [{"from": "tool", "value": "x"}]})).contains("the speaker `tool`")
         );
     }
 
