@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use fanweave::batch::{self, Advice};
-use fanweave::{Error, ErrorKind};
+use fanweave::{Error, ErrorKind, errors};
 
 use crate::misplaced::{ADVICE, Slips};
 
@@ -112,11 +112,26 @@ impl From<Error> for Failure {
             ErrorKind::Parse if error.code() == Some("assertion_failed") => Exit::RowsFailed,
             _ => Exit::Error,
         };
-        let hint = error.message().contains("`run_memory_mib`").then(|| {
-            "--run-memory MIB is the default of the files without `run_memory_mib`, and the maximum of the others".to_owned()
-        });
-        Self { exit, message: error.to_string(), hint }
+        Self { exit, message: spelled(error).to_string(), hint: None }
     }
+}
+
+/// The error with its advice as flags.
+pub(crate) fn spelled(error: Error) -> Error {
+    error.spelling_advice(|advice| match advice {
+        errors::Advice::Adapt { parameter } => {
+            format!("remove {parameter}, or add --adapt, which drops what the server refuses")
+        }
+        errors::Advice::RaiseRunMemory => {
+            "raise --run-memory, and `run_memory_mib` if the chain file sets it".to_owned()
+        }
+        other => other.to_string(),
+    })
+}
+
+/// The message of a failed row, with its advice as flags.
+pub(crate) fn spelled_message(message: &str) -> String {
+    spelled(Error::new(ErrorKind::Input, message).with_advice_of_message()).message().to_owned()
 }
 
 /// Message of an error of a batch, with its advice as flags.

@@ -13,7 +13,7 @@ use fanweave::models::adaptations_since;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::args::{CsvFormulas, RowArgs, ShowProgress};
-use crate::exit::{Exit, Failure, with_flags};
+use crate::exit::{Exit, Failure, spelled, with_flags};
 use crate::misplaced::Slips;
 use crate::out::{print, tell};
 use crate::program::Program;
@@ -149,7 +149,7 @@ impl Watch<'_> {
                 }
             };
             let exit = if is_started { Exit::Stopped } else { Exit::Error };
-            return Err(Failure::new(error.to_string()).with_exit(exit).with_hint(hint));
+            return Err(Failure::new(spelled(error.clone()).to_string()).with_exit(exit).with_hint(hint));
         }
         if let Some(error) = &summary.unavailable {
             print_summary();

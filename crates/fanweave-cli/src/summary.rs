@@ -9,6 +9,7 @@ use fanweave::models::Adaptation;
 use serde_json::{Value, json};
 
 use crate::cost::dollars;
+use crate::exit::{spelled, spelled_message};
 use crate::progress::{rounded, short};
 
 /// Maximum number of failure reasons to list.
@@ -35,6 +36,8 @@ pub(crate) fn text(summary: &Summary, adaptations: &[Adaptation], output: &str) 
         let _ = write!(text, " ({rate:.1} rows/s)");
     }
     for group in summary.failures.iter().take(MAX_REASONS) {
+        let mut group = group.clone();
+        group.message = spelled_message(&group.message);
         let _ = write!(text, "\n  {group}");
     }
     if summary.failures.len() > MAX_REASONS {
@@ -84,7 +87,7 @@ pub(crate) fn json(summary: &Summary, adaptations: &[Adaptation], output: &str) 
         _ => None,
     };
     let unavailable = summary.unavailable.as_ref().map(outage);
-    let reason = summary.refused.as_ref().map(ToString::to_string).or(unavailable);
+    let reason = summary.refused.clone().map(|error| spelled(error).to_string()).or(unavailable);
     json!({
         "rows": summary.rows, "ok": summary.ok, "failed": summary.failed, "resumed": summary.resumed,
         "left": summary.left, "empty_answers": summary.empty_answers,

@@ -3,6 +3,8 @@
 mod advice;
 mod json;
 
+pub use advice::Advice;
+
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
@@ -163,6 +165,8 @@ pub struct Error(Arc<Inner>);
 struct Inner {
     kind: ErrorKind,
     message: String,
+    /// Advice at the end of the message, with the length of the message before it.
+    advice: Option<(usize, Advice)>,
     provider: Option<Arc<str>>,
     status: Option<u16>,
     code: Option<String>,
@@ -189,6 +193,7 @@ impl Error {
         Self(Arc::new(Inner {
             kind,
             message: message.into(),
+            advice: None,
             provider: None,
             status: None,
             code: None,
@@ -410,9 +415,12 @@ impl Error {
         self.with(|e| e.partial = Some(Box::new(message)))
     }
 
-    /// Replaces the message.
+    /// Replaces the message. Its advice is kept if the message still ends with it.
     pub fn with_message(self, message: impl Into<String>) -> Self {
-        self.with(|e| e.message = message.into())
+        self.with(|e| {
+            e.message = message.into();
+            e.advice = e.advice.take().and_then(|_| Advice::at_end(&e.message));
+        })
     }
 
     /// Sets the source error.

@@ -58,7 +58,7 @@ pub use compose::step::step;
 pub use context::{Concurrency, Context, Priority, RunPermit};
 pub use delta::{Delta, Fold};
 pub use embed::{Embedded, Embedder, Embeddings};
-pub use error::{EXCERPT_BYTES, Error, ErrorKind, Result, excerpt};
+pub use error::{Advice, EXCERPT_BYTES, Error, ErrorKind, Result, excerpt};
 pub use event::{Event, EventKind, Observer, WaitReason};
 pub use graph::{Graph, Node};
 pub use into_chain::IntoChain;

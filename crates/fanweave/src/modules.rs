@@ -36,7 +36,7 @@ pub mod errors {
     //! println!("{error}");
     //! ```
     #[doc(inline)]
-    pub use fanweave_core::{EXCERPT_BYTES, Error, ErrorKind, Result, closest, excerpt};
+    pub use fanweave_core::{Advice, EXCERPT_BYTES, Error, ErrorKind, Result, closest, excerpt};
 }
 
 pub mod events {

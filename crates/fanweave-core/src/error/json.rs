@@ -71,7 +71,7 @@ impl Serialize for Error {
 impl<'de> Deserialize<'de> for Error {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = Fields::deserialize(deserializer)?;
-        Ok(Error::new(fields.kind, fields.message).with(|e| {
+        Ok(Error::new(fields.kind, fields.message).with_advice_of_message().with(|e| {
             e.provider = fields.provider.map(Arc::from);
             e.status = fields.status;
             e.code = fields.code.map(Cow::into_owned);

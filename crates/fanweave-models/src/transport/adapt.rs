@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fanweave_core::__private::PerProcess;
-use fanweave_core::{Error, Parameters, Prompt, ResponseFormat, Result};
+use fanweave_core::{Advice, Error, Parameters, Prompt, ResponseFormat, Result};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -437,12 +437,7 @@ impl Adapter {
         if is_own || self.adapt != Adapt::Added || self.fixed.has(fact) {
             return error;
         }
-        let message = format!(
-            "{}: remove {}, or let requests adapt (`adapt`)",
-            error.message().trim_end_matches('.'),
-            as_written(refused.field)
-        );
-        error.with_message(message)
+        error.with_advice(Advice::Adapt { parameter: as_written(refused.field).into() })
     }
 
     /// Marks and counts the error of a request that is retried in another shape.
