@@ -64,6 +64,7 @@ impl View {
         disk: &Disk,
         source: &Source,
         columns: Option<&Columns>,
+        has_token_details: bool,
     ) -> Result<(Layout, Vec<String>)> {
         let names = columns.unwrap_or(&Columns::None).names(source, self.format)?;
         let settings = &self.settings;
@@ -75,7 +76,8 @@ impl View {
             // The text of a value is that of the input.
             _ => kinds.clear(),
         }
-        let shape = Shape::new(own_names, &kinds, settings.answer_schema.as_ref(), settings.samples.get());
+        let schema = settings.answer_schema.as_ref();
+        let shape = Shape::new(own_names, &kinds, schema, settings.samples.get(), has_token_details);
         let own = match names {
             Some(names) => {
                 let folder = self.folder.clone().unwrap_or_else(std::env::temp_dir);
@@ -172,6 +174,7 @@ impl Open {
         }
         manifest.chooses_columns = chosen.is_some();
         if is_view {
+            manifest.has_token_details = true;
             manifest.columns = Some(chosen.unwrap_or_else(|| Columns::default_of(source, format)));
         }
         let view = View {
@@ -203,7 +206,8 @@ impl Open {
             Output::File(path) => {
                 let journal = output::journal_path(&path);
                 let (journal, previous) = Journal::open(&disk, &journal, &manifest, fresh, changed_input)?;
-                let (layout, notes) = view.layout(&disk, source, previous.columns.as_ref())?;
+                let (layout, notes) =
+                    view.layout(&disk, source, previous.columns.as_ref(), previous.has_token_details)?;
                 let own = layout.own.clone();
                 let sink = Sink::file(&disk, path, layout)?;
                 let mut opened = Opened::new(
@@ -221,7 +225,7 @@ impl Open {
                 Opened::temporary(&disk, sink, unordered, progress)?
             }
             pipe @ (Output::Stdout | Output::Writer(_)) => {
-                let (layout, notes) = view.layout(&disk, source, manifest.columns.as_ref())?;
+                let (layout, notes) = view.layout(&disk, source, manifest.columns.as_ref(), true)?;
                 let own = layout.own.clone();
                 let sink = match pipe {
                     Output::Writer(writer) => Sink::writer(writer, layout)?,

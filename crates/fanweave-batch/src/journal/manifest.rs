@@ -50,6 +50,10 @@ pub(crate) struct Manifest {
     /// without them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) columns: Option<Columns>,
+    /// Set if a table has columns of cached tokens and of reasoning. `false` in journals of versions without
+    /// them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) has_token_details: bool,
     /// Set if the columns were chosen by the user, so that they replace those of the journal.
     #[serde(skip)]
     pub(crate) chooses_columns: bool,
@@ -76,6 +80,7 @@ impl Manifest {
             input,
             input_path: None,
             columns: None,
+            has_token_details: false,
             chooses_columns: false,
         }
     }
@@ -117,8 +122,9 @@ impl Manifest {
         options
     }
 
-    /// Keeps the columns of the manifest `before`, unless the user has chosen others.
+    /// Keeps the columns of the manifest `before`. The user may have chosen others of the input.
     pub(super) fn keep_columns(&mut self, before: &Manifest) {
+        self.has_token_details = before.has_token_details;
         if !self.chooses_columns {
             self.columns.clone_from(&before.columns);
         }

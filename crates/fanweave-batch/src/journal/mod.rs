@@ -49,6 +49,8 @@ pub(crate) struct PreviousRun {
     pub(crate) parts: Vec<Part>,
     /// The input's columns in the output, of this run from now on.
     pub(crate) columns: Option<Columns>,
+    /// Set if a table has columns of cached tokens and of reasoning.
+    pub(crate) has_token_details: bool,
     /// Problems found while reading, one sentence each.
     pub(crate) notes: Vec<String>,
 }
@@ -145,6 +147,7 @@ impl Journal {
             now.keep_columns(before);
         }
         previous.columns.clone_from(&now.columns);
+        previous.has_token_details = now.has_token_details;
         let now = &now;
         let length = file.end().map_err(failed("read the journal"))?;
         let sync = file.try_clone().and_then(Syncer::spawn).map_err(failed("sync the journal"))?;

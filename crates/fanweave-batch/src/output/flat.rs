@@ -35,7 +35,7 @@ pub(crate) enum ItemType {
 }
 
 /// The columns, in order.
-pub(super) const COLUMNS: [(&str, ColumnType); 13] = [
+pub(super) const COLUMNS: [(&str, ColumnType); 15] = [
     ("index", ColumnType::Whole),
     ("custom_id", ColumnType::Text),
     ("answer", ColumnType::Text),
@@ -43,6 +43,8 @@ pub(super) const COLUMNS: [(&str, ColumnType); 13] = [
     ("tool_calls", ColumnType::Text),
     ("input_tokens", ColumnType::Whole),
     ("output_tokens", ColumnType::Whole),
+    ("cached_tokens", ColumnType::Whole),
+    ("reasoning_tokens", ColumnType::Whole),
     ("cost_usd", ColumnType::Number),
     ("model", ColumnType::Text),
     ("latency_ms", ColumnType::Whole),
@@ -61,7 +63,7 @@ pub(super) enum Cell {
 }
 
 /// The cells of a result, in the order of [`COLUMNS`].
-pub(super) fn cells(record: &Record) -> [Cell; 13] {
+pub(super) fn cells(record: &Record) -> [Cell; 15] {
     let (answer, error) = match &record.result {
         Outcome::Answer(answer) => (Some(answer), None),
         Outcome::Error(failure) => (None, Some(failure)),
@@ -85,6 +87,8 @@ pub(super) fn cells(record: &Record) -> [Cell; 13] {
         Cell::Text(tools),
         tokens(|usage| usage.input_tokens),
         tokens(|usage| usage.output_tokens),
+        tokens(|usage| usage.cached_tokens),
+        tokens(|usage| usage.reasoning_tokens),
         Cell::Number(record.cost_usd.map(rounded_usd)),
         Cell::Text(answer.and_then(|answer| answer.model.clone())),
         whole(Some(record.latency_ms)),

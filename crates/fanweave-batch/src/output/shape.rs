@@ -12,6 +12,10 @@ use crate::journal::{Outcome, Record};
 /// Position of the answer in [`COLUMNS`].
 const ANSWER: usize = 2;
 
+/// Positions of the cached tokens and of those of reasoning in [`COLUMNS`], which earlier versions did not
+/// write.
+const TOKEN_DETAILS: std::ops::RangeInclusive<usize> = 7..=8;
+
 /// Maximum notes on columns with another name, and names in a note on more of them.
 const MAX_NOTES: usize = 3;
 const MAX_SHOWN: usize = 20;
@@ -30,6 +34,8 @@ pub(crate) struct Shape {
     answer: ColumnType,
     /// Results per row. 0 and 1 mean one.
     samples: u32,
+    /// Set to omit the [`TOKEN_DETAILS`].
+    is_without_details: bool,
 }
 
 /// A column from outside.
@@ -44,20 +50,30 @@ struct Column {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { own: Vec::new(), fields: Vec::new(), answer: ColumnType::Text, samples: 0 }
+        Self {
+            own: Vec::new(),
+            fields: Vec::new(),
+            answer: ColumnType::Text,
+            samples: 0,
+            is_without_details: false,
+        }
     }
 }
 
 impl Shape {
     /// The columns `own` of the input, and the properties of the schema of the answers, for this number of
-    /// results per row. `kinds` are the types of columns of the input that are not texts.
+    /// results per row, with or without the details of the tokens. `kinds` are the types of columns of the
+    /// input that are not texts.
     pub(crate) fn new(
         own: &[String],
         kinds: &HashMap<String, ColumnType>,
         answer_schema: Option<&Value>,
         samples: u32,
+        has_token_details: bool,
     ) -> Self {
-        let mut taken: HashSet<String> = COLUMNS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let is_column = |(at, _): &(usize, _)| has_token_details || !TOKEN_DETAILS.contains(at);
+        let columns = COLUMNS.iter().enumerate().filter(is_column);
+        let mut taken: HashSet<String> = columns.map(|(_, (name, _))| (*name).to_owned()).collect();
         if samples > 1 {
             taken.insert(SAMPLE.to_owned());
         }
@@ -85,7 +101,7 @@ impl Shape {
             list @ ColumnType::List(_) => list,
             _ => ColumnType::Text,
         });
-        Self { own, fields, answer, samples }
+        Self { own, fields, answer, samples, is_without_details: !has_token_details }
     }
 
     /// The position of a row in the input, and the number of its sample if rows have several.
@@ -136,7 +152,18 @@ impl Shape {
             .chain(before[1..].iter().copied())
             .chain(fields)
             .chain(answer)
-            .chain(after[1..].iter().copied())
+            .chain(
+                after[1..]
+                    .iter()
+                    .enumerate()
+                    .filter(|(at, _)| self.has(ANSWER + 1 + at))
+                    .map(|(_, column)| *column),
+            )
+    }
+
+    /// Returns true if the table has this one of [`COLUMNS`].
+    fn has(&self, at: usize) -> bool {
+        !self.is_without_details || !TOKEN_DETAILS.contains(&at)
     }
 
     /// The cells of a result, in the order of its columns.
@@ -157,7 +184,9 @@ impl Shape {
                 continue;
             }
             if at != ANSWER || self.fields.is_empty() {
-                all.push(cell);
+                if self.has(at) {
+                    all.push(cell);
+                }
                 continue;
             }
             let answer = match &record.result {
@@ -248,11 +277,11 @@ mod tests {
     #[test]
     fn many_renamed_columns_are_one_note() {
         let own = COLUMNS.map(|(name, _)| name.to_owned());
-        let notes = Shape::new(&own, &HashMap::new(), None, 1).notes();
+        let notes = Shape::new(&own, &HashMap::new(), None, 1, true).notes();
         let [note] = notes.as_slice() else { panic!("{notes:?}") };
         assert!(
             note.starts_with(
-                "13 columns of the input have another name in the output, such as `input_index`"
+                "15 columns of the input have another name in the output, such as `input_index`"
             ),
             "{note}"
         );
@@ -264,7 +293,7 @@ mod tests {
             "score": {"type": "integer"}, "error": {"type": "string"}, "tags": {"type": "array"},
         }});
         let own = ["text", "score", "index", "input_index"].map(str::to_owned);
-        let shape = Shape::new(&own, &HashMap::new(), Some(&schema), 1);
+        let shape = Shape::new(&own, &HashMap::new(), Some(&schema), 1, true);
         let names: Vec<_> = shape.columns().map(|(name, _)| name).collect();
         assert_eq!(
             names[..9],
@@ -284,6 +313,10 @@ mod tests {
         let distinct: HashSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
         assert_eq!(shape.notes().len(), 2);
+        let earlier = Shape::new(&["cached_tokens".to_owned()], &HashMap::new(), None, 1, false);
+        let names: Vec<_> = earlier.columns().map(|(name, _)| name).collect();
+        assert_eq!((names.len(), names[0]), (14, "cached_tokens"));
+        assert!(!names.contains(&"reasoning_tokens") && !names.contains(&"input_cached_tokens"), "{names:?}");
         assert_eq!(
             Shape::default().columns().map(|(name, _)| name).collect::<Vec<_>>(),
             COLUMNS.map(|(name, _)| name)

@@ -98,6 +98,12 @@ pub(super) fn text(names: [&str; 2], figures: &[Figures; 2], matches: &Matches) 
     lines.add("latency p95", ms(a.latency_p95_ms), ms(b.latency_p95_ms), time);
     lines.add("tokens in", tokens(a.input_tokens), tokens(b.input_tokens), short);
     lines.add("tokens out", tokens(a.output_tokens), tokens(b.output_tokens), short);
+    if a.cached_tokens + b.cached_tokens > 0 {
+        lines.add("tokens cached", tokens(a.cached_tokens), tokens(b.cached_tokens), short);
+    }
+    if a.reasoning_tokens + b.reasoning_tokens > 0 {
+        lines.add("tokens of reasoning", tokens(a.reasoning_tokens), tokens(b.reasoning_tokens), short);
+    }
     lines.add("cost", a.cost_usd, b.cost_usd, dollars);
     for (kind, a, b) in [("model", &a.per_model, &b.per_model), ("step", &a.per_step, &b.per_step)] {
         for (name, a, b) in by_name(a, b) {

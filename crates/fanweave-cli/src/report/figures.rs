@@ -8,9 +8,10 @@ use fanweave::batch::__private::rounded_usd;
 use fanweave::batch::{CallTimes, RunRecord};
 use serde::Serialize;
 
-use super::parts::{self, Part};
+use super::parts::{self, Part, is_zero};
 use super::percentile::percentile;
 use crate::cost::dollars;
+use crate::exit::spelled_message;
 use crate::progress::{rounded, short};
 
 /// Maximum number of failure groups to list.
@@ -129,16 +130,9 @@ impl Figures {
         if !latency.is_empty() {
             let _ = writeln!(text, "latency    {}", latency.join(", "));
         }
-        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-        let (tokens_in, tokens_out) = (short(self.input_tokens as f64), short(self.output_tokens as f64));
-        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-        let part = |tokens: u64, of: &str| match tokens {
-            0 => String::new(),
-            tokens => format!(" ({} {of})", short(tokens as f64)),
-        };
-        let (cached, reasoning) =
-            (part(self.cached_tokens, "cached"), part(self.reasoning_tokens, "reasoning"));
-        let _ = writeln!(text, "tokens     {tokens_in} in{cached}, {tokens_out} out{reasoning}");
+        let Self { input_tokens, output_tokens, cached_tokens, reasoning_tokens, .. } = *self;
+        let tokens = tokens([input_tokens, cached_tokens, output_tokens, reasoning_tokens]);
+        let _ = writeln!(text, "tokens     {tokens}");
         if let Some(cost) = self.cost_usd {
             let maybe = self.maybe_billed_usd.map(|usd| format!(", maybe billed {} more", dollars(usd)));
             let _ = writeln!(text, "cost       {}{}", dollars(cost), maybe.unwrap_or_default());
@@ -151,6 +145,7 @@ impl Figures {
         }
         for group in self.failures.iter().take(MAX_LISTED) {
             let FailureGroup { kind, message, rows, first_line } = group;
+            let message = spelled_message(message);
             let _ = writeln!(text, "failed     {rows} x {kind}: {message} (first in line {first_line})");
         }
         if self.failures.len() > MAX_LISTED {
@@ -160,15 +155,24 @@ impl Figures {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(n: &u64) -> bool {
-    *n == 0
+/// Tokens in, those of them from a cache, tokens out, and those of them that are reasoning.
+fn tokens(counts: [u64; 4]) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    let [sent, cached, got, reasoning] = counts.map(|n| (n, short(n as f64)));
+    let part = |(n, shown): (u64, String), of: &str| match n {
+        0 => String::new(),
+        _ => format!(" ({shown} {of})"),
+    };
+    let (cached, reasoning) = (part(cached, "cached"), part(reasoning, "reasoning"));
+    format!("{} in{cached}, {} out{reasoning}", sent.1, got.1)
 }
 
 fn part_text(part: &Part) -> String {
+    let Part { calls, input_tokens, cached_tokens, output_tokens, reasoning_tokens, .. } = *part;
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    let [calls, sent, got] = [part.calls, part.input_tokens, part.output_tokens].map(|n| short(n as f64));
-    let mut text = format!("{}: {calls} calls, tokens {sent} in, {got} out", part.name);
+    let calls = short(calls as f64);
+    let tokens = tokens([input_tokens, cached_tokens, output_tokens, reasoning_tokens]);
+    let mut text = format!("{}: {calls} calls, tokens {tokens}", part.name);
     if let Some(cost) = part.cost_usd.filter(|usd| *usd > 0.0) {
         let _ = write!(text, ", {}", dollars(cost));
     }

@@ -174,7 +174,9 @@
     return row;
   };
   line($('money'), [['tokens in'], [count(figures.input_tokens), 'n']]);
+  if (figures.cached_tokens) line($('money'), [['of them cached'], [count(figures.cached_tokens), 'n']]);
   line($('money'), [['tokens out'], [count(figures.output_tokens), 'n']]);
+  if (figures.reasoning_tokens) line($('money'), [['of them reasoning'], [count(figures.reasoning_tokens), 'n']]);
   line($('money'), [['tokens per row'], [figures.rows ? count(Math.round((figures.input_tokens + figures.output_tokens) / figures.rows)) : '-', 'n']]);
   line($('money'), [['cost'], [usd(figures.cost_usd), 'n']]);
   line($('money'), [['cost per 1,000 rows'], [figures.cost_usd !== null && figures.rows ? usd((figures.cost_usd / figures.rows) * 1000) : '-', 'n']]);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fanweave::Usage;
 use fanweave::batch::__private::rounded_usd;
 use fanweave::batch::{RowRecord, RunRecord};
 use serde::Serialize;
@@ -20,6 +21,12 @@ pub(super) struct Part {
     pub(super) failed: u64,
     pub(super) input_tokens: u64,
     pub(super) output_tokens: u64,
+    /// Input tokens that came from a cache of the provider. Part of the input tokens, and absent if 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) cached_tokens: u64,
+    /// Part of the output tokens, and absent if 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) reasoning_tokens: u64,
     /// `None` if no price is known.
     pub(super) cost_usd: Option<f64>,
     pub(super) latency_p50_ms: Option<u64>,
@@ -29,10 +36,12 @@ pub(super) struct Part {
 }
 
 impl Part {
-    fn add(&mut self, input_tokens: u64, output_tokens: u64, cost_usd: Option<f64>) {
+    fn add(&mut self, usage: &Usage, cost_usd: Option<f64>) {
         self.calls += 1;
-        self.input_tokens = self.input_tokens.saturating_add(input_tokens);
-        self.output_tokens = self.output_tokens.saturating_add(output_tokens);
+        self.input_tokens = self.input_tokens.saturating_add(usage.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(usage.output_tokens);
+        self.cached_tokens = self.cached_tokens.saturating_add(usage.cached_tokens);
+        self.reasoning_tokens = self.reasoning_tokens.saturating_add(usage.reasoning_tokens);
         if let Some(cost) = cost_usd {
             *self.cost_usd.get_or_insert(0.0) += cost;
         }
@@ -69,12 +78,12 @@ pub(super) fn models(run: &RunRecord) -> Vec<Part> {
     for row in &run.rows {
         for answer in &row.answers {
             let part = parts.named(answer.model.as_deref().unwrap_or("unknown"));
-            part.add(answer.usage.input_tokens, answer.usage.output_tokens, answer.cost_usd);
+            part.add(&answer.usage, answer.cost_usd);
         }
         // The only call of a row.
         if let (true, Some(model)) = (row.answers.is_empty(), &row.model) {
             let part = parts.named(model);
-            part.add(row.usage.input_tokens, row.usage.output_tokens, row.cost_usd);
+            part.add(&row.usage, row.cost_usd);
             part.latencies.push(row.latency_ms);
         }
     }
@@ -88,7 +97,7 @@ pub(super) fn steps(run: &RunRecord) -> Vec<Part> {
         for answer in &row.answers {
             let Some(step) = &answer.step else { continue };
             let part = parts.named(step);
-            part.add(answer.usage.input_tokens, answer.usage.output_tokens, answer.cost_usd);
+            part.add(&answer.usage, answer.cost_usd);
         }
         for call in &row.calls {
             let Some(step) = step_of(&call.step) else { continue };
@@ -116,4 +125,9 @@ fn failed_step(row: &RowRecord) -> Option<&str> {
         _ if path.contains('/') => None,
         _ => Some(path),
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(super) fn is_zero(n: &u64) -> bool {
+    *n == 0
 }

@@ -224,7 +224,7 @@ fn reviews_are_rated_with_their_own_columns_through_kills_and_failures() {
             mood.to_owned(),
         ];
         assert_eq!(row[..6], expected);
-        assert_eq!((row[6].as_str(), row[11].as_str()), ("stop", "m-1"), "{row:?}");
+        assert_eq!((row[6].as_str(), row[13].as_str()), ("stop", "m-1"), "{row:?}");
     }
     // A row holds one of 8 permits until it is in the journal, so that each kill repeats at most 8.
     let answered = provider.answered.lock().expect("no test panics with it").len() as u64;
