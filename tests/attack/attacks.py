@@ -269,6 +269,7 @@ def chains():
         "outputs of a fan-out": each(f'template: "{text}"'),
         "prompts of a fan-out": each(f'prompt: "{text}"'),
         "prompts of escapes": each("prompt: \"{{ '\\x01' * 6000000 }}\""),
+        "prompts of many steps": steps(100, f'prompt: "{text}"'),
         "outputs of many steps": steps(100, f'template: "{text}"'),
         "joined outputs": each(f'template: "{text}"') + "  b: { template: \"{{ steps.a.output | join }}\" }\n",
         "a large input that all items copy": long_input

@@ -73,6 +73,8 @@ pub struct Context {
     shared: Arc<Shared>,
     position: Position,
     branch: BranchId,
+    /// Branch of the step of a dag that releases the memory of prompts.
+    prompts_of: Option<BranchId>,
     sink: Option<DeltaSink>,
     /// Records whether this step, and the enclosing steps that ask, have emitted a delta. `None` if no step
     /// asks.
@@ -188,6 +190,7 @@ impl Context {
             shared: Arc::new(shared),
             position: Position { run: None, parent: None, path: Path::default(), span: trace::current() },
             branch: BranchId::default(),
+            prompts_of: None,
             sink: None,
             emitted: None,
             depth: 0,

@@ -1,18 +1,25 @@
 //! Memory for the values of a run: the texts that it holds, and their limit.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::Context;
-use crate::{Error, ErrorKind, Item, Media, Message, Part, Prompt, Result, Vars};
+use super::{BranchId, Context};
+use crate::{Advice, Error, ErrorKind, Item, Media, Message, Part, Prompt, Result, Vars};
 
 /// Default of [`Dag::max_memory_bytes`](crate::Dag::max_memory_bytes). 512 MiB.
 pub(crate) const MAX_RUN_BYTES: u64 = 512 << 20;
 
 /// Bytes of a JSON value without its text, and of a part of a message.
 const VALUE: u64 = 64;
+
+/// Maximum renderings of a run that other threads make at once, or whose texts are not counted yet.
+const MAX_RENDERINGS: usize = 4;
+
+/// Length of a prompt that counts from its rendering. Shorter ones count when their calls begin.
+const LONG: usize = 64 << 10;
 
 /// Bytes of an entry of an object without its texts, and of a message without its parts.
 const ENTRY: u64 = 128;
@@ -22,6 +29,21 @@ const ENTRY: u64 = 128;
 pub(crate) struct RunMemory {
     held: AtomicU64,
     max: u64,
+    rendered: Mutex<Vec<Rendered>>,
+    /// Number of `rendered`. 0 in most runs, which then need not take the lock.
+    rendered_count: AtomicUsize,
+    /// For renderings on other threads, until their text is counted.
+    renderings: Semaphore,
+}
+
+/// The memory of a prompt whose call has not begun.
+#[derive(Debug)]
+struct Rendered {
+    /// Branch of the step of the dag, which releases it if no call takes it over.
+    step: BranchId,
+    /// Branch of the call.
+    branch: BranchId,
+    bytes: u64,
 }
 
 /// A part of the memory of a run. Dropping it releases it.
@@ -33,7 +55,13 @@ pub(crate) struct Held {
 
 impl RunMemory {
     pub(crate) fn new(max: u64) -> Self {
-        Self { held: AtomicU64::new(0), max }
+        Self {
+            held: AtomicU64::new(0),
+            max,
+            rendered: Mutex::default(),
+            rendered_count: AtomicUsize::new(0),
+            renderings: Semaphore::new(MAX_RENDERINGS),
+        }
     }
 
     /// Holds `bytes` more.
@@ -43,6 +71,68 @@ impl RunMemory {
     pub(crate) fn hold(self: &Arc<Self>, bytes: u64) -> Result<Held> {
         let held = Held { memory: self.clone(), bytes: AtomicU64::new(0) };
         held.add(bytes).map(|()| held)
+    }
+
+    /// Holds the `bytes` of a call, in place of those of its prompt since it was rendered.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Input`] beyond the limit.
+    pub(crate) fn hold_call(self: &Arc<Self>, branch: BranchId, bytes: u64) -> Result<Held> {
+        if self.rendered_count.load(Ordering::Relaxed) > 0 {
+            self.release(|rendered| rendered.branch == branch);
+        }
+        self.hold(bytes)
+    }
+
+    /// Holds the memory of a prompt until its call begins or its step ends.
+    fn hold_rendered(self: &Arc<Self>, rendered: Rendered) -> Result<()> {
+        let held = self.hold(rendered.bytes)?;
+        let mut all = self.rendered();
+        all.push(rendered);
+        self.rendered_count.store(all.len(), Ordering::Relaxed);
+        // Released by its number of bytes.
+        held.bytes.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits for a permit to render on another thread. It is kept until the text is counted.
+    pub(crate) async fn rendering(&self) -> SemaphorePermit<'_> {
+        self.renderings.acquire().await.expect("the semaphore is never closed")
+    }
+
+    /// A guard that releases the prompts of a step when it ends.
+    pub(crate) fn prompts_of(&self, step: BranchId) -> PromptsOf<'_> {
+        PromptsOf { memory: self, step }
+    }
+
+    fn release(&self, is_done: impl Fn(&Rendered) -> bool) {
+        let mut all = self.rendered();
+        all.retain(|rendered| {
+            let is_done = is_done(rendered);
+            if is_done {
+                self.held.fetch_sub(rendered.bytes, Ordering::Relaxed);
+            }
+            !is_done
+        });
+        self.rendered_count.store(all.len(), Ordering::Relaxed);
+    }
+
+    fn rendered(&self) -> MutexGuard<'_, Vec<Rendered>> {
+        self.rendered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Releases the prompts of a step that no call has taken over.
+pub(crate) struct PromptsOf<'a> {
+    memory: &'a RunMemory,
+    step: BranchId,
+}
+
+impl Drop for PromptsOf<'_> {
+    fn drop(&mut self) {
+        if self.memory.rendered_count.load(Ordering::Relaxed) > 0 {
+            self.memory.release(|rendered| rendered.step == self.step);
+        }
     }
 }
 
@@ -60,12 +150,11 @@ impl Held {
             return Ok(());
         }
         let message = format!(
-            "the prompts and outputs of the run need {} of memory, more than its limit of {}: raise \
-             `run_memory_mib` of the chain file, Dag::max_memory_bytes or Context::with_max_memory",
+            "the prompts and outputs of the run need {} of memory, more than its limit of {}",
             mib(all.div_ceil(1 << 20) << 20),
             mib(max),
         );
-        Err(Error::new(ErrorKind::Input, message))
+        Err(Error::new(ErrorKind::Input, message).with_advice(Advice::RaiseRunMemory))
     }
 }
 
@@ -105,6 +194,24 @@ impl Context {
 
     pub(crate) fn with_memory(self, memory: Arc<RunMemory>) -> Self {
         self.with(|s| s.memory = Some(memory))
+    }
+
+    /// Counts a long text that was rendered as `bytes`, until its call takes the memory over. Only within a
+    /// step of a dag, whose end releases the texts that are not sent.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Input`] beyond the limit.
+    pub(crate) fn hold_text(&self, text: &str, bytes: impl FnOnce(&str) -> u64) -> Result<()> {
+        if text.len() < LONG {
+            return Ok(());
+        }
+        let (Some(memory), Some(step)) = (self.memory(), self.prompts_of) else { return Ok(()) };
+        memory.hold_rendered(Rendered { step, branch: self.branch_id(), bytes: bytes(text) })
+    }
+
+    /// The same run, for a step of a dag that releases the prompts of its branch.
+    pub(crate) fn holding_prompts(self) -> Self {
+        Self { prompts_of: Some(self.branch_id()), ..self }
     }
 
     /// The memory of the run, if it is limited.
@@ -153,9 +260,17 @@ fn of_value(value: &Value) -> u64 {
 /// Bytes of a prompt and of the request that contains it.
 pub(crate) fn of_call(prompt: &Prompt) -> u64 {
     let texts = prompt.messages.iter().flat_map(|message| &message.parts).filter_map(Part::as_text);
-    // A control character is an escape of six bytes in JSON.
-    let escapes: u64 = texts.map(|text| 5 * text.bytes().filter(|byte| *byte < b' ').count() as u64).sum();
-    2 * of_messages(&prompt.messages) + escapes
+    2 * of_messages(&prompt.messages) + texts.map(escapes).sum::<u64>()
+}
+
+/// Bytes of a text of a prompt and of the request that contains it.
+pub(crate) fn of_text_of_call(text: &str) -> u64 {
+    2 * text.len() as u64 + escapes(text)
+}
+
+/// Bytes by which a text is longer in JSON. A control character is an escape of six bytes.
+fn escapes(text: &str) -> u64 {
+    5 * text.bytes().filter(|byte| *byte < b' ').count() as u64
 }
 
 fn of_messages(messages: &[Message]) -> u64 {
@@ -202,6 +317,35 @@ mod tests {
         assert_eq!(memory.held.load(Ordering::Relaxed), 0);
         memory.hold(100).unwrap().add(1).unwrap_err();
         memory.hold(100).unwrap();
+    }
+
+    #[test]
+    fn a_rendered_prompt_counts_once_until_its_call_or_its_step_ends() {
+        let memory = Arc::new(RunMemory::new(1 << 20));
+        let cx = Context::new().with_memory(memory.clone()).fork(1).holding_prompts();
+        let held = || memory.held.load(Ordering::Relaxed);
+        let text = "x".repeat(100_000);
+        let (bytes, call) = (of_text_of_call(&text), of_call(&Prompt::from(text.as_str())));
+        {
+            let _step = memory.prompts_of(cx.branch_id());
+            cx.hold_text(&text, of_text_of_call).unwrap();
+            cx.fork(7).hold_text(&text, of_text_of_call).unwrap();
+            cx.hold_text("short", of_text_of_call).unwrap();
+            assert_eq!(held(), 2 * bytes);
+            let of_call = memory.hold_call(cx.branch_id(), call).unwrap();
+            assert_eq!(held(), bytes + call, "the call has taken the memory over");
+            drop(of_call);
+            assert_eq!(held(), bytes);
+            // A retry.
+            drop(memory.hold_call(cx.branch_id(), call).unwrap());
+            assert_eq!(held(), bytes);
+            cx.hold_text(&"x".repeat(500_000), of_text_of_call).unwrap_err();
+            assert_eq!(held(), bytes, "what exceeds the limit is not held");
+        }
+        assert_eq!((held(), memory.rendered_count.load(Ordering::Relaxed)), (0, 0));
+        // Outside of a step, nothing would release it.
+        Context::new().with_memory(memory.clone()).hold_text(&text, of_text_of_call).unwrap();
+        assert_eq!(held(), 0);
     }
 
     #[test]

@@ -203,7 +203,9 @@ impl Runnable for Model {
         let cx = cx.begin(&self.name).await.track_emitted();
         self.fill(&mut prompt, &cx);
         let prompt = cx.emit_value(prompt, EventKind::PromptSent).await;
-        let held = cx.memory().map(|memory| memory.hold(memory::of_call(&prompt))).transpose();
+        let hold =
+            |memory: &Arc<memory::RunMemory>| memory.hold_call(cx.branch_id(), memory::of_call(&prompt));
+        let held = cx.memory().map(hold).transpose();
         let mut result = match (held, cx.call_hook()) {
             (Err(error), _) => Err(error),
             (Ok(_held), None) => self.inner.generate(prompt, &cx).await,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::few_shot::FewShot;
 use super::partials::Partials;
 use super::window::Window;
+use crate::context::memory;
 use crate::runnable::Runnable;
 use crate::{Context, Error, ErrorKind, Message, Node, Part, Prompt, Result, Role, Template, Vars};
 
@@ -308,8 +309,13 @@ impl Runnable for Chat {
     type Input = Vars;
     type Output = Prompt;
 
-    async fn run(&self, vars: Vars, _: &Context) -> Result<Prompt> {
-        self.render(&vars).await
+    async fn run(&self, vars: Vars, cx: &Context) -> Result<Prompt> {
+        let prompt = self.render(&vars).await?;
+        let texts = prompt.messages.iter().flat_map(|message| &message.parts).filter_map(Part::as_text);
+        for text in texts {
+            cx.hold_text(text, memory::of_text_of_call)?;
+        }
+        Ok(prompt)
     }
 
     fn describe(&self) -> Node {

@@ -20,6 +20,7 @@ use super::written::written;
 use super::{filters, template_check, weight};
 use crate::blocking::Pool;
 use crate::chain::{Chain, chain};
+use crate::context::memory;
 use crate::generation::PerProcess;
 use crate::runnable::Runnable;
 use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
@@ -204,6 +205,34 @@ impl Template {
         }
         let (template, vars) = (self.clone(), vars.into_owned());
         render_threads().run(move || template.result(&template.env, Values::of(&vars, false), &vars)).await?
+    }
+
+    /// Like [`render_async`](Self::render_async), for a part of a prompt whose call follows in the step of
+    /// `cx`: the memory of the run counts a long one from here on.
+    #[doc(hidden)]
+    pub async fn render_prompt(&self, vars: &Vars, cx: &Context) -> Result<String> {
+        self.render_counted(vars, cx, memory::of_text_of_call).await
+    }
+
+    /// Like [`render_async`](Self::render_async), for the output of the step of `cx`.
+    pub(crate) async fn render_output(&self, vars: &Vars, cx: &Context) -> Result<String> {
+        self.render_counted(vars, cx, |text| text.len() as u64).await
+    }
+
+    async fn render_counted(&self, vars: &Vars, cx: &Context, bytes: fn(&str) -> u64) -> Result<String> {
+        let vars = self.partials.complete(vars);
+        if let Some(result) = self.attempt(&vars) {
+            return result.and_then(|text| cx.hold_text(&text, bytes).map(|()| text));
+        }
+        let _permit = match cx.memory() {
+            Some(memory) => Some(memory.rendering().await),
+            None => None,
+        };
+        let (template, vars) = (self.clone(), vars.into_owned());
+        let work = move || template.result(&template.env, Values::of(&vars, false), &vars);
+        let text = render_threads().run(work).await??;
+        cx.hold_text(&text, bytes)?;
+        Ok(text)
     }
 
     /// Like [`render`](Self::render), but gives up after about a millisecond. `None` then, and the template
@@ -444,8 +473,8 @@ impl Runnable for Template {
     type Input = Vars;
     type Output = Prompt;
 
-    async fn run(&self, vars: Vars, _: &Context) -> Result<Prompt> {
-        self.render_async(&vars).await.map(Prompt::from)
+    async fn run(&self, vars: Vars, cx: &Context) -> Result<Prompt> {
+        self.render_prompt(&vars, cx).await.map(Prompt::from)
     }
 
     fn describe(&self) -> Node {

@@ -26,13 +26,13 @@ pub(super) fn prompt(
             Some(ResponseFormat::JsonSchema { name: spec.name.value.clone(), schema, strict: true });
     }
     let templates = Arc::new((roles, templates, parameters));
-    step(move |vars: Vars, _| {
+    step(move |vars: Vars, cx| {
         let templates = templates.clone();
         async move {
             let (roles, templates, parameters) = &*templates;
             let mut messages = Vec::with_capacity(templates.len());
             for (role, template) in roles.iter().zip(templates) {
-                messages.push(Message::new(*role, template.render_async(&vars).await?));
+                messages.push(Message::new(*role, template.render_prompt(&vars, &cx).await?));
             }
             let mut prompt = Prompt::new(messages);
             prompt.parameters = parameters.clone();

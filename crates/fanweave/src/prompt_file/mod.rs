@@ -111,13 +111,13 @@ impl Runnable for PromptFile {
     const DRIVES_CALLS: bool = true;
     type Output = Prompt;
 
-    async fn run(&self, mut vars: Vars, _: &Context) -> Result<Prompt> {
+    async fn run(&self, mut vars: Vars, cx: &Context) -> Result<Prompt> {
         for (name, value) in &self.defaults {
             if vars.get(name).is_none() {
                 vars.insert(name, value.clone());
             }
         }
-        let mut prompt = self.chat.render(&vars).await?;
+        let mut prompt = self.chat.run(vars, cx).await?;
         prompt.parameters = self.parameters.clone();
         Ok(prompt)
     }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, try_join_all};
-use futures::stream::BoxStream;
-use futures::{StreamExt, stream};
+use futures::stream::{BoxStream, FuturesUnordered};
+use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Map, Value};
 
 use super::layers;
@@ -26,6 +26,9 @@ const WINDOW: usize = 64;
 /// Copies of the variables of a step while it runs: its own, that for another thread, and that of the
 /// template language.
 const COPIES: u64 = 3;
+
+/// Maximum steps that are polled together, each time that one of them can continue.
+const FEW_STEPS: usize = 30;
 
 /// Length of a delta in bytes after which its reader is let in. The channel of deltas counts their number.
 const LONG_DELTA: usize = 64 << 10;
@@ -57,7 +60,14 @@ impl Runnable for Plan {
             streams_text: self.segments.is_some() && cx.wants_deltas(),
             quiet: cx.without_deltas(),
         };
-        let work = async { try_join_all((0..self.steps.len()).map(|step| run.step(step))).await };
+        let steps = (0..self.steps.len()).map(|step| run.step(step));
+        let work = async {
+            if steps.len() <= FEW_STEPS {
+                return try_join_all(steps).await.map(drop);
+            }
+            // `try_join_all` would return the error of a step only after all steps before it.
+            steps.collect::<FuturesUnordered<_>>().try_collect::<()>().await
+        };
         let deltas = async {
             let sent = run.send_deltas(&cx).await;
             sent.map_err(|error| error.with_step(self.steps[self.output].name.clone()))
@@ -232,8 +242,9 @@ impl DagRun<'_> {
 
     async fn once(&self, index: usize, vars: Vars) -> Result<Ended> {
         let step = &self.plan.steps[index];
-        let cx = self.quiet.fork(step.branch);
+        let cx = self.quiet.fork(step.branch).holding_prompts();
         let _held = self.hold(step, of_vars(&vars))?;
+        let _prompts = self.memory.prompts_of(cx.branch_id());
         if !is_enabled(step, &vars, &cx).await? {
             return Ok(Ended::Item(Item::Value(Value::Null)));
         }
@@ -281,7 +292,7 @@ impl DagRun<'_> {
         cx: &Context,
     ) -> Result<Item> {
         match &step.action {
-            PlannedAction::Template(template) => template.render_async(&vars).await.map(Item::Text),
+            PlannedAction::Template(template) => template.render_output(&vars, cx).await.map(Item::Text),
             PlannedAction::Vars { chain, .. } | PlannedAction::Items { whole: chain, .. } => {
                 chain.run(vars, cx).await
             }
@@ -408,12 +419,14 @@ impl DagRun<'_> {
         if step.reads.has("index") {
             vars.insert("index", number);
         }
-        let cx = self.quiet.fork(step.branch).fork(number as u64);
+        let cx = self.quiet.fork(step.branch).fork(number as u64).holding_prompts();
+        let prompts = self.memory.prompts_of(cx.branch_id());
         if !is_enabled(step, &vars, &cx).await? {
             return Ok(None);
         }
         let cx = cx.begin(&step.name).await;
         let output = self.whole(step, vars, Some((number, item)), &cx).await;
+        drop(prompts);
         // Counted here: it may have to wait for the items before it.
         let output = output.and_then(|output| self.kept.add(of_item(&output)).map(|()| output));
         cx.end(&step.name, output, |_| None).await.map(Some)

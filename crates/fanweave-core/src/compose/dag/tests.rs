@@ -434,7 +434,7 @@ async fn values_that_the_run_keeps_end_at_its_memory_and_the_error_names_the_ste
                 .step(template("each", "{{ item }}").for_each("steps.items.output")),
             "step item ",
         ),
-        (input().step(DagStep::new("a", prompt("{{ 'x' * 600000 }}") | Fake::echo())), "step a > fake/echo"),
+        (input().step(DagStep::new("a", prompt("{{ 'x' * 600000 }}") | Fake::echo())), "step a"),
     ] {
         let error = within_a_mebibyte(dag, names()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input);
@@ -470,6 +470,47 @@ async fn the_memory_of_calls_that_have_ended_is_released() {
     let dag = dag().input("names").step(one).concurrency(2);
     let done = within_a_mebibyte(dag, vars! { names: (0..40).collect::<Vec<_>>() }).await;
     assert_eq!(done.unwrap().into_value().unwrap().as_array().unwrap().len(), 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_counts_when_it_is_rendered_and_not_only_when_its_call_begins() {
+    let began = Arc::new(AtomicUsize::new(0));
+    let seen = began.clone();
+    let observer = move |event: &Event| {
+        let is_model = event.path.name().is_some_and(|name| name.contains('/'));
+        if is_model && matches!(event.kind, EventKind::StepStarted) {
+            seen.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let cx = Context::new().with_observer(Arc::new(observer));
+    // A prompt counts with its request: 0.4 MB.
+    let steps = (0..100).fold(dag().max_memory_bytes(1 << 20), |dag, n| {
+        let short = call(|_| Ok("short".to_owned()), "{{ 'x' * 200000 }}") | text();
+        dag.step(DagStep::new(format!("s{n}"), short))
+    });
+    let error = steps.build().unwrap().invoke_in(Vars::new(), &cx).await.unwrap_err();
+    assert!(error.to_string().starts_with("step s2: the prompts and outputs"), "{error}");
+    assert_eq!(began.load(Ordering::Relaxed), 2, "the third prompt does not get to its call");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_failure_of_many_steps_ends_the_run() {
+    let slow = step(|_: Vars, _| async {
+        sleep(Duration::from_secs(3600)).await;
+        Ok("late".to_owned())
+    });
+    let broken = step(|_: Vars, _| async { Err::<String, _>(Error::new(ErrorKind::Step, "broken")) });
+    let mut dag = dag();
+    for n in 0..60 {
+        dag = match n {
+            50 => dag.step(DagStep::new("s50", broken.clone()).reads(Vec::<String>::new())),
+            n => dag.step(DagStep::new(format!("s{n}"), slow.clone()).reads(Vec::<String>::new())),
+        };
+    }
+    let began = Instant::now();
+    let error = dag.build().unwrap().invoke(Vars::new()).await.unwrap_err();
+    assert!(error.to_string().contains("s50"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
