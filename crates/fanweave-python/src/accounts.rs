@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fanweave::Usage;
 use fanweave::models::{AccountState, Prices, account_states};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -19,16 +20,19 @@ pub(crate) fn limits(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
 #[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned values")]
 pub(crate) fn cost(message: &Message, models: Vec<String>) -> Option<f64> {
     let prices = Prices::builtin();
-    let usage = message.inner().usage();
     let reply = message.inner().reply.as_deref()?;
-    // With fallbacks, the name in the answer says which one it was.
-    let answered = reply.model.as_deref().unwrap_or_default();
-    let is_of = |model: &&String| {
-        let name = model.split_once('/').map_or(model.as_str(), |(_, name)| name);
-        answered.starts_with(name)
+    // Each call of a tool loop has its own price.
+    let cost = |(answered, usage): (Option<&str>, Usage)| {
+        // With fallbacks, the name in the answer says which one it was.
+        let answered = answered.unwrap_or_default();
+        let is_of = |model: &&String| {
+            let name = model.split_once('/').map_or(model.as_str(), |(_, name)| name);
+            answered.starts_with(name)
+        };
+        let model = models.iter().find(is_of).or(if models.len() == 1 { models.first() } else { None })?;
+        Some(prices.of(model)?.cost(&usage))
     };
-    let model = models.iter().find(is_of).or(if models.len() == 1 { models.first() } else { None })?;
-    Some(prices.of(model)?.cost(&usage))
+    reply.calls().map(cost).sum()
 }
 
 fn fields<'py>(py: Python<'py>, account: &AccountState) -> PyResult<Bound<'py, PyDict>> {

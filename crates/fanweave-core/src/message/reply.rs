@@ -44,6 +44,9 @@ pub struct Reply {
     /// The provider's own body, if the model is configured to keep it, or the request
     /// [asks for more than one text](crate::Parameters::asks_for_choices).
     pub raw: Option<ReplyBody>,
+    /// Calls of a tool loop, with the model that answered and the tokens of each. Empty for one call.
+    #[serde(skip)]
+    pub(crate) rounds: Box<[(Option<String>, Usage)]>,
 }
 
 impl Reply {
@@ -98,6 +101,22 @@ impl Reply {
     #[must_use]
     pub fn citations(self, citations: impl IntoIterator<Item = Citation>) -> Self {
         Self { citations: citations.into_iter().collect(), ..self }
+    }
+
+    /// The model that answered and the tokens of each call: those of each round of a
+    /// [tool loop](crate::WithTools::run_tools), as long as the reply is not read from JSON, and of the only
+    /// call otherwise. Prices that depend on the length of a prompt are those of one call.
+    ///
+    /// ```
+    /// use fanweave::{Usage, messages::Reply};
+    ///
+    /// let reply = Reply::new().model("tiny-1").usage(Usage::new(12, 3));
+    /// assert_eq!(reply.calls().collect::<Vec<_>>(), [(Some("tiny-1"), Usage::new(12, 3))]);
+    /// ```
+    pub fn calls(&self) -> impl Iterator<Item = (Option<&str>, Usage)> {
+        let only = self.rounds.is_empty().then_some((self.model.as_deref(), self.usage));
+        let rounds = self.rounds.iter().map(|(model, usage)| (model.as_deref(), *usage));
+        only.into_iter().chain(rounds)
     }
 
     /// Sets the provider's own body.

@@ -69,6 +69,9 @@ impl Transcript {
     pub fn into_answer(mut self) -> Message {
         let attempts = self.replies().map(|reply| reply.attempts).fold(0, u32::saturating_add);
         let all_cached = self.replies().all(|reply| reply.cached);
+        let paid = self.replies().filter(|reply| !reply.cached && self.rounds > 1);
+        let mut rounds: Box<[_]> = paid.map(|reply| (reply.model.clone(), reply.usage)).collect();
+        rounds.reverse();
         let Some(mut answer) = self.messages.pop() else { return self.answer().clone() };
         if self.returned_direct {
             answer.reply = Some(Box::default());
@@ -77,6 +80,7 @@ impl Transcript {
             reply.usage = self.usage;
             reply.attempts = attempts;
             reply.cached = all_cached;
+            reply.rounds = rounds;
         }
         answer
     }

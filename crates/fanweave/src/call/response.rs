@@ -61,17 +61,20 @@ impl Response {
     }
 
     /// Cost in US dollars, by the [built-in prices](Prices::builtin). `None` if the price of the model is
-    /// unknown. 0 for a cached answer.
+    /// unknown. 0 for a cached answer. Each call of a tool loop has its own price, since the price depends on
+    /// the length of the prompt.
     #[cfg(feature = "prices")]
     pub fn cost_usd(&self) -> Option<f64> {
         let prices = Prices::builtin();
         let provider = self.requested.split_once('/').map_or("", |(provider, _)| provider);
-        let answered = self.model().map(|model| format!("{provider}/{model}"));
-        let price = match &answered {
-            Some(answered) => prices.of(answered),
-            None => prices.of(&self.requested),
+        let cost = |(model, usage): (Option<&str>, Usage)| {
+            let answered = model.map(|model| format!("{provider}/{model}"));
+            Some(prices.of(answered.as_deref().unwrap_or(&self.requested))?.cost(&usage))
         };
-        price.map(|price| price.cost(&self.usage()))
+        match &self.message.reply {
+            Some(reply) => reply.calls().map(cost).sum(),
+            None => cost((None, Usage::default())),
+        }
     }
 
     /// The model that answered, as reported by the provider.
@@ -172,5 +175,66 @@ impl Runnable for Respond {
 
     fn describe(&self) -> Node {
         self.model.describe()
+    }
+}
+
+#[cfg(all(test, feature = "prices"))]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::messages::Reply;
+    use crate::{ChatModel, Model, Part, Role, Tools};
+
+    struct Now;
+
+    impl<'de> serde::Deserialize<'de> for Now {
+        fn deserialize<D: serde::Deserializer<'de>>(arguments: D) -> Result<Self, D::Error> {
+            serde::de::IgnoredAny::deserialize(arguments).map(|_| Self)
+        }
+    }
+
+    impl TypedTool for Now {
+        const NAME: &'static str = "now";
+        const DESCRIPTION: &'static str = "Says what time it is.";
+
+        fn parameters() -> Value {
+            json!({ "type": "object", "properties": {} })
+        }
+
+        async fn run_tool(self, _cx: &Context) -> crate::Result<String> {
+            Ok("12:00".into())
+        }
+    }
+
+    /// Calls the tool, then answers. Each prompt has 150,000 tokens.
+    struct Gemini;
+
+    impl ChatModel for Gemini {
+        fn name(&self) -> &str {
+            "gemini/gemini-2.5-pro"
+        }
+
+        async fn generate(&self, prompt: Prompt, _cx: &Context) -> crate::Result<Message> {
+            let reply = Reply::new().model("gemini-2.5-pro").usage(Usage::new(150_000, 1_000)).attempts(1);
+            let call = ToolCall { id: "1".into(), name: "now".into(), arguments: "{}".into() };
+            let part = match prompt.messages.last().is_some_and(|message| message.role == Role::Tool) {
+                true => Part::text("noon"),
+                false => Part::ToolCall(call),
+            };
+            Ok(Message::from_parts(Role::Assistant, vec![part]).with_reply(reply))
+        }
+    }
+
+    #[tokio::test]
+    async fn each_call_of_a_tool_loop_has_the_price_of_its_own_prompt() {
+        let agent = Model::new(Gemini).with_tools(Tools::new().with::<Now>()).run_tools(5);
+        let response = respond(chain(agent), "gemini/gemini-2.5-pro").invoke("When?").await.unwrap();
+        assert_eq!((response.content(), response.usage().input_tokens), ("noon", 300_000));
+        // Twice 0.15 M at $1.25 and 1,000 at $10. Above 200,000 tokens they would be $2.50 and $15.
+        let cost = response.cost_usd().unwrap();
+        assert!((cost - 0.395).abs() < 1e-9, "{cost}");
+        let calls: Vec<_> = response.message().reply.as_ref().unwrap().calls().collect();
+        assert_eq!(calls, [(Some("gemini-2.5-pro"), Usage::new(150_000, 1_000)); 2]);
     }
 }
