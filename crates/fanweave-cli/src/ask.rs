@@ -20,6 +20,7 @@ use crate::pieces::print;
 use crate::program::Program;
 use crate::telemetry::Exporter;
 use crate::text_file::text_or_file;
+use crate::waits::Waits;
 use crate::{ask_template, cost, documents, known};
 
 pub(crate) async fn run(args: AskArgs, program: &Program) -> Result<Exit, Failure> {
@@ -42,7 +43,7 @@ pub(crate) async fn run(args: AskArgs, program: &Program) -> Result<Exit, Failur
 
 async fn answer(args: &AskArgs, prompt: Prompt, model: Model, telemetry: &Exporter) -> Result<Exit, Failure> {
     let cuts = Arc::<TruncatedAnswers>::default();
-    let cx = cuts.watch();
+    let cx = cuts.watch().with_observer(Arc::new(Waits::default()));
     let done = if let Some(docs) = &args.docs {
         documents::answer(docs, prompt.last_user_text(), args, model, telemetry, &cx).await
     } else {

@@ -83,8 +83,9 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
     let mut render = work.render().map_err(|failure| with_field_hint(failure, &work, &source))?;
     if let [model] = routed.names.as_slice() {
         let known = cost::catalogue()?;
-        render =
-            render.check_prompts(known::of_prompts(&args.model, &program.config, &known, model, args.quiet));
+        let more = "; further rows are not checked for it";
+        let check = known::of_prompts(&args.model, &program.config, &known, model, more, args.quiet);
+        render = render.check_prompts(check);
     }
     print_notes(source.notes(), args.quiet);
     match render.check(&source) {

@@ -8,13 +8,13 @@ use fanweave::{Chain, Context, Message, Prompt, chain};
 use crate::args::ChatArgs;
 use crate::connect::{Terms, connect};
 use crate::exit::{Exit, Failure};
-use crate::known;
 use crate::logs::{self, History};
 use crate::out::tell;
 use crate::pieces::print;
 use crate::program::Program;
 use crate::telemetry::Exporter;
 use crate::text_file::text_or_file;
+use crate::{cost, known};
 
 /// Command that begins a new conversation.
 const RESET: &str = "/reset";
@@ -26,6 +26,8 @@ const MAX_BYTES: usize = 64 << 20;
 
 pub(crate) async fn run(args: ChatArgs, program: &Program) -> Result<Exit, Failure> {
     known::refuse_choices(&args.model)?;
+    let table = cost::catalogue()?;
+    known::check(&args.model, &program.config, &table, &args.model.parameters(), None, false)?;
     let system = args.system.as_deref().map(|system| text_or_file("--system", system)).transpose()?;
     let mut messages: Vec<Message> = system.into_iter().map(Message::system).collect();
     if let Some(last) = args.last {
@@ -35,10 +37,12 @@ pub(crate) async fn run(args: ChatArgs, program: &Program) -> Result<Exit, Failu
     let history = History::begin(&program.config, args.no_log, logs::CHAT)?;
     let connected =
         connect(&args.model, &program.config, Terms { history: Some(&history), ..Terms::default() })?;
+    let given = args.model.model.as_deref().unwrap_or_default();
+    let check = known::of_prompts(&args.model, &program.config, &table, given, "", false);
     let telemetry = Exporter::from_env();
     let model = telemetry.watch("chat", chain(connected.model.clone()));
     let done = tokio::select! {
-        done = talk(&model, messages, first) => done,
+        done = talk(&model, messages, first, check) => done,
         () = program.stop.requested() => Ok(Exit::Interrupted),
     };
     history.end(&program.stop).await;
@@ -51,6 +55,7 @@ async fn talk(
     model: &Chain<Prompt, Message>,
     mut messages: Vec<Message>,
     first: usize,
+    check: impl Fn(&Prompt) -> fanweave::Result<()>,
 ) -> Result<Exit, Failure> {
     let is_terminal = std::io::stdin().is_terminal();
     if is_terminal {
@@ -76,7 +81,9 @@ async fn talk(
             let message = format!("the conversation has more than {} MiB", MAX_BYTES >> 20);
             return Err(Failure::usage(message).with_hint(format!("{RESET} begins a new one")));
         }
-        match print(model.stream_in(Prompt::new(messages.clone()), &Context::new())).await {
+        let prompt = Prompt::new(messages.clone());
+        check(&prompt)?;
+        match print(model.stream_in(prompt, &Context::new())).await {
             Ok((Some(answer), None)) => messages.push(answer),
             Ok((_, exit)) => return Ok(exit.unwrap_or(Exit::Ok)),
             // A person can change the question; a script has to know of the failure.

@@ -31,6 +31,18 @@ pub(crate) fn catalogue() -> Result<Prices, Failure> {
     }
 }
 
+/// A note if the user's table is older than the built-in one, which it replaces.
+pub(crate) fn note_on_age(prices: &Prices) -> Option<String> {
+    let (own, builtin) = (prices.date(), Prices::builtin());
+    let path = catalogue_path().filter(|path| path.exists())?;
+    (own < builtin.date()).then(|| {
+        let (later, shown) = (builtin.date(), path.display());
+        format!(
+            "the table of models of {own} replaces the built-in one of {later}: to use that, remove {shown}"
+        )
+    })
+}
+
 /// Stores `file` as the user's table of models. Returns the table and its path.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! Checks of requests against what the table of models knows, before any call.
 
+mod steps;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,17 +15,11 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::out::tell;
 
+pub(crate) use steps::{StepPrompts, look_ahead};
+
 /// Variables that replace the servers of providers.
 const URL_VARIABLES: [&str; 4] =
     ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL", "AZURE_OPENAI_ENDPOINT"];
-
-/// Parameters, and the flags that set them.
-const FLAGS: [(&str, &str); 4] = [
-    ("`temperature`", "--temperature"),
-    ("`reasoning_effort`", "--reasoning-effort"),
-    ("`reasoning_budget`", "--reasoning-budget"),
-    ("`max_tokens`", "--max-tokens"),
-];
 
 /// Checks the requests of `args` with `parameters`. An objection that a provider may not share is a warning.
 ///
@@ -38,35 +34,42 @@ pub(crate) fn check(
     is_quiet: bool,
 ) -> Result<(), Failure> {
     let Some(given) = args.model.as_deref() else { return Ok(()) };
-    let named = |text: String| FLAGS.iter().fold(text, |text, (name, flag)| text.replace(name, flag));
     for objection in objections(args, config, prices, given, parameters, prompt) {
-        object(args, prices, objection.is_refused, named(objection.message), is_quiet)?;
+        let message = args.with_flags(&objection.message, None);
+        object(args, prices, objection.is_refused, message, is_quiet)?;
     }
     Ok(())
 }
 
-/// Checks the parameters that the steps of a chain file set, with each of their models. A misspelt name is
-/// reported here only if `checks_names` is set: connecting to the models reports it too.
+/// Checks the parameters of the steps of a chain file, with those of the flags for what they do not set, and
+/// with each of their models.
 ///
 /// # Errors
-/// Those of [`check`], with the name of the step.
+/// Those of [`check`], with the name of the step if it sets the parameter.
 pub(crate) fn check_steps(
     args: &ModelArgs,
     config: &Config,
     prices: &Prices,
     file: &ChainFile,
-    checks_names: bool,
     is_quiet: bool,
 ) -> Result<(), Failure> {
     let mut reported = HashSet::new();
-    for (step, models, parameters) in file.step_parameters() {
+    let flags = args.parameters();
+    for (step, models, own) in file.step_parameters() {
+        let all = own.clone().or(&flags);
         for given in models.into_iter().filter_map(|name| name.or(args.model.as_deref())) {
-            for Objection { message, is_refused, .. } in
-                objections(args, config, prices, given, parameters, None)
-            {
-                let is_name = message.contains("did you mean");
-                if !is_name || (checks_names && reported.insert(message.clone())) {
-                    object(args, prices, is_refused, format!("step `{step}`: {message}"), is_quiet)?;
+            let of_flags = objections(args, config, prices, given, &flags, None);
+            for objection in objections(args, config, prices, given, &all, None) {
+                let plain = args.with_flags(&objection.message, Some(own));
+                // The step has no part in it.
+                let is_of_flags = of_flags.contains(&objection)
+                    && plain == args.with_flags(&objection.message, None)
+                    && plain != objection.message;
+                let message = if is_of_flags { plain.clone() } else { format!("step `{step}`: {plain}") };
+                // The name of a model is said once, for the first of its steps.
+                let is_name = objection.message.contains("did you mean");
+                if reported.insert(if is_name { plain } else { message.clone() }) {
+                    object(args, prices, objection.is_refused, message, is_quiet)?;
                 }
             }
         }
@@ -74,25 +77,21 @@ pub(crate) fn check_steps(
     Ok(())
 }
 
-/// A check of the prompts of rows for the only model of a run: kinds of input that it does not take fail the
-/// row, and a warning tells once of those that it may not take, such as a prompt that is too long.
+/// A check of the prompts of a run with one model: kinds of input that it does not take are an error, and a
+/// warning tells once of those that it may not take, such as a prompt that is too long. It ends with `more`.
 pub(crate) fn of_prompts(
     args: &ModelArgs,
     config: &Config,
     prices: &Prices,
     model: &str,
+    more: &'static str,
     is_quiet: bool,
 ) -> impl Fn(&Prompt) -> fanweave::Result<()> + Send + Sync + use<> {
-    /// Prompts of fewer bytes fit into the context of every model: 4,096 tokens.
-    const SHORT: usize = 16 << 10;
-    let name = config.named(model);
-    let name = alias(&name).unwrap_or(&name).to_owned();
+    let name = full_name(config, model);
     let is_error = !is_elsewhere(args) && !args.adapt;
     let (prices, has_warned) = (prices.clone(), Arc::new(AtomicBool::new(is_quiet)));
     move |prompt| {
-        let parts = || prompt.messages.iter().flat_map(|message| &message.parts);
-        let bytes: usize = parts().filter_map(Part::as_text).map(str::len).sum();
-        if bytes <= SHORT && !parts().any(|part| matches!(part, Part::Image(_) | Part::Audio(_))) {
+        if suits_all(prompt) {
             return Ok(());
         }
         for Objection { message, is_refused, .. } in prices.check_prompt(&name, prompt) {
@@ -101,11 +100,27 @@ pub(crate) fn of_prompts(
                 return Err(Error::new(ErrorKind::Input, message));
             }
             if !has_warned.swap(true, Ordering::Relaxed) {
-                tell!("warning: {message}; further rows are not checked for it");
+                tell!("warning: {message}{more}");
             }
         }
         Ok(())
     }
+}
+
+/// Prompts of fewer bytes fit into the context of every model: 4,096 tokens.
+const SHORT: usize = 16 << 10;
+
+/// Returns true for a prompt that every model takes.
+fn suits_all(prompt: &Prompt) -> bool {
+    let parts = || prompt.messages.iter().flat_map(|message| &message.parts);
+    let bytes: usize = parts().filter_map(Part::as_text).map(str::len).sum();
+    bytes <= SHORT && !parts().any(|part| matches!(part, Part::Image(_) | Part::Audio(_) | Part::File(_)))
+}
+
+/// The full name of a model that is given by an alias.
+fn full_name(config: &Config, given: &str) -> String {
+    let name = config.named(given);
+    alias(&name).map_or(name.clone(), str::to_owned)
 }
 
 fn is_elsewhere(args: &ModelArgs) -> bool {
@@ -121,12 +136,11 @@ fn objections(
     parameters: &Parameters,
     prompt: Option<&Prompt>,
 ) -> Vec<Objection> {
-    let name = config.named(given);
-    let name = alias(&name).unwrap_or(&name);
-    if is_elsewhere(args) && prices.capabilities(name).is_none() {
+    let name = full_name(config, given);
+    if is_elsewhere(args) && prices.capabilities(&name).is_none() {
         return Vec::new();
     }
-    prices.check(name, parameters, prompt)
+    prices.check(&name, parameters, prompt)
 }
 
 /// Fails with an objection that the provider is known to share, and warns of any other.

@@ -52,6 +52,7 @@ mod summary;
 mod telemetry;
 mod text_file;
 mod trust;
+mod waits;
 mod why;
 mod work;
 

@@ -17,9 +17,13 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<Exit, Failure> {
         let (prices, path) = cost::update(file)?;
         let count = prices.models().count();
         tell!("{} models as of {}, stored as {}", count, prices.date(), path.display());
+        cost::note_on_age(&prices).iter().for_each(|note| tell!("note: {note}"));
         return Ok(Exit::Ok);
     }
     let prices = cost::prices(args.prices.as_deref())?;
+    if args.prices.is_none() {
+        cost::note_on_age(&prices).iter().for_each(|note| tell!("note: {note}"));
+    }
     let part = args.part.as_deref().unwrap_or_default().to_ascii_lowercase();
     // `openai/small` is the page of the model that it stands for.
     let part = alias(&part).map_or(part.clone(), str::to_owned);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use fanweave::batch::{BatchJob, Costs, Input, Settings};
 use fanweave::chain_file::StepModel;
 use fanweave::context::Concurrency;
+use fanweave::errors::Advice;
 use fanweave::models::{Budget, Prices};
 use fanweave::{Chain, ChainFile, Context, Error, ErrorKind, Vars};
 use serde_json::Value;
@@ -18,19 +19,24 @@ use crate::args::{ModelArgs, RunArgs, Via, limit_templates};
 use crate::config::Config;
 use crate::connect::{Connected, Terms, connect};
 use crate::cut::TruncatedAnswers;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, spelled};
+use crate::known::StepPrompts;
 use crate::logs::History;
 use crate::out::{shown_json, tell, written};
 use crate::pieces::print;
 use crate::program::Program;
-use crate::rows::{STOPPING, Watch, check_output, open, output, print_notes, settings};
+use crate::rows::{STOPPING, Watch, check_output, failure, open, output, print_notes, settings};
 use crate::telemetry::Exporter;
 use crate::text_file::text_or_file;
+use crate::waits::Waits;
 use crate::work::ChainWork;
 use crate::{cost, dry_run, known};
 
 /// Maximum time of `--check`. Its models answer at once.
 const MAX_CHECK: Duration = Duration::from_secs(10);
+
+/// Rows whose prompts are checked before the first call.
+const MAX_LOOKED_AT: usize = 100;
 
 pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failure> {
     limit_templates(args.template_memory);
@@ -47,12 +53,12 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
         None => file,
     };
     if args.graph.is_none() {
-        let checks_names = args.check || args.dry_run;
-        known::check_steps(&args.model, &program.config, &known, &file, checks_names, args.quiet)?;
+        known::check_steps(&args.model, &program.config, &known, &file, args.quiet)?;
     }
+    let checked = StepPrompts::new(&args.model, &program.config, &known, &file, args.quiet);
     if args.check {
         let missing = missing(&file, &inputs);
-        check_templates(&file, inputs.clone()).await?;
+        check_templates(&file, inputs.clone(), &checked).await?;
         if !args.quiet {
             tell!(
                 "{} is valid{}",
@@ -75,23 +81,15 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
     let limit = args.budget_usd.or(file.limits().budget_usd);
     let budget = limit.map(|limit| Budget::new(limit, prices.clone()));
     if args.dry_run {
-        return dry_run(&args, program, &work, &prices, budget.as_ref()).await;
+        return dry_run(&args, program, &work, &prices, budget.as_ref(), checked).await;
     }
     let mut connections = Vec::new();
     let history = History::begin(&program.config, args.no_log || !args.rows.is_empty(), file.name())?;
     let terms = Terms { budget: budget.as_ref(), history: Some(&history), ..Terms::default() };
     let telemetry = Exporter::from_env();
-    let mut checked = Vec::new();
     let mut flags = args.model.clone();
     flags.cache = cache_of(&args, &file);
     let chain = work.chain(|step| {
-        let named = step.name.or(args.model.model.as_deref()).map(str::to_owned);
-        if !checked.contains(&named) {
-            let step_args = ModelArgs { model: named.clone(), ..args.model.clone() };
-            let parameters = step_args.parameters();
-            known::check(&step_args, &program.config, &known, &parameters, None, args.quiet)?;
-            checked.push(named);
-        }
         let connected = connect_step(&file, step, &flags, &program.config, terms)?;
         let model = connected.model.clone();
         connections.push((step.name.map(str::to_owned), connected));
@@ -106,14 +104,17 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
                 let calls = budget.clone();
                 costs = costs.cap(budget.limit(), row).on_earlier_cost(move |usd| calls.spend(usd));
             }
-            each_row(&args, program, &work, rows, chain, costs).await
+            each_row(&args, program, &work, rows, chain, costs, &checked).await
         }
         [] => {
             given_all(&file, &work.given)?;
+            known::look_ahead(&checked, &file, std::iter::once(work.given.clone())).await;
             let cuts = Arc::new(TruncatedAnswers::of_chain());
+            let cx = cuts.watch().with_observer(checked);
+            let cx = if args.quiet { cx } else { cx.with_observer(Arc::new(Waits::default())) };
             let cx = match args.concurrency {
-                Some(max) => cuts.watch().with_concurrency(max),
-                None => cuts.watch(),
+                Some(max) => cx.with_concurrency(max),
+                None => cx,
             };
             let work = async {
                 if args.json {
@@ -144,6 +145,7 @@ async fn dry_run(
     work: &ChainWork,
     prices: &Prices,
     budget: Option<&Budget>,
+    checked: Arc<StepPrompts>,
 ) -> Result<Exit, Failure> {
     let ChainWork { file, given, .. } = work;
     let terms = Terms { dry: true, budget, ..Terms::default() };
@@ -153,6 +155,7 @@ async fn dry_run(
         prices,
         rpm: args.model.rpm.or(file.limits().rpm.and_then(NonZeroU32::new)),
         model: &args.model,
+        checked,
     };
     let rows @ [_, ..] = args.rows.as_slice() else {
         given_all(file, given)?;
@@ -170,8 +173,12 @@ async fn dry_run(
 }
 
 /// Runs the chain with simulated models and sample inputs, to find templates that exceed their limits. Other
-/// errors may come from the samples and are ignored.
-async fn check_templates(file: &ChainFile, mut inputs: Vars) -> Result<(), Failure> {
+/// errors may come from the samples and are ignored. Also checks the prompts.
+async fn check_templates(
+    file: &ChainFile,
+    mut inputs: Vars,
+    checked: &Arc<StepPrompts>,
+) -> Result<(), Failure> {
     const SAMPLES: [&str; 4] = ["text", "1", "[\"a\", \"b\", \"c\"]", "{}"];
     for name in missing(file, &inputs).unwrap_or_default() {
         if let Some(value) = SAMPLES.iter().find_map(|sample| file.input(name, sample).ok()) {
@@ -179,10 +186,11 @@ async fn check_templates(file: &ChainFile, mut inputs: Vars) -> Result<(), Failu
         }
     }
     let chain = file.chain(|name| Ok(dry_run::stand_in(name.unwrap_or("sim/check"))))?;
-    let done = tokio::time::timeout(MAX_CHECK, chain.invoke_in(inputs, &Context::new())).await;
+    let done = tokio::time::timeout(MAX_CHECK, chain.invoke_in(inputs, &checked.watch())).await;
     match done {
         Ok(Err(error)) if exceeds_limits(&error) => {
-            Err(Failure::usage(format!("with sample inputs, {error}")).with_hint("--set sets other inputs"))
+            let message = format!("with sample inputs, {}", spelled(error));
+            Err(Failure::usage(message).with_hint("--set sets other inputs"))
         }
         Err(_) => Err(Failure::usage(format!(
             "with sample inputs, the chain does not end within {} s",
@@ -195,10 +203,9 @@ async fn check_templates(file: &ChainFile, mut inputs: Vars) -> Result<(), Failu
 /// Returns true for the error of a run or a template that takes too much work or memory, or writes too much.
 fn exceeds_limits(error: &Error) -> bool {
     let message = error.message();
-    let is_of_run = message.contains("the prompts and outputs of the run need");
-    let is_of_template = message.contains("the template cannot be rendered");
-    (is_of_run || is_of_template)
-        && (message.contains("than its limit of") || message.contains("are allowed"))
+    let is_of_template = message.contains("the template cannot be rendered")
+        && (message.contains("than its limit of") || message.contains("are allowed"));
+    is_of_template || error.advice() == Some(&Advice::RaiseRunMemory)
 }
 
 /// The file of cached responses: that of the flags, or the one that the chain file names, in its folder.
@@ -296,9 +303,15 @@ async fn each_row(
     rows: &[PathBuf],
     chain: Chain<Vars, Value>,
     costs: Costs,
+    checked: &Arc<StepPrompts>,
 ) -> Result<Exit, Failure> {
     let source = open(rows, &args.row)?;
     print_notes(source.notes(), args.quiet);
+    if let Some(first) = source.rewound().map_err(|error| failure(&error))? {
+        let first = first.take(MAX_LOOKED_AT).filter_map(|row| row.ok()?.input.ok());
+        let first = first.filter_map(|input| inputs_of_row(input, &work.file, &work.given).ok());
+        known::look_ahead(checked, &work.file, first).await;
+    }
     let concurrency = args.concurrency.or(work.file.limits().concurrency);
     let concurrency = concurrency.map_or(Settings::default().concurrency, Concurrency::from);
     let to = args.output.as_deref().expect("clap asks for the output of rows");

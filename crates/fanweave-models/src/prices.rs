@@ -13,6 +13,8 @@ use std::sync::{Arc, OnceLock};
 use fanweave_core::{Error, ErrorKind, Result, Usage};
 use serde::Deserialize;
 
+use catalogue::Builtin;
+
 /// Prices of models, as of a date. Clones are cheap.
 ///
 /// ```
@@ -33,7 +35,41 @@ pub struct Prices(Arc<PriceTable>);
 #[derive(Debug)]
 struct PriceTable {
     date: String,
-    models: BTreeMap<String, Entry>,
+    models: Models,
+}
+
+/// The models of a table by their names.
+#[derive(Debug)]
+enum Models {
+    /// Of a file.
+    Read(BTreeMap<String, Entry>),
+    Builtin(Builtin),
+}
+
+impl Models {
+    fn get(&self, name: &str) -> Option<&Entry> {
+        match self {
+            Self::Read(models) => models.get(name),
+            Self::Builtin(models) => models.get(name),
+        }
+    }
+
+    fn iter(&self) -> Box<dyn Iterator<Item = (&str, &Entry)> + '_> {
+        match self {
+            Self::Read(models) => Box::new(models.iter().map(|(name, entry)| (name.as_str(), entry))),
+            Self::Builtin(models) => Box::new(models.iter()),
+        }
+    }
+
+    /// Names of the models of a provider, without it.
+    fn of_provider<'a>(&'a self, provider: &'a str) -> Box<dyn Iterator<Item = &'a str> + 'a> {
+        match self {
+            Self::Read(models) => {
+                Box::new(models.keys().filter_map(move |name| name.strip_prefix(provider)?.strip_prefix('/')))
+            }
+            Self::Builtin(models) => Box::new(models.of_provider(provider)),
+        }
+    }
 }
 
 /// The price and capabilities of a model.
@@ -180,7 +216,7 @@ impl Prices {
     /// The built-in table of this version.
     pub fn builtin() -> Self {
         static BUILTIN: OnceLock<Prices> = OnceLock::new();
-        let table = || Self::parse(include_str!("../data/models.tsv")).expect("a test reads the table");
+        let table = || Self(Arc::new(catalogue::builtin(include_str!("../data/models.tsv"))));
         BUILTIN.get_or_init(table).clone()
     }
 
@@ -193,6 +229,8 @@ impl Prices {
     /// [`ErrorKind::Config`] with line and column of a syntax error, or with the model whose price is
     /// invalid.
     pub fn parse(text: &str) -> Result<Self> {
+        // Some editors write a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if catalogue::is_catalogue(text) {
             return Ok(Self(Arc::new(catalogue::parse(text)?)));
         }
@@ -210,7 +248,7 @@ impl Prices {
             Entry { price: Some(price), capabilities: None }
         };
         let models = models.into_iter().map(|(name, price)| (name, entry(price))).collect();
-        Ok(Self(Arc::new(PriceTable { date, models })))
+        Ok(Self(Arc::new(PriceTable { date, models: Models::Read(models) })))
     }
 
     /// Date of the prices, such as `2026-01-31`.
@@ -247,7 +285,7 @@ impl Prices {
 
     /// All models of the table with a price, by name.
     pub fn models(&self) -> impl Iterator<Item = (&str, &Price)> {
-        self.0.models.iter().filter_map(|(name, entry)| Some((name.as_str(), entry.price.as_ref()?)))
+        self.0.models.iter().filter_map(|(name, entry)| Some((name, entry.price.as_ref()?)))
     }
 }
 
@@ -314,6 +352,28 @@ mod tests {
     }
 
     #[test]
+    fn the_builtin_table_is_that_of_its_file() {
+        let text = include_str!("../data/models.tsv");
+        let (builtin, read) = (Prices::builtin(), Prices::parse(text).unwrap());
+        assert_eq!(builtin.date(), read.date());
+        let (builtin, read): (Vec<_>, Vec<_>) =
+            (builtin.0.models.iter().collect(), read.0.models.iter().collect());
+        assert_eq!(builtin.len(), read.len());
+        for ((name, entry), (other, of_file)) in builtin.into_iter().zip(read) {
+            assert_eq!(
+                (name, &entry.price, &entry.capabilities),
+                (other, &of_file.price, &of_file.capabilities)
+            );
+            let found = Prices::builtin();
+            assert_eq!(found.capabilities(name), entry.capabilities.as_ref(), "{name}");
+        }
+        let all = Prices::builtin();
+        for none in ["", "openai", "openai/", "/gpt-5", "openai/gpt-5-min", "openaj/gpt-5", "zz/zz", "a/a"] {
+            assert!(all.of(none).is_none(), "{none}");
+        }
+    }
+
+    #[test]
     fn costs_are_those_of_the_published_arithmetic() {
         let prices = Prices::builtin();
         let usd = |model: &str, usage: Usage| {
@@ -341,6 +401,8 @@ mod tests {
         let later = later.replace("openai\tgpt-5-mini\t0.25\t", "openai\tgpt-5-mini\t0.5\t");
         let prices = Prices::parse(&later).unwrap();
         assert_eq!((prices.date(), prices.of("openai/gpt-5-mini").unwrap().input), ("2027-01-01", 0.5));
+        let marked = Prices::parse(&format!("\u{feff}{later}")).unwrap();
+        assert_eq!(marked.date(), "2027-01-01");
 
         let error_of = |from: &str, to: &str| {
             let text = builtin.replacen(from, to, 1);
@@ -350,6 +412,7 @@ mod tests {
         let columns = "provider\tmodel\tinput_usd_per_mtok\t";
         for (from, to, says) in [
             ("# date: 2026-07-02", "#", "it has no line `# date: YYYY-MM-DD`"),
+            ("# date: 2026-07-02", "# date: July", "its date must be YYYY-MM-DD, not `July`"),
             (columns, "provider\tmodel\tinput\t", "its columns must be provider, model, input_usd_per_mtok"),
             (
                 "openai\tgpt-5-mini\t0.25\t",

@@ -149,6 +149,25 @@ impl ModelArgs {
         parameters
     }
 
+    /// A message about parameters with the flags that set them. Those that `own` sets keep their names.
+    pub(crate) fn with_flags(&self, message: &str, own: Option<&Parameters>) -> String {
+        let none = Parameters::new();
+        let own = own.unwrap_or(&none);
+        let flags = [
+            ("temperature", "--temperature", own.temperature.is_some()),
+            ("reasoning_effort", "--reasoning-effort", own.reasoning_effort.is_some()),
+            ("reasoning_budget", "--reasoning-budget", own.reasoning_budget.is_some()),
+            ("reasoning_summary", "--reasoning-summary", own.reasoning_summary),
+            ("max_tokens", "--max-tokens", own.max_tokens.is_some()),
+        ];
+        let flags = flags.into_iter().filter(|(.., is_own)| !is_own);
+        flags.fold(message.to_owned(), |message, (name, flag, _)| {
+            let param = self.param.iter().rev().find_map(|param| param.name_of(name));
+            let flag = param.map_or_else(|| flag.to_owned(), |param| format!("--param {param}"));
+            message.replace(&format!("`{name}`"), &flag)
+        })
+    }
+
     /// Maximum output tokens per request, by `--param` or `--max-tokens`.
     pub(crate) fn max_output(&self) -> Option<NonZeroU32> {
         self.parameters().max_tokens.and_then(NonZeroU32::new)

@@ -104,6 +104,13 @@ impl Param {
         Ok(())
     }
 
+    /// Its name, if it sets the parameter `name`.
+    pub(super) fn name_of(&self, name: &str) -> Option<&str> {
+        let [own] = self.path.as_slice() else { return None };
+        let is_other_name = own == "max_completion_tokens" && name == "max_tokens";
+        (own == name || is_other_name).then_some(own)
+    }
+
     fn temperature(&self) -> Result<f64, String> {
         temperature(&self.value.to_string()).map_err(|why| format!("`temperature` {why}, got {}", self.value))
     }

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fanweave::batch::{Input, InputRow};
 use fanweave::models::Prices;
-use fanweave::{Chain, Context, Error, Event, EventKind, Prompt, Usage, Vars};
+use fanweave::{Chain, Error, Event, EventKind, Prompt, Usage, Vars};
 use serde_json::Value;
 
 use super::{END, cost, show, shown, time, tokens, usd_of};
 use crate::args::{ModelArgs, Via};
 use crate::cost::expected;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, spelled};
+use crate::known::StepPrompts;
 use crate::out::{escape_controls, print};
 use crate::progress::short;
 
@@ -25,6 +26,8 @@ pub(crate) struct DryRunChain<'a> {
     pub(crate) prices: &'a Prices,
     pub(crate) model: &'a ModelArgs,
     pub(crate) rpm: Option<NonZeroU32>,
+    /// Checks the prompts of each step.
+    pub(crate) checked: Arc<StepPrompts>,
 }
 
 /// Prompts and usage of simulated runs.
@@ -60,7 +63,7 @@ pub(crate) async fn once(dry_run: DryRunChain<'_>, inputs: Vars) -> Result<Exit,
     show_steps(&mut text, "", &prompts.steps);
     dry_run.figures(&mut text, prompts, 1, 1);
     if let Err(error) = done {
-        let _ = writeln!(text, "incomplete run: {error}");
+        let _ = writeln!(text, "incomplete run: {}", spelled(error));
     }
     end(text)?;
     Ok(Exit::Ok)
@@ -128,7 +131,7 @@ impl DryRunChain<'_> {
                 lock(&seen).note(event, prompt, &prices);
             }
         };
-        let done = self.chain.invoke_in(vars, &Context::new().with_observer(Arc::new(observer))).await;
+        let done = self.chain.invoke_in(vars, &self.checked.watch().with_observer(Arc::new(observer))).await;
         (std::mem::take(&mut *lock(&prompts)), done)
     }
 
@@ -203,7 +206,7 @@ impl SimulatedPrompts {
 impl Failed {
     fn note(&mut self, location: &str, why: &Error) {
         if self.rows == 0 {
-            self.first = format!("{location}: {why}");
+            self.first = format!("{location}: {}", spelled(why.clone()));
         }
         self.rows += 1;
     }

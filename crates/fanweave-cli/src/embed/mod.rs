@@ -9,13 +9,15 @@ use std::sync::OnceLock;
 use fanweave::batch::{Answer, BatchJob, Content, Fingerprint, Input, Output};
 use fanweave::context::Concurrency;
 use fanweave::prompts::Template;
-use fanweave::{Error, ErrorKind, chain, step, vars};
+use fanweave::{Error, ErrorKind, Parameters, chain, step, vars};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::args::EmbedArgs;
+use crate::cost;
 use crate::documents::embedder;
 use crate::exit::{Exit, Failure};
+use crate::out::tell;
 use crate::program::Program;
 use crate::rows::{STOPPING, Watch, check_output, open, output, print_notes, settings};
 use crate::text_file::text_or_file;
@@ -38,6 +40,11 @@ pub(crate) async fn run(args: EmbedArgs, program: &Program) -> Result<Exit, Fail
     let source = open(&args.inputs, &args.rows)?;
     print_notes(source.notes(), args.quiet);
     let embedder = embedder(&args.embeddings, args.embeddings_url.as_deref())?;
+    if args.embeddings_url.is_none() && !args.quiet {
+        for objection in cost::catalogue()?.check(embedder.name(), &Parameters::new(), None) {
+            tell!("warning: {}", objection.message);
+        }
+    }
     let mut fingerprint = Fingerprint::new().set("embeddings", embedder.name());
     if let Some(prompt) = prompt {
         fingerprint = fingerprint.set("prompt", prompt);

@@ -35,8 +35,25 @@ fn what_a_provider_is_known_to_refuse_is_an_error_before_any_call() {
             ["--max-tokens", "999999"],
             "writes at most 64000 tokens: lower --max-tokens",
         ),
+        // The flag that was used is named.
+        (
+            "openai/gpt-5-mini",
+            ["--param", "temperature=0.3"],
+            "openai/gpt-5-mini takes no temperature: remove --param temperature",
+        ),
+        (
+            "anthropic/claude-haiku-4-5",
+            ["--param", "max_completion_tokens=999999"],
+            "lower --param max_completion_tokens (999999)",
+        ),
+        (
+            "openai/gpt-5-mini",
+            ["--reasoning-summary", ""],
+            "sends no summary of its reasoning by chat completions: remove --reasoning-summary",
+        ),
     ] {
-        for verb in [&["ask", "hello"][..], &["batch", "in.jsonl", "-o", "out.jsonl"]] {
+        let flags: Vec<_> = flags.into_iter().filter(|flag| !flag.is_empty()).collect();
+        for verb in [&["ask", "hello"][..], &["chat"], &["batch", "in.jsonl", "-o", "out.jsonl"]] {
             let ran = run(&folder, &[verb, &["-m", model], &flags].concat()).expect_code(2);
             assert!(ran.stderr.contains(says), "{verb:?}: {}", ran.stderr);
             assert!(ran.stderr.contains("--adapt"), "{}", ran.stderr);
@@ -132,6 +149,13 @@ fn the_table_of_models_is_updated_by_one_command() {
     let refused = run(&folder, &["models", "--update", "wrong.tsv"]).expect_code(2);
     assert!(refused.stderr.contains("wrong.tsv: invalid table of models: line "), "{}", refused.stderr);
     assert!(page().contains("as of 2026-12-24"));
+    // One that is older than the built-in table still replaces it, and says so.
+    folder.write("older.tsv", builtin.replace("# date: 2026-07-02", "# date: 2025-01-31"));
+    let says = "note: the table of models of 2025-01-31 replaces the built-in one of 2026-07-02: to use that, remove ";
+    for words in [&["models", "--update", "older.tsv"][..], &["models", "openai/gpt-5-mini"]] {
+        let ran = run(&folder, words).expect_code(0);
+        assert!(ran.stderr.contains(says), "{}", ran.stderr);
+    }
 }
 
 #[test]
@@ -191,6 +215,117 @@ fn the_parameters_of_each_step_are_checked_with_each_of_its_models() {
         let ran = run(&folder, &["run", "chain.yaml", way]).expect_code(0);
         assert!(ran.stderr.contains("did you mean anthropic/claude-sonnet-5?"), "{way}: {}", ran.stderr);
     }
+}
+
+#[test]
+fn a_parameter_of_a_flag_is_checked_with_those_of_the_steps() {
+    let folder = Folder::new();
+    folder.write(
+        "chain.yaml",
+        "steps:\n  a: { prompt: hi, max_tokens: 2000 }\n  b: { prompt: hi, temperature: 1 }\n",
+    );
+    let said = |flags: &[&str], code: i32| {
+        let words = [&["run", "chain.yaml", "--dry-run", "-m"], flags].concat();
+        run(&folder, &words).expect_code(code).stderr
+    };
+    let both = said(&["anthropic/claude-sonnet-4-5", "--reasoning-budget", "4000"], 2);
+    assert!(
+        both.contains("step `a`: anthropic/claude-sonnet-4-5 counts")
+            && both.contains("raise `max_tokens` (2000) above --reasoning-budget (4000)"),
+        "{both}"
+    );
+    // Only of the flags, for both steps.
+    let once = said(&["anthropic/claude-sonnet-5", "--param", "temperature=0.3", "--adapt"], 0);
+    assert_eq!(once, "warning: anthropic/claude-sonnet-5 takes no temperature: remove --param temperature\n");
+}
+
+#[test]
+fn the_prompts_of_steps_are_checked_before_the_first_call() {
+    let provider = Provider::start(Settings::default());
+    let folder = Folder::new();
+    let warning = |step: &str, tokens: u32| {
+        format!(
+            "warning: step `{step}`: openai/gpt-3.5-turbo reads at most 16385 tokens, and the prompt has about {tokens}\n"
+        )
+    };
+    let chain = |first: &str, second: &str| {
+        let text = format!(
+            "model: openai/gpt-3.5-turbo\ninputs: {{ t: none }}\nsteps:\n  first: {{ prompt: {first} }}\n  second: {{ prompt: {second} }}\n"
+        );
+        folder.write("chain.yaml", text);
+    };
+    let url = provider.url();
+    let said = |flags: &[&str]| {
+        let words = [&["run", "chain.yaml", "--no-log", "--base-url", &url], flags].concat();
+        run(&folder, &words).expect_code(0).stderr
+    };
+    // The text of the file alone is too long.
+    chain("\"{{ 'x' * 80000 }} {{ t }}\"", "'{{ steps.first.output }}'");
+    let checked = said(&["--check"]);
+    assert!(checked.starts_with(&warning("first", 20_001)), "{checked}");
+    assert_eq!(said(&["--dry-run"]).matches(&warning("first", 20_001)).count(), 1);
+    assert_eq!(said(&["--dry-run", "--quiet"]), "");
+    assert!(said(&[]).starts_with(&warning("first", 20_001)));
+    // An input is too long for the second step, which is known before the first call.
+    chain("'{{ t | length }}'", "\"{{ steps.first.output }} {{ t }}\"");
+    folder.write("long.txt", "y".repeat(100_000));
+    let before = provider.stats().requests;
+    let words = [
+        "run",
+        "chain.yaml",
+        "--no-log",
+        "--base-url",
+        "http://127.0.0.1:9/v1",
+        "--set",
+        "t=@long.txt",
+        "--outage-timeout",
+        "0",
+        "--retries",
+        "0",
+    ];
+    let failed = run(&folder, &words).expect_code(1).stderr;
+    assert!(failed.starts_with("warning: step `second`: openai/gpt-3.5-turbo reads at most"), "{failed}");
+    assert_eq!(said(&["--check"]).matches("warning").count(), 0);
+    let rows = |n: usize| serde_json::json!({ "t": "z".repeat(n) }).to_string() + "\n";
+    folder.write("in.jsonl", rows(10) + &rows(90_000) + &rows(95_000));
+    let out = ["--rows", "in.jsonl", "-o", "out.jsonl"];
+    let dry = said(&[&out[..], &["--dry-run"]].concat());
+    assert_eq!(dry.matches("warning: step `second`").count(), 1, "{dry}");
+    assert_eq!(provider.stats().requests, before);
+    let ran = said(&out);
+    assert_eq!(ran.matches("warning: step `second`").count(), 1, "{ran}");
+    assert_eq!(said(&[&out[..], &["--fresh", "--quiet"]].concat()).matches("warning").count(), 0);
+}
+
+#[test]
+fn a_refused_parameter_is_answered_with_the_flag_that_drops_it() {
+    let provider = Provider::start(Settings::default());
+    let folder = Folder::new();
+    let url = provider.url();
+    let words = ["-m", "openai/writer", "--base-url", &url, "--reasoning-effort", "hard"];
+    let advice = "remove `reasoning_effort`, or add --adapt, which drops what the server refuses";
+    let ran = run(&folder, &[&["ask", "hi", "--no-log"], &words[..]].concat()).expect_code(1);
+    assert!(ran.stderr.contains(advice), "{}", ran.stderr);
+    folder.write("in.jsonl", "{\"prompt\":\"a\"}\n{\"prompt\":\"b\"}\n");
+    let ran = run(&folder, &[&["batch", "in.jsonl", "-o", "out.jsonl"], &words[..]].concat());
+    assert!(ran.stderr.contains(advice) && !ran.stderr.contains("(`adapt`)"), "{}", ran.stderr);
+    let report = run(&folder, &["report", "out.jsonl"]).stdout;
+    assert!(report.contains(advice), "{report}");
+}
+
+#[test]
+fn a_long_conversation_is_a_warning_before_its_call() {
+    let provider = Provider::start(Settings::default());
+    let folder = Folder::new();
+    let url = provider.url();
+    let words = ["chat", "--no-log", "-m", "openai/gpt-3.5-turbo", "--base-url", &url];
+    let ran = folder.run_with_stdin(&words, &format!("short\n{}\nmore\n", "x".repeat(80_000)));
+    assert_eq!(
+        ran.stderr.matches("warning: openai/gpt-3.5-turbo reads at most 16385 tokens").count(),
+        1,
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! The table of models as tab-separated values.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use fanweave_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
-use super::{Capabilities, Entry, Price, PriceTable, PriceTier};
+use super::{Capabilities, Entry, Models, Price, PriceTable, PriceTier};
 
 /// The columns of the table, in their order.
 const COLUMNS: [&str; 16] = [
@@ -50,6 +51,13 @@ pub(super) fn parse(text: &str) -> Result<PriceTable> {
     let date = date
         .map(|date| date.trim().to_owned())
         .ok_or_else(|| invalid("it has no line `# date: YYYY-MM-DD`"))?;
+    // Dates are compared as texts.
+    let is_date =
+        |(at, byte): (usize, u8)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
+    if date.len() != "YYYY-MM-DD".len() || !date.bytes().enumerate().all(is_date) {
+        let shown: String = date.chars().take(40).collect();
+        return Err(invalid(&format!("its date must be YYYY-MM-DD, not `{shown}`")));
+    }
     let mut lines = lines(text);
     let (_, columns) = lines.next().unwrap_or_default();
     if !columns.split('\t').eq(COLUMNS) {
@@ -62,7 +70,59 @@ pub(super) fn parse(text: &str) -> Result<PriceTable> {
             return Err(invalid(&format!("line {number}: `{name}` is there twice")));
         }
     }
-    Ok(PriceTable { date, models })
+    Ok(PriceTable { date, models: Models::Read(models) })
+}
+
+/// The rows of the built-in table, sorted. Each is parsed when it is asked for first: most programs ask for
+/// few, and all of them take 2 ms.
+#[derive(Debug)]
+pub(super) struct Builtin(Vec<BuiltinRow>);
+
+#[derive(Debug)]
+struct BuiltinRow {
+    provider: &'static str,
+    model: &'static str,
+    line: &'static str,
+    /// Its name and its values.
+    entry: OnceLock<Box<(String, Entry)>>,
+}
+
+/// The built-in table, which a test compares with what [`parse`] makes of it.
+pub(super) fn builtin(text: &'static str) -> PriceTable {
+    let date = text.lines().find_map(|line| line.strip_prefix("# date:")).unwrap_or_default();
+    let row = |(_, line): (usize, &'static str)| {
+        let (provider, rest) = line.split_once('\t')?;
+        let (model, _) = rest.split_once('\t')?;
+        Some(BuiltinRow { provider, model, line, entry: OnceLock::new() })
+    };
+    let rows = lines(text).skip(1).filter_map(row).collect();
+    PriceTable { date: date.trim().to_owned(), models: Models::Builtin(Builtin(rows)) }
+}
+
+impl Builtin {
+    pub(super) fn get(&self, name: &str) -> Option<&Entry> {
+        let (provider, model) = name.split_once('/')?;
+        let order = |row: &BuiltinRow| row.provider.cmp(provider).then_with(|| row.model.cmp(model));
+        let at = self.0.binary_search_by(order).ok()?;
+        Some(&self.0[at].parsed().1)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.0.iter().map(|row| {
+            let (name, entry) = row.parsed();
+            (name.as_str(), entry)
+        })
+    }
+
+    pub(super) fn of_provider(&self, provider: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |row| row.provider == provider).map(|row| row.model)
+    }
+}
+
+impl BuiltinRow {
+    fn parsed(&self) -> &(String, Entry) {
+        self.entry.get_or_init(|| Box::new(row(self.line).expect("a test reads the table")))
+    }
 }
 
 fn invalid(why: &str) -> Error {

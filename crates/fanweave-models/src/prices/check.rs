@@ -1,6 +1,6 @@
 //! Checks of requests against what the table knows of their model, before any call.
 
-use fanweave_core::{Parameters, Part, Prompt, ResponseFormat, closest};
+use fanweave_core::{Media, Parameters, Part, Prompt, ResponseFormat, closest};
 
 use super::{Capabilities, Prices, provider_of_models};
 
@@ -50,6 +50,7 @@ impl Prices {
             Check { model, is_strict: STRICT.contains(&provider_of_models(provider)), found: Vec::new() };
         found.sampling(known, set);
         found.reasoning(known, set);
+        found.summary(set);
         found.answer(known, set);
         if let Some(prompt) = prompt {
             found.prompt(known, prompt);
@@ -86,13 +87,15 @@ impl Prices {
     fn misspelt(&self, model: &str) -> Option<Objection> {
         let (provider, name) = model.split_once('/')?;
         let provider = provider_of_models(provider);
-        let prefix = format!("{provider}/");
         // Names of later models differ from earlier ones in their numbers.
-        let letters = |name: &str| name.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
-        let names = self.0.models.keys().filter_map(|known| known.strip_prefix(&*prefix)).map(str::to_owned);
+        let letters =
+            |name: &str| name.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect::<String>();
+        let names = self.0.models.of_provider(provider).map(str::to_owned);
         let near = closest(name, names).filter(|near| letters(near) != letters(name))?;
-        let message =
-            format!("{model} is not in the table of models of {}: did you mean {prefix}{near}?", self.date());
+        let message = format!(
+            "{model} is not in the table of models of {}: did you mean {provider}/{near}?",
+            self.date()
+        );
         Some(Objection { message, is_refused: false })
     }
 }
@@ -126,9 +129,16 @@ impl Check<'_> {
 
     fn reasoning(&mut self, known: &Capabilities, p: &Parameters) {
         let effort = p.reasoning_effort.as_deref();
-        let is_on = effort.is_some_and(|level| level != "none") || p.reasoning_budget.is_some_and(|n| n > 0);
-        if is_on && known.reasons == Some(false) {
-            return self.refuse("does not reason: remove `reasoning_effort` and `reasoning_budget`");
+        let is_amount = effort.is_some_and(|level| level != "none");
+        let is_on = is_amount || p.reasoning_budget.is_some_and(|n| n > 0);
+        if known.reasons == Some(false) && (is_on || p.reasoning_summary) {
+            let set = [
+                ("`reasoning_effort`", is_amount),
+                ("`reasoning_budget`", p.reasoning_budget.is_some_and(|n| n > 0)),
+                ("`reasoning_summary`", p.reasoning_summary),
+            ];
+            let set: Vec<_> = set.into_iter().filter_map(|(name, is_set)| is_set.then_some(name)).collect();
+            return self.refuse(format!("does not reason: remove {}", set.join(" and ")));
         }
         let is_level = |option: &&String| !matches!(&***option, "toggle" | "budget_tokens");
         let levels: Vec<_> = known.reasoning_options.iter().filter(is_level).map(String::as_str).collect();
@@ -159,8 +169,39 @@ impl Check<'_> {
         }
     }
 
+    /// Checks for a summary where the API sends none, whatever the model.
+    fn summary(&mut self, p: &Parameters) {
+        if let (true, Some(("openai" | "azure", name))) = (p.reasoning_summary, self.model.split_once('/'))
+            && !self.found.iter().any(|found| found.message.contains("does not reason"))
+        {
+            let message = format!(
+                "{} sends no summary of its reasoning by chat completions: remove `reasoning_summary`, or use the \
+                 Responses API (openai-responses/{name})",
+                self.model,
+            );
+            self.found.push(Objection { message, is_refused: true });
+        }
+    }
+
     /// Checks reasoning that is counted in tokens alone.
     fn budget(&mut self, known: &Capabilities, p: &Parameters, is_on: bool) {
+        // Levels stand for numbers of tokens in these dialects.
+        const LEVELS: [&str; 5] = ["none", "minimal", "low", "medium", "high"];
+        let level = p.reasoning_effort.as_deref();
+        if let Some(level) = level.filter(|level| self.is_strict && !LEVELS.contains(level)) {
+            self.refuse(format!(
+                "has no reasoning effort `{level}`: use {}, or `reasoning_budget`",
+                LEVELS.join(", ")
+            ));
+        }
+        if self.is_strict
+            && self.model.contains("claude")
+            && p.reasoning_summary
+            && level.is_none()
+            && p.reasoning_budget.is_none()
+        {
+            self.refuse("sends a `reasoning_summary` only if it reasons: set `reasoning_effort` or `reasoning_budget`");
+        }
         if self.model.contains("claude") {
             // Source: Anthropic's guide on extended thinking.
             const MIN: u32 = 1024;
@@ -216,9 +257,12 @@ impl Check<'_> {
         for (kind, is_there) in [
             ("image", parts().any(|part| matches!(part, Part::Image(_)))),
             ("audio", parts().any(|part| matches!(part, Part::Audio(_)))),
+            ("pdf", parts().any(is_pdf)),
         ] {
             if is_there && !known.input_modalities.is_empty() && !takes(kind) {
-                self.refuse(format!("takes no {kind} input, only {}", known.input_modalities.join(", ")));
+                let what = format!("takes no {kind} input, only {}", known.input_modalities.join(", "));
+                // Providers turn the pages of a document into text and images.
+                if kind == "pdf" { self.doubt(what) } else { self.refuse(what) }
             }
         }
         let bytes: u64 = parts().filter_map(Part::as_text).map(|text| text.len() as u64).sum();
@@ -229,9 +273,13 @@ impl Check<'_> {
     }
 }
 
+fn is_pdf(part: &Part) -> bool {
+    matches!(part, Part::File(Media::Inline { media_type, .. }) if media_type == "application/pdf")
+}
+
 #[cfg(test)]
 mod tests {
-    use fanweave_core::{Media, Message, Role};
+    use fanweave_core::{Message, Role};
 
     use super::*;
 
@@ -275,12 +323,28 @@ mod tests {
         let known = "has no reasoning effort `huge`: use minimal, low, medium, high";
         assert_objection("openai/gpt-5-mini", level("huge"), known, true);
         assert_eq!(objections("openai/gpt-5-mini", &level("low"), None), []);
-        let none = "does not reason: remove `reasoning_effort` and `reasoning_budget`";
+        let none = "does not reason: remove `reasoning_effort`";
         assert_objection("openai/gpt-4o-mini", level("low"), none, true);
+        let none = "does not reason: remove `reasoning_budget` and `reasoning_summary`";
+        let both = Parameters::new().reasoning_budget(2048).reasoning_summary(true);
+        assert_objection("openai/gpt-4o-mini", both, none, true);
         assert_eq!(objections("openai/gpt-4o-mini", &level("none"), None), []);
         let long = Parameters::new().max_tokens(1_000_000);
         let says = "writes at most 64000 tokens: lower `max_tokens` (1000000)";
         assert_objection("anthropic/claude-haiku-4-5", long, says, true);
+    }
+
+    #[test]
+    fn a_summary_is_refused_where_the_api_sends_none() {
+        let wanted = || Parameters::new().reasoning_summary(true);
+        let says = "sends no summary of its reasoning by chat completions: remove `reasoning_summary`, or use the \
+                    Responses API (openai-responses/gpt-5-mini)";
+        assert_objection("openai/gpt-5-mini", wanted(), says, true);
+        for sends in
+            ["openai-responses/gpt-5-mini", "anthropic/claude-sonnet-5", "deepseek/deepseek-reasoner"]
+        {
+            assert_eq!(objections(sends, &wanted(), None), [], "{sends}");
+        }
     }
 
     #[test]
@@ -305,6 +369,15 @@ mod tests {
         {
             assert_eq!(objections(claude, &fine, None), []);
         }
+        let unknown =
+            "has no reasoning effort `xhigh`: use none, minimal, low, medium, high, or `reasoning_budget`";
+        for model in [claude, "gemini/gemini-2.5-pro"] {
+            assert_objection(model, Parameters::new().reasoning_effort("xhigh"), unknown, true);
+        }
+        let summary =
+            "sends a `reasoning_summary` only if it reasons: set `reasoning_effort` or `reasoning_budget`";
+        assert_objection(claude, Parameters::new().reasoning_summary(true), summary, true);
+        assert_eq!(objections(claude, &budget(2048).reasoning_summary(true), None), []);
         let always = "always reasons: `reasoning_budget` cannot be 0, or `reasoning_effort` `none`";
         assert_objection("gemini/gemini-2.5-pro", budget(0), always, true);
         assert_objection("gemini/gemini-2.5-pro", Parameters::new().reasoning_effort("none"), always, true);
@@ -339,9 +412,14 @@ mod tests {
         let none = Parameters::new();
         let found = objections("anthropic/claude-sonet-5", &none, None);
         assert!(found[0].0.ends_with("did you mean anthropic/claude-sonnet-5?") && !found[0].1, "{found:?}");
-        for later in
-            ["openai/gpt-9", "anthropic/claude-sonnet-7", "vllm/my-model", "sim/writer", "openai/sim/echo"]
-        {
+        for later in [
+            "openai/gpt-9",
+            "anthropic/claude-sonnet-7",
+            "vllm/my-model",
+            "sim/writer",
+            "openai/sim/echo",
+            "openai/gpt-image-1",
+        ] {
             assert_eq!(objections(later, &none, None), [], "{later}");
         }
     }

@@ -131,7 +131,9 @@ pub(super) fn chat_fields(
     let effort = |level: &str| ("reasoning_effort", json!(level));
     let thinking = |is_on: bool| ("thinking", json!({ "type": if is_on { "enabled" } else { "disabled" } }));
     if p.reasoning_summary && !sends_reasoning {
-        let message = format!("{API} sends no summary of the reasoning: use openai-responses/");
+        let message = format!(
+            "{API} sends no summary of the reasoning: remove `reasoning_summary`, or use openai-responses/"
+        );
         return Err(Error::new(ErrorKind::Input, message));
     }
     let fields = match (field.of_model(model), amount) {
