@@ -266,6 +266,8 @@ def test_settings_of_a_client_are_those_of_its_requests(provider, monkeypatch):
     asked.chat.completions.create(model="gpt-5-mini", messages=HELLO, timeout=12)
     asked.with_options(max_retries=0).chat.completions.create(model="gpt-5-mini", messages=HELLO)
     assert [(each["retries"], each["timeout"]) for each in made] == [(7, 11), (7, 12), (0, 11)]
+    client(provider).chat.completions.create(model="gpt-5-mini", messages=HELLO)
+    assert (made[-1]["retries"], made[-1]["timeout"]) == (5, 600)
 
 
 def test_a_time_out_is_the_official_exception():

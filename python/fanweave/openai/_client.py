@@ -36,9 +36,9 @@ class OpenAI(BaseClient):
     >>> client = OpenAI(api_key="..", timeout=30.0)
     >>> client.chat.completions.create(model="gpt-5-mini", messages=[..])  # doctest: +SKIP
 
-    ``max_retries`` bounds the retries of a request; waiting for the limits of the account does not count. ``timeout``
-    is that of one request with its answer in seconds. Keys, URLs, models with the same name share one limiter with all
-    other clients of the process.
+    ``max_retries`` bounds the retries of a request, by default 5; waiting for the limits of the account does not count.
+    ``timeout`` is that of one request with its answer in seconds. Keys, URLs, models with the same name share one limiter
+    with all other clients of the process.
     """
 
     @cached_property
