@@ -30,4 +30,4 @@ snapshots:
 
 # Builds the wheel of the Python package into target/wheels, for Python 3.10 and later. Needs maturin.
 wheel:
-    maturin build --release --locked
+    maturin build --locked
