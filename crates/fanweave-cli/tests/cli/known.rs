@@ -307,8 +307,9 @@ fn a_refused_parameter_is_answered_with_the_flag_that_drops_it() {
     let ran = run(&folder, &[&["ask", "hi", "--no-log"], &words[..]].concat()).expect_code(1);
     assert!(ran.stderr.contains(advice), "{}", ran.stderr);
     folder.write("in.jsonl", "{\"prompt\":\"a\"}\n{\"prompt\":\"b\"}\n");
-    let ran = run(&folder, &[&["batch", "in.jsonl", "-o", "out.jsonl"], &words[..]].concat());
-    assert!(ran.stderr.contains(advice) && !ran.stderr.contains("(`adapt`)"), "{}", ran.stderr);
+    let ran = run(&folder, &[&["batch", "in.jsonl", "-o", "out.jsonl"], &words[..]].concat()).expect_code(3);
+    // The summary shows the beginnings of messages, the report all of them.
+    assert!(ran.stderr.contains("2 x bad_request: ") && !ran.stderr.contains("(`adapt`)"), "{}", ran.stderr);
     let report = run(&folder, &["report", "out.jsonl"]).stdout;
     assert!(report.contains(advice), "{report}");
 }
