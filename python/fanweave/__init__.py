@@ -54,7 +54,7 @@ from ._errors import (
     TimeoutError,
     UnavailableError,
 )
-from ._model import AccountState, Model, limits, model
+from ._model import AccountState, Adaptation, Model, adaptations, limits, model
 from ._stream import AsyncStream, Row, Stream
 
 __version__ = _core.__version__
@@ -118,6 +118,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AccountState",
+    "Adaptation",
     "AsyncCall",
     "AsyncRawStream",
     "AsyncStream",
@@ -174,6 +175,7 @@ __all__ = [
     "UnavailableError",
     "Usage",
     "abatch",
+    "adaptations",
     "as_list",
     "assign",
     "batch",

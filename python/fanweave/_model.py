@@ -154,3 +154,33 @@ def limits() -> list[AccountState]:
     [('gpt-5-mini', 600.0)]
     """
     return [AccountState(**fields) for fields in _core.limits()]
+
+
+class Adaptation:
+    """What was changed in the requests for a model because its server had refused them: ``changes``, one sentence each, the
+    number of requests that were ``refused``, and of those that were sent with changes (``changed``).
+
+    >>> isinstance(fw.adaptations(), list)
+    True
+    """
+
+    __slots__ = ("base_url", "changed", "changes", "model", "refused")
+
+    def __init__(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+    def __repr__(self) -> str:
+        return f"Adaptation({self.model}, {', '.join(self.changes)})"
+
+
+def adaptations() -> list[Adaptation]:
+    """The changes to requests that servers have refused in this process, one object for each model of a server.
+
+    A field that Fanweave adds by itself, such as the spelling of ``max_tokens``, is changed once and remembered. The parameters
+    of the caller are sent as they are.
+
+    >>> all(adaptation.changes for adaptation in fw.adaptations())
+    True
+    """
+    return [Adaptation(**fields) for fields in _core.adaptations()]

@@ -46,3 +46,13 @@ class AccountState:
     def __init__(self, **fields: Any) -> None: ...
 
 def limits() -> list[AccountState]: ...
+
+class Adaptation:
+    model: str
+    base_url: str
+    changes: list[str]
+    refused: int
+    changed: int
+    def __init__(self, **fields: Any) -> None: ...
+
+def adaptations() -> list[Adaptation]: ...

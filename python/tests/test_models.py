@@ -1,8 +1,11 @@
 """Models: caches, limits, and what they share."""
 
 import asyncio
+import json
 import pickle
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import fanweave as fw
 from fanweave.testing import sim
@@ -45,6 +48,38 @@ async def test_limits_show_the_accounts_of_this_process(provider, at):
     assert (accounts[0].model, accounts[0].requests, accounts[0].in_flight) == ("gpt-5-mini", 3, 0)
     assert accounts[0].rpm_limit == 6000
     assert "gpt-5-mini" in repr(accounts[0])
+
+
+async def test_adaptations_show_what_a_server_refused():
+    seen = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            seen.append(body)
+            said = {"error": {"message": "Unsupported parameter: 'max_completion_tokens'", "type": "invalid_request_error"}}
+            if "max_completion_tokens" not in body:
+                said = {"choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}]}
+            answer = json.dumps(said).encode()
+            self.send_response(400 if "error" in said else 200)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        model = fw.model("openai/adapts", base_url=url, api_key="any", max_tokens=5)
+        assert [(await model.ainvoke(text)).text for text in "ab"] == ["ok", "ok"]
+        server.shutdown()
+    assert ["max_tokens" in body for body in seen] == [False, True, True]
+    [adaptation] = [each for each in fw.adaptations() if each.model == "adapts"]
+    assert adaptation.changes == ["`max_completion_tokens` sent as `max_tokens`"]
+    assert (adaptation.base_url, adaptation.refused, adaptation.changed) == (url, 1, 2)
+    assert "max_tokens" in repr(adaptation)
 
 
 async def test_two_models_with_one_key_share_a_limit(at):

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use console::Term;
+use fanweave::messages::Part;
 use fanweave::models::log::{CallRecord, LogSink, RequestLog};
 use fanweave::stores::{LogFilter, LoggedCall, SqliteLog};
-use fanweave::{Error, ErrorKind, Message, Model, errors::excerpt};
+use fanweave::{Error, ErrorKind, Message, Model, Role, errors::excerpt};
 use tokio::sync::OnceCell;
 
 use crate::args::{LogsArgs, LogsCommand};
@@ -113,7 +114,7 @@ const MAX_OTHERS: u32 = 1_000;
 pub(crate) struct Conversation {
     /// Its model, as `provider/model`.
     pub(crate) model: String,
-    /// Its texts. Images and other files are not in the history.
+    /// Its texts and reasoning. Images and other files are not in the history.
     pub(crate) messages: Vec<Message>,
 }
 
@@ -125,9 +126,14 @@ pub(crate) async fn last_conversation() -> Result<Conversation, Failure> {
     let calls = log.calls(LogFilter { limit: MAX_OTHERS, ..LogFilter::default() }).await?;
     let is_talk = |call: &LoggedCall| call.tags.iter().any(|tag| tag == ASK || tag == CHAT);
     let call = calls.into_iter().find(|call| is_talk(call) && call.answer.is_some()).ok_or_else(none)?;
-    let mut messages: Vec<_> =
-        call.messages.into_iter().map(|message| Message::new(message.role, message.text)).collect();
-    messages.extend(call.answer.map(Message::assistant));
+    // Reasoning and its signatures are sent back to the providers that want them.
+    let message = |role, text: String, parts: Vec<Part>| match parts.is_empty() {
+        true => Message::new(role, text),
+        false => Message::from_parts(role, parts),
+    };
+    let messages = call.messages.into_iter().map(|said| message(said.role, said.text, said.parts));
+    let mut messages: Vec<_> = messages.collect();
+    messages.extend(call.answer.map(|answer| message(Role::Assistant, answer, call.answer_parts)));
     Ok(Conversation { model: call.model, messages })
 }
 
@@ -269,7 +275,7 @@ fn details(call: &LoggedCall) -> String {
     text
 }
 
-fn role(role: fanweave::Role) -> String {
+fn role(role: Role) -> String {
     serde_json::to_value(role).ok().and_then(|role| role.as_str().map(str::to_owned)).unwrap_or_default()
 }
 

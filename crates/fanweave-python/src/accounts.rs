@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fanweave::Usage;
-use fanweave::models::{AccountState, Prices, account_states};
+use fanweave::models::{self, AccountState, Prices, account_states};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -13,6 +13,21 @@ use crate::message::Message;
 #[pyfunction]
 pub(crate) fn limits(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     account_states().iter().map(|account| fields(py, account)).collect()
+}
+
+/// The changes to requests that servers refused, as the arguments of `Adaptation`.
+#[pyfunction]
+pub(crate) fn adaptations(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    let fields = |adaptation: models::Adaptation| {
+        let fields = PyDict::new(py);
+        fields.set_item("model", adaptation.model)?;
+        fields.set_item("base_url", adaptation.server)?;
+        fields.set_item("changes", adaptation.changes)?;
+        fields.set_item("refused", adaptation.refused)?;
+        fields.set_item("changed", adaptation.changed)?;
+        Ok(fields)
+    };
+    models::adaptations().into_iter().map(fields).collect()
 }
 
 /// The price of an answer of one of these models in US dollars, if it is known.

@@ -135,6 +135,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<raw_response::RawResponse>()?;
     m.add_function(wrap_pyfunction!(raw::raw_model, m)?)?;
     m.add_function(wrap_pyfunction!(accounts::limits, m)?)?;
+    m.add_function(wrap_pyfunction!(accounts::adaptations, m)?)?;
     m.add_function(wrap_pyfunction!(accounts::cost, m)?)?;
     m.add_function(wrap_pyfunction!(blocking::invoke, m)?)?;
     m.add_function(wrap_pyfunction!(blocking::batch, m)?)?;

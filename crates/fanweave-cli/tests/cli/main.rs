@@ -5,6 +5,8 @@ mod ask;
 mod bad_input;
 mod batch;
 mod chain_keys;
+#[cfg(all(feature = "bedrock", feature = "vertex"))]
+mod clouds;
 mod columns;
 mod config;
 mod documents;

@@ -429,3 +429,73 @@ fn the_limit_of_a_row_is_kept_under_its_own_name() {
     let body = provider.last().body;
     assert_eq!((&body["max_tokens"], body.get("max_completion_tokens")), (&json!(7), None), "{body}");
 }
+
+/// Models, their answers with reasoning, and what their providers want back.
+fn reasoned() -> Vec<(&'static str, Value, &'static str)> {
+    let chat = |fields: Value| {
+        let mut said = json!({ "role": "assistant", "content": "Hello." });
+        said.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        json!({ "choices": [{ "index": 0, "message": said, "finish_reason": "stop" }] })
+    };
+    let detail = json!({ "type": "reasoning.encrypted", "data": "SIGNED", "index": 0, "id": "r1" });
+    vec![
+        ("moonshot/m", chat(json!({ "reasoning_content": "THOUGHT" })), r#""reasoning_content":"THOUGHT""#),
+        ("deepseek/m", chat(json!({ "reasoning_content": "THOUGHT" })), r#""reasoning_content":"THOUGHT""#),
+        ("openrouter/x/m", chat(json!({ "reasoning_details": [detail] })), r#""data":"SIGNED""#),
+        (
+            "anthropic/m",
+            json!({
+                "content": [
+                    { "type": "thinking", "thinking": "THOUGHT", "signature": "SIGNED" },
+                    { "type": "redacted_thinking", "data": "REDACTED" },
+                    { "type": "text", "text": "Hello." },
+                ],
+                "stop_reason": "end_turn",
+            }),
+            r#"{"type":"thinking","thinking":"THOUGHT","signature":"SIGNED"},{"type":"redacted_thinking","data":"REDACTED"}"#,
+        ),
+        (
+            "gemini/m",
+            json!({ "candidates": [{
+                "content": { "parts": [{ "text": "Hello.", "thoughtSignature": "U0lHTkVE" }] },
+                "finishReason": "STOP",
+            }] }),
+            r#""thoughtSignature":"U0lHTkVE""#,
+        ),
+        (
+            "openai-responses/m",
+            json!({ "status": "completed", "output": [
+                { "id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "SIGNED" },
+                { "type": "message", "content": [{ "type": "output_text", "text": "Hello." }] },
+            ] }),
+            r#""encrypted_content":"SIGNED""#,
+        ),
+    ]
+}
+
+#[test]
+fn a_conversation_that_is_continued_sends_reasoning_back() {
+    for (model, answer, wanted) in reasoned() {
+        let recorded = Recorded::start(200, move |_| answer.to_string());
+        let folder = Folder::new();
+        // Twice: the reasoning of the first answer is in the messages of the second call.
+        for more in [&["-m", model][..], &["-c"], &["-c"]] {
+            let url = if model.starts_with("gemini") || model.starts_with("anthropic") {
+                recorded.url.trim_end_matches("/v1")
+            } else {
+                &recorded.url
+            };
+            let words = ["ask", "hello", "--base-url", url, "--retries", "0"];
+            let mut command = folder.command(&[&words[..], more].concat());
+            let keys = ["MOONSHOT", "DEEPSEEK", "OPENROUTER", "ANTHROPIC", "GEMINI", "OPENAI"];
+            command.envs(keys.map(|vendor| (format!("{vendor}_API_KEY"), "sk-test")));
+            command.env("HOME", folder.path());
+            let ran = Ran::of(command.output().expect("the program starts")).expect_code(0);
+            assert_eq!(ran.stdout, "Hello.\n", "{model}");
+        }
+        let sent =
+            recorded.requests.lock().unwrap().iter().map(|sent| sent.body.to_string()).collect::<Vec<_>>();
+        let times = sent.iter().map(|body| body.matches(wanted).count()).collect::<Vec<_>>();
+        assert_eq!(times, [0, 1, 2], "{model}: {sent:?}");
+    }
+}

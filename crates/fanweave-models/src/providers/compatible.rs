@@ -145,9 +145,17 @@ pub(crate) static ROWS: &[Row] = &[
         quirks: COMMON.send_back(SendBack::Reasoning).reasoning(ReasoningField::Object),
         ..hosted("openrouter", "https://openrouter.ai/api/v1", &["OPENROUTER_API_KEY"])
     },
-    hosted("groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"]),
+    // Source: console.groq.com, reasoning: the raw format has `<think>` in the text.
     Row {
-        quirks: COMMON.send_back(SendBack::ReasoningContent).reasoning(ReasoningField::ThinkingAndEffort),
+        quirks: COMMON.think_tags(true),
+        ..hosted("groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"])
+    },
+    // Servers of its open models at other base URLs write `<think>`.
+    Row {
+        quirks: COMMON
+            .think_tags(true)
+            .send_back(SendBack::ReasoningContent)
+            .reasoning(ReasoningField::ThinkingAndEffort),
         ..hosted("deepseek", "https://api.deepseek.com/v1", &["DEEPSEEK_API_KEY"])
     },
     Row {

@@ -91,6 +91,15 @@ pub(super) fn failure(reason: &FinishReason, has_content: bool) -> Option<Error>
     }
 }
 
+/// The error with the sentence that a server sent beside its finish reason.
+pub(super) fn saying(error: Error, words: &str) -> Error {
+    if words.is_empty() || error.message().contains(words) {
+        return error;
+    }
+    let message = format!("{}: {words}", error.message());
+    error.with_message(message)
+}
+
 /// Checks an answer that was not streamed.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ pub(crate) mod ollama;
 pub(crate) mod openai;
 mod own;
 pub(crate) mod reasoning;
+mod repeated;
 pub(crate) mod responses;
 mod schema;
 pub(crate) mod splice;

@@ -17,12 +17,35 @@ use memchr::memmem;
 use serde_json::Value;
 
 use super::failure::{self, ProviderError};
+use super::repeated::{Repeated, Repetition};
 use super::{finish, json};
 use crate::protocol::{SseEvent, StreamDecoder, StreamEnd};
 use crate::transport::values;
 
 /// Maximum bytes kept of an event that may turn out to be a failure.
 const MAX_WORDS_BYTES: usize = 2 << 10;
+
+/// The decoder of a dialect, as far as more than its events is needed.
+pub(super) trait DialectDecoder: StreamDecoder {
+    /// Returns true if another event like the last one, whose only delta was a piece of text or reasoning,
+    /// changes only this text.
+    fn may_repeat(&self) -> bool {
+        true
+    }
+
+    /// Notes the delta of an event that was like the last one.
+    fn repeat(&mut self, _: &Delta) {}
+
+    /// The counts in a field with the usage so far. `None` if it cannot be read apart from its event.
+    fn usage(&self, _: &str) -> Option<Usage> {
+        None
+    }
+
+    /// The sentence beside the finish reason. Default: none.
+    fn finish_words(&self) -> &str {
+        ""
+    }
+}
 
 /// The decoder of a dialect whose events are JSON objects.
 pub(super) struct Triage<D> {
@@ -37,9 +60,11 @@ pub(super) struct Triage<D> {
     usage: Usage,
     /// The first event that is part of no answer and resembles a failure, or the first text.
     words: Option<String>,
+    /// The event before.
+    last: Repeated,
 }
 
-impl<D: StreamDecoder> Triage<D> {
+impl<D: DialectDecoder> Triage<D> {
     pub(super) fn new(vendor: &'static str, decoder: D) -> Self {
         Self {
             decoder,
@@ -50,6 +75,7 @@ impl<D: StreamDecoder> Triage<D> {
             finished: None,
             usage: Usage::default(),
             words: None,
+            last: Repeated::default(),
         }
     }
 
@@ -61,6 +87,7 @@ impl<D: StreamDecoder> Triage<D> {
     /// Passes an object to the dialect.
     fn object(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
         let before = deltas.len();
+        self.last.forget();
         if let Err(error) = self.decoder.event(event, deltas) {
             // Some servers send nothing between two events.
             return match values::glued(event.data) {
@@ -70,11 +97,26 @@ impl<D: StreamDecoder> Triage<D> {
                 _ => Err(error),
             };
         }
-        if deltas.len() == before {
-            self.without_deltas(event)?;
+        let says_nothing = |delta: &Delta| matches!(delta, Delta::Started { .. } | Delta::Usage(_));
+        if deltas[before..].iter().all(says_nothing) {
+            self.without_content(event)?;
         }
         deltas[before..].iter_mut().for_each(|delta| self.add(delta));
+        if self.decoder.may_repeat() {
+            self.last.remember(event, &deltas[before..], |usage| self.decoder.usage(usage));
+        }
         Ok(())
+    }
+
+    /// Adds the deltas of an event that is like the last one.
+    fn repeat(&mut self, repetition: Repetition<'_>, deltas: &mut Vec<Delta>) {
+        self.decoder.repeat(&repetition.delta);
+        deltas.push(repetition.delta);
+        if let Some(usage) = repetition.usage.and_then(|usage| self.decoder.usage(usage)) {
+            let mut usage = Delta::Usage(usage);
+            self.add(&mut usage);
+            deltas.push(usage);
+        }
     }
 
     /// Passes on the values of one event, up to the end marker. It is unknown which one has the event's name.
@@ -98,12 +140,12 @@ impl<D: StreamDecoder> Triage<D> {
         }
     }
 
-    /// Handles an object that added nothing to the answer: an end marker of another dialect, a keep-alive, or
-    /// a failure without the fields of one.
+    /// Handles an object that added nothing to the answer but its id, model and usage: an end marker of
+    /// another dialect, a keep-alive, or a failure without the fields of one.
     ///
     /// # Errors
     /// The failures in a list, which has no other meaning.
-    fn without_deltas(&mut self, event: &SseEvent<'_>) -> Result<()> {
+    fn without_content(&mut self, event: &SseEvent<'_>) -> Result<()> {
         if event.data.len() > MAX_WORDS_BYTES || self.is_done() {
             return Ok(());
         }
@@ -185,9 +227,13 @@ impl<D: StreamDecoder> Triage<D> {
     }
 }
 
-impl<D: StreamDecoder> StreamDecoder for Triage<D> {
+impl<D: DialectDecoder> StreamDecoder for Triage<D> {
     fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
         let data = event.data.trim_ascii();
+        if let Some(repetition) = self.last.read(&SseEvent { name: event.name, data }) {
+            self.repeat(repetition, deltas);
+            return Ok(());
+        }
         // Some servers name the event and send the error without an object around it, or as text.
         if is_failure_name(event.name) {
             return Err(named_failure(data).into_error(self.vendor));
@@ -206,7 +252,7 @@ impl<D: StreamDecoder> StreamDecoder for Triage<D> {
     fn end(&mut self, how: StreamEnd) -> Result<()> {
         match &self.finished {
             Some(reason) => match finish::failure(reason, self.has_content) {
-                Some(error) => Err(error),
+                Some(error) => Err(finish::saying(error, self.decoder.finish_words())),
                 // The dialect checks that all it began is complete.
                 None => self.decoder.end(StreamEnd::Marker),
             },

@@ -3,6 +3,7 @@
 //! that calls in flight profit as well.
 
 mod refusal;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -14,11 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fanweave_core::__private::PerProcess;
 use fanweave_core::{Advice, Error, Parameters, Prompt, ResponseFormat, Result};
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use self::refusal::Refused;
+use self::schema::{loosen, set_within};
 use self::trial::Trial;
 use crate::protocol::HttpRequest;
 use crate::providers::splice::Splice;
@@ -132,6 +133,9 @@ fn as_written(field: &str) -> String {
     match field {
         "reasoning" | "thinking" | "think" | "enable_thinking" => {
             format!("the reasoning effort or budget, sent as `{field}`")
+        }
+        "text" | "generationConfig" | "output_config" | "format" => {
+            format!("the JSON schema, sent in `{field}`")
         }
         field => format!("`{field}`"),
     }
@@ -488,27 +492,7 @@ fn written(parameters: &Parameters) -> Facts {
 
 /// Removes refused fields from an object of the request.
 fn without(body: &mut Splice<'_>, container: &str, names: &[&str], facts: Facts) -> Result<()> {
-    let refused = || names.iter().enumerate().filter(|(at, _)| facts.has(Facts::sampling(*at)));
-    let Some(json) = body.get(container).filter(|json| json.starts_with('{') && refused().next().is_some())
-    else {
-        return Ok(());
-    };
-    let json = json.to_owned();
-    let mut inner = Splice::new(&json)?;
-    for (_, name) in refused() {
-        inner.set(name, None::<()>)?;
-    }
-    let inner = String::from_utf8(inner.finish()).expect("a part of a text, or names and texts");
-    body.set(container, Some(RawValue::from_string(inner).expect("an object")))
-}
-
-/// Replaces a JSON schema by any JSON object, and puts the schema into the prompt.
-fn loosen(body: &mut Splice<'_>) -> Result<()> {
-    let format = body.get("response_format").and_then(|format| serde_json::from_str::<Value>(format).ok());
-    let Some(schema) = format.as_ref().and_then(|format| format.pointer("/json_schema/schema")) else {
-        return Ok(());
-    };
-    let text = format!("Answer only with a JSON object that matches this JSON schema:\n{schema}");
-    body.extend("messages", &[json!({"role": "system", "content": text})], &[] as &[Value])?;
-    body.set("response_format", Some(json!({"type": "json_object"})))
+    let refused = names.iter().enumerate().filter(|(at, _)| facts.has(Facts::sampling(*at)));
+    let refused: Vec<_> = refused.map(|(_, name)| (*name, None)).collect();
+    if refused.is_empty() { Ok(()) } else { set_within(body, container, &refused) }
 }

@@ -28,6 +28,7 @@ use super::reader::{AnswerReader, read_whole};
 use super::redact::{Redactor, known};
 use super::retry_loop::{Attempt, CallOptions, send_with_retries};
 use super::secret::Secret;
+use super::sse::{BYTE_ORDER_MARK, without_mark};
 use super::unsent::never_sent;
 use super::watch::Timeouts;
 use crate::limiter::{Limited, LimitedRequest, Limiter};
@@ -254,11 +255,18 @@ impl Attempt for Sending {
             }
             if stream && !matches!(&*answer.media_type(), "application/json" | "text/html") {
                 // Boxed: other answers should not reserve space for it.
-                Box::pin(model.streamed(&mut answer, permit, emitted, cx)).await
+                Box::pin(model.streamed(&mut answer, None, model.keep_raw, permit, emitted, cx)).await
             } else {
                 // Also if the server does not support streaming: the complete response is then the only
-                // chunk.
-                model.plain(&mut answer, self.keep_raw).await
+                // chunk. Its first bytes decide, and not its label.
+                match model.first(&mut answer, stream).await {
+                    Ok(First::Whole(first)) => model.plain(&mut answer, first, self.keep_raw).await,
+                    Ok(First::Events(first)) => {
+                        let first = Some(first);
+                        Box::pin(model.streamed(&mut answer, first, self.keep_raw, permit, emitted, cx)).await
+                    }
+                    Err(error) => Err(error),
+                }
             }
         };
         if message.as_ref().is_err_and(may_be_the_connection) {
@@ -305,6 +313,40 @@ impl Attempt for Sending {
 
     fn limited(&self) -> Option<&Limited> {
         self.limited.as_deref()
+    }
+}
+
+/// The beginning of an answer that should be complete.
+enum First {
+    /// The first chunk of a body that is read whole.
+    Whole(Option<bytes::Bytes>),
+    /// The first events of a stream.
+    Events(bytes::Bytes),
+}
+
+/// Form of an answer, by its first bytes.
+#[derive(Debug, PartialEq, Eq)]
+enum Begins {
+    /// The field of an event, or a comment.
+    Events,
+    Object,
+    Other,
+    /// Too few bytes to decide.
+    Nothing,
+}
+
+fn begins(start: &[u8]) -> Begins {
+    const FIELDS: [&[u8]; 4] = [b"data:", b"event:", b"id:", b"retry:"];
+    let start = without_mark(start.trim_ascii_start()).trim_ascii_start();
+    match start {
+        [] => Begins::Nothing,
+        [b'{', ..] => Begins::Object,
+        [b':', ..] => Begins::Events,
+        _ if FIELDS.iter().any(|field| start.starts_with(field)) => Begins::Events,
+        _ if BYTE_ORDER_MARK.starts_with(start) || FIELDS.iter().any(|field| field.starts_with(start)) => {
+            Begins::Nothing
+        }
+        _ => Begins::Other,
     }
 }
 
@@ -417,8 +459,33 @@ impl HttpModel {
         http
     }
 
-    async fn plain(&self, answer: &mut Exchange, keep_raw: bool) -> Result<Message> {
-        let body = answer.whole().await?;
+    /// The beginning of an answer that should be complete. `stream` is true if a stream was asked for.
+    async fn first(&self, answer: &mut Exchange, stream: bool) -> Result<First> {
+        let mut first = answer.first().await?;
+        while let Some(start) = &first {
+            match begins(start) {
+                Begins::Events => return Ok(First::Events(first.unwrap_or_default())),
+                Begins::Object if stream && self.protocol.framing() == Framing::Lines => {
+                    return Ok(First::Events(first.unwrap_or_default()));
+                }
+                Begins::Object | Begins::Other => break,
+                Begins::Nothing => {
+                    let Some(more) = answer.chunk().await? else { break };
+                    // White space before the answer keeps the connection alive.
+                    first = Some([start.trim_ascii_start(), &more].concat().into());
+                }
+            }
+        }
+        Ok(First::Whole(first))
+    }
+
+    async fn plain(
+        &self,
+        answer: &mut Exchange,
+        first: Option<bytes::Bytes>,
+        keep_raw: bool,
+    ) -> Result<Message> {
+        let body = answer.rest(first).await?;
         let read = read_whole(&*self.protocol, &body, self.client.sse_limits());
         let mut message = read.map_err(|error| {
             let text = String::from_utf8_lossy(&body);
@@ -433,6 +500,8 @@ impl HttpModel {
     async fn streamed(
         &self,
         answer: &mut Exchange,
+        mut first: Option<bytes::Bytes>,
+        keep_raw: bool,
         permit: &mut AccountPermit,
         emitted: &mut bool,
         cx: &Context,
@@ -441,13 +510,17 @@ impl HttpModel {
         let mut reader =
             AnswerReader::new(&*self.protocol, self.client.sse_limits()).redacting(Redactor::new());
         let mut begun = false;
-        let mut raw = self.keep_raw.then(Vec::new);
+        let mut raw = keep_raw.then(Vec::new);
         let mut end = None;
         let ended = loop {
             if end.is_none() && reader.is_finished() {
                 end = Some(Instant::now() + MAX_AFTER_FINISH);
             }
-            let chunk = match self.next_chunk(answer, end).await {
+            let next = match first.take() {
+                Some(first) => Ok(Some(first)),
+                None => self.next_chunk(answer, end).await,
+            };
+            let chunk = match next {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => {
                     let closed = reader.close(|error, event| unreadable(answer, error, event));

@@ -167,7 +167,12 @@ async fn http1<S: Socket>(
     record: Arc<Record>,
 ) -> hyper::Result<Opened> {
     let wire = Wire::new(socket, record.clone(), connected(permit));
-    let (mut sender, connection) = http1::handshake(wire).await?;
+    let (mut sender, connection) = http1::Builder::new()
+        // Servers and proxies that write their headers by hand.
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .handshake(wire)
+        .await?;
     tokio::spawn(drive(connection, record.clone()));
     sender.ready().await?;
     Ok(Opened::One { sender, record })

@@ -136,11 +136,28 @@ impl Exchange {
     /// # Errors
     /// The same as [`chunk`](Self::chunk).
     pub(crate) async fn whole(&mut self) -> Result<Bytes> {
-        let announced = self.body.size_hint().lower();
-        if announced > self.max_bytes as u64 {
+        let first = self.first().await?;
+        self.rest(first).await
+    }
+
+    /// The first chunk of a body that is read whole.
+    ///
+    /// # Errors
+    /// The same as [`chunk`](Self::chunk), also if the announced length is above the maximum.
+    pub(crate) async fn first(&mut self) -> Result<Option<Bytes>> {
+        if self.body.size_hint().lower() > self.max_bytes as u64 {
             return Err(too_long(self.max_bytes));
         }
-        let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
+        self.chunk().await
+    }
+
+    /// The complete body, after its first chunk.
+    ///
+    /// # Errors
+    /// The same as [`chunk`](Self::chunk).
+    pub(crate) async fn rest(&mut self, first: Option<Bytes>) -> Result<Bytes> {
+        let announced = self.body.size_hint().lower();
+        let Some(first) = first else { return Ok(Bytes::new()) };
         // Nearly every response arrives in one chunk, which then need not be copied.
         let mut all = BytesMut::new();
         let mut one = Some(first);

@@ -21,7 +21,11 @@ const TEXT_BYTES: usize = 16;
 const WINDOW_BITS: u8 = 15;
 
 /// The decompression of one body.
-pub(crate) struct Inflate(State);
+pub(crate) struct Inflate {
+    state: State,
+    /// Set for the content of another compression.
+    is_inner: bool,
+}
 
 enum State {
     /// The first bytes, until they decide.
@@ -37,6 +41,8 @@ struct Packed {
     input: Bytes,
     /// Set where the data may end.
     is_complete: bool,
+    /// The compression of the content, and what was announced of it. `None` within another one.
+    inner: Option<(Inflate, String)>,
 }
 
 enum Unpack {
@@ -73,7 +79,7 @@ impl Deflate {
 
 impl Inflate {
     pub(crate) fn new() -> Self {
-        Self(State::Begun(Vec::new()))
+        Self { state: State::Begun(Vec::new()), is_inner: false }
     }
 
     /// Takes the next bytes of the body. `announced` is the value of its `content-encoding`, in lower case,
@@ -82,7 +88,7 @@ impl Inflate {
     /// # Errors
     /// [`ErrorKind::Decode`] for a compression that is not supported.
     pub(crate) fn feed(&mut self, bytes: Bytes, announced: &str) -> Result<()> {
-        match &mut self.0 {
+        match &mut self.state {
             State::Plain(held) => *held = bytes,
             State::Packed(packed) => packed.input = bytes,
             State::Begun(held) if held.is_empty() => self.begin(bytes, announced, false)?,
@@ -97,26 +103,42 @@ impl Inflate {
 
     /// Returns true once the first bytes have decided.
     pub(crate) fn is_decided(&self) -> bool {
-        !matches!(self.0, State::Begun(_))
+        !matches!(self.state, State::Begun(_))
     }
 
     /// Decides by the first bytes.
     fn begin(&mut self, start: Bytes, announced: &str, has_ended: bool) -> Result<()> {
+        // The last one was applied last.
+        let (within, last) = announced.rsplit_once(',').unwrap_or(("", announced));
+        let last = last.trim();
         let coding = match detect(&start, has_ended) {
+            // Nothing but text begins so within another compression, unless it is announced.
+            Start::Undecided | Start::Deflate(Form::Zlib)
+                if self.is_inner
+                    && !start.starts_with(&GZIP[..1])
+                    && !start.starts_with(&zstd::MAGIC[..1])
+                    && last.is_empty() =>
+            {
+                self.state = State::Plain(start);
+                return Ok(());
+            }
             Start::Undecided => {
-                self.0 = State::Begun(start.into());
+                self.state = State::Begun(start.into());
                 return Ok(());
             }
             Start::Deflate(form) => Unpack::Deflate(Deflate::new(form)),
             Start::Zstd => Unpack::Zstd(Box::new(Zstd::new())),
-            Start::Other if matches!(announced, "" | "identity") || is_text(&start) => {
-                self.0 = State::Plain(start);
+            Start::Other if matches!(last, "" | "identity") || is_text(&start) => {
+                self.state = State::Plain(start);
                 return Ok(());
             }
-            Start::Other if announced == "deflate" => Unpack::Deflate(Deflate::new(Form::Raw)),
+            Start::Other if last == "deflate" => Unpack::Deflate(Deflate::new(Form::Raw)),
             Start::Other => return Err(unsupported(announced)),
         };
-        self.0 = State::Packed(Box::new(Packed { coding, input: start, is_complete: false }));
+        // Proxies compress what is compressed: once more, and not without end.
+        let inner =
+            (!self.is_inner).then(|| (Self { is_inner: true, ..Self::new() }, within.trim().to_owned()));
+        self.state = State::Packed(Box::new(Packed { coding, input: start, is_complete: false, inner }));
         Ok(())
     }
 
@@ -125,7 +147,7 @@ impl Inflate {
     /// # Errors
     /// [`ErrorKind::Connection`] for damaged data.
     pub(crate) fn next(&mut self) -> Result<Option<Bytes>> {
-        match &mut self.0 {
+        match &mut self.state {
             State::Begun(_) => Ok(None),
             State::Plain(held) => Ok(Some(std::mem::take(held)).filter(|held| !held.is_empty())),
             State::Packed(packed) => packed.next(),
@@ -137,12 +159,16 @@ impl Inflate {
     /// # Errors
     /// [`ErrorKind::Connection`] if compressed data is truncated.
     pub(crate) fn end(&mut self, announced: &str) -> Result<()> {
-        match &mut self.0 {
+        match &mut self.state {
             State::Begun(held) if !held.is_empty() => {
                 let held = std::mem::take(held).into();
                 self.begin(held, announced, true)
             }
             State::Packed(packed) if !packed.is_complete => Err(damaged("is truncated")),
+            State::Packed(packed) => match &mut packed.inner {
+                Some((inner, announced)) => inner.end(announced),
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
     }
@@ -150,6 +176,21 @@ impl Inflate {
 
 impl Packed {
     fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if let Some((inner, _)) = &mut self.inner
+                && let Some(content) = inner.next()?
+            {
+                return Ok(Some(content));
+            }
+            let output = self.unpack()?;
+            match (&mut self.inner, output) {
+                (Some((inner, announced)), Some(output)) => inner.feed(output, announced)?,
+                (_, output) => return Ok(output),
+            }
+        }
+    }
+
+    fn unpack(&mut self) -> Result<Option<Bytes>> {
         let deflate = match &mut self.coding {
             Unpack::Deflate(deflate) => deflate,
             Unpack::Zstd(zstd) => {
@@ -296,6 +337,36 @@ mod tests {
     /// Text that compresses well, and is longer than one output.
     fn long() -> Vec<u8> {
         (0..20_000).flat_map(|n| format!("data: {{\"n\":{n}}}\n\n").into_bytes()).collect()
+    }
+
+    #[test]
+    fn what_is_compressed_twice_is_unpacked_twice() {
+        for text in [b"{\"a\":1}".to_vec(), b"x".to_vec(), b"x^2".to_vec(), b"\x1f".to_vec(), long()] {
+            for (announced, body) in [
+                ("gzip, gzip", gzip(&gzip(&text))),
+                ("gzip", gzip(&gzip(&text))),
+                ("", zstd(&gzip(&text))),
+                ("deflate, gzip", gzip(&raw(&text))),
+                ("deflate, gzip", gzip(&zlib(&text))),
+                ("gzip, deflate", zlib(&gzip(&text))),
+                ("identity, gzip", gzip(&text)),
+                ("gzip", gzip(&text)),
+            ] {
+                // The beginning of another compression.
+                if text == b"\x1f" && announced == "deflate, gzip" {
+                    continue;
+                }
+                let bytes: Vec<_> = body.chunks(1).collect();
+                for chunks in [&[&*body][..], &bytes] {
+                    assert_eq!(read(announced, chunks).unwrap(), text, "{announced}");
+                }
+                let cut = &body[..body.len() - 9];
+                let cut = read(announced, &[cut]);
+                assert!(cut.as_ref().is_err_and(|error| error.is_retryable()), "{announced}: {cut:?}");
+            }
+        }
+        // Not without end.
+        assert_eq!(read("", &[&gzip(&gzip(&gzip(b"{}")))]).unwrap(), gzip(b"{}"));
     }
 
     #[test]

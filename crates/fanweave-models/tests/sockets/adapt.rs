@@ -168,6 +168,55 @@ async fn a_schema_that_the_server_refuses_goes_into_the_prompt_if_allowed() {
     assert_eq!(model.invoke("x").await.unwrap_err().kind(), ErrorKind::BadRequest);
 }
 
+/// Answers of the dialects to requests that are not streamed.
+fn said(name: &str) -> Value {
+    match name {
+        "openai-responses" => {
+            json!({ "output": [{ "type": "message", "content": [{ "type": "output_text", "text": "{}" }] }] })
+        }
+        "anthropic" => json!({ "content": [{ "type": "text", "text": "{}" }], "stop_reason": "end_turn" }),
+        "gemini" => {
+            json!({ "candidates": [{ "content": { "parts": [{ "text": "{}" }] }, "finishReason": "STOP" }] })
+        }
+        _ => json!({ "message": { "content": "{}" }, "done": true }),
+    }
+}
+
+#[tokio::test]
+async fn a_schema_is_loosened_in_the_other_dialects_too() {
+    for (name, field, sentence) in [
+        ("openai-responses", "text", "'text.format' of type 'json_schema' is not supported with this model."),
+        ("anthropic", "output_config", "output_config: Extra inputs are not permitted"),
+        ("gemini", "generationConfig", "JSON mode is not enabled for models/test"),
+        ("ollama", "format", "format: a schema is not supported"),
+    ] {
+        let server = Server::start(move |seen| {
+            let has_schema = seen.body[field].to_string().contains("CANARY");
+            if has_schema { refusal(sentence) } else { answer(200, "", &said(name).to_string()) }
+        })
+        .await;
+        let base = format!("http://{}", server.address);
+        let builder = || ModelBuilder::new(&format!("{name}/test")).base_url(&base).api_key("sk-test");
+        let schema = json!({
+            "type": "object",
+            "properties": { "a": { "type": "string", "description": "CANARY" } },
+            "required": ["a"],
+            "additionalProperties": false,
+        });
+        let format = ResponseFormat::JsonSchema { name: "n".to_owned(), schema, strict: true };
+        let parameters = Parameters::new().format(format);
+        let error = built(builder()).with(parameters.clone()).invoke("x").await.unwrap_err();
+        let advice = format!("remove the JSON schema, sent in `{field}`");
+        assert!(error.message().contains(&advice), "{name}: {error}");
+        for _ in 0..2 {
+            let model = built(builder().adapt(true)).with(parameters.clone());
+            assert_eq!(model.invoke("x").await.unwrap().text(), "{}", "{name}");
+        }
+        assert_eq!(server.requests().len(), 4, "{name}");
+        assert!(server.requests()[3].body.to_string().contains("matches this JSON schema"), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_takes_fewer_texts_gets_fewer() {
     let server = Server::start(|seen| {

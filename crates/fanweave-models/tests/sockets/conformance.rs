@@ -534,8 +534,8 @@ fn streamed(dialect: Dialect, body: &[u8]) -> Vec<Act> {
     vec![Act::Send([head.as_bytes(), body].concat()), Act::Close]
 }
 
-recorded_dialects!(a_recorded_stream_cut_before_its_finish_reason_is_incomplete);
-async fn a_recorded_stream_cut_before_its_finish_reason_is_incomplete(dialect: Dialect) {
+/// Position of the finish reason in the recorded stream.
+fn finished(dialect: Dialect) -> usize {
     const REASONS: [&str; 5] = [
         "\"finish_reason\":\"",
         "\"stop_reason\":\"",
@@ -544,7 +544,12 @@ async fn a_recorded_stream_cut_before_its_finish_reason_is_incomplete(dialect: D
         "response.completed",
     ];
     let finished = REASONS.iter().filter_map(|reason| dialect.recorded.rfind(reason)).max();
-    let finished = finished.expect("a recorded stream has a finish reason");
+    finished.expect("a recorded stream has a finish reason")
+}
+
+recorded_dialects!(a_recorded_stream_cut_before_its_finish_reason_is_incomplete);
+async fn a_recorded_stream_cut_before_its_finish_reason_is_incomplete(dialect: Dialect) {
+    let finished = finished(dialect);
     let server = Server::start(move |seen| {
         let at = seen.head.lines().find_map(|line| line.strip_prefix("x-cut: ")?.parse().ok());
         let at: usize = at.unwrap_or(dialect.recorded.len());
@@ -574,6 +579,53 @@ async fn a_recorded_stream_cut_before_its_finish_reason_is_incomplete(dialect: D
     }
     let whole = chain(at(dialect.recorded.len())).stream("x").output().await.unwrap();
     assert_eq!(whole.text(), dialect.says);
+}
+
+recorded_dialects!(a_stream_is_known_by_its_first_bytes_whatever_its_label);
+async fn a_stream_is_known_by_its_first_bytes_whatever_its_label(dialect: Dialect) {
+    for label in ["application/json", "text/html; charset=utf-8"] {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {label}\r\n\r\n\n ");
+        let begin = head.clone();
+        let server = Server::start(move |seen| {
+            // Without an end marker, and without one that is looked for, only the end of the connection ends
+            // the stream.
+            let is_marked = match dialect.vendor {
+                "gemini" => false,
+                "ollama" => seen.body["stream"] == true,
+                _ => true,
+            };
+            let end = if is_marked { Act::Hang } else { Act::Close };
+            // The first bytes decide, however they are split.
+            let (start, rest) = dialect.recorded.as_bytes().split_at(3);
+            let sent = [begin.as_bytes(), start].map(<[u8]>::to_vec).map(Act::Send);
+            let pause = Act::Wait(Duration::from_millis(1));
+            [sent.to_vec(), vec![pause, Act::Send(rest.to_vec()), end]].concat()
+        })
+        .await;
+        let model = dialect.on(&format!("http://{}", server.address), "m").build().unwrap();
+        let answers = tokio::time::timeout(Duration::from_secs(8), both(&model, "x")).await;
+        for answer in answers.unwrap_or_else(|_| panic!("{} {label}", dialect.vendor)) {
+            assert_eq!(answer.unwrap().text(), dialect.says, "{} {label}", dialect.vendor);
+        }
+        assert_eq!(server.requests().len(), 2);
+
+        let body = format!("{head}{}", &dialect.recorded[..finished(dialect)]);
+        let server = Server::start(move |_| vec![Act::Send(body.clone().into_bytes()), Act::Close]).await;
+        let model = dialect.on(&format!("http://{}", server.address), "m").build().unwrap();
+        for answer in both(&model, "x").await {
+            let error = answer.unwrap_err();
+            let partial = error.partial().map(Message::text).unwrap_or_default();
+            assert_eq!(error.kind(), ErrorKind::StreamIncomplete, "{} {label}", dialect.vendor);
+            assert!(
+                !partial.is_empty() && dialect.says.starts_with(&partial),
+                "{}: {partial}",
+                dialect.vendor
+            );
+        }
+        let mut pieces = chain(model).stream("x");
+        let first = pieces.next().await.unwrap();
+        assert!(first.is_ok(), "{} {label}: {first:?}", dialect.vendor);
+    }
 }
 
 recorded_dialects!(a_failure_inside_a_success_is_a_failure);

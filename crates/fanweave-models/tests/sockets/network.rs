@@ -277,6 +277,26 @@ async fn a_host_without_an_address_is_retried_within_the_policy() {
 }
 
 #[tokio::test]
+async fn headers_that_are_written_by_hand_are_read() {
+    let server = Server::start(|_| {
+        completion("ok")
+            .into_iter()
+            .map(|act| match act {
+                Act::Send(bytes) => {
+                    let sent = String::from_utf8(bytes).unwrap();
+                    let odd = "x-policy: a,\r\n  b\r\nx-served-by : edge\r\nx-request-id: folded\r\n\t1\r\n";
+                    Act::Send(sent.replacen("x-request-id: req_1\r\n", odd, 1).into_bytes())
+                }
+                other => other,
+            })
+            .collect()
+    })
+    .await;
+    let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+    assert_eq!(model.invoke("x").await.unwrap().text(), "ok");
+}
+
+#[tokio::test]
 async fn a_million_headers_are_rejected() {
     let server = Server::start(|_| {
         vec![Act::Send(b"HTTP/1.1 200 OK\r\n".to_vec()), Act::Repeat(b"x-a: b\r\n".to_vec(), 1_000_000)]

@@ -9,6 +9,7 @@ use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::assemble::{Calls, Fragment};
 use crate::providers::extras::Citations;
 use crate::providers::json::{count, list, parse, some_text, text, written};
+use crate::providers::triage::DialectDecoder;
 use crate::providers::{failure, finish, usage};
 
 /// Name of the vendor, for its errors.
@@ -173,6 +174,8 @@ impl StreamDecoder for Decoder {
         self.done
     }
 }
+
+impl DialectDecoder for Decoder {}
 
 impl Decoder {
     fn count(&mut self, usage: &Value, deltas: &mut Vec<Delta>) {

@@ -8,6 +8,7 @@ use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::assemble::{Calls, Fragment};
 use crate::providers::failure::{self, classify};
 use crate::providers::json::{count, list, parse, some_text, text, written};
+use crate::providers::triage::DialectDecoder;
 use crate::providers::{finish, usage};
 
 /// Name of the vendor, for its errors.
@@ -66,6 +67,8 @@ impl StreamDecoder for Decoder {
         false
     }
 }
+
+impl DialectDecoder for Decoder {}
 
 impl Decoder {
     /// A whole response.

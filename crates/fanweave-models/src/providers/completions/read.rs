@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::json::{content, count, list, parse, some_text};
 use crate::providers::openai::Quirks;
-use crate::providers::triage::largest;
+use crate::providers::triage::{DialectDecoder, largest};
 use crate::providers::{failure, finish, usage};
 
 /// Decodes an answer to `prompts` prompts, in their order. The provider counts the tokens of all prompts
@@ -115,3 +115,5 @@ impl StreamDecoder for Decoder {
         false
     }
 }
+
+impl DialectDecoder for Decoder {}

@@ -24,6 +24,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 pub(crate) use self::read::ProviderError;
+pub(crate) use self::table::REFUSALS;
 use self::verdict::{Answer, verdict};
 
 /// The error of a response whose status is not a success: its kind, its message, and the wait that the

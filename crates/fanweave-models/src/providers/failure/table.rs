@@ -10,6 +10,7 @@ mod tests;
 
 use fanweave_core::ErrorKind;
 
+pub(crate) use self::generated::REFUSALS;
 use super::read::Field;
 
 /// A row. Every condition that is set must match; a condition with several values matches any of them.
@@ -47,6 +48,20 @@ impl Row {
         scope: Scope::Row,
         daily: None,
     };
+}
+
+/// Parts of the sentences by which servers refuse a field, in lower case.
+#[derive(Debug)]
+#[cfg_attr(test, derive(serde::Deserialize), serde(deny_unknown_fields))]
+pub(crate) struct Refusals<S: 'static = &'static [&'static str]> {
+    /// Of any field, whatever its value.
+    pub(crate) parameter: S,
+    /// Of a schema.
+    pub(crate) format: S,
+    /// Of a request that is not streamed.
+    pub(crate) stream_only: S,
+    /// Of a request that is streamed.
+    pub(crate) not_streamed: S,
 }
 
 /// Requests that an error affects.

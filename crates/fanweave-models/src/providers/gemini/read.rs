@@ -9,6 +9,7 @@ use crate::providers::assemble::{Calls, Fragment};
 use crate::providers::extras::{self, Citations};
 use crate::providers::failure::{self, ProviderError};
 use crate::providers::json::{count, is_empty, list, parse, some_text, text, written};
+use crate::providers::triage::DialectDecoder;
 use crate::providers::{finish, usage};
 
 /// Name of the vendor, for its errors.
@@ -29,7 +30,7 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     }
     let mut fold = Fold::default();
     deltas.iter().for_each(|delta| fold.push(delta));
-    finish::checked(fold.into_message())
+    finish::checked(fold.into_message()).map_err(|error| finish::saying(error, decoder.finish_words()))
 }
 
 /// The response in an object of a gateway, or the object itself.
@@ -50,6 +51,10 @@ pub(super) struct Decoder {
     citations: Citations,
     /// The index of the candidate that is the answer: the lowest of the first response.
     candidate: Option<u64>,
+    /// The sentence beside the finish reason.
+    finish_words: String,
+    /// Set if the last response had no calls.
+    is_plain: bool,
 }
 
 impl Default for Decoder {
@@ -61,6 +66,8 @@ impl Default for Decoder {
             calls: Calls::with_prefix(GENERATED),
             citations: Citations::default(),
             candidate: None,
+            finish_words: String::new(),
+            is_plain: false,
         }
     }
 }
@@ -87,8 +94,23 @@ impl StreamDecoder for Decoder {
     }
 }
 
+impl DialectDecoder for Decoder {
+    fn may_repeat(&self) -> bool {
+        self.is_plain
+    }
+
+    fn finish_words(&self) -> &str {
+        &self.finish_words
+    }
+
+    fn usage(&self, json: &str) -> Option<Usage> {
+        parse(json.as_bytes(), "usage").ok().map(|usage| counted(&usage))
+    }
+}
+
 impl Decoder {
     fn response(&mut self, response: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
+        self.is_plain = true;
         if response.is_array() {
             return Err(ProviderError::of(response).into_error(VENDOR));
         }
@@ -112,7 +134,9 @@ impl Decoder {
         if let Some(reason) = some_text(&response["promptFeedback"]["blockReason"])
             && first.is_none()
         {
-            let message = format!("the prompt was blocked: {reason}");
+            let words = some_text(&response["promptFeedback"]["blockReasonMessage"]);
+            let words = words.map(|words| format!(": {words}")).unwrap_or_default();
+            let message = format!("the prompt was blocked: {reason}{words}");
             return Err(Error::new(ErrorKind::ContentFilter, message).with_code(reason));
         }
         if let Some(candidate) = first {
@@ -129,6 +153,11 @@ impl Decoder {
             deltas.push(Delta::Usage(counted(counts)));
         }
         let reason = |candidate| some_text(either(candidate, "finishReason", "finish_reason"));
+        if let Some(words) =
+            first.and_then(|first| some_text(either(first, "finishMessage", "finish_message")))
+        {
+            self.finish_words = words;
+        }
         if let Some(reason) = first.and_then(reason) {
             deltas.extend(self.finish_reason(&reason).map(Delta::Finished));
         }
@@ -166,6 +195,7 @@ impl Decoder {
         }
         let call = either(part, "functionCall", "function_call");
         if call.is_object() && !is_empty(call) {
+            self.is_plain = false;
             self.open = None;
             deltas.extend(self.calls.whole(Fragment {
                 index: None,

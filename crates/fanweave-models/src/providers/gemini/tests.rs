@@ -196,6 +196,34 @@ fn a_near_answer_is_read_all_the_same() {
 }
 
 #[test]
+fn the_sentences_beside_a_finish_reason_and_a_block_reach_the_person() {
+    for (body, kind, words) in [
+        (
+            r#"{"candidates":[{"content":{},"finishReason":"MALFORMED_FUNCTION_CALL","finishMessage":"Malformed function call: print("}]}"#,
+            ErrorKind::Decode,
+            "(finish reason MALFORMED_FUNCTION_CALL): Malformed function call: print(",
+        ),
+        (
+            r#"{"candidates":[{"content":{"parts":[{"text":"Hel"}]},"finish_reason":"SERVER_ERROR","finish_message":"the sky fell"}]}"#,
+            ErrorKind::Server,
+            "(finish reason SERVER_ERROR): the sky fell",
+        ),
+        (
+            r#"{"promptFeedback":{"blockReason":"OTHER","blockReasonMessage":"Not in this region."}}"#,
+            ErrorKind::ContentFilter,
+            "the prompt was blocked: OTHER: Not in this region.",
+        ),
+    ] {
+        let streamed = decode(&GEMINI, &[format!("data: {body}\n\n").as_bytes()]).unwrap_err();
+        let whole = GEMINI.response(body.as_bytes()).unwrap_err();
+        for error in [streamed, whole] {
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.message().ends_with(words), "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_prompt_that_was_blocked_is_an_error() {
     let body = br#"{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"},"usageMetadata":{}}"#;
     let error = GEMINI.response(body).unwrap_err();

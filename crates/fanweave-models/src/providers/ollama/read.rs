@@ -7,6 +7,7 @@ use super::GENERATED;
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::assemble::{Calls, Fragment};
 use crate::providers::json::{content, count, list, parse, some_text, text, written};
+use crate::providers::triage::DialectDecoder;
 use crate::providers::{failure, finish};
 
 /// Name of the vendor, for its errors.
@@ -61,6 +62,8 @@ impl StreamDecoder for Decoder {
         self.done
     }
 }
+
+impl DialectDecoder for Decoder {}
 
 impl Decoder {
     fn answer(&mut self, answer: &Value, deltas: &mut Vec<Delta>) -> Result<()> {

@@ -10,7 +10,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Message, Part, Reply, Result, Role};
+use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Message, Part, Reply, Result, Role, Usage};
 use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
 
@@ -22,7 +22,7 @@ use super::assemble::{Calls, Fragment};
 use super::extras::{self, Audio, Citations};
 use super::failure::{self, classify};
 use super::reasoning::ReasoningField;
-use super::triage::Triage;
+use super::triage::{DialectDecoder, Triage};
 use super::{finish, foreign, json};
 use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder, StreamEnd};
 use crate::transport::caps::CHOICES;
@@ -262,6 +262,8 @@ struct Decoder {
     /// The other candidates that were started and not finished, and those that were finished.
     open: BTreeSet<u64>,
     closed: BTreeSet<u64>,
+    /// Set if the last chunk had only text and usage.
+    is_plain: bool,
 }
 
 impl StreamDecoder for Decoder {
@@ -271,6 +273,7 @@ impl StreamDecoder for Decoder {
         if let Some(error) = chunk.failure(event.data.as_bytes(), self.quirks.vendor) {
             return Err(error);
         }
+        self.is_plain = true;
         let usage = chunk.take_usage();
         let names_itself = !chunk.id.is_empty() || !chunk.model.is_empty();
         if names_itself && !self.started {
@@ -339,6 +342,16 @@ impl StreamDecoder for Decoder {
     }
 }
 
+impl DialectDecoder for Decoder {
+    fn may_repeat(&self) -> bool {
+        self.is_plain
+    }
+
+    fn usage(&self, json: &str) -> Option<Usage> {
+        read::usage(json)
+    }
+}
+
 impl Decoder {
     /// Notes whether another candidate than the answer is finished.
     #[cold]
@@ -401,6 +414,7 @@ impl Decoder {
         }
         let calls = said.take_calls();
         said.sign(&mut self.signed);
+        self.is_plain &= calls.is_empty() && !said.is_signed();
         let mut reasoning = said.reasoning().into_string();
         if reasoning.is_empty() {
             let mut signed = Signed::default();
@@ -427,6 +441,7 @@ impl Decoder {
             }
         }
         if annotations.is_some() || images.is_some() || audio.is_some() {
+            self.is_plain = false;
             self.extras(annotations, images, audio, is_restated, deltas);
         }
         if !said.refusal.is_empty() {

@@ -13,7 +13,7 @@ use super::signed::{self, Signed};
 use super::values::{Arguments, Content, Count, Counted, Index, Many, Maybe, Text};
 use crate::providers::json;
 use crate::providers::triage::largest;
-use crate::providers::{extras, failure, usage};
+use crate::providers::{extras, failure, usage as counts};
 use crate::transport::caps::{CALLS, CHOICES, Cap};
 
 /// A complete answer, or one chunk of a streamed one.
@@ -203,6 +203,11 @@ impl<'a> Said<'a> {
         signed.add(signed::BLOCKS, self.thinking_blocks);
     }
 
+    /// Returns true if the server wants more back than the text.
+    pub(super) fn is_signed(&self) -> bool {
+        self.reasoning_details.is_some() || self.thinking_blocks.is_some()
+    }
+
     /// The reasoning, under either name. Servers in transition send both.
     pub(super) fn reasoning(&self) -> Text<'a> {
         if self.reasoning_content.is_empty() {
@@ -309,6 +314,11 @@ struct Metered {
     tokens: Maybe<WireUsage>,
 }
 
+/// The usage in a field. `None` if it cannot be read apart from its chunk.
+pub(super) fn usage(json: &str) -> Option<Usage> {
+    serde_json::from_str::<WireUsage>(json).ok().map(Usage::from)
+}
+
 /// The usage, under the names of either API.
 #[derive(Deserialize)]
 struct WireUsage {
@@ -363,7 +373,7 @@ impl From<WireUsage> for Usage {
         let output =
             tokens([wire.completion_tokens, wire.output_tokens], [wire.completion_camel, wire.output_camel]);
         let total = wire.total_tokens.0.max(wire.total_camel.0);
-        let own = usage::with_total(input, output, total)
+        let own = counts::with_total(input, output, total)
             .cached_tokens(cached.max(wire.prompt_cache_hit_tokens.0))
             .reasoning_tokens(wire.completion_tokens_details.0.unwrap_or_default().reasoning_tokens.0);
         match wire.tokens.0 {

@@ -10,6 +10,7 @@ use crate::providers::assemble::{Calls, Fragment};
 use crate::providers::extras::Citations;
 use crate::providers::failure::{self, ProviderError};
 use crate::providers::json::{count, is_empty, list, parse, some_text, text, written};
+use crate::providers::triage::DialectDecoder;
 use crate::providers::{finish, usage};
 
 /// Name of the vendor, for its errors.
@@ -156,6 +157,10 @@ pub(super) struct Decoder {
     /// The texts so far, by the number of their item and their index in it: events at the end state them once
     /// more, or more of them.
     texts: BTreeMap<(u64, u64), String>,
+    /// The text that the last event continued.
+    said_at: (u64, u64),
+    /// Set if the last event was a piece of text or reasoning.
+    is_piece: bool,
     /// Set if a piece of text came without an index or a known item: events at the end may have another one.
     is_vague: bool,
     calls: Calls,
@@ -178,6 +183,7 @@ impl StreamDecoder for Decoder {
         let is_whole = json["type"].is_null() && json["object"] == "response";
         let name = json["type"].as_str().unwrap_or(if is_whole { "response.done" } else { event.name });
         let item = self.number(name, &json);
+        self.is_piece = name.ends_with("text.delta") || name == "response.refusal.delta";
         match name {
             "response.failed" => return Err(ProviderError::of(&json["response"]).into_error(VENDOR)),
             "response.created" | "response.in_progress" if !self.started => {
@@ -265,6 +271,18 @@ impl StreamDecoder for Decoder {
     }
 }
 
+impl DialectDecoder for Decoder {
+    fn may_repeat(&self) -> bool {
+        self.is_piece
+    }
+
+    fn repeat(&mut self, delta: &Delta) {
+        if let Delta::Text { text, .. } = delta {
+            self.texts.entry(self.said_at).or_default().push_str(text);
+        }
+    }
+}
+
 impl Decoder {
     /// The number of the item that an event is about: its index, or else one for each id.
     fn number(&mut self, name: &str, event: &Value) -> u64 {
@@ -336,6 +354,7 @@ impl Decoder {
 
     /// Adds the next piece of a text.
     fn say(&mut self, at: (u64, u64), text: String, deltas: &mut Vec<Delta>) {
+        self.said_at = at;
         self.texts.entry(at).or_default().push_str(&text);
         deltas.push(Delta::Text { part: text_part(at.0, at.1), text });
     }

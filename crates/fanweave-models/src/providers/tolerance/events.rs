@@ -113,6 +113,40 @@ fn failed(dialect: &str, events: &[Event]) -> (Error, Message) {
 }
 
 #[test]
+fn a_failure_keeps_its_words_beside_an_id_a_model_or_a_usage() {
+    for dialect in DIALECTS {
+        let all = events(dialect, &text());
+        for fields in [
+            r#""id":"x","model":"m""#,
+            r#""responseId":"x","modelVersion":"m""#,
+            r#""usage":{"prompt_tokens":3,"input_tokens":3}"#,
+            r#""usageMetadata":{"promptTokenCount":3}"#,
+            r#""model":"m","prompt_eval_count":3"#,
+            r#""model":"m","choices":[]"#,
+        ] {
+            for words in [r#""message":"the sky fell""#, r#""success":false,"detail":"the sky fell""#] {
+                // At the beginning, and in the middle.
+                for at in [0, 1] {
+                    let mut failing = all[..at].to_vec();
+                    failing.push(odd("", &format!("{{{fields},{words}}}")));
+                    failing.push(odd("", "[DONE]"));
+                    let (error, _) = failed(dialect, &failing);
+                    assert!(error.message().contains("the sky fell"), "{dialect} {fields} {words}: {error}");
+                    assert!(error.is_retryable(), "{dialect}: {error}");
+                }
+                // An answer that follows is one.
+                if !words.contains("success") && !fields.contains("usage") && !fields.contains("count") {
+                    let mut answered = all.clone();
+                    answered.insert(1, odd("", &format!("{{{fields},{words}}}")));
+                    let read = streamed(dialect, &wire(dialect, &answered)).expect(dialect);
+                    assert_eq!(read.text, "Hello there.", "{dialect} {fields} {words}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn an_end_marker_without_a_finish_reason_is_incomplete() {
     for dialect in DIALECTS {
         let original = text();

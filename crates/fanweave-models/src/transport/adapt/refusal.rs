@@ -1,10 +1,12 @@
-//! Recognises which field of a request a server refuses. The sentences are data.
+//! Recognises which field of a request a server refuses. The sentences are those of `providers/errors.toml`.
 
 use fanweave_core::{Error, ErrorKind};
 use serde_json::Value;
 
+use super::schema::SchemaField;
 use super::{Facts, NESTED, SAMPLING};
 use crate::protocol::HttpRequest;
+use crate::providers::failure::REFUSALS;
 use crate::providers::splice::Splice;
 
 /// A field that the server refuses, and the fact that follows.
@@ -18,92 +20,6 @@ pub(super) struct Refused {
 
 /// Statuses of a refused field. 501: llama.cpp; 405: gateways without streams.
 const STATUSES: [u16; 6] = [400, 404, 405, 415, 422, 501];
-
-/// Parts of sentences that refuse a field, whatever its value. In lower case.
-const REFUSALS: [&str; 36] = [
-    // OpenAI, Azure: "Unsupported parameter: 'max_tokens' is not supported with this model."
-    "unsupported parameter",
-    "unsupported value",
-    "not supported",
-    "unsupported_parameter",
-    "unrecognized request argument",
-    "unknown parameter",
-    "unknown field",
-    "unrecognized field",
-    "unexpected field",
-    "unknown argument",
-    // Gemini: "Unknown name \"max_completion_tokens\": Cannot find field."
-    "unknown name",
-    "cannot find field",
-    // FastAPI servers: vLLM, Mistral, SGLang.
-    "extra inputs are not permitted",
-    "extra fields not permitted",
-    "extra_forbidden",
-    "unexpected keyword",
-    // LiteLLM: "openai does not support parameters: ['temperature']"
-    "does not support",
-    "doesn't support",
-    "not permitted",
-    "not allowed",
-    "is deprecated",
-    "is unavailable",
-    // Groq: "property 'x' is unsupported"
-    "is unsupported",
-    "additional properties",
-    // Servers and gateways with sentences of their own.
-    "invalid field",
-    "invalid parameter",
-    "not a valid parameter",
-    "not recognized",
-    "unexpected property",
-    "is invalid",
-    "unsupported type",
-    // Models with one fixed value.
-    "cannot be set",
-    "only be set",
-    "is allowed",
-    "only supports",
-    "input should be 1 ",
-];
-
-/// Sentences that refuse a schema, or name the formats that there are.
-const FORMATS: [&str; 5] =
-    ["must be one of", "input should be", "only json_object", "only 'json_object'", "only `json_object`"];
-
-/// Sentences of models that only stream. Source: DashScope (QwQ, QVQ), vLLM audio models.
-const STREAM_ONLY: [&str; 16] = [
-    "only support stream",
-    "only supports stream",
-    "only streaming",
-    "streaming is required",
-    "requires streaming",
-    "requires stream",
-    "must be streamed",
-    "enable the stream parameter",
-    "non-streaming is not supported",
-    "non-streaming requests are not supported",
-    "does not support non-stream",
-    "for non-streaming calls",
-    "stream must be",
-    "stream` must be",
-    "stream' must be",
-    "stream\" must be",
-];
-
-/// Sentences of models that do not stream. Source: OpenAI (o1, unverified organisations), LiteLLM.
-const NOT_STREAMED: [&str; 11] = [
-    "does not support stream",
-    "doesn't support stream",
-    "streaming is not supported",
-    "streaming not supported",
-    "stream is not supported",
-    "streaming responses are not supported",
-    "must be verified to stream",
-    "stream mode is not supported",
-    "stream mode is unsupported",
-    "streaming is unsupported",
-    "stream=true is not supported",
-];
 
 /// Names that are words as well: a sentence must quote them.
 const WORDS: [&str; 3] = ["stop", "seed", "stream"];
@@ -128,10 +44,10 @@ impl Refused {
         let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
 
         let has_stream = body.get("stream") == Some("true");
-        if !request.streams && !has_stream && body.get("model").is_some() && says(&STREAM_ONLY) {
+        if !request.streams && !has_stream && body.get("model").is_some() && says(REFUSALS.stream_only) {
             return refused("stream", Facts::STREAMED);
         }
-        if request.streams && has_stream && says(&NOT_STREAMED) && !text.contains("stream_options") {
+        if request.streams && has_stream && says(REFUSALS.not_streamed) && !text.contains("stream_options") {
             return refused("stream", Facts::NOT_STREAMED);
         }
         if let Some(max_output) = above_maximum(&text).filter(|_| body.get("max_tokens").is_some()) {
@@ -146,13 +62,11 @@ impl Refused {
         if names("stream_options") {
             return refused("stream_options", Facts::NO_STREAM_OPTIONS);
         }
-        let has_schema = body.get("response_format").is_some_and(|format| format.contains("json_schema"));
-        let is_schema = ["response_format", "json_schema", "structured output"];
-        let names_schema = || says(&is_schema) || param.as_deref() == Some("response_format");
-        if has_schema && says(&FORMATS) && names_schema() {
-            return refused("response_format", Facts::JSON_OBJECT);
+        let schema = SchemaField::of(&body).filter(|field| field.is_named(&text, param.as_deref()));
+        if let Some(schema) = schema.filter(|_| says(REFUSALS.format)) {
+            return refused(schema.field, Facts::JSON_OBJECT);
         }
-        if !says(&REFUSALS) {
+        if !says(REFUSALS.parameter) {
             return None;
         }
         let own =
@@ -170,8 +84,7 @@ impl Refused {
         if let Some(at) = nested(&body, &text, param.as_deref()) {
             return refused(SAMPLING[at], Facts::sampling(at));
         }
-        (has_schema && names_schema()).then_some(())?;
-        refused("response_format", Facts::JSON_OBJECT)
+        refused(schema?.field, Facts::JSON_OBJECT)
     }
 }
 

@@ -1,8 +1,12 @@
 use fanweave_core::{Error, ErrorKind};
 
+use serde_json::{Value, json};
+
 use super::Facts;
 use super::refusal::Refused;
+use super::schema::loosen;
 use crate::protocol::HttpRequest;
+use crate::providers::splice::Splice;
 
 fn refused(status: u16, message: &str, request: &str) -> Option<(&'static str, Facts)> {
     let error = Error::new(ErrorKind::BadRequest, message).with_status(status);
@@ -176,4 +180,92 @@ fn only_refusals_of_requests_are_looked_at() {
     let keyword = "create() got an unexpected keyword argument 'max_tokens'";
     assert!(refused(500, keyword, request).is_some());
     assert_eq!(refused(500, sentence, request), None);
+}
+
+#[test]
+fn the_schema_is_recognised_and_loosened_in_every_dialect() {
+    let schema = r#"{"type":"object","title":"CANARY"}"#;
+    let in_prompt = "Answer only with a JSON object that matches this JSON schema:\n        {\"type\":\"object\",\"title\":\"CANARY\"}";
+    let system = json!({ "role": "system", "content": in_prompt });
+    let user = json!({ "role": "user", "content": "x" });
+    let part = json!({ "role": "user", "parts": [{ "text": in_prompt }] });
+    for (sentence, field, request, loosened) in [
+        (
+            "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model.",
+            "response_format",
+            format!(
+                r#"{{"messages":[{user}],"response_format":{{"type":"json_schema","json_schema":{{"schema":{schema}}}}}}}"#
+            ),
+            json!({ "messages": [system, user], "response_format": { "type": "json_object" } }),
+        ),
+        (
+            "Invalid parameter: 'text.format' of type 'json_schema' is not supported with this model.",
+            "text",
+            format!(
+                r#"{{"input":[{user}],"text":{{"format":{{"type":"json_schema","schema":{schema}}},"verbosity":"low"}}}}"#
+            ),
+            json!({
+                "input": [system, user],
+                "text": { "format": { "type": "json_object" }, "verbosity": "low" },
+            }),
+        ),
+        (
+            "text.format.type must be one of 'text', 'json_object'",
+            "text",
+            format!(r#"{{"input":"x","text":{{"format":{{"type":"json_schema","schema":{schema}}}}}}}"#),
+            json!({ "input": [system, user], "text": { "format": { "type": "json_object" } } }),
+        ),
+        (
+            "JSON mode is not enabled for models/gemma-3-27b-it",
+            "generationConfig",
+            format!(
+                r#"{{"contents":[1],"generationConfig":{{"topP":1,"responseMimeType":"application/json","responseJsonSchema":{schema}}}}}"#
+            ),
+            json!({ "contents": [part, 1], "generationConfig": { "topP": 1 } }),
+        ),
+        (
+            "Unknown name \"responseSchema\" at 'generation_config': Cannot find field.",
+            "generationConfig",
+            format!(
+                r#"{{"contents":[1],"generationConfig":{{"responseMimeType":"application/json","responseSchema":{schema}}}}}"#
+            ),
+            json!({ "contents": [part, 1] }),
+        ),
+        (
+            "output_config.format: Extra inputs are not permitted",
+            "output_config",
+            format!(
+                r#"{{"system":"Be short.","output_config":{{"effort":"low","format":{{"type":"json_schema","schema":{schema}}}}}}}"#
+            ),
+            json!({ "system": format!("Be short.\n\n{in_prompt}"), "output_config": { "effort": "low" } }),
+        ),
+        (
+            "'claude-3-haiku' does not support output format.",
+            "output_config",
+            format!(
+                r#"{{"system":[1],"output_config":{{"format":{{"type":"json_schema","schema":{schema}}}}}}}"#
+            ),
+            json!({ "system": [1, { "type": "text", "text": in_prompt }] }),
+        ),
+        (
+            "output_config: Extra inputs are not permitted",
+            "output_config",
+            format!(r#"{{"output_config":{{"format":{{"type":"json_schema","schema":{schema}}}}}}}"#),
+            json!({ "system": in_prompt }),
+        ),
+        (
+            "format must be one of 'json'",
+            "format",
+            format!(r#"{{"messages":[{user}],"format":{schema}}}"#),
+            json!({ "messages": [system, user], "format": "json" }),
+        ),
+    ] {
+        assert_eq!(refused(400, sentence, &request), Some((field, Facts::JSON_OBJECT)), "{sentence}");
+        assert_eq!(refused(400, "the input is too long", &request), None, "{request}");
+        let mut body = Splice::new(&request).unwrap();
+        loosen(&mut body).unwrap();
+        let body: Value = serde_json::from_slice(&body.finish()).unwrap();
+        assert_eq!(body, loosened, "{sentence}");
+        assert_eq!(refused(400, sentence, &body.to_string()), None, "{body}");
+    }
 }

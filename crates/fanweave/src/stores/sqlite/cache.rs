@@ -24,6 +24,7 @@ CREATE TABLE answers (
 ) WITHOUT ROWID;
 CREATE INDEX answers_by_use ON answers (used);
 ",
+    upgrades: &[],
     overwrites_deleted: false,
     remedy: "delete it; its answers will be requested again",
 };

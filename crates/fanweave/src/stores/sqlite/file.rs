@@ -17,9 +17,11 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Layout {
     /// Application id of this kind of file.
     pub(super) application: i32,
-    /// Files of other versions are rejected.
+    /// Files of other versions are rejected, unless they can be upgraded.
     pub(super) version: i32,
     pub(super) tables: &'static str,
+    /// Statements that make a file of this version from one of the versions before it, one for each version.
+    pub(super) upgrades: &'static [&'static str],
     /// Overwrites deleted texts, which SQLite would leave in the file.
     pub(super) overwrites_deleted: bool,
     /// Advice for a damaged file.
@@ -51,7 +53,10 @@ fn open(path: &Path, layout: &Layout) -> Result<Connection> {
     } else if application != layout.application {
         return Err(config(path, "is a database of another program: use another file"));
     }
-    let version: i32 = file.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let mut version: i32 = file.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    if version < layout.version {
+        version = upgrade(&mut file, layout).map_err(failed)?;
+    }
     if version != layout.version {
         return Err(config(
             path,
@@ -63,6 +68,21 @@ fn open(path: &Path, layout: &Layout) -> Result<Connection> {
         file.pragma_update(None, "secure_delete", true).map_err(failed)?;
     }
     Ok(file)
+}
+
+/// Upgrades a file of an earlier version, if there are statements for it. Returns its version.
+fn upgrade(file: &mut Connection, layout: &Layout) -> rusqlite::Result<i32> {
+    // Two processes may get here concurrently: the second one finds the new version.
+    let transaction = file.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let missing = usize::try_from(layout.version - version).unwrap_or_default();
+    let Some(first) = layout.upgrades.len().checked_sub(missing) else { return Ok(version) };
+    for statement in &layout.upgrades[first..] {
+        transaction.execute_batch(statement)?;
+    }
+    transaction.pragma_update(None, "user_version", layout.version)?;
+    transaction.commit()?;
+    Ok(layout.version)
 }
 
 fn config(path: &Path, reason: &str) -> Error {

@@ -18,7 +18,7 @@ use crate::{Error, ErrorKind, FinishReason, Message, Part, Result, Role, Usage, 
 const LAYOUT: Layout = Layout {
     // `fanl`.
     application: 0x6661_6e6c,
-    version: 1,
+    version: 2,
     tables: "
 CREATE TABLE calls (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -34,24 +34,29 @@ CREATE TABLE calls (
     input_tokens INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL,
     cached INTEGER NOT NULL,
-    tags TEXT NOT NULL
+    tags TEXT NOT NULL,
+    -- The parts of an answer with reasoning.
+    answer_parts TEXT
 );
 ",
+    upgrades: &["ALTER TABLE calls ADD COLUMN answer_parts TEXT"],
     overwrites_deleted: true,
     remedy: "delete it; its history is lost",
 };
 
 /// Number of writes between two checks of the file size.
 const CHECK_INTERVAL: u32 = 64;
-/// Maximum bytes of a message or an answer that are stored.
+/// Maximum bytes of a message or an answer that are stored, and of the parts of one.
 const MAX_TEXT_BYTES: usize = 256 * 1024;
-const COLUMNS: &str = "id, began, took, model, messages, answer, error, finish_reason, input_tokens, output_tokens, cached, tags";
+const COLUMNS: &str = "id, began, took, model, messages, answer, error, finish_reason, input_tokens, output_tokens, cached, \
+    tags, answer_parts";
 
 /// A history of calls in an SQLite file, for a [`RequestLog`](crate::models::log::RequestLog). Shared by
 /// concurrent processes. Cheap to clone.
 ///
-/// It stores the texts of prompts and answers, up to 256 KiB each; of images and other parts, only their
-/// kind. Keys are never stored. A new file is readable only by its owner. When the file exceeds its maximum
+/// It stores the texts of prompts and answers, up to 256 KiB each, and their reasoning with its signatures,
+/// which providers want back when a conversation is continued; of images and other parts, only their kind.
+/// Keys are never stored. A new file is readable only by its owner. When the file exceeds its maximum
 /// size, the oldest calls are deleted. The default is 256 MiB; see [`with_max_bytes`](Self::with_max_bytes).
 ///
 /// ```
@@ -108,6 +113,9 @@ pub struct LoggedCall {
     pub messages: Vec<LoggedMessage>,
     /// The answer. `None` if the call failed.
     pub answer: Option<String>,
+    /// The parts of an answer with reasoning. Empty for any other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub answer_parts: Vec<Part>,
     /// The error of a failed call.
     pub error: Option<String>,
     /// The finish reason.
@@ -135,12 +143,15 @@ pub struct LoggedMessage {
     pub role: Role,
     /// Text of the message. Other parts are shown in brackets, such as `[image]`.
     pub text: String,
+    /// The parts of a message with reasoning. Empty for any other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
 }
 
 impl LoggedMessage {
     /// A message of `role` with this text.
     pub fn new(role: Role, text: impl Into<String>) -> Self {
-        Self { role, text: text.into() }
+        Self { role, text: text.into(), parts: Vec::new() }
     }
 }
 
@@ -274,6 +285,10 @@ fn read(row: &Row<'_>) -> rusqlite::Result<LoggedCall> {
         model: row.get(3)?,
         messages: serde_json::from_str(&row.get::<_, String>(4)?).map_err(unreadable)?,
         answer: row.get(5)?,
+        answer_parts: match row.get::<_, Option<String>>(12)? {
+            Some(parts) => serde_json::from_str(&parts).map_err(unreadable)?,
+            None => Vec::new(),
+        },
         error: row.get(6)?,
         finish_reason: row.get(7)?,
         usage: Usage::new(number(8)?, number(9)?),
@@ -297,6 +312,19 @@ fn text(message: &Message) -> String {
     excerpt(&message.parts.iter().map(part).collect::<String>(), MAX_TEXT_BYTES)
 }
 
+/// The parts of a message that its provider wants back: reasoning, blocks in the provider's own form, and the
+/// text between them. Empty for a message without them, for one that has other parts, and for
+/// one that is too long.
+fn parts(message: &Message) -> Vec<Part> {
+    let is_own = |part: &Part| matches!(part, Part::Reasoning { .. } | Part::Other(_));
+    let is_kept = |part: &Part| is_own(part) || matches!(part, Part::Text(_));
+    if !message.parts.iter().any(is_own) || !message.parts.iter().all(is_kept) {
+        return Vec::new();
+    }
+    let is_short = serde_json::to_string(&message.parts).is_ok_and(|parts| parts.len() <= MAX_TEXT_BYTES);
+    if is_short { message.parts.clone() } else { Vec::new() }
+}
+
 impl LogSink for SqliteLog {
     /// One write at a time, so that calls are numbered in the order in which they ended.
     const CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN;
@@ -309,7 +337,11 @@ impl LogSink for SqliteLog {
                 .prompt
                 .messages
                 .iter()
-                .map(|message| LoggedMessage { role: message.role, text: text(message) })
+                .map(|message| LoggedMessage {
+                    role: message.role,
+                    text: text(message),
+                    parts: parts(message),
+                })
                 .collect();
             let took = record.ended.duration_since(record.began).unwrap_or(Duration::ZERO);
             let answer = record.result.as_ref().ok();
@@ -321,9 +353,11 @@ impl LogSink for SqliteLog {
             };
             let (messages, tags) =
                 (json(serde_json::to_string(&messages))?, json(serde_json::to_string(&record.tags))?);
+            let answer_parts = answer.map(parts).filter(|parts| !parts.is_empty());
+            let answer_parts = answer_parts.map(|parts| json(serde_json::to_string(&parts))).transpose()?;
             file.write(|rows| {
                 rows.execute(
-                    "INSERT INTO calls VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                    "INSERT INTO calls VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
                     params![
                         millis(record.began),
                         i64::try_from(took.as_millis()).unwrap_or(i64::MAX),
@@ -336,6 +370,7 @@ impl LogSink for SqliteLog {
                         tokens(usage.output_tokens),
                         reply.is_some_and(|reply| reply.cached),
                         tags,
+                        answer_parts,
                     ],
                 )?;
                 if !check {
@@ -394,11 +429,48 @@ mod tests {
 
         let call = history.call(1).await.unwrap().unwrap();
         assert_eq!(call.tags, ["ask", "night"]);
-        assert_eq!(call.messages[0], LoggedMessage { role: Role::System, text: "Be short.".into() });
+        assert_eq!(call.messages[0], LoggedMessage::new(Role::System, "Be short."));
         assert_eq!(call.answer.as_deref(), Some("It is \"100 %\"\nsure"));
         assert_eq!(history.call(9).await.unwrap(), None);
         assert_eq!(history.delete_before(SystemTime::now() + Duration::from_secs(1)).await.unwrap(), 2);
         assert!(find(LogFilter::default()).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn reasoning_is_kept_for_the_next_call_and_files_without_it_are_upgraded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("logs.db");
+        let old = rusqlite::Connection::open(&path).unwrap();
+        let tables = LAYOUT.tables.replace("tags TEXT NOT NULL,", "tags TEXT NOT NULL");
+        old.execute_batch(&tables.replace("    answer_parts TEXT\n", "")).unwrap();
+        old.pragma_update(None, "application_id", LAYOUT.application).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        let call =
+            "INSERT INTO calls VALUES (NULL, 1, 1, 'a/m', '[{\"role\":\"user\",\"text\":\"x\"}]', 'y', NULL,
+            NULL, 0, 0, 0, '[]')";
+        old.execute(call, []).unwrap();
+        drop(old);
+
+        let history = SqliteLog::open(&path).await.unwrap();
+        let log = RequestLog::new(history.clone()).unwrap();
+        let thought = Part::Reasoning { text: "Hm.".into(), signature: Some("s".into()) };
+        let block = Part::Other(serde_json::json!({ "type": "redacted_thinking", "data": "d" }));
+        let said = vec![thought, block, Part::Text("Hello.".into())];
+        let answer = Message::from_parts(Role::Assistant, said.clone());
+        let model = log.wrap(Fake::script([Ok(answer.clone()), Ok(Message::assistant("Bye."))]).model());
+        model.invoke("Hi.").await.unwrap();
+        let messages = vec![Message::user("Hi."), answer, Message::user("And?")];
+        model.invoke(Prompt::from(messages)).await.unwrap();
+        log.close().await;
+
+        let calls = history.calls(LogFilter::default()).await.unwrap();
+        let parts = |at: usize| (&calls[at].answer_parts, calls[at].answer.as_deref());
+        assert_eq!(parts(0), (&vec![], Some("Bye.")));
+        assert_eq!(calls[0].messages[1].parts, said);
+        assert_eq!(parts(1), (&said, Some("[other]Hello.")));
+        assert_eq!(parts(2), (&vec![], Some("y")), "a call of the first version");
+        // Once more, from the file of the new version.
+        assert_eq!(SqliteLog::open(&path).await.unwrap().calls(LogFilter::default()).await.unwrap(), calls);
     }
 
     #[tokio::test]

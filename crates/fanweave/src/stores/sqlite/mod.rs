@@ -33,6 +33,7 @@ const LAYOUT: Layout = Layout {
     application: 0x6661_6e77,
     version: 1,
     tables: TABLES,
+    upgrades: &[],
     overwrites_deleted: false,
     remedy: "rebuild it from the documents",
 };

@@ -1,6 +1,6 @@
 //! Generated from `errors.toml` by the test `the_table_is_that_of_errors_toml`. Do not edit.
 
-use super::{Daily, ErrorKind, Field, Pattern, Row, Scope, Statuses};
+use super::{Daily, ErrorKind, Field, Pattern, Refusals, Row, Scope, Statuses};
 
 pub(super) static ROWS: &[Row] = &[
     Row { name: &[Pattern(&["request_too_large"])], kind: ErrorKind::BadRequest, ..Row::ANY },
@@ -115,3 +115,10 @@ pub(super) static ROWS: &[Row] = &[
     Row { status: &[Statuses(500, 599)], kind: ErrorKind::Server, ..Row::ANY },
     Row { status: &[Statuses(400, 499)], kind: ErrorKind::BadRequest, ..Row::ANY },
 ];
+
+pub(crate) static REFUSALS: Refusals = Refusals {
+    parameter: &["unsupported parameter", "unsupported value", "not supported", "unsupported_parameter", "unrecognized request argument", "unknown parameter", "unknown field", "unrecognized field", "unexpected field", "unknown argument", "unknown name", "cannot find field", "extra inputs are not permitted", "extra fields not permitted", "extra_forbidden", "unexpected keyword", "does not support", "doesn't support", "not permitted", "not allowed", "is deprecated", "is unavailable", "is unsupported", "additional properties", "invalid field", "invalid parameter", "not a valid parameter", "not recognized", "unexpected property", "is invalid", "unsupported type", "cannot be set", "only be set", "is allowed", "only supports", "input should be 1 "],
+    format: &["must be one of", "input should be", "only json_object", "only 'json_object'", "only `json_object`", "is not enabled", "is not available"],
+    stream_only: &["only support stream", "only supports stream", "only streaming", "streaming is required", "requires streaming", "requires stream", "must be streamed", "enable the stream parameter", "non-streaming is not supported", "non-streaming requests are not supported", "does not support non-stream", "for non-streaming calls", "stream must be", "stream` must be", "stream' must be", "stream\" must be"],
+    not_streamed: &["does not support stream", "doesn't support stream", "streaming is not supported", "streaming not supported", "stream is not supported", "streaming responses are not supported", "must be verified to stream", "stream mode is not supported", "stream mode is unsupported", "streaming is unsupported", "stream=true is not supported"],
+};

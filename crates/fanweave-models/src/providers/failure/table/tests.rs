@@ -7,6 +7,7 @@ use super::*;
 #[serde(deny_unknown_fields)]
 struct Text {
     row: Vec<TextRow>,
+    refusals: Refusals<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +63,21 @@ impl TextRow {
     }
 }
 
+fn refusals(refusals: &Refusals<Vec<String>>) -> String {
+    let Refusals { parameter, format, stream_only, not_streamed } = refusals;
+    let lists = [
+        ("parameter", parameter),
+        ("format", format),
+        ("stream_only", stream_only),
+        ("not_streamed", not_streamed),
+    ];
+    let one = |(name, texts): (&str, &Vec<String>)| {
+        let texts: Vec<_> = texts.iter().map(|text| format!("{:?}", text.to_lowercase())).collect();
+        format!("    {name}: &[{}],\n", texts.join(", "))
+    };
+    lists.into_iter().map(one).collect()
+}
+
 fn statuses(text: &str) -> String {
     if text == "inside" {
         return "Statuses::NONE".to_owned();
@@ -89,10 +105,12 @@ fn pattern(text: &str) -> String {
 fn the_table_is_that_of_errors_toml() {
     let text: Text = toml::from_str(include_str!("../../errors.toml")).unwrap_or_else(|e| panic!("{e}"));
     let rows: String = text.row.iter().map(TextRow::code).collect();
+    let refusals = refusals(&text.refusals);
     let code = format!(
         "//! Generated from `errors.toml` by the test `the_table_is_that_of_errors_toml`. Do not edit.\n\n\
-         use super::{{Daily, ErrorKind, Field, Pattern, Row, Scope, Statuses}};\n\n\
-         pub(super) static ROWS: &[Row] = &[\n{rows}];\n"
+         use super::{{Daily, ErrorKind, Field, Pattern, Refusals, Row, Scope, Statuses}};\n\n\
+         pub(super) static ROWS: &[Row] = &[\n{rows}];\n\n\
+         pub(crate) static REFUSALS: Refusals = Refusals {{\n{refusals}}};\n"
     );
     if code != include_str!("generated.rs") {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/providers/failure/table/generated.rs");
