@@ -117,7 +117,7 @@ impl Inflate {
                 if self.is_inner
                     && !start.starts_with(&GZIP[..1])
                     && !start.starts_with(&zstd::MAGIC[..1])
-                    && last.is_empty() =>
+                    && matches!(last, "" | "identity") =>
             {
                 self.state = State::Plain(start);
                 return Ok(());

@@ -185,7 +185,7 @@ fn only_refusals_of_requests_are_looked_at() {
 #[test]
 fn the_schema_is_recognised_and_loosened_in_every_dialect() {
     let schema = r#"{"type":"object","title":"CANARY"}"#;
-    let in_prompt = "Answer only with a JSON object that matches this JSON schema:\n        {\"type\":\"object\",\"title\":\"CANARY\"}";
+    let in_prompt = format!("Answer only with a JSON object that matches this JSON schema:\n{schema}");
     let system = json!({ "role": "system", "content": in_prompt });
     let user = json!({ "role": "user", "content": "x" });
     let part = json!({ "role": "user", "parts": [{ "text": in_prompt }] });

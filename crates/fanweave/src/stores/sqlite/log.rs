@@ -388,7 +388,7 @@ impl LogSink for SqliteLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::fake::Fake;
+    use crate::model::fake::{Answer, Fake};
     use crate::models::log::RequestLog;
     use crate::{Context, Prompt, chain};
 
@@ -453,21 +453,19 @@ mod tests {
 
         let history = SqliteLog::open(&path).await.unwrap();
         let log = RequestLog::new(history.clone()).unwrap();
-        let thought = Part::Reasoning { text: "Hm.".into(), signature: Some("s".into()) };
-        let block = Part::Other(serde_json::json!({ "type": "redacted_thinking", "data": "d" }));
-        let said = vec![thought, block, Part::Text("Hello.".into())];
-        let answer = Message::from_parts(Role::Assistant, said.clone());
-        let model = log.wrap(Fake::script([Ok(answer.clone()), Ok(Message::assistant("Bye."))]).model());
-        model.invoke("Hi.").await.unwrap();
-        let messages = vec![Message::user("Hi."), answer, Message::user("And?")];
-        model.invoke(Prompt::from(messages)).await.unwrap();
+        let script = [Answer::thinking("Hm.").then_text("Hello."), Answer::text("Bye.")];
+        let model = log.wrap(Fake::script(script).model());
+        let answer = model.invoke("Hi.").await.unwrap();
+        let said = answer.parts.clone();
+        assert_eq!(said.len(), 2);
+        model.invoke(Prompt::from(vec![Message::user("Hi."), answer, Message::user("And?")])).await.unwrap();
         log.close().await;
 
         let calls = history.calls(LogFilter::default()).await.unwrap();
         let parts = |at: usize| (&calls[at].answer_parts, calls[at].answer.as_deref());
         assert_eq!(parts(0), (&vec![], Some("Bye.")));
         assert_eq!(calls[0].messages[1].parts, said);
-        assert_eq!(parts(1), (&said, Some("[other]Hello.")));
+        assert_eq!(parts(1), (&said, Some("Hello.")));
         assert_eq!(parts(2), (&vec![], Some("y")), "a call of the first version");
         // Once more, from the file of the new version.
         assert_eq!(SqliteLog::open(&path).await.unwrap().calls(LogFilter::default()).await.unwrap(), calls);
