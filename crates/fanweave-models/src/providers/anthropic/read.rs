@@ -88,20 +88,26 @@ struct Counts {
 impl Counts {
     /// A zero replaces nothing.
     fn update(&mut self, usage: &Value) {
-        let (written, cached) =
-            (count(&usage["cache_creation_input_tokens"]), count(&usage["cache_read_input_tokens"]));
+        let (mut written, mut cached, mut fresh, mut reasoning) = (0, 0, None, 0);
+        for (name, value) in usage.as_object().into_iter().flatten() {
+            match name.as_str() {
+                "cache_creation_input_tokens" => written = count(value),
+                "cache_read_input_tokens" => cached = count(value),
+                "input_tokens" if !value.is_null() => fresh = Some(count(value)),
+                "output_tokens_details" => reasoning = count(&value["thinking_tokens"]),
+                _ => {}
+            }
+        }
         // The names of another dialect, whose input includes what is cached, and whose total may be larger.
-        let other = usage::read(usage);
-        let fresh = match &usage["input_tokens"] {
-            Value::Null => other.input_tokens.saturating_sub(written.saturating_add(cached)),
-            fresh => count(fresh),
-        };
-        let reasoning = count(&usage["output_tokens_details"]["thinking_tokens"]).max(other.reasoning_tokens);
+        let (counts, other) = usage::counted(usage);
+        let fresh =
+            fresh.unwrap_or_else(|| other.input_tokens.saturating_sub(written.saturating_add(cached)));
+        let reasoning = reasoning.max(other.reasoning_tokens);
         for (field, value) in [
             (&mut self.fresh, fresh),
             (&mut self.written, written),
             (&mut self.cached, cached),
-            (&mut self.output, usage::output(usage)),
+            (&mut self.output, counts.output),
             (&mut self.reasoning, reasoning),
         ] {
             if value > 0 {

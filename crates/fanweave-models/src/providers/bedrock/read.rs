@@ -9,6 +9,7 @@ use crate::providers::assemble::{Calls, Fragment};
 use crate::providers::failure::{self, classify};
 use crate::providers::json::{count, list, parse, some_text, text, written};
 use crate::providers::triage::DialectDecoder;
+use crate::providers::usage::Counts;
 use crate::providers::{finish, usage};
 
 /// Name of the vendor, for its errors.
@@ -149,8 +150,8 @@ pub(super) fn exception(event: &SseEvent<'_>) -> Error {
 /// The provider's `inputTokens` excludes cache reads and writes; ours includes them.
 fn counted(usage: &Value) -> Usage {
     let (read, wrote) = (count(&usage["cacheReadInputTokens"]), count(&usage["cacheWriteInputTokens"]));
-    let input = usage::input(usage).saturating_add(read).saturating_add(wrote);
-    usage::with_total(input, usage::output(usage), usage::total(usage))
+    let Counts { input, output, total, .. } = Counts::of(usage);
+    usage::with_total(input.saturating_add(read).saturating_add(wrote), output, total)
         .cached_tokens(read)
         .cache_write_tokens(wrote)
 }

@@ -10,6 +10,7 @@ use crate::providers::extras::{self, Citations};
 use crate::providers::failure::{self, ProviderError};
 use crate::providers::json::{count, is_empty, list, parse, some_text, text, written};
 use crate::providers::triage::DialectDecoder;
+use crate::providers::usage::Counts;
 use crate::providers::{finish, usage};
 
 /// Name of the vendor, for its errors.
@@ -117,22 +118,28 @@ impl Decoder {
         if let Some(error) = failure::inside(response, VENDOR) {
             return Err(error);
         }
-        let response = unwrapped(response);
-        if let Some(error) = failure::inside(response, VENDOR) {
+        let outer = response;
+        let response = unwrapped(outer);
+        if !std::ptr::eq(outer, response)
+            && let Some(error) = failure::inside(response, VENDOR)
+        {
             return Err(error);
         }
-        let (id, model) = (some_text(&response["responseId"]), some_text(&response["modelVersion"]));
-        if !self.started && (id.is_some() || model.is_some()) {
-            self.started = true;
-            deltas.push(Delta::Started { id, model });
+        if !self.started {
+            let (id, model) = (some_text(&response["responseId"]), some_text(&response["modelVersion"]));
+            if id.is_some() || model.is_some() {
+                self.started = true;
+                deltas.push(Delta::Started { id, model });
+            }
         }
         // The answer is the first of several candidates.
-        let candidates = || list(&response["candidates"]);
+        let all = &response["candidates"];
+        let candidates = || list(all);
         let lowest = || candidates().map(|candidate| count(&candidate["index"])).min();
         self.candidate = self.candidate.or_else(lowest);
         let first = candidates().find(|candidate| Some(count(&candidate["index"])) == self.candidate);
-        if let Some(reason) = some_text(&response["promptFeedback"]["blockReason"])
-            && first.is_none()
+        if first.is_none()
+            && let Some(reason) = some_text(&response["promptFeedback"]["blockReason"])
         {
             let words = some_text(&response["promptFeedback"]["blockReasonMessage"]);
             let words = words.map(|words| format!(": {words}")).unwrap_or_default();
@@ -142,7 +149,10 @@ impl Decoder {
         if let Some(candidate) = first {
             self.content(&candidate["content"], deltas)?;
         }
-        if let Some(candidate) = first {
+        let cites = |name: &String| matches!(name.as_str(), "groundingMetadata" | "citationMetadata");
+        if let Some(candidate) = first
+            && candidate.as_object().is_some_and(|fields| fields.keys().any(cites))
+        {
             self.citations.add(&candidate["groundingMetadata"]["groundingChunks"]);
             self.citations.add(&candidate["citationMetadata"]["citationSources"]);
             self.citations.add(&candidate["citationMetadata"]["citations"]);
@@ -152,13 +162,15 @@ impl Decoder {
         if counts.is_object() {
             deltas.push(Delta::Usage(counted(counts)));
         }
-        let reason = |candidate| some_text(either(candidate, "finishReason", "finish_reason"));
-        if let Some(words) =
-            first.and_then(|first| some_text(either(first, "finishMessage", "finish_message")))
-        {
-            self.finish_words = words;
+        let mut reason = None;
+        for (name, value) in first.and_then(Value::as_object).into_iter().flatten() {
+            match name.as_str() {
+                "finishReason" | "finish_reason" => reason = reason.or_else(|| some_text(value)),
+                "finishMessage" | "finish_message" => self.finish_words = text(value),
+                _ => {}
+            }
         }
-        if let Some(reason) = first.and_then(reason) {
+        if let Some(reason) = reason {
             deltas.extend(self.finish_reason(&reason).map(Delta::Finished));
         }
         Ok(())
@@ -177,6 +189,17 @@ impl Decoder {
     }
 
     fn part(&mut self, part: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
+        let is_text_alone = || match part {
+            Value::Object(fields) => fields.len() == 1 && fields.get("text").is_some_and(Value::is_string),
+            _ => false,
+        };
+        if is_text_alone() {
+            let said = text(&part["text"]);
+            if !said.is_empty() {
+                deltas.push(Delta::Text { part: self.continues(Open::Text), text: said });
+            }
+            return Ok(());
+        }
         if part.is_string() {
             let said = text(part);
             deltas.push(Delta::Text { part: self.continues(Open::Text), text: said });
@@ -247,13 +270,19 @@ impl Decoder {
 }
 
 fn counted(usage: &Value) -> Usage {
-    let count = |camel, snake| count(either(usage, camel, snake));
-    let thoughts = count("thoughtsTokenCount", "thoughts_token_count");
-    let of_tools = count("toolUsePromptTokenCount", "tool_use_prompt_token_count");
-    let input = usage::input(usage).saturating_add(of_tools);
-    let output = usage::output(usage).saturating_add(thoughts);
-    usage::with_total(input, output, usage::total(usage))
-        .cached_tokens(count("cachedContentTokenCount", "cached_content_token_count"))
+    let (mut thoughts, mut of_tools, mut cached) = (0, 0, 0);
+    for (name, value) in usage.as_object().into_iter().flatten() {
+        let field = match name.as_str() {
+            "thoughtsTokenCount" | "thoughts_token_count" => &mut thoughts,
+            "toolUsePromptTokenCount" | "tool_use_prompt_token_count" => &mut of_tools,
+            "cachedContentTokenCount" | "cached_content_token_count" => &mut cached,
+            _ => continue,
+        };
+        *field = count(value).max(*field);
+    }
+    let Counts { input, output, total, .. } = Counts::of(usage);
+    usage::with_total(input.saturating_add(of_tools), output.saturating_add(thoughts), total)
+        .cached_tokens(cached)
         .reasoning_tokens(thoughts)
 }
 
