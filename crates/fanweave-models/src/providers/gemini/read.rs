@@ -189,11 +189,10 @@ impl Decoder {
     }
 
     fn part(&mut self, part: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
-        let is_text_alone = || match part {
-            Value::Object(fields) => fields.len() == 1 && fields.get("text").is_some_and(Value::is_string),
-            _ => false,
-        };
-        if is_text_alone() {
+        let is_text_alone = part
+            .as_object()
+            .is_some_and(|fields| fields.len() == 1 && fields.get("text").is_some_and(Value::is_string));
+        if is_text_alone {
             let said = text(&part["text"]);
             if !said.is_empty() {
                 deltas.push(Delta::Text { part: self.continues(Open::Text), text: said });
