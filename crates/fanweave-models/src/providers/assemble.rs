@@ -203,7 +203,10 @@ impl Calls {
         call.append(arguments);
         let is_placeholder = is_empty_object(&call.arguments) && arguments.contains('{');
         let stays_held = call.is_held && arguments.trim().is_empty();
-        let arguments = if stays_held || is_placeholder || (is_start && call.extent.is_closed_object()) {
+        // What has been emitted before cannot be replaced any more.
+        let is_replaceable = call.is_held || call.arguments.len() == arguments.len();
+        let is_complete = is_placeholder || (is_start && call.extent.is_closed_object());
+        let arguments = if stays_held || (is_complete && is_replaceable) {
             call.is_held = true;
             String::new()
         } else if std::mem::take(&mut call.is_held) {
@@ -410,6 +413,19 @@ mod tests {
 
     fn piece<'a>(index: Option<u32>, id: &'a str, name: &'a str, arguments: &'a str) -> Fragment<'a> {
         Fragment { index, id, name, arguments }
+    }
+
+    #[test]
+    fn a_start_after_pieces_of_its_call_repeats_nothing() {
+        let said = read(|calls| {
+            Ok(vec![
+                calls.add(piece(Some(0), "a", "f", "{\"city\":\"Pa"))?,
+                calls.start(piece(Some(0), "a", "", "ris\"}"))?,
+                calls.add(piece(Some(0), "a", "", " "))?,
+                calls.add(piece(Some(0), "a", "", "x"))?,
+            ])
+        });
+        assert_eq!(said, [["a", "f", "{\"city\":\"Paris\"} x"]]);
     }
 
     #[test]
