@@ -203,7 +203,7 @@ impl Calls {
         call.append(arguments);
         let is_placeholder = is_empty_object(&call.arguments) && arguments.contains('{');
         let stays_held = call.is_held && arguments.trim().is_empty();
-        // What has been emitted before cannot be replaced any more.
+        // Arguments that have been emitted cannot be replaced any more.
         let is_replaceable = call.is_held || call.arguments.len() == arguments.len();
         let is_complete = is_placeholder || (is_start && call.extent.is_closed_object());
         let arguments = if stays_held || (is_complete && is_replaceable) {

@@ -1,7 +1,7 @@
 //! Events that repeat the one before with another piece of text.
 //!
-//! Nearly all events of a stream differ from the one before in their text alone. Once the dialect has read one of
-//! them, those after it are compared with its bytes, and only their text is read.
+//! Nearly all events of a stream differ from the one before in their text alone. Once the dialect has read
+//! one of them, those after it are compared with its bytes, and only their text is read.
 
 use std::borrow::Cow;
 
@@ -28,15 +28,15 @@ const IGNORED: [&str; 5] = ["created", "created_at", "obfuscation", "sequence_nu
 /// Fields with the usage so far.
 const USAGES: [&str; 2] = ["usage", "usageMetadata"];
 
-/// Number of events that are remembered in vain before no more of the stream is.
-const MAX_IN_VAIN: u8 = 8;
+/// Maximum number of events that are remembered without a repetition of any: no more of the stream is then.
+const MAX_MISSES: u8 = 8;
 
 /// The last event of a stream, if it can be repeated.
 #[derive(Default)]
 pub(super) struct Repeated {
     is_set: bool,
     name: String,
-    /// What the event consists of, in its order.
+    /// The pieces of the event, in its order.
     pieces: Vec<Piece>,
     /// The bytes of all literals.
     literals: Vec<u8>,
@@ -45,7 +45,7 @@ pub(super) struct Repeated {
     is_reasoning: bool,
     part: u32,
     /// Number of events remembered since the last one that was repeated.
-    in_vain: u8,
+    misses: u8,
 }
 
 /// A piece of an event.
@@ -61,7 +61,7 @@ enum Piece {
     Text,
 }
 
-/// What an event has that repeats the last one.
+/// The text and usage of an event that repeats the last one.
 pub(super) struct Repetition<'e> {
     pub(super) delta: Delta,
     /// The usage, if it has changed.
@@ -101,7 +101,7 @@ impl Repeated {
             rest = rest.get(len..)?;
         }
         let text = text.filter(|text| !text.is_empty() && rest.is_empty())?;
-        self.in_vain = 0;
+        self.misses = 0;
         let (part, text) = (self.part, text.into_owned());
         let delta = match self.is_reasoning {
             true => Delta::Reasoning { part, text, signature: None },
@@ -137,7 +137,7 @@ impl Repeated {
             Delta::Reasoning { part, text, signature: None } => (true, *part, text),
             _ => return,
         };
-        if text.is_empty() || self.in_vain == MAX_IN_VAIN {
+        if text.is_empty() || self.misses == MAX_MISSES {
             return;
         }
         let quoted = format!("\"{text}\"");
@@ -156,7 +156,7 @@ impl Repeated {
         self.literal(&event.data[end..], usage_field);
         event.name.clone_into(&mut self.name);
         (self.is_reasoning, self.part) = (is_reasoning, part);
-        self.in_vain += 1;
+        self.misses += 1;
         self.is_set = true;
     }
 

@@ -93,21 +93,21 @@ fn only_the_text_of_a_field_with_text_is_a_hole() {
 }
 
 #[test]
-fn the_usage_of_a_repetition_is_told_if_it_changes() {
+fn the_usage_of_a_repetition_is_passed_on_if_it_changes() {
     let event = |text: &str, usage: &str| format!(r#"{{"text":"{text}","usage":{usage},"x":1}}"#);
     let read = |count, second: &str| {
         let deltas = [text("a"), vec![Delta::Usage(Usage::new(count, 0))]].concat();
         repeated(&event("a", r#"{"n":1,"m":{"k":2}}"#), &deltas, second)
     };
-    let same = event("b", r#"{"n":1,"m":{"k":2}}"#);
-    assert_eq!(read(1, &same), Some(("b".to_owned(), None)));
+    let unchanged = event("b", r#"{"n":1,"m":{"k":2}}"#);
+    assert_eq!(read(1, &unchanged), Some(("b".to_owned(), None)));
     let more = r#"{"n":12,"o":"p"}"#;
     assert_eq!(read(1, &event("b", more)), Some(("b".to_owned(), Some(more.to_owned()))));
     assert_eq!(read(1, &event("b", "null")), None);
     assert_eq!(read(1, &event("b", r#"{"n":1"#)), None);
     // A usage that is not that of this field alone may not change.
     assert_eq!(read(2, &event("b", more)), None);
-    assert_eq!(read(2, &same), Some(("b".to_owned(), None)));
+    assert_eq!(read(2, &unchanged), Some(("b".to_owned(), None)));
 }
 
 #[test]
@@ -119,6 +119,6 @@ fn a_stream_without_repetitions_is_soon_left_alone() {
         assert!(last.read(&event).is_none());
         last.forget();
         last.remember(&event, &text("a"), |_| None);
-        assert_eq!(last.is_set, n < u64::from(MAX_IN_VAIN));
+        assert_eq!(last.is_set, n < u64::from(MAX_MISSES));
     }
 }

@@ -14,7 +14,7 @@ pub(super) struct SchemaField {
     pub(super) field: &'static str,
     /// Path of the schema in the field.
     path: &'static str,
-    /// What servers call it, in lower case.
+    /// Names of it in the sentences of servers, in lower case.
     names: &'static [&'static str],
 }
 
@@ -62,7 +62,7 @@ const GEMINI: [&str; 8] = [
 ];
 
 impl SchemaField {
-    /// The field of a request with its schema. `None` if it has none.
+    /// The field of a request with its schema. `None` without a schema.
     pub(super) fn of(body: &Splice<'_>) -> Option<&'static Self> {
         FIELDS.iter().find(|field| field.schema(body).is_some())
     }
