@@ -126,6 +126,11 @@ impl Inflate {
                 self.state = State::Begun(start.into());
                 return Ok(());
             }
+            // The first bytes of deflated data may be letters.
+            Start::Other if self.is_inner && last == "deflate" && !has_ended && start.len() < TEXT_BYTES => {
+                self.state = State::Begun(start.into());
+                return Ok(());
+            }
             Start::Deflate(form) => Unpack::Deflate(Deflate::new(form)),
             Start::Zstd => Unpack::Zstd(Box::new(Zstd::new())),
             Start::Other if matches!(last, "" | "identity") || is_text(&start) => {
