@@ -31,6 +31,9 @@ const USAGES: [&str; 2] = ["usage", "usageMetadata"];
 /// Maximum number of events that are remembered without a repetition of any: no more of the stream is then.
 const MAX_MISSES: u8 = 8;
 
+/// Reads the counts in a field with the usage.
+type ReadUsage<'f> = &'f dyn Fn(&str) -> Option<Usage>;
+
 /// The last event of a stream, if it can be repeated.
 #[derive(Default)]
 pub(super) struct Repeated {
@@ -150,7 +153,7 @@ impl Repeated {
         self.literals.clear();
         self.usage.clear();
         let (start, end) = (at + 1, at + quoted.len() - 1);
-        let usage_field = counts.map(|counts| (counts, &reads_usage as &dyn Fn(&str) -> Option<Usage>));
+        let usage_field = counts.map(|counts| (counts, &reads_usage as ReadUsage<'_>));
         self.literal(&event.data[..start], usage_field);
         self.pieces.push(Piece::Text);
         self.literal(&event.data[end..], usage_field);
@@ -161,7 +164,7 @@ impl Repeated {
     }
 
     /// Adds the pieces of a text before or after the one that is read.
-    fn literal(&mut self, text: &str, usage: Option<(Usage, &dyn Fn(&str) -> Option<Usage>)>) {
+    fn literal(&mut self, text: &str, usage: Option<(Usage, ReadUsage<'_>)>) {
         let (mut begun, mut from) = (0, 0);
         // The value of each field follows a colon.
         while let Some(colon) = memchr(b':', &text.as_bytes()[from..]).map(|at| from + at) {
