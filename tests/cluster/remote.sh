@@ -85,6 +85,26 @@ ends_with 0 one env OPENAI_API_KEY=none "$fanweave" batch "${several[@]}" --base
 ends_with 0 table "$fanweave" batch "${several[@]}" -o many-two.csv "${submitter[@]}"
 has_lines many-two.csv 241
 same two.csv many-two.csv
+
+echo "a chain has the outputs of one process"
+printf 'List two facts about {{ name }} and {{ size }}.' >facts.txt
+cat >chain.yaml <<'YAML'
+inputs: { name: nowhere, size: 0 }
+steps:
+  facts: { prompt: { file: facts.txt }, output: lines }
+  each: { for_each: steps.facts.output, prompt: 'Explain {{ item }} in {{ name }}.', max_tokens: 20 }
+YAML
+ask_chain=("$fanweave" run chain.yaml --rows cities.csv --limit 20 --model openai/writer --all-steps --show-progress none)
+ends_with 0 one env OPENAI_API_KEY=none "${ask_chain[@]}" --base-url "$url" -o one-chain.csv
+rm facts.txt
+ends_with 2 gone "${ask_chain[@]}" -o gone.csv "${submitter[@]}"
+printf 'List two facts about {{ name }} and {{ size }}.' >facts.txt
+ends_with 0 chain "${ask_chain[@]}" -o chain.csv "${submitter[@]}"
+ends_with 0 collect "${jobs[@]}" collect "$(run_of chain)" -o collected-chain.csv "${submitter[@]}"
+for table in chain collected-chain; do
+  [ "$(head -n 1 $table.csv)" = "$(head -n 1 one-chain.csv)" ] || failed "other columns: $(head -n 1 $table.csv)"
+  same one-chain.csv $table.csv
+done
 stop_sim
 
 echo "a worker may not submit, and a submitter may not work: both commands end, and say why"

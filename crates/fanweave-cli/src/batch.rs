@@ -117,7 +117,7 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
     #[cfg(feature = "workers")]
     let submission = {
         let row_usd = cost::of_a_row(&args, &prices, &routed.names);
-        crate::cluster::submission(&args, &work, &source, row_usd)?
+        crate::cluster::submission(&args, &work.fingerprint(), work.data(), &source, row_usd)?
     };
     #[cfg(feature = "workers")]
     if args.cluster.detach {

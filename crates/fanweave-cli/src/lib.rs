@@ -11,6 +11,7 @@ mod ask;
 mod ask_template;
 mod attachments;
 mod batch;
+mod chain_rows;
 mod chat;
 #[cfg(feature = "workers")]
 mod cluster;
@@ -241,6 +242,8 @@ async fn execute(mut command: Command, mut program: Program) -> Result<Exit, Fai
             out::note(program.config.fill(model, &mut [])?, false);
         }
         Command::Run(args) => {
+            #[cfg(feature = "workers")]
+            cluster::refuse_run_flags(args)?;
             let RunArgs { model, quiet, .. } = &mut **args;
             program.config = config::load()?;
             out::note(program.config.fill(model, &mut [])?, *quiet);

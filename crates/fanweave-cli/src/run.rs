@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fanweave::batch::{BatchJob, Costs, Input, Settings};
+use fanweave::batch::{BatchJob, Costs, Settings};
 use fanweave::chain_file::StepModel;
 use fanweave::context::Concurrency;
 use fanweave::errors::Advice;
@@ -15,9 +15,9 @@ use fanweave::{Chain, ChainFile, Context, Error, ErrorKind, Vars};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::args::{ModelArgs, RunArgs, Via, limit_templates};
-use crate::config::Config;
-use crate::connect::{Connected, Terms, connect};
+use crate::args::{RunArgs, Via, limit_templates};
+use crate::chain_rows::{connect_step, cost_of_row, inputs_of_row, outputs_schema};
+use crate::connect::Terms;
 use crate::cut::TruncatedAnswers;
 use crate::exit::{Exit, Failure, spelled};
 use crate::known::StepPrompts;
@@ -75,13 +75,18 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
     }
     known::refuse_choices(&args.model)?;
     let parameters = args.model.parameters();
-    let work = ChainWork::new(&args.file, file, args.model.model.clone(), inputs, parameters);
+    let work = ChainWork::new(&args.file, file, args.model.model.clone(), inputs, parameters)
+        .with_flags(args.all_steps, args.fallback_model.clone());
     let file = work.file.clone();
     let prices = cost::prices(args.prices.as_deref())?;
     let limit = args.budget_usd.or(file.limits().budget_usd);
     let budget = limit.map(|limit| Budget::new(limit, prices.clone()));
     if args.dry_run {
         return dry_run(&args, program, &work, &prices, budget.as_ref(), checked).await;
+    }
+    #[cfg(feature = "workers")]
+    if args.cluster.on.is_some() {
+        return Box::pin(crate::cluster::chain(&args, program, &work, &prices)).await;
     }
     let mut connections = Vec::new();
     let history = History::begin(&program.config, args.no_log || !args.rows.is_empty(), file.name())?;
@@ -214,41 +219,6 @@ fn cache_of(args: &RunArgs, file: &ChainFile) -> Option<PathBuf> {
     args.model.cache.clone().or_else(|| file.cache().map(in_folder))
 }
 
-/// Estimated cost of a row in US dollars: that of one call of each step, with its own model and the maximum
-/// length of its answer.
-fn cost_of_row(
-    file: &ChainFile,
-    connections: &[(Option<String>, Connected)],
-    prices: &Prices,
-    flags: &ModelArgs,
-) -> f64 {
-    let cost = |(step, max_tokens): (StepModel<'_>, Option<u32>)| {
-        let (_, connected) = connections.iter().find(|(name, _)| name.as_deref() == step.name)?;
-        let max_tokens = max_tokens.and_then(NonZeroU32::new).or(flags.max_output());
-        cost::of_a_call(prices, connected.model.name(), max_tokens)
-    };
-    file.step_models().filter_map(cost).sum()
-}
-
-/// Connects a model of the chain. The flags take precedence over the limits of the file, and over the retries
-/// of its steps.
-fn connect_step(
-    file: &ChainFile,
-    step: StepModel<'_>,
-    flags: &ModelArgs,
-    config: &Config,
-    terms: Terms<'_>,
-) -> Result<Connected, Failure> {
-    let limits = file.limits();
-    let mut flags = ModelArgs { model: step.name.map(str::to_owned), ..flags.clone() };
-    flags.rpm = flags.rpm.or(limits.rpm.and_then(NonZeroU32::new));
-    flags.retries = flags.retries.or(step.retries).or(limits.retries);
-    if !step.is_cached {
-        flags.cache = None;
-    }
-    connect(&flags, config, terms)
-}
-
 /// Parses the inputs of `--set`.
 fn inputs(file: &ChainFile, set: &[String]) -> Result<Vars, Failure> {
     let mut vars = Vars::new();
@@ -340,48 +310,4 @@ async fn each_row(
     // Each step has a single model: no lane can be disabled, and no notes are sent.
     let (_, mut notes) = mpsc::unbounded_channel();
     watch.over(&mut notes, |progress, stop| job.progress(progress).stop(stop).run()).await
-}
-
-/// A schema that names the outputs of the chain, so that they are columns of a table. `None` for the output
-/// of one step.
-fn outputs_schema(file: &ChainFile) -> Option<Value> {
-    let properties: serde_json::Map<_, _> =
-        file.outputs().map(|name| (name.to_owned(), serde_json::json!({}))).collect();
-    (!properties.is_empty()).then(|| serde_json::json!({ "type": "object", "properties": properties }))
-}
-
-/// Inputs of a row. Its fields override the inputs for all rows.
-fn inputs_of_row(input: Input, file: &ChainFile, given: &Vars) -> fanweave::Result<Vars> {
-    let mut vars = given.clone();
-    let names: Vec<&str> = file.inputs().map(|(name, _)| name).collect();
-    match input {
-        // Rows may have other fields: those that are not inputs are ignored.
-        Input::Vars(row) => {
-            for name in names {
-                match row.get(name) {
-                    // Cells of a table are always strings, also those with numbers.
-                    Some(Value::String(text)) => _ = vars.insert(name, file.input(name, text)?),
-                    Some(value) => _ = vars.insert(name, value.clone()),
-                    None => {}
-                }
-            }
-        }
-        Input::Text(text) => match names.as_slice() {
-            [only] => _ = vars.insert(*only, file.input(only, &text)?),
-            _ if names.contains(&"input") => _ = vars.insert("input", file.input("input", &text)?),
-            _ => {
-                let message = "the row is plain text, but the chain has several inputs and none is named `input`: \
-                               use rows with fields, such as JSON lines or CSV";
-                return Err(Error::new(ErrorKind::Input, message));
-            }
-        },
-        Input::Prompt(_) => {
-            let message = "the row is a complete request, which a chain file cannot use";
-            return Err(Error::new(ErrorKind::Input, message));
-        }
-        _ => {
-            return Err(Error::new(ErrorKind::Input, "this kind of row is not supported by chain files"));
-        }
-    }
-    Ok(vars)
 }

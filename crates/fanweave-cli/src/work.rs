@@ -57,6 +57,9 @@ pub(crate) struct ChainWork {
     /// Inputs for all rows.
     pub(crate) given: Vars,
     parameters: Parameters,
+    /// Set if the outputs of all steps are those of the chain.
+    all_outputs: bool,
+    fallback_models: Vec<String>,
 }
 
 /// [`ChainWork`] as data: the chain file and the files that it refers to as texts.
@@ -72,13 +75,18 @@ struct ChainData {
     given: Vars,
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     parameters: Parameters,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    all_outputs: bool,
+    #[serde(default, rename = "fallback", skip_serializing_if = "Vec::is_empty")]
+    fallback_models: Vec<String>,
 }
 
 impl From<ChainWork> for ChainData {
     fn from(work: ChainWork) -> Self {
-        let ChainWork { name, file, model, given, parameters } = work;
+        let ChainWork { name, file, model, given, parameters, all_outputs, fallback_models } = work;
         let files = file.files().map(|(path, text)| (path.to_owned(), text.to_owned())).collect();
-        Self { name, text: file.source().to_owned(), files, model, given, parameters }
+        let text = file.source().to_owned();
+        Self { name, text, files, model, given, parameters, all_outputs, fallback_models }
     }
 }
 
@@ -87,9 +95,15 @@ impl TryFrom<ChainData> for ChainWork {
 
     /// Parses the texts. Reads no file.
     fn try_from(data: ChainData) -> fanweave::Result<Self> {
-        let ChainData { name, text, files, model, given, parameters } = data;
+        let ChainData { name, text, files, model, given, parameters, all_outputs, fallback_models } = data;
         let file = ChainFile::parse_with(name.as_str(), text, &files)?;
-        Ok(Self::new(Path::new(&name), file, model, given, parameters))
+        let file = if all_outputs { file.with_all_outputs() } else { file };
+        let file = match fallback_models.as_slice() {
+            [] => file,
+            models => file.with_fallback(models),
+        };
+        let work = Self::new(Path::new(&name), file, model, given, parameters);
+        Ok(work.with_flags(all_outputs, fallback_models))
     }
 }
 
@@ -116,6 +130,19 @@ impl PromptWork {
             has_own_server: args.model.base_url.is_some(),
             parameters: args.model.parameters(),
         })
+    }
+
+    /// The same work for models that may be on a server of the user who runs it.
+    #[cfg(feature = "workers")]
+    pub(crate) fn with_own_server(mut self, has_own_server: bool) -> Self {
+        self.has_own_server |= has_own_server;
+        self
+    }
+
+    /// The work in the manifest of a run.
+    #[cfg(feature = "workers")]
+    pub(crate) fn data(&self) -> Value {
+        json!({ "prompts": self })
     }
 
     /// The prompts of the manifest of a run. `None` if they were written by a version with other fields.
@@ -185,7 +212,28 @@ impl ChainWork {
             Some(model) => file.with_model(model),
             None => file,
         };
-        Self { name, file: Arc::new(file), model, given, parameters }
+        let (all_outputs, fallback_models) = (false, Vec::new());
+        Self { name, file: Arc::new(file), model, given, parameters, all_outputs, fallback_models }
+    }
+
+    /// Records that the file was given all outputs, or other fallback models.
+    pub(crate) fn with_flags(self, all_outputs: bool, fallback_models: Vec<String>) -> Self {
+        Self { all_outputs, fallback_models, ..self }
+    }
+
+    /// The chain of the manifest of a run.
+    ///
+    /// # Errors
+    /// The file is invalid, or has what this version does not know.
+    #[cfg(feature = "workers")]
+    pub(crate) fn deserialized(work: &Value) -> Result<Self, serde_json::Error> {
+        Self::deserialize(work)
+    }
+
+    /// Parameters of its requests.
+    #[cfg(feature = "workers")]
+    pub(crate) fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     /// The chain with its models. `connect` gets the model of each step, whose name is set if the file or the
@@ -286,7 +334,9 @@ mod tests {
         let text = "inputs: { name: World, times: 1 }\nsteps: { ask: { prompt: { file: ask.txt } } }";
         std::fs::write(&path, text).unwrap();
         let file = ChainFile::load(&path).unwrap();
+        let file = file.with_all_outputs().with_fallback(["sim/writer"]);
         let work = ChainWork::new(&path, file, Some("sim/echo".into()), vars! { times: 3 }, parameters());
+        let work = work.with_flags(true, vec!["sim/writer".into()]);
         let data = serde_json::to_string(&work).unwrap();
         assert!(!data.contains(&*folder.path().to_string_lossy()), "{data}");
         drop(folder);
@@ -300,7 +350,10 @@ mod tests {
             wait(chain.invoke(work.given.clone())).unwrap()
         };
         assert_eq!(answer(&read), answer(&work));
-        assert!(answer(&read).as_str().unwrap().contains("Greet World 3 times"));
+        let answer = answer(&read);
+        assert!(answer["ask"].as_str().unwrap().contains("Greet World 3 times"), "{answer}");
+        let models: Vec<_> = read.file.step_parameters().flat_map(|(_, models, _)| models).collect();
+        assert_eq!(models, [Some("sim/echo"), Some("sim/writer")]);
 
         let broken = data.replace("{{ times }}", "{{ nobody }}");
         let error = serde_json::from_str::<ChainWork>(&broken).unwrap_err().to_string();

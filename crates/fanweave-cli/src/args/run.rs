@@ -96,6 +96,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub(crate) fallback_model: Vec<String>,
 
+    #[cfg(feature = "workers")]
+    #[command(flatten)]
+    pub(crate) cluster: super::ClusterArgs,
+
     /// Make no calls: run the chain with simulated models, show the prompts of the first run and estimate
     /// time, tokens and cost. Needs no API key
     #[arg(long, conflicts_with_all = ["check", "graph", "json"], help_heading = "Cost")]

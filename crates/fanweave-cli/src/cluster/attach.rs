@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fanweave::batch::{BatchJob, InputFormat, Progress, RowKey, Source, Summary};
+use fanweave::batch::{BatchJob, Fingerprint, InputFormat, Progress, RowKey, Source, Summary};
 use fanweave::context::CancellationToken;
 use fanweave::workers::{
     Attached, Broker, ErrorKind, InputInfo, Manifest, Nats, RowSettings, Submitted, cancel, remove, run_name,
     submit_rows,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
@@ -20,7 +20,6 @@ use super::server::Server;
 use crate::args::{BatchArgs, On};
 use crate::exit::{Exit, Failure};
 use crate::out::{print, tell};
-use crate::work::PromptWork;
 
 /// A run at workers.
 pub(crate) struct ClusterRun {
@@ -49,7 +48,8 @@ pub(crate) struct Submission {
 /// The run of a batch. `None` if its rows run in this process.
 pub(crate) fn submission(
     args: &BatchArgs,
-    work: &PromptWork,
+    fingerprint: &Fingerprint,
+    work: Value,
     source: &Source,
     row_usd: f64,
 ) -> Result<Option<Submission>, Failure> {
@@ -57,7 +57,7 @@ pub(crate) fn submission(
         return Ok(None);
     }
     let Contents { hash, lines } = contents_of(source.paths())?;
-    let mut manifest = manifest(args, work, source, &hash);
+    let mut manifest = manifest(args, fingerprint, work, source, &hash);
     (manifest.budget_usd, manifest.row_usd) = (args.budget_usd, row_usd);
     Ok(Some(Submission { manifest, lines }))
 }
@@ -203,8 +203,13 @@ fn folder_of(output: &Path) -> PathBuf {
 }
 
 /// The run of a batch, whose name is the same for the same rows and the same work.
-fn manifest(args: &BatchArgs, work: &PromptWork, source: &Source, hash: &str) -> Manifest {
-    let fingerprint = work.fingerprint();
+fn manifest(
+    args: &BatchArgs,
+    fingerprint: &Fingerprint,
+    work: Value,
+    source: &Source,
+    hash: &str,
+) -> Manifest {
     let rows = &args.rows;
     let mut identity = json!({
         "work": fingerprint.values(), "input": hash, "format": rows.input_format,
@@ -226,7 +231,9 @@ fn manifest(args: &BatchArgs, work: &PromptWork, source: &Source, hash: &str) ->
     }
     let identity = RowKey::of(&identity).expect("it has string keys");
     let run = run_name(&args.input.to_string_lossy(), identity);
-    let mut manifest = Manifest::new(run, json!({ "prompts": work }));
+    // Rows of chains have no form of a provider.
+    let keeps_raw = work.get("prompts").is_some();
+    let mut manifest = Manifest::new(run, work);
     manifest.fingerprint = fingerprint.values().clone();
     manifest.input = InputInfo::default();
     let name = args.input.file_name().unwrap_or_default();
@@ -236,7 +243,7 @@ fn manifest(args: &BatchArgs, work: &PromptWork, source: &Source, hash: &str) ->
     manifest.input.columns = source.columns().filter(|_| source.paths().len() == 1);
     manifest.input.is_sampled = rows.sample.is_some() || args.samples.is_some_and(|n| n.get() > 1);
     let mut settings = RowSettings::new();
-    settings.keep_raw = source.format() == Some(InputFormat::OpenAi);
+    settings.keep_raw = keeps_raw && source.format() == Some(InputFormat::OpenAi);
     settings.hedge = !rows.no_hedging;
     settings.keep_going = rows.keep_going;
     settings.samples = args.samples.unwrap_or(settings.samples);

@@ -18,10 +18,12 @@ use tokio::time::{Instant, sleep};
 
 use super::access::broker;
 use crate::args::{CollectArgs, JobsArgs, JobsCommand, ShowProgress};
+use crate::chain_rows::outputs_schema;
 use crate::exit::{Exit, Failure};
 use crate::out::{escape_controls, print, tell};
 use crate::program::Program;
 use crate::rows::{Watch, failure};
+use crate::work::ChainWork;
 
 /// Time between two lines of `watch`.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
@@ -225,7 +227,7 @@ async fn collect(args: CollectArgs, program: &Program) -> Result<Exit, Failure> 
     } else if manifest.settings.keep_raw {
         settings = settings.output_format(OutputFormat::OpenAi);
     }
-    settings.answer_schema = manifest.work["prompts"].get("schema").cloned();
+    settings.answer_schema = schema_of(&manifest);
     settings.columns = columns_of(&args, &manifest, settings.output_format);
     // The workers have the models.
     let nothing =
@@ -252,6 +254,14 @@ async fn collect(args: CollectArgs, program: &Program) -> Result<Exit, Failure> 
     let attached = attached.on_note(|note| tell!("note: {note}"));
     let collecting = watch.over(&mut notes, |progress, stop| attached.stop(stop).run(job.progress(progress)));
     Box::pin(collecting).await
+}
+
+/// The columns of the answers of a run, if its manifest names them.
+fn schema_of(manifest: &Manifest) -> Option<Value> {
+    match manifest.work.get("chain") {
+        Some(work) => outputs_schema(&ChainWork::deserialized(work).ok()?.file),
+        None => manifest.work["prompts"].get("schema").cloned(),
+    }
 }
 
 /// The columns of the input in the output, as in a run on one machine. The rows at the broker do not have

@@ -1,8 +1,10 @@
-//! Rows at workers: `fanweave batch --on`, `fanweave worker`, `fanweave jobs` and `fanweave broker`.
+//! Rows at workers: `--on` of `fanweave batch` and `fanweave run`, `fanweave worker`, `fanweave jobs` and
+//! `fanweave broker`.
 
 mod access;
 mod attach;
 mod broker;
+mod chains;
 mod config;
 mod health;
 mod jobs;
@@ -15,6 +17,7 @@ mod worker;
 
 pub(crate) use attach::{detached, run as batch, submission};
 pub(crate) use broker::run as broker;
+pub(crate) use chains::{refuse_run_flags, run as chain};
 pub(crate) use jobs::run as jobs;
 pub(crate) use refuse::refuse_flags;
 pub(crate) use worker::{fill, run as worker};

@@ -108,14 +108,14 @@ async fn orphaned(is_child: bool, stop: CancellationToken, broker: Arc<dyn Broke
     }
 }
 
-/// Prompts for rows, with the models of this process.
-struct Prompts {
-    args: WorkerArgs,
-    config: Config,
-    prices: fanweave::models::Prices,
-    broker: Arc<dyn Broker>,
+/// Prompts and chains for rows, with the models of this process.
+pub(super) struct Prompts {
+    pub(super) args: WorkerArgs,
+    pub(super) config: Config,
+    pub(super) prices: fanweave::models::Prices,
+    pub(super) broker: Arc<dyn Broker>,
     /// Name of this worker.
-    name: String,
+    pub(super) name: String,
 }
 
 impl Workload for Prompts {
@@ -128,8 +128,12 @@ impl Workload for Prompts {
             let message = "the run asks for something that this fanweave does not know: update it".to_owned();
             Error::new(ErrorKind::Newer, message)
         };
+        if let Some(work) = run.work.get("chain") {
+            return self.chain_rows(run, work);
+        }
         let work = run.work.get("prompts").ok_or_else(newer)?;
         let work = PromptWork::deserialized(work).ok_or_else(newer)?;
+        let work = work.with_own_server(self.args.connection.base_url.is_some());
         self.check_allowed(&work)?;
         let args = self.batch_args(&work);
         // A simulated model in this process has no account.
@@ -227,7 +231,7 @@ impl Prompts {
 }
 
 /// The flags of a batch.
-fn batch_args() -> BatchArgs {
+pub(super) fn batch_args() -> BatchArgs {
     let words = ["fanweave", "batch", "rows", "--output", "results"];
     let Ok(Cli { command: Command::Batch(batch), .. }) = Cli::try_parse_from(words) else {
         unreachable!("these are the arguments that a batch needs")
@@ -235,12 +239,12 @@ fn batch_args() -> BatchArgs {
     *batch
 }
 
-fn not_allowed(model: &str) -> String {
+pub(super) fn not_allowed(model: &str) -> String {
     format!("this worker runs no rows of {model} (--allow-model)")
 }
 
 /// Returns true if a model matches one of the patterns, or without patterns. `*` stands for any text.
-fn is_allowed(patterns: &[String], model: &str) -> bool {
+pub(super) fn is_allowed(patterns: &[String], model: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, model))
 }
 
