@@ -434,7 +434,7 @@ fn the_limit_of_a_row_is_kept_under_its_own_name() {
 fn reasoned() -> Vec<(&'static str, Value, &'static str)> {
     let chat = |fields: Value| {
         let mut said = json!({ "role": "assistant", "content": "Hello." });
-        said.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        said.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
         json!({ "choices": [{ "index": 0, "message": said, "finish_reason": "stop" }] })
     };
     let detail = json!({ "type": "reasoning.encrypted", "data": "SIGNED", "index": 0, "id": "r1" });
