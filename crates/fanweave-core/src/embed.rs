@@ -128,7 +128,11 @@ impl Runnable for Embedder {
             cx.emit(EventKind::EmbeddingRequested(texts.len())).await;
             self.inner.embed(texts, &cx).await.inspect(|answer| cx.count_embedding(answer.usage))
         };
-        let reply = |answer: &Embedded| Some(Arc::new(Reply { usage: answer.usage, ..Reply::default() }));
+        // The number of requests is not known; it is one for most lists of texts.
+        let reply = |answer: &Embedded| {
+            let attempts = u32::from(*answer != Embedded::default());
+            Some(Arc::new(Reply { usage: answer.usage, attempts, ..Reply::default() }))
+        };
         cx.end(&self.name, result, reply).await
     }
 

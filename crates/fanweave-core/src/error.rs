@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::Message;
 
@@ -184,6 +185,7 @@ struct Inner {
     headers: Box<[(Box<str>, Box<str>)]>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     payload: Option<Arc<dyn Any + Send + Sync>>,
+    outputs: Option<Arc<Map<String, Value>>>,
 }
 
 impl Error {
@@ -208,6 +210,7 @@ impl Error {
             headers: Box::default(),
             source: None,
             payload: None,
+            outputs: None,
         }))
     }
 
@@ -335,6 +338,43 @@ impl Error {
     /// The value given to [`foreign`](Self::foreign), of this error or of the error that caused it.
     pub fn payload(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
         self.0.payload.as_ref().or_else(|| StdError::source(self)?.downcast_ref::<Self>()?.payload())
+    }
+
+    /// Outputs of the steps of a [`Dag`](crate::Dag) or a chain file that had ended when it failed, by name:
+    /// they may have been paid for. The output of a step that failed an assertion is among them. `None` for
+    /// failures outside of one, and for outputs that no JSON can hold. Not part of the serialised error.
+    ///
+    /// ```
+    /// use fanweave::{ChainFile, model, vars};
+    ///
+    /// let text = "
+    /// steps:
+    ///   a: { template: one }
+    ///   b: { template: '{{ steps.a.output }} two', assert: 'output == \"three\"' }
+    /// ";
+    /// # fanweave::blocking::wait(async {
+    /// let chain = ChainFile::parse("a.yaml", text)?.chain(|name| model(name.unwrap_or("sim/echo")))?;
+    /// let error = chain.invoke(vars! {}).await.unwrap_err();
+    /// let outputs = error.outputs().expect("a step has ended");
+    /// assert_eq!((&outputs["a"], &outputs["b"]), (&"one".into(), &"one two".into()));
+    /// # Ok::<_, fanweave::Error>(())
+    /// # })?;
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    pub fn outputs(&self) -> Option<&Map<String, Value>> {
+        self.0.outputs.as_deref().or_else(|| StdError::source(self)?.downcast_ref::<Self>()?.outputs())
+    }
+
+    /// Adds outputs of steps to those that it has.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_outputs(self, more: Map<String, Value>) -> Self {
+        if more.is_empty() {
+            return self;
+        }
+        let mut all = self.outputs().cloned().unwrap_or_default();
+        all.extend(more);
+        self.with(|e| e.outputs = Some(Arc::new(all)))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {

@@ -193,11 +193,69 @@ pub enum Media {
     Url(String),
     /// The bytes, in base64.
     Inline {
-        /// Media type, such as `image/png`.
+        /// Media type, such as `image/png`. The name of a document is its parameter `name`, as
+        /// [`with_name`](Media::with_name) sets it.
         media_type: String,
         /// Base64 with padding.
         base64: String,
     },
+}
+
+impl Media {
+    /// Parameter of a media type that has the name of a file.
+    const NAME: &str = ";name=";
+
+    /// Sets the name of inline media, which providers may show to the model. A URL stays as it is.
+    ///
+    /// ```
+    /// use fanweave::messages::Media;
+    ///
+    /// let pdf = Media::Inline { media_type: "application/pdf".into(), base64: "JVBERi0=".into() };
+    /// let pdf = pdf.with_name("a b.pdf");
+    /// assert_eq!((pdf.name().as_deref(), pdf.media_type()), (Some("a b.pdf"), Some("application/pdf")));
+    /// ```
+    #[must_use]
+    pub fn with_name(mut self, name: &str) -> Self {
+        if let Media::Inline { media_type, .. } = &mut self {
+            let end = media_type.find(Self::NAME).unwrap_or(media_type.len());
+            media_type.truncate(end);
+            media_type.push_str(Self::NAME);
+            for byte in name.bytes() {
+                match byte {
+                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' => {
+                        media_type.push(byte.into());
+                    }
+                    other => media_type.push_str(&format!("%{other:02X}")),
+                }
+            }
+        }
+        self
+    }
+
+    /// The [name](Self::with_name), if it is set.
+    pub fn name(&self) -> Option<String> {
+        let Media::Inline { media_type, .. } = self else { return None };
+        let (_, name) = media_type.split_once(Self::NAME)?;
+        let (mut bytes, mut rest) = (Vec::with_capacity(name.len()), name.as_bytes());
+        while let [first, more @ ..] = rest {
+            let hex = more.get(..2).filter(|_| *first == b'%').and_then(|hex| str::from_utf8(hex).ok());
+            let (byte, used) = match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+                Some(byte) => (byte, 2),
+                None => (*first, 0),
+            };
+            bytes.push(byte);
+            rest = &more[used..];
+        }
+        String::from_utf8(bytes).ok()
+    }
+
+    /// The media type of inline media, without a name.
+    pub fn media_type(&self) -> Option<&str> {
+        match self {
+            Media::Inline { media_type, .. } => media_type.split(Self::NAME).next(),
+            Media::Url(_) => None,
+        }
+    }
 }
 
 /// A tool call of the model.

@@ -7,7 +7,7 @@ use fanweave_core::Media;
 /// Media type and base64 of inline media.
 pub(super) fn inline(media: &Media) -> Option<(&str, &str)> {
     match media {
-        Media::Inline { media_type, base64 } => Some((media_type, base64)),
+        Media::Inline { base64, .. } => Some((media.media_type()?, base64)),
         Media::Url(url) => url.strip_prefix("data:")?.split_once(";base64,"),
     }
 }
@@ -16,7 +16,9 @@ pub(super) fn inline(media: &Media) -> Option<(&str, &str)> {
 pub(super) fn url(media: &Media) -> Cow<'_, str> {
     match media {
         Media::Url(url) => Cow::Borrowed(url),
-        Media::Inline { media_type, base64 } => Cow::Owned(format!("data:{media_type};base64,{base64}")),
+        Media::Inline { base64, .. } => {
+            Cow::Owned(format!("data:{};base64,{base64}", media.media_type().unwrap_or_default()))
+        }
     }
 }
 
@@ -31,6 +33,9 @@ pub(super) fn audio_format(media_type: &str) -> &str {
 
 /// The name of a document, or a default one, because some servers require it.
 pub(super) fn file_name(media: &Media) -> String {
+    if let Some(name) = media.name() {
+        return name;
+    }
     let extension = inline(media).and_then(|(kind, _)| kind.rsplit(['/', '+']).next()).unwrap_or("bin");
     format!("file.{extension}")
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{Chain, Context, Error, ErrorKind, Node, Result, Runnable, Template, Vars};
 
@@ -15,6 +15,8 @@ const CODE: &str = "assertion_failed";
 /// A step whose output must fulfil conditions.
 pub(super) struct Asserted {
     pub(super) step: Chain<Vars, Value>,
+    /// Name of the step. `None` for a step that runs for each item of a list.
+    pub(super) name: Option<Arc<str>>,
     /// The conditions as they are written, and as templates whose text is not empty if they hold.
     pub(super) conditions: Arc<[(String, Template)]>,
 }
@@ -30,7 +32,11 @@ impl Runnable for Asserted {
         for (condition, template) in self.conditions.iter() {
             if template.render_async(&vars).await?.is_empty() {
                 let error = Error::new(ErrorKind::Parse, format!("assertion failed: {condition}"));
-                return Err(error.with_code(CODE));
+                let error = error.with_code(CODE);
+                return Err(match &self.name {
+                    Some(name) => error.with_outputs(Map::from_iter([(name.to_string(), output)])),
+                    None => error,
+                });
             }
         }
         Ok(output)

@@ -24,6 +24,19 @@ pub(super) struct Checked {
     pub(super) waits_for: Vec<usize>,
 }
 
+impl Checked {
+    /// The paths of all variables that the step reads.
+    pub(super) fn reads(&self) -> impl Iterator<Item = String> {
+        let conditions = self.asserts.iter().map(|(_, template)| template);
+        let read = self.templates.iter().chain(&self.when).chain(conditions).flat_map(Template::paths);
+        let source = match &self.source {
+            Some(Source::Input(name, _)) => Some(format!("inputs.{name}")),
+            _ => None,
+        };
+        read.chain(source)
+    }
+}
+
 /// The list that a fan-out iterates over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {

@@ -26,6 +26,7 @@ pub(crate) mod fields;
 mod files;
 #[cfg(feature = "batch")]
 mod fingerprint;
+mod only;
 pub(crate) mod problem;
 pub(crate) mod spanned;
 mod spec;

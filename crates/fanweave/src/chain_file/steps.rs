@@ -65,7 +65,8 @@ pub(super) fn outputs_step(own: &str, names: &[&str]) -> DagStep {
 /// A step whose output must fulfil its conditions.
 pub(super) fn asserted(spec: &Step, checked: &check::Checked, step: Chain<Vars, Value>) -> DagStep {
     let conditions = checked.asserts.iter().cloned().collect();
-    DagStep::new(spec.name.value.as_str(), chain(Asserted { step, conditions }))
+    let name = checked.source.is_none().then(|| spec.name.value.as_str().into());
+    DagStep::new(spec.name.value.as_str(), chain(Asserted { step, name, conditions }))
 }
 
 /// A call with the parser of its answer.

@@ -67,6 +67,14 @@ impl Outcome {
         found.expect("the wait ends when something is found")
     }
 
+    /// The output, if the step has ended with one.
+    pub(super) fn output(&self) -> Option<Arc<Item>> {
+        match self.0.borrow().end.as_ref()? {
+            End::Done(item) => Some(item.clone()),
+            End::Skipped => None,
+        }
+    }
+
     /// Waits for the end.
     pub(super) async fn ended(&self) -> End {
         self.wait(|progress| progress.end.clone()).await

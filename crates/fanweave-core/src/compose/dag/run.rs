@@ -72,7 +72,9 @@ impl Runnable for Plan {
             let sent = run.send_deltas(&cx).await;
             sent.map_err(|error| error.with_step(self.steps[self.output].name.clone()))
         };
-        tokio::try_join!(work, deltas)?;
+        if let Err(error) = tokio::try_join!(work, deltas) {
+            return Err(run.with_outputs(error));
+        }
         match run.outcomes[self.output].ended().await {
             End::Done(item) => {
                 // The caller writes it out, such as to a line of JSON and to a journal.
@@ -144,6 +146,22 @@ enum Ended {
 }
 
 impl DagRun<'_> {
+    /// The error with the outputs of the steps that have ended, if there is memory for a copy of them.
+    fn with_outputs(&self, error: Error) -> Error {
+        if error.kind() == ErrorKind::Cancelled {
+            return error;
+        }
+        let ended = self.plan.steps.iter().zip(&self.outcomes);
+        let ended: Vec<_> =
+            ended.filter_map(|(step, outcome)| Some((step.name.clone(), outcome.output()?))).collect();
+        if self.kept.add(ended.iter().map(|(_, item)| of_item(item)).sum()).is_err() {
+            return error;
+        }
+        let values =
+            ended.into_iter().filter_map(|(name, item)| Some((name.to_string(), item.to_value().ok()?)));
+        error.with_outputs(values.collect())
+    }
+
     fn step(&self, index: usize) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.step_now(index))
     }
