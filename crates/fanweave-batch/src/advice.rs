@@ -52,6 +52,8 @@ pub enum Advice {
     },
     /// Set the format of the input: [`InputOptions::format`](crate::InputOptions::format).
     SetFormat,
+    /// Set the format of the output: [`Settings::output_format`](crate::Settings::output_format).
+    SetOutputFormat,
     /// Drop the answers at the end of rows for fine-tuning:
     /// [`Render::drop_last_assistant`](crate::Render::drop_last_assistant).
     DropLastAssistant,
@@ -78,6 +80,7 @@ impl fmt::Display for Advice {
             Self::SetFormat => "set the format of the input, such as csv or jsonl",
             Self::BuildWith { feature } => return write!(f, "rebuild with the feature `{feature}`"),
             Self::SpecifyRun => "specify the output or the journal of a run",
+            Self::SetOutputFormat => "set the format of the file",
             Self::DropLastAssistant => "drop it from all rows",
             Self::RunAllRows => "to run the rows as they are, skip the check",
             Self::SetEncoding => "set its encoding, such as windows-1252 (utf-8 lets such rows fail)",

@@ -12,12 +12,28 @@ pub trait RowBudget: Send {
     /// Deducts the cost of a finished row, in US dollars. `None` if it is unknown.
     fn pay(&mut self, usd: Option<f64>);
 
+    /// The budget in US dollars that is needed so that another row may start while none is in flight, and so
+    /// that the `rows` that are left may. `None` if this is not known here.
+    fn needed_usd(&self, _rows: Option<u64>, _maybe_billed_usd: f64) -> Option<NeededBudget> {
+        None
+    }
+
     /// Waits for more money, after [`allows`](Self::allows) has answered [`Later`](Allowance::Later).
     /// Resolves when it may answer otherwise.
     ///
     /// # Cancellation
     /// No change is lost.
     fn changed(&mut self) -> BoxFuture<'_, ()>;
+}
+
+/// A budget with which a run that has spent its own would continue, in US dollars, with what was spent
+/// before.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NeededBudget {
+    /// The least that the next row needs.
+    pub next_row: f64,
+    /// Estimate for all rows that are left, if their number is known: they cost what those before did.
+    pub all_rows: Option<f64>,
 }
 
 /// Answer of [`RowBudget`].

@@ -7,7 +7,7 @@ use fanweave_core::Usage;
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending};
 
-use crate::budget::{Allowance, RowBudget};
+use crate::budget::{Allowance, NeededBudget, RowBudget};
 
 /// Cost of a model call in US dollars. `None` if unknown.
 type Price = dyn Fn(&str, &Usage) -> Option<f64> + Send + Sync;
@@ -86,7 +86,7 @@ impl Costs {
         }
         #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
         let spent = spent + unpriced as f64 * self.row;
-        RemainingBudget { cap: self.cap, spent, max_row_cost: self.row }
+        RemainingBudget { cap: self.cap, spent, max_row_cost: self.row, paid: 0.0, rows: 0 }
     }
 }
 
@@ -111,6 +111,10 @@ pub(crate) struct RemainingBudget {
     spent: f64,
     /// Maximum cost assumed for a row in flight.
     max_row_cost: f64,
+    /// Cost of the rows of this run.
+    paid: f64,
+    /// Number of these rows.
+    rows: u32,
 }
 
 impl RowBudget for RemainingBudget {
@@ -124,8 +128,19 @@ impl RowBudget for RemainingBudget {
     }
 
     fn pay(&mut self, usd: Option<f64>) {
-        self.spent += usd.unwrap_or(self.max_row_cost);
-        self.max_row_cost = self.max_row_cost.max(usd.unwrap_or_default());
+        let usd = usd.unwrap_or(self.max_row_cost);
+        self.spent += usd;
+        self.max_row_cost = self.max_row_cost.max(usd);
+        self.paid += usd;
+        self.rows = self.rows.saturating_add(1);
+    }
+
+    fn needed_usd(&self, rows: Option<u64>, maybe_billed_usd: f64) -> Option<NeededBudget> {
+        let next_row = self.spent + maybe_billed_usd + self.max_row_cost;
+        let each = if self.rows == 0 { self.max_row_cost } else { self.paid / f64::from(self.rows) };
+        #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
+        let all_rows = rows.map(|rows| next_row + rows.saturating_sub(1) as f64 * each);
+        Some(NeededBudget { next_row, all_rows })
     }
 
     /// Never resolves, because nothing is added.
@@ -146,8 +161,13 @@ mod tests {
         budget.pay(Some(0.375));
         // From now on, the most expensive row is what each row is assumed to cost.
         assert!(allows(&budget, 0, 0.0) && !allows(&budget, 1, 0.0));
+        assert_eq!(
+            budget.needed_usd(Some(11), 0.0),
+            Some(NeededBudget { next_row: 1.0, all_rows: Some(4.75) })
+        );
         budget.pay(None);
         assert_eq!(budget.allows(0, 0.0), Allowance::Never);
+        assert_eq!(budget.needed_usd(None, 0.5), Some(NeededBudget { next_row: 1.875, all_rows: None }));
     }
 
     #[test]

@@ -111,6 +111,11 @@ impl Error {
         Self { source: Some(io::Error::other(cause)), ..error }
     }
 
+    /// The same error of another kind.
+    pub(crate) fn of_kind(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
     /// Appends context to the message.
     pub(crate) fn adding(mut self, more: &str) -> Self {
         self.message.push_str("; ");

@@ -77,13 +77,20 @@ pub struct KeyedRows {
     samples: u32,
     /// A row that is returned again: its key, and the number of times that it was returned.
     repeated: Option<(Key, InputRow, u32)>,
+    /// Set if all rows have the same key, because nothing is done.
+    is_keyless: bool,
 }
 
 impl KeyedRows {
     /// The first `limit` rows of a source.
     pub fn new(source: Source, limit: Option<u64>) -> Self {
         let (seen, limit) = (Occurrences::default(), limit.unwrap_or(u64::MAX));
-        Self { source, seen, limit, columns: None, samples: 1, repeated: None }
+        Self { source, seen, limit, columns: None, samples: 1, repeated: None, is_keyless: false }
+    }
+
+    /// Gives all rows the same key, which takes no memory for each row.
+    pub(crate) fn without_keys(self) -> Self {
+        Self { source: self.source.without_keys(), is_keyless: true, ..self }
     }
 
     /// Returns each row `samples` times, with a key and an index for each.
@@ -153,6 +160,9 @@ impl KeyedRows {
     }
 
     fn key(&mut self, row: &InputRow) -> Key {
+        if self.is_keyless {
+            return Key::of(&[]);
+        }
         match (self.source.format(), &row.input) {
             // Rows of an OpenAI batch have unique ids, so no two are equal, and no table of them is needed.
             (Some(InputFormat::OpenAi), Ok(_)) => row.content(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fanweave_core::{Error, ErrorKind, FinishReason};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use crate::answer::{Answer, Content};
 use crate::journal::{Failure, Outcome, Record};
@@ -140,6 +141,15 @@ impl FinishedRow {
         }
     }
 
+    /// Outputs of the steps of a dag or a chain file that had ended when the row failed, by name: see
+    /// [`Error::outputs`].
+    pub fn outputs(&self) -> Option<&Map<String, Value>> {
+        match &self.record.result {
+            Outcome::Answer(_) => None,
+            Outcome::Error(failure) => failure.outputs.as_ref(),
+        }
+    }
+
     /// The error, if the row failed. The error of a row that was read back has no source and no payload.
     pub fn error(&self) -> Option<Error> {
         match &self.record.result {
@@ -189,6 +199,9 @@ impl Failure {
         }
         if let Some(body) = &self.body {
             error = error.with_body(body);
+        }
+        if let Some(outputs) = &self.outputs {
+            error = error.with_outputs(outputs.clone());
         }
         match &self.step {
             Some(step) => step.rsplit(" > ").fold(error, Error::with_step),

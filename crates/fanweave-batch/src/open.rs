@@ -138,22 +138,10 @@ impl Open {
     fn open(self, source: &Source) -> Result<Opened> {
         let Self { output, settings, .. } = &self;
         if let Output::File(path) = output {
-            output::check(path, source.paths(), settings.fresh)?;
+            output::check(path, source.paths(), settings.output_format.is_some(), settings.fresh)?;
         }
         let hash = self.scan(source)?.or(source.identity().map(|identity| identity.0));
-        let format = source.format().map_or_else(|| "rows".to_owned(), |format| format.to_string());
-        let options = source.options();
-        let given = [
-            ("delimiter", options.delimiter.map(String::from)),
-            ("encoding", options.encoding.map(|encoding| encoding.to_string())),
-            ("id column", options.id_column.clone()),
-            ("sheet", options.sheet.clone()),
-        ];
-        let fingerprint = given
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .fold(self.fingerprint.clone(), |to, (name, value)| to.set(name, value))
-            .set("input format", format);
+        let fingerprint = with_input(&self.fingerprint, source);
         let mut manifest = Manifest::new(fingerprint, hash).of_file(source.path());
         let unordered = settings.unordered;
         let path = output.path();
@@ -283,6 +271,23 @@ impl Open {
         self.progress.set_total(total);
         Ok(Some(hash))
     }
+}
+
+/// The fingerprint of a run, with the way in which its input is read.
+pub(crate) fn with_input(fingerprint: &Fingerprint, source: &Source) -> Fingerprint {
+    let format = source.format().map_or_else(|| "rows".to_owned(), |format| format.to_string());
+    let options = source.options();
+    let given = [
+        ("delimiter", options.delimiter.map(String::from)),
+        ("encoding", options.encoding.map(|encoding| encoding.to_string())),
+        ("id column", options.id_column.clone()),
+        ("sheet", options.sheet.clone()),
+    ];
+    given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .fold(fingerprint.clone(), |to, (name, value)| to.set(name, value))
+        .set("input format", format)
 }
 
 impl Opened {

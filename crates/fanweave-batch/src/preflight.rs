@@ -30,7 +30,7 @@ impl Render {
     /// [`Usage`](crate::ErrorKind::Usage) if the templates use no field of the rows, so that all rows would
     /// send the same prompt, or if no row has what they use. Errors of reading the file.
     pub fn check(&self, source: &Source) -> Result<Vec<String>> {
-        let mut rows = source.reopened()?;
+        let mut rows = source.rewound()?;
         let mut first = None;
         if let Some(rows) = &mut rows {
             first = self.first_usable(rows)?;
@@ -60,18 +60,15 @@ impl Render {
         Ok(notes)
     }
 
-    /// Indices of the rows whose used fields are not empty.
-    pub(crate) fn filled(&self, rows: Source) -> Result<Vec<u64>> {
-        let used = self.used_fields();
-        let mut indices = Vec::new();
-        for row in rows {
-            let row = row?;
-            // A row that cannot be read is a failed row, not an empty one.
-            if row.input.as_ref().map_or(true, |input| empty_field(input, &used).is_none()) {
-                indices.push(row.index);
-            }
-        }
-        Ok(indices)
+    /// The field that a row with this input lacks: one that is empty, or one without which the templates
+    /// cannot be rendered.
+    fn lacking<'a>(&self, input: &Input, used: &'a [String]) -> Option<&'a str> {
+        let missing = || {
+            let name = missing_field(input, used).filter(|_| self.template.is_some())?;
+            let texts = self.texts(input, Template::try_render);
+            texts.is_some_and(|texts| texts.is_err()).then_some(name)
+        };
+        empty_field(input, used).or_else(missing)
     }
 
     /// The fields of the first valid row, and its error unless a later row can be rendered.
@@ -229,7 +226,8 @@ impl Render {
         if used.is_empty() || !source.has_fields() {
             return Ok(None);
         }
-        let Some(rows) = source.reopened()? else { return Ok(None) };
+        let Some(rows) = source.rewound()? else { return Ok(None) };
+        let in_sample = rows.sampled();
         let mut rows = rows.without_filled_lines();
         let (mut empty, mut first) = (0_u64, None);
         for row in rows.by_ref() {
@@ -242,7 +240,7 @@ impl Render {
         }
         Ok(first.map(|(name, location)| {
             let have = if empty == 1 { "has" } else { "have" };
-            let all = rows.read_so_far();
+            let all = in_sample.unwrap_or(rows.read_so_far());
             format!("{empty} of {all} rows {have} an empty field, the first: `{name}` in {location}")
         }))
     }
@@ -303,7 +301,8 @@ impl<'a> Braced<'a> {
 
 impl Source {
     /// Leaves out the rows with an empty field that the templates of `render` use: an empty or blank text, or
-    /// null. Reads the file once.
+    /// null. The same holds for rows that lack a field without which the templates cannot be rendered. Reads
+    /// the file once. The number of these rows is one of the [notes](Self::notes).
     ///
     /// ```no_run
     /// use fanweave::batch::{Render, Source};
@@ -316,17 +315,90 @@ impl Source {
     ///
     /// # Errors
     /// [`Usage`](crate::ErrorKind::Usage) for a source that is not a file, or if all rows are empty;
-    /// otherwise those of reading the file.
+    /// otherwise those of reading the file, and of [`Render::check`] if no row has what the templates use.
     pub fn skip_empty(self, render: &Render) -> Result<Self> {
-        let Some(all) = self.reopened()? else {
-            let message = "empty rows can only be skipped in a file, which is read before the run";
-            return Err(Error::usage(format!("{}: {message}", self.name())));
-        };
-        let kept = self.only(render.filled(all)?);
+        let used = render.used_fields();
+        let all = self.rewound()?;
+        let kept = self.skip_lacking(|input| render.lacking(input, &used))?;
         if kept.sampled() == Some(0) {
+            // The cause may be a wrong name in the template.
+            if let Some(all) = all {
+                render.check(&all)?;
+            }
             return Err(Error::usage(format!("{}: all rows are empty", kept.name())));
         }
         Ok(kept)
+    }
+
+    /// Leaves out the rows whose `fields` are empty, or which lack one of the `required` ones: for chains
+    /// whose input is not a prompt. Reads the file once. The number of these rows is one of the
+    /// [notes](Self::notes).
+    ///
+    /// ```no_run
+    /// use fanweave::batch::Source;
+    ///
+    /// let rows = Source::open("texts.csv", None)?.skip_empty_fields(&["text", "title"], &["text"])?;
+    /// # Ok::<_, fanweave::batch::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) for a source that is not a file, or if no row is left; otherwise
+    /// those of reading the file.
+    pub fn skip_empty_fields(self, fields: &[impl AsRef<str>], required: &[impl AsRef<str>]) -> Result<Self> {
+        let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let fields = names(&fields.iter().map(AsRef::as_ref).collect::<Vec<_>>());
+        let required = names(&required.iter().map(AsRef::as_ref).collect::<Vec<_>>());
+        let kept = self
+            .skip_lacking(|input| empty_field(input, &fields).or_else(|| missing_field(input, &required)))?;
+        match kept.sampled() {
+            Some(0) => Err(Error::usage(format!("{}: all rows are empty", kept.name()))),
+            _ => Ok(kept),
+        }
+    }
+
+    /// Leaves out the rows for which `lacking` returns the name of a field that is empty or that they do not
+    /// have. Reads the file once. The number of these rows is one of the [notes](Self::notes).
+    ///
+    /// ```no_run
+    /// use fanweave::batch::{Input, Source};
+    ///
+    /// let rows = Source::open("texts.txt", None)?;
+    /// let long = rows.skip_lacking(|input| match input {
+    ///     Input::Text(text) => (text.len() < 20).then_some("input"),
+    ///     _ => None,
+    /// })?;
+    /// # Ok::<_, fanweave::batch::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) for a source that is not a file, because its rows can be read only
+    /// once; otherwise those of reading the file.
+    pub fn skip_lacking<'a>(self, lacking: impl Fn(&Input) -> Option<&'a str>) -> Result<Self> {
+        let Some(rows) = self.rewound()? else {
+            let message = "empty rows can only be skipped in a file, which is read before the run";
+            return Err(Error::usage(format!("{}: {message}", self.name())));
+        };
+        let (mut kept, mut skipped, mut first) = (Vec::new(), 0_u64, None);
+        for row in rows {
+            let row = row?;
+            // A row that cannot be read is a failed row, not an empty one.
+            match row.input.as_ref().ok().and_then(&lacking) {
+                None => kept.push(row.index),
+                Some(name) => {
+                    skipped += 1;
+                    first.get_or_insert_with(|| (name.to_owned(), row.location()));
+                }
+            }
+        }
+        let all = kept.len() as u64 + skipped;
+        let note = first.map(|(name, location)| {
+            let why = match skipped {
+                1 => "is skipped, because it has an empty field or lacks one",
+                _ => "are skipped, because they have an empty field or lack one",
+            };
+            format!("{skipped} of {all} rows {why}, the first: `{name}` in {location}")
+        });
+        Ok(self.only(kept).noting(note))
     }
 }
 
@@ -345,6 +417,12 @@ fn empty_field<'a>(input: &Input, used: &'a [String]) -> Option<&'a str> {
         _ => false,
     };
     used.iter().find(is_empty).map(String::as_str)
+}
+
+/// The first of the `used` fields that the row does not have.
+fn missing_field<'a>(input: &Input, used: &'a [String]) -> Option<&'a str> {
+    let Input::Vars(vars) = input else { return None };
+    used.iter().find(|name| field(vars.as_map(), name).is_none()).map(String::as_str)
 }
 
 #[cfg(test)]

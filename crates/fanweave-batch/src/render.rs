@@ -149,7 +149,7 @@ impl Render {
     }
 
     /// The texts of the templates. `None` if `render` gives up.
-    fn texts(
+    pub(crate) fn texts(
         &self,
         input: &Input,
         render: impl Fn(&Template, &Vars) -> Option<Result<String>>,
@@ -223,7 +223,7 @@ impl Render {
 
 /// The rendered templates of a row.
 #[derive(Default)]
-struct Texts {
+pub(crate) struct Texts {
     system: Option<String>,
     user: Option<String>,
 }

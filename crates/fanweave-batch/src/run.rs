@@ -1,11 +1,12 @@
 //! The batch job: reads rows, runs their calls concurrently and records the results.
 
 use std::pin::pin;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use fanweave_core::context::CancellationToken;
 use fanweave_core::{Chain, Context, Priority, Prompt};
+use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -107,6 +108,35 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             costs: Costs::default(),
             disk: Disk::default(),
         }
+    }
+
+    /// Lets inputs be compared, as JSON, for [`Settings::dedupe`]: rows with equal inputs share one result.
+    /// The prompts of [`new`](Self::new) are compared in any case.
+    ///
+    /// ```
+    /// use fanweave::batch::{BatchJob, Input, Output, Settings, Source};
+    /// use fanweave::{step, testing::Fake};
+    ///
+    /// # fn main() -> fanweave::batch::Result<()> { fanweave::blocking::wait(async {
+    /// let source = Source::rows("words", ["a", "b", "a"]);
+    /// let text = |input| match input {
+    ///     Input::Text(text) => Ok(text),
+    ///     _ => unreachable!("the rows are texts"),
+    /// };
+    /// let upper = step(|text: String, _| async move { Ok(text.to_uppercase()) });
+    /// let job = BatchJob::over(source, text, fanweave::chain(upper),
+    /// Output::Writer(Box::new(std::io::sink()))); let summary =
+    /// job.comparing_inputs().settings(Settings::new().dedupe(true)).run().await?; assert_eq!(summary.ok, 3);
+    /// # Ok(())
+    /// # }) }
+    /// ```
+    #[must_use]
+    pub fn comparing_inputs(mut self) -> Self
+    where
+        I: Serialize,
+    {
+        self.request_key = Some(key_of_input);
+        self
     }
 
     /// Sets the options of the job.
@@ -245,10 +275,18 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             // The output also includes finished rows after the position at which the run was stopped.
             let _ = read.await;
         }
+        let needed = window.needed_budget();
         let Window { row, recorder, stopped, .. } = window;
         let failures = recorder.end(stopped.is_cut_short).await?;
         let (wall, notes) = (began.elapsed(), previous.notes);
-        Ok(Summary { wall, failures, notes, ..stopped.into_summary(&row.progress.snapshot()) })
+        Ok(Summary {
+            wall,
+            failures,
+            notes,
+            next_row_budget_usd: needed.map(|needed| needed.next_row),
+            all_rows_budget_usd: needed.and_then(|needed| needed.all_rows),
+            ..stopped.into_summary(&row.progress.snapshot())
+        })
     }
 }
 
@@ -273,6 +311,15 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             stop,
         };
         JobParts { source, output, settings, fingerprint, rows }
+    }
+}
+
+/// Key of an input as JSON. One that cannot be serialised equals no other.
+fn key_of_input<I: Serialize>(input: &I) -> Key {
+    static OTHERS: AtomicU64 = AtomicU64::new(0);
+    match serde_json::to_value(input) {
+        Ok(value) => Key::of_value(&value),
+        Err(_) => Key::of(&[b"other", &OTHERS.fetch_add(1, Ordering::Relaxed).to_le_bytes()]),
     }
 }
 

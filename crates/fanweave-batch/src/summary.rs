@@ -67,6 +67,12 @@ pub struct Summary {
     pub maybe_billed_usd: f64,
     /// Set when the run stopped because starting more rows could have exceeded the budget.
     pub over_budget: bool,
+    /// The least budget in US dollars with which the next row would start, if the run stopped
+    /// [over budget](Self::over_budget). Includes what was spent. `None` for runs on several machines.
+    pub next_row_budget_usd: Option<f64>,
+    /// Estimate of the budget in US dollars that all rows need, if the next row does and the rows that are
+    /// left can be counted: they cost what those before did.
+    pub all_rows_budget_usd: Option<f64>,
     /// Set when the run stopped because too many rows had failed: see
     /// [`Settings::max_errors`](crate::Settings::max_errors).
     pub too_many_errors: bool,

@@ -155,6 +155,12 @@ impl Tally {
     fn cost_of(&self, event: &Event, usage: &Usage) -> Option<f64> {
         let name = event.path.name().unwrap_or_default();
         match (self.named.get(), name.split_once('/')) {
+            // A server of the user may have names with a vendor.
+            (Some(own), Some((vendor, _)))
+                if own.strip_prefix(vendor).is_some_and(|rest| rest.starts_with('/')) =>
+            {
+                self.costs.of(own, usage)
+            }
             (Some(own), Some((vendor, _))) => self.costs.of(&format!("{vendor}/{own}"), usage),
             _ => self.costs.of(name, usage),
         }

@@ -26,7 +26,7 @@ use tokio::time::sleep;
 
 use crate::Result;
 use crate::answer::IntoAnswer;
-use crate::budget::{Allowance, RowBudget};
+use crate::budget::{Allowance, NeededBudget, RowBudget};
 use crate::feed::Job;
 use crate::max_errors::{ErrorCount, MaxErrors};
 use crate::progress::Snapshot;
@@ -479,6 +479,13 @@ impl<I: Send + 'static, O: IntoAnswer, R: RowRecorder> Window<I, O, R> {
 
     fn allowance(&self) -> Allowance {
         self.budget.allows(self.flights.len(), self.row.progress.maybe_billed_usd())
+    }
+
+    /// The budget that the rows which are left need, if the run stopped over budget.
+    pub(crate) fn needed_budget(&self) -> Option<NeededBudget> {
+        let end = self.stopped.over_budget.then(|| self.row.progress.snapshot())?;
+        let left = end.total.map(|total| total.saturating_sub(end.done));
+        self.budget.needed_usd(left, end.maybe_billed_usd)
     }
 
     /// Starts no more rows.

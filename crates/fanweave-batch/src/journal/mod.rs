@@ -17,6 +17,7 @@ use std::fs::TryLockError;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -53,6 +54,28 @@ pub(crate) struct PreviousRun {
     pub(crate) has_token_details: bool,
     /// Problems found while reading, one sentence each.
     pub(crate) notes: Vec<String>,
+    /// Those of answered rows.
+    pub(crate) latencies: Latencies,
+}
+
+/// Latencies of rows, as a sum.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Latencies {
+    total_ms: u64,
+    rows: u64,
+}
+
+impl Latencies {
+    fn add(&mut self, latency_ms: Option<u64>) {
+        let Some(latency_ms) = latency_ms else { return };
+        self.total_ms = self.total_ms.saturating_add(latency_ms);
+        self.rows += 1;
+    }
+
+    /// Their mean. `None` without rows.
+    pub(crate) fn mean(self) -> Option<Duration> {
+        self.total_ms.checked_div(self.rows).map(Duration::from_millis)
+    }
 }
 
 impl PreviousRun {
@@ -63,6 +86,14 @@ impl PreviousRun {
             self.done.retain(|_, location| location.is_ok());
         }
         self.calls.retain(|row, _| !self.done.contains_key(row));
+    }
+
+    /// Returns true if nothing was answered, so that a run with other settings loses nothing.
+    fn has_nothing_paid(&self) -> bool {
+        let is_free = self.spent_usd <= 0.0 && self.unpriced == 0;
+        let is_unanswered = !self.done.values().any(|location| location.is_ok());
+        // A line that cannot be read may be an answer.
+        is_free && is_unanswered && self.calls.is_empty() && self.parts.is_empty() && self.notes.is_empty()
     }
 }
 
@@ -344,7 +375,59 @@ fn recover(
     changed_input: bool,
 ) -> Result<(Option<Manifest>, PreviousRun)> {
     let failed = |e| Error::io("read the journal", path, e);
-    let mut reader = BufReader::with_capacity(1 << 16, &*file);
+    let Contents { manifest, previous, end, is_torn } = read(&*file, path)?;
+    let Some(manifest) = manifest else {
+        // The file is empty or its first line is torn: a run that was killed before its first call.
+        file.set_len(0).map_err(failed)?;
+        return Ok((None, PreviousRun::default()));
+    };
+    if let Err(mismatch) = check_manifest(&manifest, now, path.display(), changed_input) {
+        if !previous.has_nothing_paid() {
+            return Err(mismatch);
+        }
+        file.set_len(0).map_err(failed)?;
+        let note = format!("{} had no answers of other settings, and was started over", path.display());
+        return Ok((None, PreviousRun { notes: vec![note], ..PreviousRun::default() }));
+    }
+    if is_torn {
+        file.set_len(end).map_err(failed)?;
+    }
+    Ok((Some(manifest), previous))
+}
+
+/// Reads the journal at `path` as a run with the manifest `now` would. Changes nothing, and takes no lock.
+///
+/// # Errors
+/// [`ErrorKind::Mismatch`] as in that run, apart from a changed input; [`ErrorKind::Io`].
+pub(crate) fn peek(path: &Path, now: &Manifest) -> Result<PreviousRun> {
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(PreviousRun::default()),
+        Err(e) => return Err(Error::io("open the journal", path, e)),
+    };
+    let Contents { manifest: Some(manifest), previous, .. } = read(file, path)? else {
+        return Ok(PreviousRun::default());
+    };
+    match check_manifest(&manifest, now, path.display(), true) {
+        Err(_) if previous.has_nothing_paid() => Ok(PreviousRun::default()),
+        checked => checked.map(|()| previous),
+    }
+}
+
+/// Contents of a journal.
+struct Contents {
+    /// `None` for a file that is empty, or whose first line is incomplete.
+    manifest: Option<Manifest>,
+    previous: PreviousRun,
+    /// End of the last complete line.
+    end: u64,
+    /// Set if an incomplete line follows it.
+    is_torn: bool,
+}
+
+fn read(file: impl Read, path: &Path) -> Result<Contents> {
+    let failed = |e| Error::io("read the journal", path, e);
+    let mut reader = BufReader::with_capacity(1 << 16, file);
     let mut line = Vec::new();
     // A file that is not a journal may be one endless line, so check its beginning first.
     reader.by_ref().take(record::OPENING.len() as u64).read_to_end(&mut line).map_err(failed)?;
@@ -352,14 +435,11 @@ fn recover(
         return Err(not_a_journal(path));
     }
     reader.read_until(b'\n', &mut line).map_err(failed)?;
+    let mut previous = PreviousRun::default();
     if line.last() != Some(&b'\n') {
-        // The file is empty or its first line is torn: a run that was killed before its first call.
-        file.set_len(0).map_err(failed)?;
-        return Ok((None, PreviousRun::default()));
+        return Ok(Contents { manifest: None, previous, end: 0, is_torn: !line.is_empty() });
     }
     let mut manifest = first_manifest(&line, path)?;
-
-    let mut previous = PreviousRun::default();
     let mut offset = line.len() as u64;
     for number in 2_u64.. {
         line.clear();
@@ -371,6 +451,7 @@ fn recover(
             Some(row) => {
                 previous.spent_usd += row.cost.unwrap_or_default();
                 previous.unpriced += u64::from(row.cost.is_none());
+                previous.latencies.add(row.latency_ms);
                 previous.done.insert(row.key, row.location);
                 match previous.calls.get_mut(&row.key) {
                     // Its cost is that of all its calls.
@@ -396,11 +477,7 @@ fn recover(
         previous.spent_usd += calls.totals.known_cost();
         previous.unpriced += u64::from(calls.totals.unpriced());
     }
-    check_manifest(&manifest, now, path.display(), changed_input)?;
-    if !line.is_empty() {
-        file.set_len(offset).map_err(failed)?;
-    }
-    Ok((Some(manifest), previous))
+    Ok(Contents { manifest: Some(manifest), previous, end: offset, is_torn: !line.is_empty() })
 }
 
 fn first_manifest(line: &[u8], path: &Path) -> Result<Manifest> {
@@ -470,12 +547,16 @@ struct ResumedRow {
     cost: Option<f64>,
     /// Set if the row failed because of a call that was not answered: the answers before it are good.
     keeps_calls: bool,
+    /// `None` for a row without an answer of its own.
+    latency_ms: Option<u64>,
 }
 
 fn read_row(line: &[u8], offset: u64) -> Option<ResumedRow> {
     #[derive(Deserialize)]
     struct Row {
         key: Key,
+        #[serde(default)]
+        latency_ms: u64,
         #[serde(default)]
         cost_usd: Option<f64>,
         #[serde(default)]
@@ -502,9 +583,11 @@ fn read_row(line: &[u8], offset: u64) -> Option<ResumedRow> {
         RowStatus::Answer(_) => (true, false),
         RowStatus::Error(failure) => (false, record::is_of_unanswered_call(&failure.kind)),
     };
-    let is_unknown = ok && row.time.is_some();
-    let cost = row.cost_usd.or((!is_unknown).then_some(0.0)).map(|cost| cost + row.maybe_billed_usd);
-    Some(ResumedRow { key: row.key, location: RowLocation::of_line(offset, length, ok), cost, keeps_calls })
+    let is_own = ok && row.time.is_some();
+    let cost = row.cost_usd.or((!is_own).then_some(0.0)).map(|cost| cost + row.maybe_billed_usd);
+    let latency_ms = is_own.then_some(row.latency_ms);
+    let location = RowLocation::of_line(offset, length, ok);
+    Some(ResumedRow { key: row.key, location, cost, keeps_calls, latency_ms })
 }
 
 /// The answered call of a line. `None` for other lines.

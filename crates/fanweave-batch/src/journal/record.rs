@@ -9,6 +9,7 @@ use std::time::Duration;
 use fanweave_core::{Message, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::answer::Answer;
 use crate::key::Key;
@@ -115,6 +116,9 @@ pub(crate) struct Failure {
     /// Beginning of the provider's response body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) body: Option<String>,
+    /// Outputs of the steps that had ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) outputs: Option<Map<String, Value>>,
 }
 
 impl From<&fanweave_core::Error> for Failure {
@@ -130,6 +134,7 @@ impl From<&fanweave_core::Error> for Failure {
             attempts: error.attempts(),
             usage: None,
             body: error.body().map(str::to_owned),
+            outputs: error.outputs().cloned(),
         }
     }
 }

@@ -4,8 +4,14 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::{Error, InputFormat, Result};
+use crate::{Advice, Error, InputFormat, Result};
 use fanweave_core::closest;
+
+/// Extensions of other kinds of files.
+const OTHERS: [&str; 17] = [
+    "gz", "zst", "bz2", "xz", "zip", "npz", "npy", "feather", "arrow", "orc", "html", "pdf", "yaml",
+    "sqlite", "xls", "xlsb", "ods",
+];
 
 /// Output format of results.
 ///
@@ -65,17 +71,47 @@ impl OutputFormat {
         !matches!(self, OutputFormat::Parquet | OutputFormat::Xlsx)
     }
 
-    /// Format inferred from the output's file extension, or from the input format.
-    pub(crate) fn detect(output: Option<&Path>, input: Option<InputFormat>) -> Self {
-        let extension =
-            output.and_then(Path::extension).and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-        match extension.as_deref() {
+    /// Format that the extension of a file names. `None` for other extensions: the file gets JSON lines, or
+    /// lines of an OpenAI batch if the input has them.
+    ///
+    /// ```
+    /// use fanweave::batch::OutputFormat;
+    ///
+    /// assert_eq!(OutputFormat::of_path("out/answers.TSV")?, Some(OutputFormat::Tsv));
+    /// assert_eq!(OutputFormat::of_path("answers")?, None);
+    /// let error = OutputFormat::of_path("answers.csv.gz").unwrap_err();
+    /// assert!(error.message().contains(".gz is not an output format"), "{error}");
+    /// # Ok::<_, fanweave::batch::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) for the extension of another kind of file, such as `.gz` or `.ods`,
+    /// which would get lines of JSON.
+    pub fn of_path(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        let path = path.as_ref();
+        let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+        Ok(Some(match extension.as_deref() {
             Some("csv") => OutputFormat::Csv,
             Some("tsv" | "tab") => OutputFormat::Tsv,
             Some("parquet") => OutputFormat::Parquet,
             Some("xlsx") => OutputFormat::Xlsx,
-            _ if input == Some(InputFormat::OpenAi) => OutputFormat::OpenAi,
-            _ => OutputFormat::Jsonl,
+            Some(other) if OTHERS.contains(&other) => {
+                let message = format!(
+                    "{}: .{other} is not an output format; write .jsonl, .csv, .tsv, .parquet or .xlsx",
+                    path.display()
+                );
+                return Err(Error::usage(message).advising([Advice::SetOutputFormat]));
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Format inferred from the output's file extension, or from the input format.
+    pub(crate) fn detect(output: Option<&Path>, input: Option<InputFormat>) -> Self {
+        match output.and_then(|path| Self::of_path(path).ok().flatten()) {
+            Some(format) => format,
+            None if input == Some(InputFormat::OpenAi) => OutputFormat::OpenAi,
+            None => OutputFormat::Jsonl,
         }
     }
 }

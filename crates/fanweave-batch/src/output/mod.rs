@@ -151,13 +151,10 @@ fn partial_path(path: &Path) -> PathBuf {
 }
 
 /// Checks that the output file can be written, before any call is paid for.
-pub(crate) fn check(path: &Path, inputs: &[PathBuf], fresh: bool) -> Result<()> {
+pub(crate) fn check(path: &Path, inputs: &[PathBuf], has_format: bool, fresh: bool) -> Result<()> {
     let shown = path.display();
-    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    if matches!(extension.as_deref(), Some("xls" | "xlsb" | "ods")) {
-        return Err(Error::usage(format!(
-            "{shown}: this kind of workbook cannot be written; write .xlsx, or .csv, which it opens"
-        )));
+    if !has_format {
+        OutputFormat::of_path(path)?;
     }
     let folder = folder_of(path);
     if !folder.is_dir() {
@@ -234,6 +231,8 @@ pub struct Sink {
     is_resumable: bool,
     /// Columns of the input.
     own: Option<Arc<OwnColumns>>,
+    /// Set once it has a result.
+    has_rows: bool,
 }
 
 enum Target {
@@ -283,7 +282,8 @@ impl Sink {
         };
         let file = open().map_err(|e| Error::io("continue the file", &partial, e))?;
         let target = Target::file(disk, path, partial, file);
-        Ok(Self { target, encoder, bytes: Vec::new(), is_resumable: true, own: layout.own })
+        let has_rows = mark > 0;
+        Ok(Self { target, encoder, bytes: Vec::new(), is_resumable: true, own: layout.own, has_rows })
     }
 
     /// Standard output.
@@ -305,7 +305,8 @@ impl Sink {
 
     fn begin(target: Target, encoder: Box<dyn OutputEncoder>, layout: Layout) -> Result<Self> {
         let is_resumable = layout.format.is_resumable();
-        let mut sink = Self { target, encoder, bytes: Vec::new(), is_resumable, own: layout.own };
+        let (bytes, has_rows) = (Vec::new(), false);
+        let mut sink = Self { target, encoder, bytes, is_resumable, own: layout.own, has_rows };
         sink.encoder.begin(&mut sink.bytes);
         sink.put()?;
         Ok(sink)
@@ -330,6 +331,7 @@ impl RowSink for Sink {
         let record = &row.record;
         let own = self.own.as_ref().map(|own| own.take(record.index, record.key)).transpose()?;
         self.encoder.row(record, own.as_ref(), &mut self.bytes);
+        self.has_rows = true;
         self.put()
     }
 
@@ -357,8 +359,12 @@ impl RowSink for Sink {
         Ok(Some(mark))
     }
 
-    /// Completes the output. A file is moved to its final path.
+    /// Completes the output. A file is moved to its final path, unless the run stopped before its first
+    /// result.
     fn finish(&mut self) -> Result<()> {
+        if !self.has_rows && matches!(self.target, Target::File { .. }) {
+            return Ok(());
+        }
         let ended = self.encoder.end(&mut self.bytes);
         ended.map_err(|e| Error::io("write results", self.target.path(), e))?;
         self.put()?;

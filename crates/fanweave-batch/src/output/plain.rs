@@ -27,6 +27,8 @@ struct Row<'a> {
     reasoning: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     choices: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outputs: Option<&'a Map<String, Value>>,
     usage: Option<Usage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cost_usd: Option<f64>,
@@ -65,6 +67,7 @@ pub(super) fn write(
         tool_calls: &[],
         reasoning: None,
         choices: None,
+        outputs: None,
         usage: None,
         cost_usd: record.cost_usd.map(rounded_usd),
         model: None,
@@ -86,6 +89,7 @@ pub(super) fn write(
         Outcome::Error(failure) => {
             row.attempts = failure.attempts;
             row.usage = failure.usage;
+            row.outputs = failure.outputs.as_ref();
             row.error = Some(Error {
                 kind: &failure.kind,
                 message: &failure.message,

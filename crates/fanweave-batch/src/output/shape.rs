@@ -194,7 +194,8 @@ impl Shape {
                     Content::Json(Value::Object(object)) => Some(object),
                     _ => None,
                 },
-                Outcome::Error(_) => None,
+                // Those of the steps that had ended before the failure.
+                Outcome::Error(failure) => failure.outputs.as_ref(),
             };
             of(&self.fields, answer, &mut all);
         }

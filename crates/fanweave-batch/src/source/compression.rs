@@ -66,7 +66,7 @@ impl Frames {
 
 impl Read for Frames {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let invalid = |e: FrameDecoderError| io::Error::new(io::ErrorKind::InvalidData, e.to_string());
+        let invalid = |e: FrameDecoderError| io::Error::new(io::ErrorKind::InvalidInput, e.to_string());
         if buffer.is_empty() {
             return Ok(0);
         }

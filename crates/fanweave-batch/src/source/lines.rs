@@ -55,6 +55,11 @@ impl<R: BufRead> LineReader<R> {
         Ok(Some(TextLine { number: self.number, bytes: bytes.map(|range| &self.buffer[range]) }))
     }
 
+    /// Number of the last line that was read.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     pub(super) fn into_inner(self) -> R {
         self.reader
     }

@@ -56,12 +56,12 @@ pub(crate) use vendor_rows::{parse_vendor, read as read_vendor_row};
 use crate::input::Input;
 use crate::output::ColumnType;
 use crate::rows::{DynRowSource, InputRow, Listed, RowKey, RowSource};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use files::Files;
 use ids::Ids;
 use line::json_error;
 use lines::LineReader;
-use opening::{buffered, open_file};
+use opening::{buffered, is_of_contents, open_file};
 use positional::PositionalFile;
 use sample::Sample;
 use table::Table;
@@ -338,6 +338,26 @@ impl Source {
         self
     }
 
+    /// Number of rows of the files, also of those that are not in a [sample](Self::sample). `None` for a
+    /// source that is not a file. Reads the files.
+    ///
+    /// # Errors
+    /// Those of reading the files.
+    pub fn count_rows(&self) -> Result<Option<u64>> {
+        Ok(InputScan::of(self, 0, 0)?.map(|scan| scan.rows))
+    }
+
+    /// Reads the rows for a check, without their keys.
+    pub(crate) fn without_keys(self) -> Self {
+        Self { has_keys: false, ..self }
+    }
+
+    /// Adds a note.
+    pub(crate) fn noting(mut self, note: Option<String>) -> Self {
+        self.notes.extend(note);
+        self
+    }
+
     /// The rows of the file from its beginning, without a sample and without keys: for checks before the run.
     /// `None` for a source that is not a file.
     pub(crate) fn reopened(&self) -> Result<Option<Self>> {
@@ -518,10 +538,29 @@ impl Source {
             return Some(row.map(|row| InputRow { index, ..row }));
         }
         let row = self.read_line().map_err(|e| {
+            let line = self.lines_read();
             self.rows = Rows::Ended;
-            Error::io("continue reading", Path::new(&self.name), e)
+            let kind = e.kind();
+            let doing = match line {
+                Some(line) => format!("continue reading after line {line}"),
+                None => "continue reading".to_owned(),
+            };
+            let error = Error::io(&doing, Path::new(&self.name), e);
+            // Rows without keys are read before any call.
+            if !self.has_keys && is_of_contents(kind) { error.of_kind(ErrorKind::Usage) } else { error }
         });
         row.transpose()
+    }
+
+    /// Number of the last line that was read. `None` before the first one, and for rows that are not lines.
+    fn lines_read(&self) -> Option<u64> {
+        let line = match &self.rows {
+            Rows::Lines(lines) => lines.number(),
+            Rows::Values(values) => values.line() - 1,
+            Rows::Table(table) => table.line(),
+            _ => 0,
+        };
+        (line > 0).then_some(line)
     }
 }
 

@@ -31,7 +31,7 @@ impl Source {
     ) -> Result<Self> {
         let invalid = |why: &dyn std::fmt::Display| Error::usage(format!("{name}: {why}"));
         let failed = |e: io::Error| match e.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => invalid(&e),
+            kind if is_of_contents(kind) => invalid(&e),
             _ => Error::io("read the input", Path::new(&name), e),
         };
         let (reader, is_plain) = text(reader, options.encoding).map_err(failed)?;
@@ -148,6 +148,10 @@ impl Source {
         if options.sheet.is_some() && self.format != Some(InputFormat::Xlsx) {
             return Err(Error::usage(format!("{name}: only workbooks have sheets")));
         }
+        if options.encoding.is_some() && matches!(self.format, Some(InputFormat::Xlsx | InputFormat::Parquet))
+        {
+            return Err(Error::usage(format!("{name}: workbooks and Parquet files have no encoding to set")));
+        }
         if let Some(id) = &options.id_column {
             if self.format == Some(InputFormat::OpenAi) {
                 let message =
@@ -164,6 +168,12 @@ impl Source {
         }
         Ok(self)
     }
+}
+
+/// Returns true if reading fails because of what is in a file, such as a compressed file that is cut.
+pub(super) fn is_of_contents(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    matches!(kind, InvalidData | InvalidInput | UnexpectedEof)
 }
 
 /// Reads up to the end of the first line that is not blank, without a byte order mark.

@@ -46,6 +46,10 @@ impl Sample {
 
     /// Returns true if the row with this index is the next one of the sample, and removes it.
     pub(super) fn take(&mut self, index: u64) -> bool {
+        // Rows that need no check may not be read.
+        while self.0.front().is_some_and(|next| *next < index) {
+            self.0.pop_front();
+        }
         let is_next = self.0.front() == Some(&index);
         if is_next {
             self.0.pop_front();

@@ -310,6 +310,27 @@ fn rows_of_compressed_files_are_counted_sampled_and_read() {
 }
 
 #[test]
+fn a_compressed_file_that_is_cut_is_refused_before_the_run_with_its_last_line() {
+    use std::io::Write;
+    let folder = tempfile::tempdir().unwrap();
+    let rows: String = (0..40_000_u32).map(|n| format!("{n},{}\n", n.wrapping_mul(2_654_435_761))).collect();
+    let text = format!("n,m\n{rows}");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(text.as_bytes()).unwrap();
+    let zstd =
+        ruzstd::encoding::compress_to_vec(text.as_bytes(), ruzstd::encoding::CompressionLevel::Fastest);
+    for (name, bytes) in [("cut.csv.gz", gzip.finish().unwrap()), ("cut.csv.zst", zstd)] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, &bytes[..bytes.len() - bytes.len() / 8]).unwrap();
+        let error = InputScan::of(&Source::open(&path, None).unwrap(), 0, 0).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+        let line = error.message().split_once("cannot continue reading after line ").expect("its line").1;
+        let line: u32 = line.split(':').next().unwrap().parse().unwrap();
+        assert!((100..40_001).contains(&line), "{error}");
+    }
+}
+
+#[test]
 fn a_column_can_identify_rows() {
     let id = |name: &str, text: &str, column: &str| file(name, text, InputOptions::new().id_column(column));
     assert_eq!(id("a.csv", "id,key\n1,x\n", "key").unwrap().0, [r#"0 @2 x: {"id":"1","key":"x"}"#]);
