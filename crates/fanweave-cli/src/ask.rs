@@ -23,6 +23,9 @@ use crate::text_file::text_or_file;
 use crate::waits::Waits;
 use crate::{ask_template, cost, documents, known};
 
+/// Argument that stands for standard input.
+const STDIN: &str = "-";
+
 pub(crate) async fn run(args: AskArgs, program: &Program) -> Result<Exit, Failure> {
     known::refuse_choices(&args.model)?;
     let prompt = prompt(&args)?;
@@ -61,11 +64,14 @@ async fn answer(args: &AskArgs, prompt: Prompt, model: Model, telemetry: &Export
 /// The prompt: the arguments, followed by standard input, after the conversation that is continued.
 fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
     let mut parts = Vec::new();
-    let arguments = args.prompt.join(" ");
+    // Standard input is also read without a `-`, unless it is a terminal.
+    let reads_stdin = args.prompt.iter().any(|word| word == STDIN);
+    let words: Vec<_> = args.prompt.iter().map(String::as_str).filter(|word| *word != STDIN).collect();
+    let arguments = words.join(" ");
     if !arguments.trim().is_empty() {
         parts.push(arguments);
     }
-    if !std::io::stdin().is_terminal() {
+    if reads_stdin || !std::io::stdin().is_terminal() {
         let mut piped = String::new();
         std::io::stdin()
             .read_to_string(&mut piped)

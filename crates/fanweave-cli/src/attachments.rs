@@ -49,18 +49,21 @@ fn part(file: &str) -> Result<Part, Failure> {
     let path = Path::new(file);
     let extension =
         path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).unwrap_or_default();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     if let Some((_, media_type)) = MEDIA.iter().find(|(known, _)| *known == extension) {
         let media = Media::Inline { media_type: (*media_type).to_owned(), base64: STANDARD.encode(&bytes) };
         return Ok(match media_type.split('/').next() {
             Some("image") => Part::Image(media),
             Some("audio") => Part::Audio(media),
-            _ => Part::File(media),
+            _ => Part::File(media.with_name(&name)),
         });
     }
-    let text = String::from_utf8(bytes).map_err(|_| {
-        failed(&"it is neither text nor an image, a sound or a PDF file")
-            .with_hint("name an image .png, .jpg, .gif or .webp, a sound .wav or .mp3, and a PDF file .pdf")
+    // Texts of this size are checked in no time, and NUL is a character of UTF-8.
+    let text = String::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).ok_or_else(|| {
+        failed(&"it is neither text in UTF-8 nor an image, a sound or a PDF file").with_hint(
+            "name an image .png, .jpg, .gif or .webp, a sound .wav or .mp3, and a PDF file .pdf; \
+             `iconv` converts text of another encoding",
+        )
     })?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
     Ok(Part::text(format!("\n\nFile {name}:\n\n{}\n", text.trim_end())))
 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use fanweave::batch::ProviderBatches;
-use fanweave::batch::{BatchJob, InputFormat, Settings, Source};
+use fanweave::batch::{BatchJob, InputFormat, OutputFormat, Render, Settings, Source};
 use fanweave::context::Concurrency;
 use fanweave::{Chain, Message, Prompt, chain};
 
@@ -13,34 +13,23 @@ use crate::args::{BatchArgs, Via, limit_templates};
 use crate::config::Config;
 use crate::endpoints::Endpoints;
 use crate::exit::{Exit, Failure};
-use crate::out::tell;
 use crate::program::Program;
-use crate::progress::rounded;
-use crate::route::route;
-use crate::rows::{STOPPING, Watch, check_output, failure, open, output, print_notes, settings};
+use crate::route::{Routed, route};
+use crate::row_model::RowModel;
+use crate::rows::{
+    STOPPING, Watch, check_output, check_quota_wait, failure, in_flight, input_rows, open, output, planned,
+    print_notes, settings, wait_for_quota,
+};
 use crate::telemetry::Exporter;
 use crate::work::PromptWork;
 use crate::{connect, cost, dry_run, endpoints, known, row_model, schema};
 
-/// Added to the time after which a quota is renewed, because clocks differ.
-const MARGIN: Duration = Duration::from_secs(1);
-
 pub(crate) async fn run(mut args: BatchArgs, program: &Program) -> Result<Exit, Failure> {
-    if args.wait_for_quota && (args.input == Path::new("-") || args.output == Path::new("-")) {
-        return Err(Failure::usage(
-            "--wait-for-quota needs an input and an output that are files, to continue from",
-        ));
-    }
+    check_quota_wait(&args.rows, &args.inputs(), &args.output)?;
     loop {
         let (exit, reset) = Box::pin(run_once(args.clone(), program)).await?;
-        let Some(reset) = reset else { return Ok(exit) };
-        tell!(
-            "the quota is used up: waiting {} until it is renewed (press Ctrl-C to stop; the same command continues)",
-            rounded(reset)
-        );
-        tokio::select! {
-            () = tokio::time::sleep(reset + MARGIN) => {}
-            () = program.stop.requested() => return Ok(exit),
+        if !wait_for_quota(reset, program).await {
+            return Ok(exit);
         }
         args.rows.fresh = false;
     }
@@ -80,39 +69,37 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
     let keep_raw = source.format() == Some(InputFormat::OpenAi);
     let mut routed = route(&args, &program.config, keep_raw)?;
     let work = PromptWork::new(&args)?;
-    let mut render = work.render().map_err(|failure| with_field_hint(failure, &work, &source))?;
-    if let [model] = routed.names.as_slice() {
-        let known = cost::catalogue()?;
-        let more = "; further rows are not checked for it";
-        let check = known::of_prompts(&args.model, &program.config, &known, model, more, args.quiet);
-        render = render.check_prompts(check);
-    }
+    let render = work.render().map_err(|failure| with_field_hint(failure, &work, &source))?;
+    let render = checking_prompts(render, &args, &program.config, &routed)?;
+    let source = match args.rows.skip_empty {
+        true => source.skip_empty(&render).map_err(|error| failure(&error))?,
+        false => source,
+    };
     print_notes(source.notes(), args.quiet);
     match render.check(&source) {
-        Ok(notes) if !args.skip_empty => print_notes(&notes, args.quiet),
-        Ok(_) => {}
+        Ok(notes) => print_notes(&notes, args.quiet),
         Err(_) if args.rows.keep_going => {}
         Err(error) => return Err(failure(&error)),
     }
     if keep_raw && !args.quiet {
         print_notes(endpoints::note(&args, &source).map_err(|e| failure(&e))?.as_slice(), false);
     }
-    let source = match args.skip_empty {
-        true => source.skip_empty(&render).map_err(|error| failure(&error))?,
-        false => source,
-    };
     let prices = cost::prices(args.prices.as_deref())?;
     let costs = cost::costs(&args, &prices, &routed.names)?;
     if args.via == Via::BatchApi {
         one_model(&args)?;
     }
-    if args.dry_run {
-        return dry_run::rows::run(source, &render, &args, &routed, &prices).map(|exit| (exit, None));
-    }
     let concurrency = args.concurrency.map_or(Settings::default().concurrency, Concurrency::from);
-    let mut settings = settings(&args.rows, concurrency)?.dedupe(args.dedupe);
+    let mut settings = settings(&args.rows, concurrency)?;
     settings.samples = args.samples.unwrap_or(settings.samples);
     settings.answer_schema.clone_from(&work.schema);
+    if args.dry_run {
+        let input_rows = input_rows(&source, &args.rows)?;
+        let planned = planned(source, &args.output, &settings, &work.fingerprint())?;
+        let at_once = in_flight(concurrency, args.model.max_in_flight);
+        let done = dry_run::rows::run(planned, &render, &args, &routed, &prices, input_rows, at_once);
+        return done.map(|exit| (exit, None));
+    }
     let output = output(&args.output);
     #[cfg(feature = "workers")]
     let submission = {
@@ -153,7 +140,7 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
             Via::Calls => STOPPING,
             Via::BatchApi => "stopping: submitted batches continue at the provider",
         },
-        waits_for_quota: args.wait_for_quota,
+        waits_for_quota: args.rows.wait_for_quota,
         quota_reset: OnceLock::new(),
     };
     let api = match args.via {
@@ -199,6 +186,34 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
     done.map(|exit| (exit, watch.quota_reset.get().copied()))
 }
 
+/// Adds the checks of prompts before their calls: what is known of the only model, and the models that rows
+/// name. Fallback models also answer rows whose model is refused.
+fn checking_prompts(
+    render: Render,
+    args: &BatchArgs,
+    config: &Config,
+    routed: &Routed,
+) -> Result<Render, Failure> {
+    let known = match routed.names.as_slice() {
+        [model] => {
+            let more = "; further rows are not checked for it";
+            Some(known::of_prompts(&args.model, config, &cost::catalogue()?, model, more, args.quiet))
+        }
+        _ => None,
+    };
+    let row_model = routed.row_model.clone();
+    let row_model = if args.fallback_model.is_empty() { row_model } else { RowModel::Ignored };
+    if known.is_none() && row_model == RowModel::Ignored {
+        return Ok(render);
+    }
+    Ok(render.check_prompts(move |prompt| {
+        if let Some(own) = &prompt.parameters.model {
+            row_model.of(Some(own.clone()))?;
+        }
+        known.as_ref().map_or(Ok(()), |known| known(prompt))
+    }))
+}
+
 /// Adds the endpoints other than chat completions for the rows of an OpenAI batch file.
 pub(crate) fn with_endpoints(
     args: &BatchArgs,
@@ -210,7 +225,9 @@ pub(crate) fn with_endpoints(
     let others = match keys {
         [] | [_] if is_single && args.via == Via::Calls => {
             let raw = connect::raw_model(&args.model, config, keys.first().map(String::as_str))?;
-            raw.map(|(name, raw)| endpoints::others(&name, raw, args.override_model))
+            raw.map(|(name, raw)| {
+                endpoints::others(&name, raw, args.override_model, args.model.base_url.is_none())
+            })
         }
         _ => None,
     };
@@ -235,12 +252,11 @@ fn with_field_hint(failure: Failure, work: &PromptWork, source: &Source) -> Fail
 
 /// Returns true if the output is known to be a table, whose rows have one answer.
 fn is_table(args: &BatchArgs) -> bool {
-    let given = args.rows.output_format.as_deref().map(str::to_ascii_lowercase);
-    let name = args.output.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    let name =
-        ["gz", "zst"].iter().find_map(|end| name.strip_suffix(end)?.strip_suffix('.')).unwrap_or(&name);
-    let end = given.or_else(|| Some(name.rsplit_once('.')?.1.to_owned()));
-    end.is_some_and(|end| ["csv", "tsv", "tab", "parquet", "xlsx"].contains(&&*end))
+    let format = match args.rows.output_format.as_deref() {
+        Some(given) => given.parse().ok(),
+        None => OutputFormat::of_path(&args.output).ok().flatten(),
+    };
+    format.is_some_and(|format| !matches!(format, OutputFormat::OpenAi | OutputFormat::Jsonl))
 }
 
 /// Rejects a schema for rows that are complete requests, and for batch APIs.
@@ -282,11 +298,11 @@ pub(crate) fn refuse_idle_flags(args: &BatchArgs) -> Result<(), Failure> {
         ("--cache", args.model.cache.is_some()),
         ("--adapt", args.model.adapt),
         ("--strict-request", args.model.strict_request),
-        ("--dedupe", args.dedupe),
+        ("--dedupe", args.rows.dedupe),
         ("--keep-going", args.rows.keep_going),
         ("--max-errors", args.rows.max_errors.is_some()),
         ("--override-model", args.override_model),
-        ("--wait-for-quota", args.wait_for_quota),
+        ("--wait-for-quota", args.rows.wait_for_quota),
         ("--no-hedging", args.rows.no_hedging),
         ("--no-fallback-on-outage", args.no_fallback_on_outage),
     ];

@@ -18,8 +18,15 @@ use crate::{cost, known};
 
 /// Command that begins a new conversation.
 const RESET: &str = "/reset";
-/// Command that ends the program.
+/// Commands that end the program.
 const EXIT: &str = "/exit";
+const QUIT: &str = "/quit";
+/// Command that lists the others.
+const HELP: &str = "/help";
+
+/// Help on the commands.
+const COMMANDS: &str = "/reset begins a new conversation, /exit, /quit or Ctrl-D ends the program, and a line that begins with \
+     a space is a message, also with a slash after it";
 
 /// Maximum length of a line of input, and of a conversation, in bytes. 64 MiB: as a line of a batch.
 const MAX_BYTES: usize = 64 << 20;
@@ -59,7 +66,7 @@ async fn talk(
 ) -> Result<Exit, Failure> {
     let is_terminal = std::io::stdin().is_terminal();
     if is_terminal {
-        tell!("{RESET} begins a new conversation, {EXIT} or Ctrl-D ends the program");
+        tell!("{COMMANDS}");
     }
     loop {
         if is_terminal {
@@ -68,10 +75,22 @@ async fn talk(
         let Some(line) = read_line().await? else { return Ok(Exit::Ok) };
         match line.trim() {
             "" => continue,
-            EXIT => return Ok(Exit::Ok),
+            EXIT | QUIT => return Ok(Exit::Ok),
+            HELP => {
+                tell!("{COMMANDS}");
+                continue;
+            }
             RESET => {
                 messages.truncate(first);
                 tell!("a new conversation");
+                continue;
+            }
+            command if !line.starts_with(' ') && is_command(command) => {
+                let message = format!("unknown command {command}");
+                if !is_terminal {
+                    return Err(Failure::usage(message).with_hint(COMMANDS));
+                }
+                tell!("{message}: {COMMANDS}");
                 continue;
             }
             question => messages.push(Message::user(question)),
@@ -94,6 +113,12 @@ async fn talk(
             Err(failure) => return Err(failure),
         }
     }
+}
+
+/// Returns true for a line that is one word after a slash, as commands are. Paths have more slashes.
+fn is_command(line: &str) -> bool {
+    let is_word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphabetic());
+    line.strip_prefix('/').is_some_and(is_word)
 }
 
 /// Shows that input is expected.

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::headers::headers;
 use crate::logs::History;
-use crate::{dry_run, keys};
+use crate::{cost, dry_run, keys};
 
 /// A model, and its server if it is simulated behind a real socket.
 pub(crate) struct Connected {
@@ -53,6 +53,11 @@ pub(crate) fn connect(args: &ModelArgs, config: &Config, terms: Terms<'_>) -> Re
         config.check_key(given, args.base_url.as_deref())?;
     }
     let name = &*config.named(given);
+    if let (false, None) = (name.contains('/'), &args.base_url)
+        && let Some(failure) = without_provider(name)
+    {
+        return Err(failure);
+    }
     let simulated = name.starts_with("sim/") && args.base_url.is_none();
     if dry {
         // Validates everything about the model except its key.
@@ -108,6 +113,23 @@ pub(crate) fn no_model() -> Failure {
     Failure::usage("no model given").with_hint(
         "add --model, such as --model openai/gpt-5-mini, or --model sim/writer to try without an API key",
     )
+}
+
+/// The error for a name without a provider, if the table of models has it.
+fn without_provider(name: &str) -> Option<Failure> {
+    let known = cost::catalogue().ok()?;
+    let of_this_name = known
+        .models()
+        .map(|(full, _)| full)
+        .filter(|full| full.split_once('/').is_some_and(|(_, own)| own == name));
+    // The vendors are listed in the order of their importance.
+    let order = |full: &&str| {
+        let vendor = full.split('/').next();
+        vendors().position(|known| Some(known) == vendor).unwrap_or(usize::MAX)
+    };
+    let full = of_this_name.min_by_key(order)?;
+    let message = format!("`{name}` is not a valid model: use provider/model");
+    Some(Failure::usage(message).with_hint(format!("did you mean {full}?")))
 }
 
 /// Adds the prefix `openai/` for a custom server, whose models may have any name.
@@ -180,11 +202,19 @@ fn build(
     let key = given_or_stored(name, base_url.as_deref(), key)?;
     let builder = builder(name, base_url, key, args, keep_raw)?;
     let built = limiter.cloned().into_iter().fold(builder, ModelBuilder::limiter).build();
-    built.map_err(|e| Failure::usage(e.to_string()))
+    built.map_err(|e| {
+        let failure = Failure::usage(e.to_string());
+        match name.split_once('/') {
+            Some((vendor, _)) if e.message().contains("is not set: export it") => {
+                failure.with_hint(format!("`fanweave keys set {vendor}` stores a key"))
+            }
+            _ => failure,
+        }
+    })
 }
 
 /// The given key, or the stored key of the provider. A stored key is never sent to a custom URL.
-fn given_or_stored(
+pub(crate) fn given_or_stored(
     name: &str,
     base_url: Option<&str>,
     key: Option<String>,

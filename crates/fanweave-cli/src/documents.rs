@@ -11,6 +11,7 @@ use fanweave::{Context, Embedder, Model};
 use serde_json::json;
 
 use crate::args::AskArgs;
+use crate::connect::given_or_stored;
 use crate::exit::{Exit, Failure};
 use crate::out::{shown_json, tell, written};
 use crate::pieces::print;
@@ -21,11 +22,29 @@ pub(crate) const EMBEDDINGS: &str = "embeddings";
 
 /// The embedding model called `name`, at `url` if given.
 pub(crate) fn embedder(name: &str, url: Option<&str>) -> Result<Embedder, Failure> {
-    let embedder = match url {
-        Some(url) => ModelBuilder::new(name).base_url(url).build_embedder(),
-        None => fanweave::embedder(name),
-    };
-    embedder.map_err(|e| Failure::usage(e.to_string()))
+    embedder_with(name, url, None, Ok)
+}
+
+/// Like [`embedder`], with a key in place of the provider's, and further settings, which simulated models do
+/// not have.
+pub(crate) fn embedder_with(
+    name: &str,
+    url: Option<&str>,
+    key: Option<String>,
+    set: impl FnOnce(ModelBuilder) -> Result<ModelBuilder, Failure>,
+) -> Result<Embedder, Failure> {
+    let invalid = |e: fanweave::Error| Failure::usage(e.to_string());
+    if url.is_none() && (name.starts_with("sim/") || !name.contains('/')) {
+        return fanweave::embedder(name).map_err(invalid);
+    }
+    let mut builder = ModelBuilder::new(name);
+    if let Some(key) = given_or_stored(name, url, key)? {
+        builder = builder.api_key(key);
+    }
+    if let Some(url) = url {
+        builder = builder.base_url(url);
+    }
+    set(builder)?.build_embedder().map_err(invalid)
 }
 
 /// Answers `question` from the store at `docs`.

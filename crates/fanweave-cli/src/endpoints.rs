@@ -84,11 +84,18 @@ struct Unchanged {
     raw: RawModel,
     /// Set if the model of the flags replaces that of the row.
     overrides: bool,
+    /// Set for the vendor's own server: another one has names with slashes of its own.
+    is_own_server: bool,
 }
 
 /// The chain of a model for requests as they are. `name` is that of the model of the flags, with its vendor.
-pub(crate) fn others(name: &str, raw: RawModel, overrides: bool) -> Chain<Prompt, Message> {
-    chain(Model::new(Unchanged { name: name.to_owned(), raw, overrides }))
+pub(crate) fn others(
+    name: &str,
+    raw: RawModel,
+    overrides: bool,
+    is_own_server: bool,
+) -> Chain<Prompt, Message> {
+    chain(Model::new(Unchanged { name: name.to_owned(), raw, overrides, is_own_server }))
 }
 
 impl ChatModel for Unchanged {
@@ -99,7 +106,7 @@ impl ChatModel for Unchanged {
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let body =
             prompt.body.as_deref().ok_or_else(|| Error::new(ErrorKind::Input, "the row has no request"))?;
-        let json = with_model(body.json(), &self.name, self.overrides)?;
+        let json = with_model(body.json(), &self.name, self.overrides, self.is_own_server)?;
         let answer = self.raw.send(RawRequest::post(body.endpoint().path(), json), cx).await?;
         let request_id =
             answer.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
@@ -120,15 +127,18 @@ impl ChatModel for Unchanged {
 }
 
 /// The request with the model `name`, if it names none or `overrides` is set, and without a stream: the
-/// output has complete responses. A vendor before the name is dropped.
-fn with_model(json: &str, name: &str, overrides: bool) -> Result<String> {
+/// output has complete responses. A vendor before the name is dropped for the vendor's own server.
+fn with_model(json: &str, name: &str, overrides: bool, is_own_server: bool) -> Result<String> {
     let invalid = |e| Error::new(ErrorKind::Input, format!("the request is not JSON: {e}"));
     let (vendor, default) = name.split_once('/').unwrap_or(("", name));
     // Numbers and unknown fields stay as they are written.
     let mut request: BTreeMap<String, &RawValue> = serde_json::from_str(json).map_err(invalid)?;
     let named = request.get("model").and_then(|model| serde_json::from_str::<String>(model.get()).ok());
     let model = match &named {
-        Some(named) if !overrides => named.strip_prefix(vendor).and_then(|rest| rest.strip_prefix('/')),
+        Some(named) if !overrides => {
+            let own = named.strip_prefix(vendor).and_then(|rest| rest.strip_prefix('/'));
+            own.filter(|_| is_own_server)
+        }
         _ => Some(default),
     };
     let streams = ["stream", "stream_options"].map(|name| request.remove(name).is_some()).contains(&true);
@@ -190,7 +200,7 @@ mod tests {
         let body =
             r#"{"input": [1.0, 12345678901234567890123, 1e-07], "model" : "openai/m", "x": {"b":1,"a":2}}"#;
         let of = |json: &str, overrides| {
-            let sent = with_model(json, "openai/n", overrides).expect("a request");
+            let sent = with_model(json, "openai/n", overrides, true).expect("a request");
             RequestBody::new(Endpoint::Responses, sent).expect("an object").canonical()
         };
         let expected = |model: &str| {
@@ -203,9 +213,10 @@ mod tests {
         assert_eq!(of(&body.replace("\"model\" : \"openai/m\",", ""), false), expected("n"));
         assert_eq!(of(&body.replace("openai/m", "ft:m"), false), expected("ft:m"));
         assert_eq!(
-            with_model(&body.replace("openai/m", "m"), "openai/n", false).expect("a request"),
+            with_model(&body.replace("openai/m", "m"), "openai/n", false, true).expect("a request"),
             body.replace("openai/m", "m")
         );
+        assert_eq!(with_model(body, "openai/n", false, false).expect("a request"), body);
     }
 
     fn string() -> impl Strategy<Value = String> {
@@ -265,7 +276,7 @@ mod tests {
             let prompt = fanweave::batch::Render::new().other_endpoints(true).render(input).unwrap();
             let read = prompt.body.as_deref().unwrap();
             prop_assert_eq!(read.endpoint(), endpoint);
-            let sent = with_model(read.json(), "openai/n", overrides).unwrap();
+            let sent = with_model(read.json(), "openai/n", overrides, true).unwrap();
             let expected = match named {
                 Some(_) if overrides => "n",
                 Some(model) => model.trim_start_matches("openai/"),

@@ -159,6 +159,7 @@ fn flags(advice: &Advice) -> String {
         }
         Advice::SetEncodingTo { name } => return format!("set its encoding with --encoding {name}"),
         Advice::SetFormat => "set its format with --input-format, such as csv or jsonl",
+        Advice::SetOutputFormat => "name the format of the file with --output-format",
         Advice::DropLastAssistant => "drop it from all rows with --drop-last-assistant",
         Advice::RunAllRows => "to run the rows as they are, add --keep-going",
         Advice::SpecifyRun => "specify the output of `fanweave batch` or `fanweave run --rows`",

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use fanweave::models::{ModelBuilder, vendors};
+
 use crate::args::InitArgs;
+use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::out::tell;
 
@@ -13,7 +16,9 @@ const FILES: [(&str, &str); 3] = [
     ("summary.yaml", include_str!("init/summary.yaml")),
 ];
 
-pub(crate) fn run(args: &InitArgs) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &InitArgs, config: &Config) -> Result<Exit, Failure> {
+    let model = args.model.as_deref().unwrap_or("sim/writer");
+    check(&config.named(model))?;
     let folder = &args.folder;
     let shown = folder.display();
     if let Some((name, _)) = FILES.iter().find(|(name, _)| folder.join(name).exists()) {
@@ -23,7 +28,6 @@ pub(crate) fn run(args: &InitArgs) -> Result<Exit, Failure> {
     let failed =
         |path: &Path, e: std::io::Error| Failure::new(format!("cannot write {}: {e}", path.display()));
     std::fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
-    let model = args.model.as_deref().unwrap_or("sim/writer");
     // As a string of TOML, which JSON strings are.
     let quoted = serde_json::to_string(model).expect("a text is JSON");
     for (name, text) in FILES {
@@ -40,4 +44,15 @@ pub(crate) fn run(args: &InitArgs) -> Result<Exit, Failure> {
          the model is that of fanweave.toml: {model}"
     );
     Ok(Exit::Ok)
+}
+
+/// Checks that a model has a known provider. Whether there is a key or a server is not known yet.
+fn check(name: &str) -> Result<(), Failure> {
+    let invalid = |e: fanweave::Error| Failure::usage(format!("--model: {}", e.message()));
+    let vendor = name.split_once('/').map(|(vendor, _)| vendor);
+    match vendor.filter(|vendor| *vendor != "sim") {
+        Some(vendor) if vendors().any(|known| known == vendor) => Ok(()),
+        Some(_) => ModelBuilder::new(name).api_key("none").build().map(|_| ()).map_err(invalid),
+        None => fanweave::model(name).map(|_| ()).map_err(invalid),
+    }
 }

@@ -261,7 +261,7 @@ async fn execute(mut command: Command, mut program: Program) -> Result<Exit, Fai
         Command::Batch(args) => Box::pin(batch::run(*args, program)).await,
         Command::Ask(args) => ask::run(args, program).await,
         Command::Chat(args) => chat::run(args, program).await,
-        Command::Init(args) => init::run(&args),
+        Command::Init(args) => init::run(&args, &program.config),
         Command::Run(args) => run::run(*args, program).await,
         Command::Config(args) => config::run(&args, &program.config),
         Command::Embed(args) => Box::pin(embed::run(*args, program)).await,

@@ -28,6 +28,8 @@ pub(crate) struct Routed {
     pub(crate) row_model: RowModel,
     /// Distinct names of all models that may be called.
     pub(crate) names: Vec<String>,
+    /// Fraction of the rows that each of them gets, from 0 to 1. 0 for fallback models.
+    pub(crate) weights: Vec<f64>,
     /// Largest fraction of the rows that one account gets, from 0 to 1.
     pub(crate) max_share: f64,
     /// Notes to print during the run, such as which models or keys were disabled.
@@ -83,13 +85,22 @@ pub(crate) fn route_with(
     }
     let fallbacks =
         args.fallback_model.iter().map(|name| reach(name, NonZeroU32::MIN)).collect::<Result<Vec<_>, _>>()?;
-    let mut names: Vec<String> = Vec::new();
-    for name in connected.iter().map(|one| one.model.name()) {
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
+    let weights = || shares.iter().map(|share| f64::from(share.weight.get()));
+    let (mut names, mut of_names) = (Vec::<String>::new(), Vec::new());
+    // The models of the shares, each with all keys, and then the fallback models.
+    let each = weights().flat_map(|weight| std::iter::repeat_n(weight, keys.len()));
+    let each = each.chain(std::iter::repeat(0.0));
+    for (one, weight) in connected.iter().zip(each) {
+        #[expect(clippy::cast_precision_loss, reason = "the number of keys is small")]
+        let share = weight / (weights().sum::<f64>() * keys.len() as f64);
+        match names.iter().position(|known| known == one.model.name()) {
+            Some(at) => of_names[at] += share,
+            None => {
+                names.push(one.model.name().to_owned());
+                of_names.push(share);
+            }
         }
     }
-    let weights = || shares.iter().map(|share| f64::from(share.weight.get()));
     #[expect(clippy::cast_precision_loss, reason = "the numbers of keys are small")]
     let max_share = weights().fold(0.0, f64::max) / (weights().sum::<f64>() * keys.len() as f64);
     let (note, notes) = mpsc::unbounded_channel();
@@ -115,7 +126,7 @@ pub(crate) fn route_with(
             true => routed.fallback_except_outages(fallbacks),
         };
     }
-    Ok(Routed { chain: routed, row_model, names, max_share, notes, _connected: connected })
+    Ok(Routed { chain: routed, row_model, names, weights: of_names, max_share, notes, _connected: connected })
 }
 
 /// The environment variable that the key of a model is read from by default. `None` if none is set.

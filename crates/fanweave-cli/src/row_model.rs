@@ -46,7 +46,8 @@ impl RowModel {
             return Ok(None);
         };
         let model = match named.split_once('/') {
-            Some((own, model)) if own == vendor => model.to_owned(),
+            // A server of the user has its own names, such as `openai/gpt-oss-20b`.
+            Some((own, model)) if *is_own_server && own == vendor => model.to_owned(),
             Some((other, _))
                 if *is_own_server
                     && PLAIN_VENDORS.contains(&vendor.as_str())
@@ -64,6 +65,11 @@ impl RowModel {
     /// The name of a model of a row, with its vendor.
     pub(crate) fn full_name(&self, model: &str) -> String {
         match self {
+            Self::Used { vendor, .. }
+                if model.strip_prefix(vendor).is_some_and(|own| own.starts_with('/')) =>
+            {
+                model.to_owned()
+            }
             Self::Used { vendor, .. } => format!("{vendor}/{model}"),
             Self::Ignored => model.to_owned(),
         }
@@ -176,6 +182,9 @@ mod tests {
         assert_eq!(of(&router, "openai/gpt-4o"), Ok(Some("openai/gpt-4o".to_owned())));
         let own = RowModel::with_default("openai/x", true);
         assert_eq!(of(&own, "mistral/small"), Ok(Some("mistral/small".to_owned())));
+        assert_eq!(of(&own, "openai/gpt-oss-20b"), Ok(Some("openai/gpt-oss-20b".to_owned())));
+        assert_eq!(own.full_name("openai/gpt-oss-20b"), "openai/gpt-oss-20b");
+        assert_eq!(own.full_name("mistral/small"), "openai/mistral/small");
         assert_eq!(of(&RowModel::with_default("sim/echo", false), "gpt-4o"), Ok(None));
     }
 }

@@ -1,28 +1,34 @@
 //! Jobs over rows, which `fanweave batch` and `fanweave run` share: input, output, progress, summary.
 
 use std::ffi::{OsStr, OsString};
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fanweave::batch::{Error, ErrorKind, Output, Progress, Settings, Source, Summary};
+use fanweave::batch::{
+    Error, ErrorKind, Fingerprint, Output, OutputFormat, PlannedRows, Progress, Settings, Source, Summary,
+};
 use fanweave::context::{CancellationToken, Concurrency};
 use fanweave::models::adaptations_since;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::args::{CsvFormulas, RowArgs, ShowProgress};
+use crate::cost::dollars;
 use crate::exit::{Exit, Failure, spelled, with_flags};
 use crate::misplaced::Slips;
 use crate::out::{print, tell};
 use crate::program::Program;
-use crate::progress::Display;
+use crate::progress::{Display, rounded};
 use crate::{live, summary};
 
 /// Message at the first signal, while requests end.
 pub(crate) const STOPPING: &str =
     "stopping: finishing requests in flight (press Ctrl-C again to exit immediately)";
+
+/// Added to the time after which a quota is renewed, because clocks differ.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// Options for displaying and stopping a job over rows.
 pub(crate) struct Watch<'a> {
@@ -159,10 +165,7 @@ impl Watch<'_> {
         }
         if summary.over_budget {
             print_summary();
-            tell!(
-                "stopped with {remaining}: another row could exceed the budget; resume with a larger one: {}",
-                resume_with_budget(&self.program.args)
-            );
+            tell!("stopped with {remaining}: {}", over_budget(summary, &self.program.args));
             return Ok(Exit::Stopped);
         }
         if summary.too_many_errors {
@@ -232,17 +235,62 @@ pub(crate) fn open(paths: &[PathBuf], args: &RowArgs) -> Result<Source, Failure>
     sampled.map_err(|e| failure(&e))
 }
 
+/// # Errors
+/// If a run that waits for a quota has an input or an output from which it cannot continue.
+pub(crate) fn check_quota_wait(args: &RowArgs, inputs: &[PathBuf], output: &Path) -> Result<(), Failure> {
+    let is_dash = |path: &Path| path == Path::new("-");
+    if args.wait_for_quota && (inputs.iter().any(|path| is_dash(path)) || is_dash(output)) {
+        return Err(Failure::usage(
+            "--wait-for-quota needs an input and an output that are files, to continue from",
+        ));
+    }
+    Ok(())
+}
+
+/// Waits until a quota is renewed, after `reset`. Returns false if there is nothing to wait for, or if the
+/// user stops the wait.
+pub(crate) async fn wait_for_quota(reset: Option<Duration>, program: &Program) -> bool {
+    let Some(reset) = reset else { return false };
+    tell!(
+        "the quota is used up: waiting {} until it is renewed (press Ctrl-C to stop; the same command continues)",
+        rounded(reset)
+    );
+    tokio::select! {
+        () = tokio::time::sleep(reset + MARGIN) => true,
+        () = program.stop.requested() => false,
+    }
+}
+
+/// Number of rows of the whole input, if the flags take only a part of it, and it can be counted.
+pub(crate) fn input_rows(source: &Source, args: &RowArgs) -> Result<Option<u64>, Failure> {
+    match args.limit.is_some() || args.sample.is_some() {
+        true => source.count_rows().map_err(|e| failure(&e)),
+        false => Ok(None),
+    }
+}
+
+/// The rows of a dry run, with those that the output has already.
+pub(crate) fn planned(
+    source: Source,
+    output: &Path,
+    settings: &Settings,
+    fingerprint: &Fingerprint,
+) -> Result<PlannedRows, Failure> {
+    let output = Some(output).filter(|path| *path != Path::new("-"));
+    PlannedRows::open(source, output, settings, fingerprint).map_err(|e| failure(&e))
+}
+
+/// Maximum rows in flight, if each has one request at a time.
+pub(crate) fn in_flight(concurrency: Concurrency, max_requests: Option<NonZeroUsize>) -> usize {
+    max_requests.map_or(concurrency.get(), |max| concurrency.get().min(max.get()))
+}
+
 /// Prints notes on the input, unless the user wants errors only.
 pub(crate) fn print_notes(notes: &[String], is_quiet: bool) {
     if !is_quiet {
         notes.iter().for_each(|note| tell!("note: {note}"));
     }
 }
-
-/// Extensions of other kinds of files, which would get lines of JSON.
-const OTHERS: [&str; 14] = [
-    "gz", "zst", "bz2", "xz", "zip", "npz", "npy", "feather", "arrow", "orc", "html", "pdf", "yaml", "sqlite",
-];
 
 /// # Errors
 /// If the output's name has the extension of another kind of file, and no format is given. With `is_json`,
@@ -251,21 +299,17 @@ pub(crate) fn check_output(path: &Path, is_json: bool, args: &RowArgs) -> Result
     if is_json {
         one_on_stdout(path)?;
     }
-    let extension = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
-    if args.output_format.is_some() || !OTHERS.iter().any(|other| other.eq_ignore_ascii_case(extension)) {
-        return Ok(());
+    if args.output_format.is_none() {
+        OutputFormat::of_path(path).map_err(|e| failure(&e))?;
     }
-    let message = format!("--output {}: .{extension} is not an output format", path.display());
-    Err(Failure::usage(message).with_hint(
-        "write .jsonl, .csv, .tsv, .parquet or .xlsx, or name the format of the file with --output-format",
-    ))
+    Ok(())
 }
 
 pub(crate) fn output(path: &Path) -> Output {
     if path == Path::new("-") { Output::Stdout } else { Output::File(path.to_owned()) }
 }
 
-/// Options of a job. `dedupe` is unset: its rows must be comparable.
+/// Options of a job.
 pub(crate) fn settings(args: &RowArgs, concurrency: Concurrency) -> Result<Settings, Failure> {
     let output_format = args.output_format.as_deref().map(str::parse).transpose().map_err(|e| failure(&e))?;
     let mut settings = Settings::new()
@@ -275,6 +319,7 @@ pub(crate) fn settings(args: &RowArgs, concurrency: Concurrency) -> Result<Setti
         .retry_failed(args.retry_failed)
         .fresh(args.fresh)
         .changed_input(args.resume_changed)
+        .dedupe(args.dedupe)
         .hedge(!args.no_hedging)
         .keep_going(args.keep_going)
         .csv_formulas(args.csv_formulas == CsvFormulas::Keep);
@@ -295,8 +340,32 @@ fn resume_command(args: &[OsString]) -> String {
     Slips::find(args).hide(&command).unwrap_or(command)
 }
 
-/// Like [`resume_command`], with a placeholder instead of the budget.
-fn resume_with_budget(args: &[OsString]) -> String {
+/// Why a run stopped at its budget, with the amount that is needed, and the command to resume with it.
+fn over_budget(summary: &Summary, args: &[OsString]) -> String {
+    let Some(next) = summary.next_row_budget_usd else {
+        let command = resume_with_budget(args, "AMOUNT");
+        return format!("another row could exceed the budget; resume with a larger one: {command}");
+    };
+    let all = summary.all_rows_budget_usd;
+    let of_all = all.map(|all| format!(", and all rows one of about {}", dollars(all))).unwrap_or_default();
+    format!(
+        "another row could exceed the budget. The next row needs a budget of {}{of_all}; resume with: {}",
+        dollars(next),
+        resume_with_budget(args, &rounded_up(all.unwrap_or(next).max(next)))
+    )
+}
+
+/// An amount in US dollars with two significant digits, which is not below `usd`.
+fn rounded_up(usd: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, reason = "a small number of digits")]
+    let decimals = (1.0 - usd.log10().floor()).clamp(0.0, 12.0) as i32;
+    let unit = 10_f64.powi(decimals);
+    let digits = usize::try_from(decimals).unwrap_or_default();
+    format!("{:.digits$}", (usd * unit - 1e-9).ceil() / unit)
+}
+
+/// Like [`resume_command`], with this budget in place of its own.
+fn resume_with_budget(args: &[OsString], amount: &str) -> String {
     let mut is_value = false;
     let kept = args.iter().filter(|arg| {
         let is_flag = *arg == "--budget-usd";
@@ -304,7 +373,7 @@ fn resume_with_budget(args: &[OsString]) -> String {
         is_value = is_flag;
         !is_budget
     });
-    command(kept) + " --budget-usd AMOUNT"
+    command(kept) + " --budget-usd " + amount
 }
 
 fn command<'a>(args: impl Iterator<Item = &'a OsString>) -> String {
@@ -366,6 +435,12 @@ mod tests {
         assert_eq!(quoted("Name a {{ thing }}.".as_ref()), "'Name a {{ thing }}.'");
         assert_eq!(quoted("it's".as_ref()), r"'it'\''s'");
         assert_eq!(quoted("".as_ref()), "''");
+    }
+
+    #[test]
+    fn a_budget_is_rounded_up_to_two_digits() {
+        let all = [0.000_375, 0.000_37, 0.04, 1.501, 12.1, 123.4].map(rounded_up);
+        assert_eq!(all, ["0.00038", "0.00037", "0.040", "1.6", "13", "124"]);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! `fanweave run`: runs a chain that is defined in a file.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fanweave::batch::{BatchJob, Costs, Settings};
+use fanweave::batch::{BatchJob, Costs, Settings, Source};
 use fanweave::chain_file::StepModel;
 use fanweave::context::Concurrency;
 use fanweave::errors::Advice;
@@ -15,8 +16,9 @@ use fanweave::{Chain, ChainFile, Context, Error, ErrorKind, Vars};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::args::{RunArgs, Via, limit_templates};
+use crate::args::{ModelArgs, RunArgs, Via, limit_templates};
 use crate::chain_rows::{connect_step, cost_of_row, inputs_of_row, outputs_schema};
+use crate::config::Config;
 use crate::connect::Terms;
 use crate::cut::TruncatedAnswers;
 use crate::exit::{Exit, Failure, spelled};
@@ -25,7 +27,10 @@ use crate::logs::History;
 use crate::out::{shown_json, tell, written};
 use crate::pieces::print;
 use crate::program::Program;
-use crate::rows::{STOPPING, Watch, check_output, failure, open, output, print_notes, settings};
+use crate::rows::{
+    STOPPING, Watch, check_output, check_quota_wait, failure, in_flight, input_rows, open, output, planned,
+    print_notes, settings, wait_for_quota,
+};
 use crate::telemetry::Exporter;
 use crate::text_file::text_or_file;
 use crate::waits::Waits;
@@ -38,9 +43,26 @@ const MAX_CHECK: Duration = Duration::from_secs(10);
 /// Rows whose prompts are checked before the first call.
 const MAX_LOOKED_AT: usize = 100;
 
-pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failure> {
+pub(crate) async fn run(mut args: RunArgs, program: &Program) -> Result<Exit, Failure> {
+    check_quota_wait(&args.row, &args.rows, args.output.as_deref().unwrap_or(Path::new("")))?;
+    loop {
+        let (exit, reset) = Box::pin(run_once(args.clone(), program)).await?;
+        if !wait_for_quota(reset, program).await {
+            return Ok(exit);
+        }
+        args.row.fresh = false;
+    }
+}
+
+/// Runs the chain, for each row if there are some. Returns the time after which a quota is renewed, if the
+/// run is to continue then.
+async fn run_once(args: RunArgs, program: &Program) -> Result<(Exit, Option<Duration>), Failure> {
     limit_templates(args.template_memory);
     let file = ChainFile::load(&args.file)?.with_max_run_memory(args.run_memory.get());
+    let file = match &args.only {
+        Some(step) => file.with_only(step)?,
+        None => file,
+    };
     let file = if args.all_steps { file.with_all_outputs() } else { file };
     let file = match args.fallback_model.as_slice() {
         [] => file,
@@ -66,14 +88,18 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
                 missing.map(|names| format!("; required: {}", flags(&names))).unwrap_or_default()
             );
         }
-        return Ok(Exit::Ok);
+        return Ok((Exit::Ok, None));
     }
     if let Some(how) = &args.graph {
         let graph = file.graph();
         let text = if how == "mermaid" { graph.to_mermaid() } else { graph.to_ascii() };
-        return written(write!(std::io::stdout(), "{text}")).map(|exit| exit.unwrap_or(Exit::Ok));
+        let exit = written(write!(std::io::stdout(), "{text}"))?;
+        return Ok((exit.unwrap_or(Exit::Ok), None));
     }
     known::refuse_choices(&args.model)?;
+    if let Some(variable) = &args.key_env {
+        one_vendor(&file, &args.model, &program.config, variable)?;
+    }
     let parameters = args.model.parameters();
     let work = ChainWork::new(&args.file, file, args.model.model.clone(), inputs, parameters)
         .with_flags(args.all_steps, args.fallback_model.clone());
@@ -82,15 +108,18 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
     let limit = args.budget_usd.or(file.limits().budget_usd);
     let budget = limit.map(|limit| Budget::new(limit, prices.clone()));
     if args.dry_run {
-        return dry_run(&args, program, &work, &prices, budget.as_ref(), checked).await;
+        let done = dry_run(&args, program, &work, &prices, budget.as_ref(), checked).await;
+        return done.map(|exit| (exit, None));
     }
     #[cfg(feature = "workers")]
     if args.cluster.on.is_some() {
-        return Box::pin(crate::cluster::chain(&args, program, &work, &prices)).await;
+        let done = Box::pin(crate::cluster::chain(&args, program, &work, &prices)).await;
+        return done.map(|exit| (exit, None));
     }
     let mut connections = Vec::new();
     let history = History::begin(&program.config, args.no_log || !args.rows.is_empty(), file.name())?;
-    let terms = Terms { budget: budget.as_ref(), history: Some(&history), ..Terms::default() };
+    let key_env = args.key_env.as_deref();
+    let terms = Terms { key_env, budget: budget.as_ref(), history: Some(&history), ..Terms::default() };
     let telemetry = Exporter::from_env();
     let mut flags = args.model.clone();
     flags.cache = cache_of(&args, &file);
@@ -135,7 +164,7 @@ pub(crate) async fn run(args: RunArgs, program: &Program) -> Result<Exit, Failur
             if !args.quiet {
                 cuts.report();
             }
-            done
+            done.map(|exit| (exit, None))
         }
     };
     history.end(&program.stop).await;
@@ -161,12 +190,24 @@ async fn dry_run(
         rpm: args.model.rpm.or(file.limits().rpm.and_then(NonZeroU32::new)),
         model: &args.model,
         checked,
+        budget_usd: budget.map(Budget::limit),
+        as_json: args.json,
     };
     let rows @ [_, ..] = args.rows.as_slice() else {
         given_all(file, given)?;
         return dry_run::chain::once(dry_run_chain, given.clone()).await;
     };
-    let source = open(rows, &args.row)?;
+    let source = open_rows(args, work, rows)?;
+    let (settings, concurrency) = row_settings(args, file)?;
+    let of_input = input_rows(&source, &args.row)?;
+    let output = args.output.as_deref().unwrap_or(Path::new("-"));
+    let of_rows = dry_run::chain::DryRunRows {
+        planned: planned(source, output, &settings, &work.fingerprint())?,
+        samples: settings.samples.get(),
+        of_input,
+        at_once: in_flight(concurrency, args.model.max_in_flight),
+        keeps_going: args.row.keep_going,
+    };
     let inputs = |input| {
         let inputs = inputs_of_row(input, file, given)?;
         match missing(file, &inputs) {
@@ -174,7 +215,32 @@ async fn dry_run(
             None => Ok(inputs),
         }
     };
-    dry_run::chain::for_rows(dry_run_chain, source.take(args.row.max_rows()), inputs).await
+    dry_run::chain::for_rows(dry_run_chain, of_rows, inputs).await
+}
+
+/// The rows of the run, without those that are skipped. Prints its notes.
+fn open_rows(args: &RunArgs, work: &ChainWork, rows: &[PathBuf]) -> Result<Source, Failure> {
+    let source = open(rows, &args.row)?;
+    let source = match args.row.skip_empty {
+        true => {
+            let fields: Vec<_> = work.file.inputs().map(|(name, _)| name).collect();
+            let required = missing(&work.file, &work.given).unwrap_or_default();
+            source.skip_empty_fields(&fields, &required).map_err(|error| failure(&error))?
+        }
+        false => source,
+    };
+    print_notes(source.notes(), args.quiet);
+    Ok(source)
+}
+
+/// The settings of a run over rows, and its maximum of rows in flight.
+fn row_settings(args: &RunArgs, file: &ChainFile) -> Result<(Settings, Concurrency), Failure> {
+    let concurrency = args.concurrency.or(file.limits().concurrency);
+    let concurrency = concurrency.map_or(Settings::default().concurrency, Concurrency::from);
+    let mut settings = settings(&args.row, concurrency)?;
+    settings.samples = args.samples.unwrap_or(settings.samples);
+    settings.answer_schema = outputs_schema(file);
+    Ok((settings, concurrency))
 }
 
 /// Runs the chain with simulated models and sample inputs, to find templates that exceed their limits. Other
@@ -213,9 +279,13 @@ fn exceeds_limits(error: &Error) -> bool {
     is_of_template || error.advice() == Some(&Advice::RaiseRunMemory)
 }
 
-/// The file of cached responses: that of the flags, or the one that the chain file names, in its folder.
+/// The file of cached responses: that of the flags, or the one that the chain file names, in its folder. None
+/// for several samples, which would all have the same answers.
 fn cache_of(args: &RunArgs, file: &ChainFile) -> Option<PathBuf> {
     let in_folder = |name: &str| args.file.parent().unwrap_or(Path::new("")).join(name);
+    if args.samples.is_some() {
+        return None;
+    }
     args.model.cache.clone().or_else(|| file.cache().map(in_folder))
 }
 
@@ -274,24 +344,21 @@ async fn each_row(
     chain: Chain<Vars, Value>,
     costs: Costs,
     checked: &Arc<StepPrompts>,
-) -> Result<Exit, Failure> {
-    let source = open(rows, &args.row)?;
-    print_notes(source.notes(), args.quiet);
+) -> Result<(Exit, Option<Duration>), Failure> {
+    let source = open_rows(args, work, rows)?;
     if let Some(first) = source.rewound().map_err(|error| failure(&error))? {
         let first = first.take(MAX_LOOKED_AT).filter_map(|row| row.ok()?.input.ok());
         let first = first.filter_map(|input| inputs_of_row(input, &work.file, &work.given).ok());
         known::look_ahead(checked, &work.file, first).await;
     }
-    let concurrency = args.concurrency.or(work.file.limits().concurrency);
-    let concurrency = concurrency.map_or(Settings::default().concurrency, Concurrency::from);
     let to = args.output.as_deref().expect("clap asks for the output of rows");
     check_output(to, args.json, &args.row)?;
     let (of_row, given) = (work.file.clone(), work.given.clone());
-    let mut settings = settings(&args.row, concurrency)?;
-    settings.answer_schema = outputs_schema(&work.file);
+    let (settings, concurrency) = row_settings(args, &work.file)?;
     let prepare = move |input| inputs_of_row(input, &of_row, &given);
     let job = BatchJob::over(source, prepare, chain, output(to))
         .settings(settings)
+        .comparing_inputs()
         .fingerprint(work.fingerprint())
         .costs(costs);
     let watch = Watch {
@@ -304,10 +371,33 @@ async fn each_row(
         reads_keys: rows != [Path::new("-")],
         fail_if_done: args.row.fail_if_done,
         stopping: STOPPING,
-        waits_for_quota: false,
+        waits_for_quota: args.row.wait_for_quota,
         quota_reset: OnceLock::new(),
     };
     // Each step has a single model: no lane can be disabled, and no notes are sent.
     let (_, mut notes) = mpsc::unbounded_channel();
-    watch.over(&mut notes, |progress, stop| job.progress(progress).stop(stop).run()).await
+    let done = watch.over(&mut notes, |progress, stop| job.progress(progress).stop(stop).run()).await;
+    done.map(|exit| (exit, watch.quota_reset.get().copied()))
+}
+
+/// Rejects one key for models of several providers: each of them would see the key of another.
+fn one_vendor(file: &ChainFile, flags: &ModelArgs, config: &Config, variable: &str) -> Result<(), Failure> {
+    if flags.base_url.is_some() {
+        // All requests go to this server.
+        return Ok(());
+    }
+    let models = file.step_parameters().flat_map(|(_, models, _)| models);
+    let named = models.filter_map(|name| name.or(flags.model.as_deref())).map(|name| config.named(name));
+    let vendors: BTreeSet<String> = named
+        .filter_map(|name| name.split_once('/').map(|(vendor, _)| vendor.to_owned()))
+        .filter(|vendor| vendor != "sim")
+        .collect();
+    if vendors.len() > 1 {
+        let all = vendors.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(Failure::usage(format!(
+            "--key-env {variable}: the steps call models of several providers ({all}), which would all get this key"
+        ))
+        .with_hint("set the variable of each provider, or use `fanweave keys set`"));
+    }
+    Ok(())
 }

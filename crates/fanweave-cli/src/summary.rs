@@ -53,7 +53,9 @@ pub(crate) fn text(summary: &Summary, adaptations: &[Adaptation], output: &str) 
     for note in &summary.notes {
         let _ = write!(text, "\nnote: {note}");
     }
-    let _ = write!(text, "\nanswers: {output}");
+    if summary.rows > 0 {
+        let _ = write!(text, "\nanswers: {output}");
+    }
     text
 }
 
@@ -91,7 +93,8 @@ pub(crate) fn json(summary: &Summary, adaptations: &[Adaptation], output: &str) 
     json!({
         "rows": summary.rows, "ok": summary.ok, "failed": summary.failed, "resumed": summary.resumed,
         "left": summary.left, "empty_answers": summary.empty_answers,
-        "cut_answers": summary.cut_answers, "stopped": stopped, "reason": reason, "retries": summary.retries, "hedged": summary.hedged, "usage": summary.usage,
+        "cut_answers": summary.cut_answers, "stopped": stopped, "reason": reason,
+        "next_row_budget_usd": summary.next_row_budget_usd, "all_rows_budget_usd": summary.all_rows_budget_usd, "retries": summary.retries, "hedged": summary.hedged, "usage": summary.usage,
         "cost_usd": summary.cost_usd,
         "maybe_billed": { "usd": summary.maybe_billed_usd, "requests": summary.unanswered }, "wall_ms": ms(summary.wall), "p50_ms": summary.p50.map(ms),
         "p95_ms": summary.p95.map(ms), "failures": failures,

@@ -11,7 +11,8 @@ use crate::logs::Conversation;
 
 /// Ask a question and stream the answer
 ///
-/// The prompt is the arguments followed by standard input.
+/// The prompt is the arguments followed by standard input, which is read unless it is a terminal; with the
+/// argument -, it is read in any case.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -126,7 +127,8 @@ pub(crate) struct IndexArgs {
 /// Chat with a model
 ///
 /// Each line of standard input is a message. The conversation so far is sent with each of them. /reset begins
-/// a new conversation, and /exit or the end of the input ends the program.
+/// a new conversation, /help lists the commands, and /exit or the end of the input ends the program. A line
+/// that begins with a space is a message, also with a slash after it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

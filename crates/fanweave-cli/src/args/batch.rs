@@ -83,23 +83,10 @@ pub(crate) struct BatchArgs {
     #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true, conflicts_with_all = ["dedupe", "cache"], help_heading = "Rows")]
     pub(crate) samples: Option<NonZeroU32>,
 
-    /// When the provider says that a quota is used up until a known time, such as a limit per day, wait and
-    /// continue. By default, the run stops
-    #[arg(long, help_heading = "Rows")]
-    pub(crate) wait_for_quota: bool,
-
-    /// Send identical requests once and share the answer between the rows
-    #[arg(long, help_heading = "Rows")]
-    pub(crate) dedupe: bool,
-
     /// Drop an assistant's message at the end of the messages of rows, which is the answer in rows for
     /// fine-tuning
     #[arg(long, help_heading = "Rows")]
     pub(crate) drop_last_assistant: bool,
-
-    /// Skip rows in which a field that the prompt uses is empty, blank or null. The input must be a file
-    #[arg(long, help_heading = "Rows")]
-    pub(crate) skip_empty: bool,
 
     #[command(flatten)]
     pub(crate) rows: RowArgs,
@@ -140,8 +127,9 @@ pub(crate) struct BatchArgs {
     pub(crate) cluster: super::ClusterArgs,
 
     /// Make no calls: show the first prompts and estimate time, tokens and cost, with 500 output tokens per
-    /// answer unless --max-tokens is set. Needs no API key
-    #[arg(long, conflicts_with = "json", help_heading = "Cost")]
+    /// answer unless --max-tokens is set, for the rows that have no result yet. With --limit or --sample,
+    /// also for all rows. Compares the cost with --budget-usd. Needs no API key
+    #[arg(long, help_heading = "Cost")]
     pub(crate) dry_run: bool,
 
     /// Budget in US dollars for all rows, including earlier runs of this output. No row is started that could

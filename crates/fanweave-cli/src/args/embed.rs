@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{RowArgs, ShowProgress, at_least_one};
+use super::{HeaderFlag, Param, RowArgs, ShowProgress, at_least_one, dollars};
 
 /// Embed the text of every row of files
 ///
@@ -15,7 +15,7 @@ use super::{RowArgs, ShowProgress, at_least_one};
 ///
 /// The `answer` of a result is its vector. An output called .npy is a matrix for NumPy, with a row of NaN for
 /// each failed row.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
   fanweave embed texts.jsonl -o vectors.jsonl
@@ -44,6 +44,15 @@ pub(crate) struct EmbedArgs {
     #[arg(long, value_name = "URL")]
     pub(crate) embeddings_url: Option<String>,
 
+    /// Set a parameter of the requests: dimensions=N, the length of the vectors, for models that have several
+    #[arg(long, value_name = "NAME=VALUE", value_parser = Param::parse)]
+    pub(crate) param: Vec<Param>,
+
+    /// Send this header with every request, such as 'X-Team: search'. @FILE reads headers from a file, one
+    /// per line, which keeps secrets out of the list of processes. Can be repeated
+    #[arg(long, value_name = "NAME: VALUE|@FILE")]
+    pub(crate) header: Vec<HeaderFlag>,
+
     /// Maximum texts per request
     #[arg(long, value_name = "N", default_value = "64", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true)]
     pub(crate) per_request: NonZeroUsize,
@@ -54,6 +63,20 @@ pub(crate) struct EmbedArgs {
 
     #[command(flatten)]
     pub(crate) rows: RowArgs,
+
+    /// Make no calls: show the first texts and estimate tokens and cost, for the rows that have no result
+    /// yet. With --limit or --sample, also for all rows. Needs no API key
+    #[arg(long, help_heading = "Cost")]
+    pub(crate) dry_run: bool,
+
+    /// Budget in US dollars for all rows, including earlier runs of this output. No row is started that could
+    /// exceed it
+    #[arg(long, value_name = "USD", value_parser = dollars, allow_negative_numbers = true, help_heading = "Cost")]
+    pub(crate) budget_usd: Option<f64>,
+
+    /// File with model prices, used instead of the built-in ones (format: see `fanweave models --help`)
+    #[arg(long, value_name = "FILE", help_heading = "Cost")]
+    pub(crate) prices: Option<PathBuf>,
 
     /// Progress display
     #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Progress")]

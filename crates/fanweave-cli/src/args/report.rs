@@ -20,7 +20,7 @@ use super::{at_least_one, duration};
 #[command(after_help = "Examples:\n  \
     fanweave report answers.jsonl\n  \
     fanweave report answers.jsonl --html report.html --input questions.jsonl\n  \
-    fanweave report small.jsonl large.jsonl --csv changes.csv\n  \
+    fanweave report small.jsonl large.jsonl --html changes.html --csv changes.csv\n  \
     fanweave report answers.csv --failed failed.csv\n  \
     fanweave report answers.jsonl --chrome-trace trace.json   # for ui.perfetto.dev")]
 pub(crate) struct ReportArgs {
@@ -29,11 +29,11 @@ pub(crate) struct ReportArgs {
     pub(crate) run: PathBuf,
 
     /// A second run to compare with it
-    #[arg(value_name = "OTHER", conflicts_with_all = ["html", "chrome_trace", "failed", "input"])]
+    #[arg(value_name = "OTHER", conflicts_with_all = ["chrome_trace", "failed", "input"])]
     pub(crate) other: Option<PathBuf>,
 
-    /// Write a self-contained HTML report: summary, timeline, latencies, failures and all rows. `-` writes to
-    /// stdout
+    /// Write a self-contained HTML report: summary, timeline, latencies, failures and all rows; with two
+    /// runs, their figures and answers side by side. `-` writes to stdout
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 

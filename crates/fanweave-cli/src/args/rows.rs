@@ -57,6 +57,21 @@ pub(crate) struct RowArgs {
     #[arg(long, value_name = "N[:SEED]", value_parser = Sample::parse, conflicts_with = "limit")]
     pub(crate) sample: Option<Sample>,
 
+    /// Skip rows in which a field that the prompt uses is empty, blank or null, or which lack one. A note
+    /// says how many. With a chain file, the fields are its inputs. The input must be a file
+    #[arg(long)]
+    pub(crate) skip_empty: bool,
+
+    /// Run rows with identical requests once, or with identical inputs of a chain, and share the answer
+    /// between them
+    #[arg(long)]
+    pub(crate) dedupe: bool,
+
+    /// When the provider says that a quota is used up until a known time, such as a limit per day, wait and
+    /// continue. By default, the run stops
+    #[arg(long)]
+    pub(crate) wait_for_quota: bool,
+
     /// Write rows as they finish instead of in input order
     #[arg(long)]
     pub(crate) unordered: bool,
@@ -157,11 +172,6 @@ impl RowArgs {
         options.id_column.clone_from(&self.id_column);
         options.sheet.clone_from(&self.sheet);
         Ok(options)
-    }
-
-    /// Maximum rows to read.
-    pub(crate) fn max_rows(&self) -> usize {
-        self.limit.map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX))
     }
 }
 

@@ -13,7 +13,7 @@ use super::{ModelArgs, RowArgs, ShowProgress, at_least_one, dollars};
 /// A chain file is YAML, or TOML if its name ends in .toml. It defines steps with prompts, the variables
 /// passed between them, and steps that run once per item of another step's output. The file is checked before
 /// any call is made. The output is streamed.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
   fanweave run examples/article.yaml --model sim/writer --set topic='tidal power'
@@ -34,6 +34,10 @@ pub(crate) struct RunArgs {
     /// Set an input of the chain. @FILE reads the value from a file; use @@ to start with a literal @
     #[arg(long, value_name = "NAME=VALUE|NAME=@FILE")]
     pub(crate) set: Vec<String>,
+
+    /// Run only this step and those that it needs, and print its output. Other inputs are not required then
+    #[arg(long, value_name = "STEP")]
+    pub(crate) only: Option<String>,
 
     /// Check the chain file without making calls: also renders its prompts with sample inputs, to find those
     /// that take too much work
@@ -85,6 +89,11 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>, allow_negative_numbers = true, help_heading = "Rows")]
     pub(crate) concurrency: Option<NonZeroUsize>,
 
+    /// Runs per row: run the chain N times for each row. The results have the number of their `sample`, from
+    /// 0
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true, requires = "rows", conflicts_with_all = ["dedupe", "cache"], help_heading = "Rows")]
+    pub(crate) samples: Option<NonZeroU32>,
+
     #[command(flatten)]
     pub(crate) row: RowArgs,
 
@@ -96,13 +105,19 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub(crate) fallback_model: Vec<String>,
 
+    /// Environment variable that holds the API key of all steps, whose models are those of one provider
+    /// [default: that of each provider]
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub(crate) key_env: Option<String>,
+
     #[cfg(feature = "workers")]
     #[command(flatten)]
     pub(crate) cluster: super::ClusterArgs,
 
     /// Make no calls: run the chain with simulated models, show the prompts of the first run and estimate
-    /// time, tokens and cost. Needs no API key
-    #[arg(long, conflicts_with_all = ["check", "graph", "json"], help_heading = "Cost")]
+    /// time, tokens and cost, for the rows that have no result yet. With --limit or --sample, also for all
+    /// rows. Compares the cost with the budget. Needs no API key
+    #[arg(long, conflicts_with_all = ["check", "graph"], help_heading = "Cost")]
     pub(crate) dry_run: bool,
 
     /// Budget in US dollars for all calls, including all rows and earlier runs of this output [default: the

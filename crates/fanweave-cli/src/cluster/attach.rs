@@ -221,7 +221,7 @@ fn manifest(
         ("encoding", rows.encoding.map(|encoding| json!(encoding.to_string()))),
         ("id column", rows.id_column.as_ref().map(|name| json!(name))),
         ("sheet", rows.sheet.as_ref().map(|name| json!(name))),
-        ("skip empty", args.skip_empty.then_some(json!(true))),
+        ("skip empty", args.rows.skip_empty.then_some(json!(true))),
         ("samples", args.samples.map(|samples| json!(samples))),
     ];
     for (name, value) in given {

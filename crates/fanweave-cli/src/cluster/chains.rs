@@ -40,6 +40,15 @@ pub(crate) fn refuse_run_flags(args: &RunArgs) -> Result<(), Failure> {
         return Err(Failure::usage("--run-memory cannot be used with --on")
             .with_hint("set `run_memory_mib` in the limits of the chain file"));
     }
+    let of_run = [
+        ("--only", args.only.is_some()),
+        ("--key-env", args.key_env.is_some()),
+        ("--samples", args.samples.is_some()),
+        ("--skip-empty", args.row.skip_empty),
+    ];
+    if let Some((name, _)) = of_run.into_iter().find(|(_, is_given)| *is_given) {
+        return Err(Failure::usage(format!("{name} cannot be used with --on")));
+    }
     refuse::refuse_flags(&batch_of(args))
 }
 
@@ -207,7 +216,8 @@ mod tests {
 
     /// Flags that `batch` does not have: of the work, of the command, or refused with `--rows` or by
     /// [`refuse_run_flags`].
-    const OF_CHAINS: &[&str] = &["all-steps", "check", "graph", "no-log", "rows", "run-memory", "set"];
+    const OF_CHAINS: &[&str] =
+        &["all-steps", "check", "graph", "no-log", "only", "rows", "run-memory", "set"];
 
     fn refused(words: &[&str]) -> String {
         let words = ["fanweave", "run", "a.yaml", "--on", "nats://localhost"].iter().chain(words);

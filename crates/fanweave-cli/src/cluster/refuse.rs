@@ -15,14 +15,14 @@ pub(crate) fn refuse_flags(args: &BatchArgs) -> Result<(), Failure> {
     let refused = is_given(&[
         ("--via batch-api", args.via == Via::BatchApi),
         ("--cache", args.model.cache.is_some()),
-        ("--dedupe", args.dedupe),
+        ("--dedupe", args.rows.dedupe),
         // Its value would be in the list of processes.
         ("--header", !args.model.header.is_empty()),
         ("--unordered", args.rows.unordered),
         ("--resume-changed", args.rows.resume_changed),
         ("--max-errors", args.rows.max_errors.is_some()),
         ("an input from stdin", is_dash(&args.input)),
-        ("--wait-for-quota", args.wait_for_quota),
+        ("--wait-for-quota", args.rows.wait_for_quota),
         ("an output to stdout", is_dash(&args.output)),
     ]);
     if !refused.is_empty() {

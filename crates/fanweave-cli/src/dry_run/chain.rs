@@ -1,21 +1,21 @@
 //! `fanweave run --dry-run`: runs the chain with simulated models.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use fanweave::batch::{Input, InputRow};
+use fanweave::batch::{Input, PlannedRow, PlannedRows};
 use fanweave::models::Prices;
 use fanweave::{Chain, Error, Event, EventKind, Prompt, Usage, Vars};
 use serde_json::Value;
 
-use super::{END, cost, show, shown, time, tokens, usd_of};
+use super::estimate::{Budget, Cost, Estimate, OutputBasis, Rows, Shown};
+use super::{limit_time, shown, time, usd_of};
 use crate::args::{ModelArgs, Via};
 use crate::cost::expected;
 use crate::exit::{Exit, Failure, spelled};
 use crate::known::StepPrompts;
-use crate::out::{escape_controls, print};
-use crate::progress::short;
 
 /// Maximum rows to run. The estimate is extrapolated to the other rows.
 const MAX_DRY_RUN_ROWS: u64 = 100;
@@ -28,6 +28,9 @@ pub(crate) struct DryRunChain<'a> {
     pub(crate) rpm: Option<NonZeroU32>,
     /// Checks the prompts of each step.
     pub(crate) checked: Arc<StepPrompts>,
+    pub(crate) budget_usd: Option<f64>,
+    /// Set to print JSON.
+    pub(crate) as_json: bool,
 }
 
 /// Prompts and usage of simulated runs.
@@ -59,34 +62,54 @@ struct Failed {
 /// Runs the chain once with `inputs`.
 pub(crate) async fn once(dry_run: DryRunChain<'_>, inputs: Vars) -> Result<Exit, Failure> {
     let (prompts, done) = dry_run.run(inputs).await;
-    let mut text = String::new();
-    show_steps(&mut text, "", &prompts.steps);
-    dry_run.figures(&mut text, prompts, 1, 1);
-    if let Err(error) = done {
-        let _ = writeln!(text, "incomplete run: {}", spelled(error));
-    }
-    end(text)?;
+    let mut estimate = dry_run.estimate();
+    estimate.prompts = prompts.shown(false);
+    dry_run.figures(&mut estimate, prompts, 1, 1, None);
+    estimate.incomplete = done.err().map(|error| format!("incomplete run: {}", spelled(error)));
+    estimate.budget = dry_run.budget_usd.map(|usd| Budget { usd, spent: 0.0 });
+    estimate.print(dry_run.as_json)?;
     Ok(Exit::Ok)
 }
 
-/// Runs the chain for the first rows and extrapolates to the others.
+/// Rows of a dry run.
+pub(crate) struct DryRunRows {
+    pub(crate) planned: PlannedRows,
+    /// Samples of each row.
+    pub(crate) samples: u32,
+    /// Number of rows of the whole input, if the run takes a part of it.
+    pub(crate) of_input: Option<u64>,
+    /// Maximum rows in flight.
+    pub(crate) at_once: usize,
+    /// Set if invalid rows do not change the exit code.
+    pub(crate) keeps_going: bool,
+}
+
+/// Runs the chain for the first rows without a result and extrapolates to the others.
 pub(crate) async fn for_rows(
     dry_run: DryRunChain<'_>,
-    rows: impl Iterator<Item = fanweave::batch::Result<InputRow>> + Send,
+    of_rows: DryRunRows,
     inputs: impl Fn(Input) -> fanweave::Result<Vars>,
 ) -> Result<Exit, Failure> {
-    let mut text = String::new();
-    let (mut count, mut sampled, mut prompts) = (0, 0, SimulatedPrompts::default());
-    let (mut invalid, mut incomplete) = (Failed::default(), Failed::default());
-    for item in rows {
-        let item = item.map_err(|e| Failure::new(e.to_string()))?;
-        count += 1;
-        let location = item.location();
-        let vars = match item.input.and_then(&inputs) {
+    let DryRunRows { planned, samples, of_input, at_once, keeps_going } = of_rows;
+    let mut estimate = dry_run.estimate();
+    let mut rows = Rows { samples, of_input, ..Rows::default() };
+    let (mut sampled, mut prompts) = (0, SimulatedPrompts::default());
+    let mut incomplete = Failed::default();
+    let (spent, mean_latency) = (planned.spent_usd(), planned.mean_latency());
+    for item in planned {
+        let PlannedRow { row, has_result, .. } = item.map_err(|e| Failure::new(e.to_string()))?;
+        rows.taken += u64::from(row.index.is_multiple_of(u64::from(samples)));
+        if has_result {
+            rows.done += 1;
+            continue;
+        }
+        let location = row.location();
+        let vars = match row.input.and_then(&inputs) {
             Ok(vars) if sampled < MAX_DRY_RUN_ROWS => vars,
             Ok(_) => continue,
             Err(error) => {
-                invalid.note(&location, &error);
+                rows.invalid += 1;
+                rows.first_invalid.get_or_insert_with(|| format!("{location}: {error}"));
                 continue;
             }
         };
@@ -95,33 +118,32 @@ pub(crate) async fn for_rows(
             incomplete.note(&location, &error);
         }
         if sampled == 0 {
-            let _ = writeln!(text, "{location}:");
-            show_steps(&mut text, "  ", &of_row.steps);
+            let heading = Shown { location, is_nested: false, messages: Vec::new() };
+            estimate.prompts = std::iter::once(heading).chain(of_row.shown(true)).collect();
         }
         sampled += 1;
         prompts.add(of_row);
     }
-    let _ = writeln!(text, "rows: {count}");
+    let (to_run, has_invalid) = (rows.to_run(), rows.invalid > 0);
     if sampled > 0 {
-        dry_run.figures(&mut text, prompts, count - invalid.rows, sampled);
-    }
-    if invalid.rows > 0 {
-        let _ = writeln!(text, "invalid rows: {invalid}");
+        dry_run.figures(&mut estimate, prompts, to_run, sampled, Some((mean_latency, at_once)));
     }
     if incomplete.rows > 0 {
-        let _ = writeln!(text, "incomplete runs: {incomplete}");
+        estimate.incomplete = Some(format!("incomplete runs: {incomplete}"));
     }
-    end(text)?;
-    Ok(if count > 0 && invalid.rows == count { Exit::Usage } else { Exit::Ok })
-}
-
-fn end(mut text: String) -> Result<(), Failure> {
-    text.push_str("estimated with simulated models: real answers may lead to different prompts and calls\n");
-    text.push_str(END);
-    print(escape_controls(&text).as_bytes())
+    estimate.rows = Some(rows);
+    estimate.budget = dry_run.budget_usd.map(|usd| Budget { usd, spent });
+    estimate.print(dry_run.as_json)?;
+    Ok(if has_invalid && !keeps_going { Exit::Usage } else { Exit::Ok })
 }
 
 impl DryRunChain<'_> {
+    /// An estimate without figures.
+    fn estimate(&self) -> Estimate {
+        let prices_date = self.prices.date().to_owned();
+        Estimate { prices_date, is_simulated: true, ..Estimate::default() }
+    }
+
     /// Runs the chain, and returns its prompts and result.
     async fn run(&self, vars: Vars) -> (SimulatedPrompts, fanweave::Result<Value>) {
         let prompts = Arc::new(Mutex::new(SimulatedPrompts::default()));
@@ -135,11 +157,21 @@ impl DryRunChain<'_> {
         (std::mem::take(&mut *lock(&prompts)), done)
     }
 
-    /// Writes the estimate for `rows`, from the prompts of the `sampled` ones.
-    fn figures(&self, text: &mut String, prompts: SimulatedPrompts, rows: u64, sampled: u64) {
+    /// Sets the figures for `rows` rows, from the prompts of the `sampled` ones. `earlier` are the mean
+    /// latency of earlier rows, and the rows in flight.
+    fn figures(
+        &self,
+        estimate: &mut Estimate,
+        prompts: SimulatedPrompts,
+        rows: u64,
+        sampled: u64,
+        earlier: Option<(Option<Duration>, usize)>,
+    ) {
         let scaled = |n: u64| (u128::from(n) * u128::from(rows)).div_ceil(u128::from(sampled));
         let scaled = |n: u64| u64::try_from(scaled(n)).unwrap_or(u64::MAX);
-        let limited = !prompts.unlimited;
+        if !prompts.unlimited {
+            estimate.output = OutputBasis::Maximum;
+        }
         let models: Vec<_> = prompts
             .models
             .into_iter()
@@ -151,22 +183,24 @@ impl DryRunChain<'_> {
                 (name, scaled(calls), usage, usd)
             })
             .collect();
-        let mut total = Usage::default();
-        models.iter().for_each(|(_, _, usage, _)| total += *usage);
+        models.iter().for_each(|(_, _, usage, _)| estimate.usage += *usage);
         let calls: u64 = models.iter().map(|(_, calls, ..)| calls).sum();
-        #[expect(clippy::cast_precision_loss, reason = "a count for people")]
-        let shown = short(calls as f64);
         let basis =
             if sampled < rows { format!(", estimated from the first {sampled} rows") } else { String::new() };
-        let _ = writeln!(text, "calls: about {shown}{basis}");
-        text.push_str(&tokens(total, limited));
+        estimate.calls = Some((calls, basis));
         // Each model has its own account.
         #[expect(clippy::cast_precision_loss, reason = "a time for people")]
         let accounts: Vec<_> =
             models.iter().map(|(_, calls, usage, _)| (*calls as f64, usage.total_tokens() as f64)).collect();
-        text.push_str(&time(&accounts, self.rpm, self.model));
-        for (name, _, _, usd) in &models {
-            text.push_str(&cost(name, "", *usd, self.prices));
+        let limits = limit_time(&accounts, self.rpm, self.model);
+        estimate.time = match earlier {
+            Some((mean, at_once)) => time(limits, rows, mean, at_once),
+            None => limits,
+        };
+        for (model, _, _, usd) in models {
+            let usd = self.prices.of(&model).map(|_| usd);
+            estimate.total.add(usd, true);
+            estimate.costs.push(Cost { model, of: "", usd });
         }
     }
 }
@@ -192,6 +226,15 @@ impl SimulatedPrompts {
             }
             None => self.models.push((model.to_owned(), calls, usage, usd)),
         }
+    }
+
+    /// The first prompts of the steps.
+    fn shown(&self, is_nested: bool) -> Vec<Shown> {
+        let shown = |Step { path, first, calls }: &Step| {
+            let more = if *calls > 1 { format!(", the first of {calls} calls") } else { String::new() };
+            Shown { location: format!("{path}{more}"), is_nested, messages: first.clone() }
+        };
+        self.steps.iter().map(shown).collect()
     }
 
     /// Adds the calls of another row.
@@ -221,12 +264,4 @@ impl fmt::Display for Failed {
 
 fn lock(prompts: &Mutex<SimulatedPrompts>) -> MutexGuard<'_, SimulatedPrompts> {
     prompts.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn show_steps(text: &mut String, indent: &str, steps: &[Step]) {
-    for Step { path, first, calls } in steps {
-        let more = if *calls > 1 { format!(", the first of {calls} calls") } else { String::new() };
-        let _ = writeln!(text, "{indent}{path}{more}:");
-        show(text, &format!("{indent}  "), first);
-    }
 }

@@ -1,7 +1,9 @@
 //! `--dry-run`: shows prompts and estimates time, tokens and cost without making calls.
 
 pub(crate) mod chain;
+mod estimate;
 pub(crate) mod rows;
+pub(crate) mod texts;
 
 use std::fmt::Write;
 use std::num::NonZeroU32;
@@ -12,8 +14,8 @@ use fanweave::testing::Sim;
 use fanweave::{ChatModel, Context, Message, Model, Prompt, Role, Usage, errors::excerpt};
 
 use crate::args::{ModelArgs, Via};
-use crate::cost::{dollars, through};
-use crate::progress::{rounded, short};
+use crate::cost::through;
+use estimate::Time;
 
 /// Maximum bytes of a message to show.
 const MAX_MESSAGE_BYTES: usize = 2_000;
@@ -65,19 +67,9 @@ fn show(text: &mut String, indent: &str, messages: &[String]) {
     }
 }
 
-/// Estimated tokens of all requests. If all are `limited`, the output is an upper bound.
-fn tokens(usage: Usage, limited: bool) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "counts for people")]
-    let tokens = |n: u64| short(n as f64);
-    let answers = if limited { "at most" } else { "about" };
-    let basis = if limited { String::new() } else { format!(" at {} per answer", Usage::EXPECTED_OUTPUT) };
-    let (sent, got) = (tokens(usage.input_tokens), tokens(usage.output_tokens));
-    format!("tokens: about {sent} in, {answers} {got} out{basis}\n")
-}
-
-/// Minimum time under the user's limits. `accounts` are the requests and tokens of each. Empty without
+/// Minimum time under the user's limits. `accounts` are the requests and tokens of each. `None` without
 /// limits.
-fn time(accounts: &[(f64, f64)], rpm: Option<NonZeroU32>, limits: &ModelArgs) -> String {
+fn limit_time(accounts: &[(f64, f64)], rpm: Option<NonZeroU32>, limits: &ModelArgs) -> Option<Time> {
     let by = |amount: f64, limit: Option<NonZeroU32>, what: &str| {
         limit.map(|limit| {
             let plural = if limit.get() == 1 { "" } else { "s" };
@@ -88,12 +80,22 @@ fn time(accounts: &[(f64, f64)], rpm: Option<NonZeroU32>, limits: &ModelArgs) ->
         // The first request does not wait.
         [by(requests - 1.0, rpm, "request"), by(*tokens, limits.tpm, "token")]
     });
-    match times.flatten().filter(|(seconds, _)| *seconds > 0.0).max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((seconds, limit)) => {
-            let time = rounded(Duration::from_secs_f64(seconds));
-            format!("time: at least {time} at {limit} per minute\n")
+    let slowest = times.flatten().filter(|(seconds, _)| *seconds > 0.0).max_by(|a, b| a.0.total_cmp(&b.0));
+    slowest.map(|(seconds, limit)| Time::AtLeast(seconds, format!("at {limit} per minute")))
+}
+
+/// Time of `rows` rows that take as long as those of earlier runs, with `at_once` in flight, unless limits
+/// take longer. `None` if neither is known.
+fn time(limits: Option<Time>, rows: u64, mean: Option<Duration>, at_once: usize) -> Option<Time> {
+    let Some(mean) = mean.filter(|_| rows > 0) else { return limits };
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    let seconds = (rows as f64 / at_once.max(1) as f64).max(1.0) * mean.as_secs_f64();
+    match limits {
+        Some(Time::AtLeast(least, why)) if least >= seconds => Some(Time::AtLeast(least, why)),
+        _ => {
+            let why = format!("with {at_once} rows in flight, if they take as long as those before");
+            Some(Time::About(seconds, why))
         }
-        None => String::new(),
     }
 }
 
@@ -101,16 +103,4 @@ fn time(accounts: &[(f64, f64)], rpm: Option<NonZeroU32>, limits: &ModelArgs) ->
 /// the length of its prompt. 0 without a price.
 fn usd_of(model: &str, call: &Usage, prices: &Prices, via: Via) -> f64 {
     prices.of(model).map_or(0.0, |price| through(via, price, call))
-}
-
-/// Estimated cost with a model. `how` is appended to its name.
-fn cost(model: &str, how: &str, usd: f64, prices: &Prices) -> String {
-    match prices.of(model) {
-        Some(_) => {
-            format!("cost: about {} with {model}{how} (prices as of {})\n", dollars(usd), prices.date())
-        }
-        None => {
-            format!("cost: unknown with {model}: no price as of {}; add one with --prices\n", prices.date())
-        }
-    }
 }

@@ -80,8 +80,8 @@ pub(super) fn as_json(names: [&str; 2], figures: &[Figures; 2], matches: &Matche
     })
 }
 
-/// The figures of both runs side by side, with their change.
-pub(super) fn text(names: [&str; 2], figures: &[Figures; 2], matches: &Matches) -> String {
+/// The lines of the figures of both runs, with their change, and before them their heading.
+pub(super) fn lines(names: [&str; 2], figures: &[Figures; 2]) -> Vec<[String; 4]> {
     let [a, b] = figures;
     let mut lines = Lines(Vec::new());
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
@@ -116,7 +116,13 @@ pub(super) fn text(names: [&str; 2], figures: &[Figures; 2], matches: &Matches) 
             lines.add(&format!("{kind} {name}: cost"), cost(a), cost(b), dollars);
         }
     }
-    let mut text = lines.text(names);
+    let heading = [String::new(), names[0].to_owned(), names[1].to_owned(), "change".to_owned()];
+    std::iter::once(heading).chain(lines.0).collect()
+}
+
+/// The figures of both runs side by side, with their change.
+pub(super) fn text(names: [&str; 2], figures: &[Figures; 2], matches: &Matches) -> String {
+    let mut text = aligned(&lines(names, figures));
     let Matches { in_both, equal_answer, different_answer, fixed, broken, failed_in_both, .. } = *matches;
     let _ = writeln!(
         text,
@@ -219,22 +225,19 @@ impl Lines {
         };
         self.0.push([name.to_owned(), shown(a), shown(b), change]);
     }
+}
 
-    fn text(self, names: [&str; 2]) -> String {
-        let mut all = vec![[String::new(), names[0].to_owned(), names[1].to_owned(), "change".to_owned()]];
-        all.extend(self.0);
-        let width =
-            |column: usize| all.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
-        let widths = [width(0), width(1), width(2), width(3)];
-        let mut text = String::new();
-        for [name, a, b, change] in &all {
-            let line = format!(
-                "{name:<0$}  {a:>1$}  {b:>2$}  {change:>3$}",
-                widths[0], widths[1], widths[2], widths[3]
-            );
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
-        text
+/// Lines as columns.
+fn aligned(lines: &[[String; 4]]) -> String {
+    let width =
+        |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
+    let widths = [width(0), width(1), width(2), width(3)];
+    let mut text = String::new();
+    for [name, a, b, change] in lines {
+        let line =
+            format!("{name:<0$}  {a:>1$}  {b:>2$}  {change:>3$}", widths[0], widths[1], widths[2], widths[3]);
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
+    text
 }

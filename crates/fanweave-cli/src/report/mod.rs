@@ -1,6 +1,7 @@
 //! `fanweave report`: time, cost and failures of a run.
 
 mod compare;
+mod compare_page;
 mod figures;
 mod page;
 mod parts;
@@ -77,8 +78,12 @@ fn open(path: &Path, shown: usize) -> Result<RunRecord, Failure> {
 
 /// Compares two runs.
 fn compare(args: &ReportArgs, other: &Path) -> Result<Exit, Failure> {
-    let shown = if args.csv.is_some() { usize::MAX } else { 0 };
-    let runs = [open(&args.run, shown)?, open(other, shown)?];
+    let shown = match (&args.csv, &args.html) {
+        (Some(_), _) => usize::MAX,
+        (None, Some(_)) => MAX_SHOWN,
+        (None, None) => 0,
+    };
+    let mut runs = [open(&args.run, shown)?, open(other, shown)?];
     check_outputs(args, &[&runs[0], &runs[1]], &[])?;
     for note in runs.iter().flat_map(|run| &run.notes) {
         tell!("warning: {note}");
@@ -91,10 +96,19 @@ fn compare(args: &ReportArgs, other: &Path) -> Result<Exit, Failure> {
     if let Some(path) = &args.csv {
         write(path, &compare::csv(&pairs))?;
     }
+    if let Some(path) = &args.html {
+        drop(pairs);
+        for row in runs.iter_mut().flat_map(|run| &mut run.rows) {
+            row.answer = fanweave::errors::excerpt(&row.answer, MAX_SHOWN);
+        }
+        let pairs = compare::pairs(&runs[0], &runs[1]);
+        let lines = compare::lines(names, &figures);
+        write(path, compare_page::html(names, &lines, &matches, &pairs).as_bytes())?;
+    }
     if args.json {
         let json = compare::as_json(names, &figures, &matches);
         print(format!("{json:#}\n").as_bytes())?;
-    } else if args.csv.as_deref().is_none_or(|path| !is_stdout(path)) {
+    } else if [&args.csv, &args.html].into_iter().flatten().all(|path| !is_stdout(path)) {
         print(escape_controls(&compare::text(names, &figures, &matches)).as_bytes())?;
     }
     Ok(Exit::Ok)

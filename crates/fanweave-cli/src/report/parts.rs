@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fanweave::Usage;
 use fanweave::batch::__private::rounded_usd;
-use fanweave::batch::{RowRecord, RunRecord};
+use fanweave::batch::{CallTimes, RowRecord, RunRecord};
 use serde::Serialize;
 
 use super::percentile::percentile;
@@ -13,9 +13,9 @@ use super::percentile::percentile;
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub(super) struct Part {
     pub(super) name: String,
-    /// Answered calls.
+    /// Calls, also those that failed.
     pub(super) calls: u64,
-    /// Failed attempts that were retried. Only known for steps.
+    /// Failed attempts that were retried.
     pub(super) retries: u64,
     /// Rows that failed here.
     pub(super) failed: u64,
@@ -36,6 +36,13 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// Adds the times of a call.
+    fn time(&mut self, call: &CallTimes) {
+        self.retries += call.failed_attempts.len() as u64;
+        self.latencies.push(call.ended_ms.saturating_sub(call.ready_ms));
+    }
+
+    /// Adds an answered call.
     fn add(&mut self, usage: &Usage, cost_usd: Option<f64>) {
         self.calls += 1;
         self.input_tokens = self.input_tokens.saturating_add(usage.input_tokens);
@@ -72,44 +79,102 @@ impl Parts {
     }
 }
 
-/// Figures per model that answered, by its name.
+/// Figures per model, by the name of those that answered. Calls that failed count for the name under which
+/// their model has answered others.
 pub(super) fn models(run: &RunRecord) -> Vec<Part> {
+    let names = answered_names(run);
+    let shown = |requested: &str| names.get(requested).cloned().unwrap_or_else(|| requested.to_owned());
     let mut parts = Parts::default();
     for row in &run.rows {
+        let mut answered: BTreeMap<&str, u64> = BTreeMap::new();
         for answer in &row.answers {
-            let part = parts.named(answer.model.as_deref().unwrap_or("unknown"));
+            let name = answer.model.as_deref().unwrap_or("unknown");
+            *answered.entry(name).or_default() += 1;
+            let part = parts.named(name);
             part.add(&answer.usage, answer.cost_usd);
         }
         // The only call of a row.
         if let (true, Some(model)) = (row.answers.is_empty(), &row.model) {
-            let part = parts.named(model);
-            part.add(&row.usage, row.cost_usd);
-            part.latencies.push(row.latency_ms);
+            *answered.entry(model).or_default() += 1;
+            parts.named(model).add(&row.usage, row.cost_usd);
+            if row.calls.is_empty() {
+                parts.named(model).latencies.push(row.latency_ms);
+            }
+        }
+        let mut made: BTreeMap<String, u64> = BTreeMap::new();
+        for call in &row.calls {
+            let name = shown(model_of(&call.step));
+            let part = parts.named(&name);
+            part.time(call);
+            *made.entry(name).or_default() += 1;
+        }
+        for (name, made) in made {
+            let answered = answered.get(&*name).copied().unwrap_or_default();
+            parts.named(&name).calls += made.saturating_sub(answered);
+        }
+        if let Some(model) = row.failed_step.as_deref().map(model_of).filter(|name| name.contains('/')) {
+            parts.named(&shown(model)).failed += 1;
         }
     }
     parts.finish()
+}
+
+/// The names of the models that answered, by the names under which they were called.
+fn answered_names(run: &RunRecord) -> BTreeMap<&str, String> {
+    let mut names = BTreeMap::new();
+    for row in &run.rows {
+        match (row.answers.as_slice(), row.calls.as_slice(), &row.model) {
+            ([], [call], Some(model)) => {
+                names.entry(model_of(&call.step)).or_insert_with(|| model.clone());
+            }
+            (answers, calls, _) => {
+                for answer in answers {
+                    let of_step = |call: &&CallTimes| step_of(&call.step) == answer.step.as_deref();
+                    let mut called = calls.iter().filter(of_step).map(|call| model_of(&call.step));
+                    // A step with fallback models has several.
+                    if let (Some(name), Some(model)) = (called.next(), &answer.model)
+                        && called.all(|other| other == name)
+                    {
+                        names.entry(name).or_insert_with(|| model.clone());
+                    }
+                }
+            }
+        }
+    }
+    names
 }
 
 /// Figures per step of a chain, by its name. Empty for rows of one call.
 pub(super) fn steps(run: &RunRecord) -> Vec<Part> {
     let mut parts = Parts::default();
     for row in &run.rows {
+        let mut answered: BTreeMap<&str, u64> = BTreeMap::new();
         for answer in &row.answers {
             let Some(step) = &answer.step else { continue };
+            *answered.entry(step).or_default() += 1;
             let part = parts.named(step);
             part.add(&answer.usage, answer.cost_usd);
         }
+        let mut made: BTreeMap<&str, u64> = BTreeMap::new();
         for call in &row.calls {
             let Some(step) = step_of(&call.step) else { continue };
-            let part = parts.named(step);
-            part.retries += call.failed_attempts.len() as u64;
-            part.latencies.push(call.ended_ms.saturating_sub(call.ready_ms));
+            parts.named(step).time(call);
+            *made.entry(step).or_default() += 1;
+        }
+        for (step, made) in made {
+            let answered = answered.get(step).copied().unwrap_or_default();
+            parts.named(step).calls += made.saturating_sub(answered);
         }
         if let Some(step) = failed_step(row) {
             parts.named(step).failed += 1;
         }
     }
     parts.finish()
+}
+
+/// The model in `outline > openai/gpt-5-mini`.
+fn model_of(path: &str) -> &str {
+    path.rsplit_once(" > ").map_or(path, |(_, model)| model)
 }
 
 /// The step in `outline > openai/gpt-5-mini`. `None` for the name of a model alone.

@@ -162,6 +162,24 @@ fn a_chat_sends_the_conversation_so_far_with_each_line() {
 }
 
 #[test]
+fn commands_of_a_chat_are_not_sent_to_the_model() {
+    let folder = Folder::new();
+    let args = ["chat", "-m", "sim/echo", "--no-log"];
+    let ran = at_home(&folder, &args, Some("/help\n /tmp\n/etc/hosts\n/quit\nnever\n")).expect_code(0);
+    assert_eq!(ran.stdout, ["/tmp", "/etc/hosts"].map(echo_of).join("\n") + "\n");
+    assert!(ran.stderr.contains("/reset begins a new conversation, /exit"), "{}", ran.stderr);
+    let ran = at_home(&folder, &args, Some("/rest\nnever\n")).expect_code(2);
+    assert!(ran.stderr.contains("unknown command /rest") && ran.stdout.is_empty(), "{}", ran.stderr);
+}
+
+#[test]
+fn a_dash_stands_for_stdin() {
+    let folder = Folder::new();
+    let ran = folder.run_with_stdin(&["ask", "-m", "sim/echo", "-"], "a long text\n").expect_code(0);
+    assert_eq!(ran.stdout, format!("{}\n", echo_of("a long text")));
+}
+
+#[test]
 fn files_are_attached_to_a_prompt() {
     let folder = Folder::new();
     folder.write("notes.md", "Tides turn twice a day.\n");
@@ -172,7 +190,10 @@ fn files_are_attached_to_a_prompt() {
     assert!(ran.stdout.contains("File notes.md:") && ran.stdout.contains("twice a day"), "{}", ran.stdout);
     ask("chart.png").expect_code(0);
     let ran = ask("data.bin").expect_code(2);
-    assert!(ran.stderr.contains("neither text nor an image"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("neither text in UTF-8 nor an image"), "{}", ran.stderr);
+    folder.write("nul.bin", b"a\0b");
+    let ran = ask("nul.bin").expect_code(2);
+    assert!(ran.stderr.contains("neither text in UTF-8 nor an image"), "{}", ran.stderr);
     let ran = ask("missing.png").expect_code(2);
     assert!(ran.stderr.contains("--attach: cannot read missing.png"), "{}", ran.stderr);
 }
@@ -183,6 +204,14 @@ fn a_new_project_runs() {
     folder.run(&["init", "demo", "--model", "sim/echo"]).expect_code(0);
     let ran = folder.run(&["init", "demo"]).expect_code(2);
     assert!(ran.stderr.contains("demo already has a file fanweave.toml"), "{}", ran.stderr);
+    let ran = folder.run(&["init", "other", "-m", "opnai/x"]).expect_code(2);
+    assert!(
+        ran.stderr.contains("unknown provider `opnai`") && ran.stderr.contains("openai"),
+        "{}",
+        ran.stderr
+    );
+    assert!(!folder.file("other").exists());
+    folder.run(&["init", "azure", "-m", "azure/my-deployment"]).expect_code(0);
     let inside = |args: &[&str]| {
         let mut command = folder.command(args);
         command.current_dir(folder.file("demo"));

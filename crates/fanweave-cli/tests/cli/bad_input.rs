@@ -297,12 +297,6 @@ fn the_resume_command_does_not_have_fresh() {
 }
 
 #[test]
-fn a_dry_run_cannot_be_used_with_json() {
-    let said = batch(&[&["in.jsonl", "--dry-run", "--json"], &OUT[..]].concat());
-    assert!(said.contains("'--dry-run' cannot be used with '--json'"), "{said}");
-}
-
-#[test]
 fn an_invalid_temperature() {
     for wrong in ["nan", "-1", "2.1", "inf", "warm"] {
         let said = batch(&[&["in.jsonl", "--temperature", wrong], &OUT[..]].concat());

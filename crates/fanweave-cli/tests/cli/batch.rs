@@ -271,18 +271,32 @@ fn a_budget_stops_before_it_is_exceeded_and_a_higher_one_resumes() {
     let run =
         |usd| folder.batch(&url, &["--prices", "prices.toml", "--max-tokens", "8", "--budget-usd", usd]);
     let stopped = run("7").expect_code(5);
-    assert!(
-        stopped.stderr.contains("resume with a larger one: fanweave")
-            && stopped.stderr.contains(" --budget-usd AMOUNT"),
-        "{}",
-        stopped.stderr
-    );
+    let advised = stopped.stderr.rsplit_once(" --budget-usd ").expect("an amount").1.trim().to_owned();
+    assert!(stopped.stderr.contains("The next row needs a budget of $7."), "{}", stopped.stderr);
+    assert!(stopped.stderr.contains(", and all rows one of about $"), "{}", stopped.stderr);
     let rows = folder.rows("out.jsonl");
     let spent: f64 = rows.iter().map(|row| row["cost_usd"].as_f64().unwrap()).sum();
     assert!(spent <= 7.0 && !rows.is_empty() && rows.len() < 40, "{spent} for {} rows", rows.len());
-    run("100000").expect_code(0);
+    run(&advised).expect_code(0);
     assert_eq!(folder.rows("out.jsonl").len(), 40);
     assert_eq!(provider.stats().requests, 40);
+    // No row can start: there is nothing to write.
+    let small = ["--prices", "prices.toml", "--budget-usd", "0.01", "--output-format", "csv", "-o"];
+    let stopped = folder.run(
+        &["batch", "in.jsonl", "-m", "openai/echo", "--base-url", &url]
+            .iter()
+            .chain(&small)
+            .chain(&["none.csv"])
+            .copied()
+            .collect::<Vec<_>>(),
+    );
+    let stopped = stopped.expect_code(5);
+    assert!(
+        stopped.stderr.contains("40 rows remaining") && !stopped.stderr.contains("answers:"),
+        "{}",
+        stopped.stderr
+    );
+    assert!(!folder.file("none.csv").exists());
 }
 
 #[test]
@@ -616,7 +630,7 @@ fn a_limited_run_takes_the_first_rows_and_a_later_one_continues() {
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(20));
     let dry = folder.batch(&provider.url(), &["--limit", "5", "--dry-run"]).expect_code(0);
-    assert!(dry.stdout.contains("rows: 5\n"), "{}", dry.stdout);
+    assert!(dry.stdout.contains("rows: 5 of 20\n"), "{}", dry.stdout);
     let ran = folder.batch(&provider.url(), &["--limit", "5"]).expect_code(0);
     assert!(ran.stderr.contains("5 rows") && !ran.stderr.contains("remaining"), "{}", ran.stderr);
     assert_all_answered(&folder.rows("out.jsonl"), 5);
@@ -647,7 +661,7 @@ fn a_sample_is_called_alone_and_a_larger_one_calls_the_additional_rows() {
         indices
     };
     let dry = folder.batch(&provider.url(), &["--sample", "5", "--dry-run"]).expect_code(0);
-    assert!(dry.stdout.contains("rows: 5\n"), "{}", dry.stdout);
+    assert!(dry.stdout.contains("rows: 5 of 50\n"), "{}", dry.stdout);
     let small = run(&["--sample", "5"], 5);
     assert_ne!(small, [0, 1, 2, 3, 4]);
     let large = run(&["--sample", "12:0"], 12);

@@ -139,6 +139,24 @@ fn an_output_that_breaks_an_assertion_fails_its_step() {
         let ran = folder.run(&["run", "chain.yaml", "--check"]).expect_code(2);
         assert!(ran.stderr.contains(why) || ran.stderr.contains("chain.yaml:"), "{}", ran.stderr);
     }
+    // The text that fails it is kept, and so are the outputs of the steps before.
+    let text = echo_of("Say a long topic about everything");
+    assert_eq!(rows[1]["outputs"], json!({ "a": text }));
+    let steps = "  first: { prompt: 'One {{ topic }}', output: lines }\n  second: { prompt: 'Two {{ topic }}', assert: 'false', needs: [first] }\n  \
+                 third: { template: '{{ steps.second.output }}' }\n";
+    chain(&folder, steps, "model: sim/echo\noutputs: [first, second, third]\n");
+    let run = |to: &str| {
+        folder.run(&["run", "chain.yaml", "--rows", "in.csv", "-o", to, "--keep-going"]).expect_code(3);
+    };
+    run("two.jsonl");
+    let outputs = json!({ "first": [echo_of("One rain")], "second": echo_of("Two rain") });
+    assert_eq!(folder.rows("two.jsonl")[0]["outputs"], outputs);
+    run("two.csv");
+    let table = folder.read("two.csv");
+    assert!(table.starts_with("topic,index,custom_id,first,second,third,"), "{table}");
+    let first = format!("\"[\"\"{}\"\"]\",{},,", echo_of("One rain"), echo_of("Two rain"));
+    assert!(table.lines().nth(1).is_some_and(|line| line.contains(&first)), "{table}");
+    chain(&folder, step, "model: sim/echo\n");
     // The steps of a chain are seen in its diagram, also with assertions.
     chain(&folder, step, "model: sim/echo\n");
     let graph = folder.run(&["run", "chain.yaml", "--graph"]).expect_code(0).stdout;

@@ -57,3 +57,69 @@ fn texts_of_many_rows_share_a_request() {
     let ran = folder.run(&["embed", "in.jsonl", "-o", "x.jsonl"]).expect_code(3);
     assert!(ran.stderr.contains("name its fields with --prompt"), "{}", ran.stderr);
 }
+
+#[test]
+fn the_cost_of_vectors_is_estimated_and_kept_within_a_budget() {
+    let provider = Provider::start(Settings::default());
+    let folder = Folder::new();
+    folder.write("in.csv", "text\n".to_owned() + &"some words to embed\n".repeat(40) + "\"\"\n");
+    folder.write("prices.toml", "date = '2026-01-01'\n[models.'openai/e']\ninput = 1e4\noutput = 0\n");
+    let url = provider.url();
+    let embed = |more: &[&str]| {
+        let words = [
+            "embed",
+            "in.csv",
+            "-o",
+            "out.jsonl",
+            "-e",
+            "openai/e",
+            "--embeddings-url",
+            &url,
+            "--prices",
+            "prices.toml",
+        ];
+        folder.run(&[&words[..], more].concat())
+    };
+    let dry = embed(&["--dry-run"]).expect_code(2).stdout;
+    assert!(
+        dry.starts_with("line 2:\n  some words to embed\n")
+            && dry.contains("\ninvalid rows: 1, the first: line 42: the text is empty\n"),
+        "{dry}"
+    );
+    let dry = embed(&["--dry-run", "--skip-empty", "--budget-usd", "1"]).expect_code(0);
+    assert!(dry.stderr.contains("1 of 41 rows is skipped"), "{}", dry.stderr);
+    assert!(
+        dry.stdout.contains("rows: 40\n") && dry.stdout.contains("budget: $1.00 is enough for about "),
+        "{}",
+        dry.stdout
+    );
+    assert_eq!(provider.stats().requests, 0);
+
+    // Equal texts are embedded once.
+    let ran = embed(&["--skip-empty", "--dedupe"]).expect_code(0);
+    assert!(ran.stderr.contains("40 ok") && ran.stderr.contains("cost $"), "{}", ran.stderr);
+    let rows = folder.rows("out.jsonl");
+    let paid: Vec<_> =
+        rows.iter().filter_map(|row| row["cost_usd"].as_f64()).filter(|usd| *usd > 0.0).collect();
+    assert_eq!((rows.len(), paid.len()), (40, 1), "{paid:?}");
+    assert_eq!(rows[0]["attempts"], 1);
+    let stopped = embed(&["--skip-empty", "--fresh", "--budget-usd", "6", "-c", "1"]).expect_code(5);
+    assert!(stopped.stderr.contains("The next row needs a budget of $"), "{}", stopped.stderr);
+}
+
+#[test]
+fn parameters_and_headers_of_vectors_are_checked() {
+    let folder = Folder::new();
+    folder.write("in.txt", "tides\n");
+    let words = ["embed", "in.txt", "-o", "out.jsonl", "-e", "openai/text-embedding-3-small"];
+    for (more, why) in [
+        (&["--param", "temperature=1"][..], "requests for vectors have the parameter dimensions alone"),
+        (&["--param", "dimensions=x"], "dimensions must be a whole number"),
+        (&["--header", "Authorization: x"], "carries the API key"),
+        (&["-e", "sim/words", "--param", "dimensions=8"], "sim/words is simulated"),
+    ] {
+        let words = if more[0] == "-e" { &words[..4] } else { &words[..] };
+        let ran = folder.run(&[words, more].concat()).expect_code(2);
+        assert!(ran.stderr.contains(why), "{}", ran.stderr);
+    }
+}

@@ -33,7 +33,7 @@ fn rows_go_to_the_endpoint_that_they_name_and_come_back_in_its_form() {
         (&body(1)["object"], &body(1)["choices"][0]["text"]),
         (&json!("text_completion"), &json!(echo_of("ho")))
     );
-    assert_eq!((&body(2)["object"], &body(2)["model"]), (&json!("response"), &json!("echo")));
+    assert_eq!((&body(2)["object"], &body(2)["model"]), (&json!("response"), &json!("openai/echo")));
     assert_eq!((&body(3)["object"], body(3)["data"].as_array().map(Vec::len)), (&json!("list"), Some(2)));
     assert!(
         rows[4]["error"]["message"].as_str().unwrap().contains("only /v1/chat/completions, /v1/responses"),

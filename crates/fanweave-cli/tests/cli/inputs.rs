@@ -121,7 +121,8 @@ fn empty_fields_are_counted_before_any_call_and_can_be_skipped() {
     assert!(ran.stderr.starts_with(note), "{}", ran.stderr);
     assert_eq!(answers(&folder).len(), 4);
     let ran = batch(&folder, "in.csv", &[&asks[..], &["--skip-empty", "--fresh"]].concat()).expect_code(0);
-    assert!(!ran.stderr.contains("note:"), "{}", ran.stderr);
+    let note = "note: 2 of 4 rows are skipped, because they have an empty field or lack one, the first: `question` in line 3\n";
+    assert!(ran.stderr.starts_with(note) && ran.stderr.matches("note:").count() == 1, "{}", ran.stderr);
     assert_eq!(answers(&folder), ["Why?", "How?"]);
     assert_eq!(folder.rows("out.jsonl")[1]["index"], 3);
     // The first two rows, of which one is empty.
@@ -131,6 +132,18 @@ fn empty_fields_are_counted_before_any_call_and_can_be_skipped() {
     folder.write("in.jsonl", "{\"q\": null}\n{\"q\": \"a\"}\n");
     batch(&folder, "in.jsonl", &["-p", "{{ q }}", "--skip-empty", "--fresh"]).expect_code(0);
     assert_eq!(answers(&folder), ["a"]);
+    // Rows without the field, unless the template does without it. Other notes stay.
+    folder.write("in.jsonl", "{\"id\": 7}\n{\"id\": 8, \"q\": \"a\"}\n");
+    let ran = batch(&folder, "in.jsonl", &["-p", "{id} {{ q }}", "--skip-empty", "--fresh"]).expect_code(0);
+    assert_eq!(answers(&folder), ["{id} a"]);
+    assert!(ran.stderr.contains("1 of 2 rows is skipped, because it has"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("note: `{id}` in the template is sent as it is"), "{}", ran.stderr);
+    let template = "{{ q | default('none') }}";
+    batch(&folder, "in.jsonl", &["-p", template, "--skip-empty", "--fresh"]).expect_code(0);
+    assert_eq!(answers(&folder), ["none", "a"]);
+    // A wrong name is an error about the name.
+    let ran = batch(&folder, "in.jsonl", &["-p", "{{ quest }}", "--skip-empty", "--fresh"]).expect_code(2);
+    assert!(ran.stderr.contains("quest") && ran.stderr.contains("no row can be used"), "{}", ran.stderr);
 }
 
 #[test]
@@ -200,9 +213,17 @@ fn a_workbook_becomes_a_workbook_with_the_answers_beside_its_columns() {
     let ran = folder.run(&[&args("two.xlsx", "x.csv")[..], &["--sheet", "orders"]].concat()).expect_code(2);
     assert!(ran.stderr.contains("no sheet `orders`; its sheets: `answers`"), "{}", ran.stderr);
     let ran = folder.run(&args("in.csv", "out.ods")).expect_code(2);
-    assert!(ran.stderr.contains("this kind of workbook cannot be written; write .xlsx"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("out.ods: .ods is not an output format; write .jsonl"), "{}", ran.stderr);
     let ran = folder.run(&args("in.csv", "out.csv.gz")).expect_code(2);
-    assert!(ran.stderr.contains("--output out.csv.gz: .gz is not an output format"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("out.csv.gz: .gz is not an output format"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("or name the format") || ran.stderr.contains("--output-format"),
+        "{}",
+        ran.stderr
+    );
+    let ran =
+        folder.run(&[&args("two.xlsx", "x.csv")[..], &["--encoding", "latin-1"]].concat()).expect_code(2);
+    assert!(ran.stderr.contains("two.xlsx: workbooks and Parquet files have no encoding"), "{}", ran.stderr);
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn a_wrong_key_is_a_clear_error_that_does_not_show_it() {
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(3));
     assert_eq!(run(&folder, &provider.url(), &[]), 1);
-    assert_eq!(folder.read("out.jsonl"), "", "no row has a result");
+    assert!(!folder.file("out.jsonl").exists(), "no row has a result");
     assert!(provider.stats().requests <= 3, "nobody asks on with a key that was refused");
 }
 
@@ -259,4 +259,16 @@ fn without_a_keyring_no_key_is_read_and_an_existing_one_is_replaced() {
         ran.stderr
     );
     assert_eq!(keys(&["list"], "").expect_code(0).stdout, "groq: file\n");
+}
+
+#[test]
+fn a_model_without_its_provider_or_a_key_is_an_error_with_the_next_step() {
+    let folder = Folder::new();
+    let ran = folder.run(&["ask", "-m", "gpt-5-mini", "hello"]).expect_code(2);
+    assert!(ran.stderr.contains("use provider/model\n  did you mean openai/gpt-5-mini?"), "{}", ran.stderr);
+    let ran = folder.run(&["ask", "-m", "nobody-knows", "hello"]).expect_code(2);
+    assert!(ran.stderr.contains("known providers: openai"), "{}", ran.stderr);
+    let ran = folder.run(&["ask", "-m", "mistral/x", "hello"]).expect_code(2);
+    assert!(ran.stderr.contains("MISTRAL_API_KEY is not set"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`fanweave keys set mistral` stores a key"), "{}", ran.stderr);
 }

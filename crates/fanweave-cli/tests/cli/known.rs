@@ -336,7 +336,7 @@ fn an_image_for_a_model_that_takes_none_fails_its_row_and_a_long_prompt_is_a_war
     let long = serde_json::json!({ "prompt": "x".repeat(100_000) }).to_string();
     folder.write("in.jsonl", format!("{{\"prompt\":\"a\"}}\n{image}\n{long}\n{long}\n"));
     let words = ["batch", "in.jsonl", "-o", "out.jsonl", "--dry-run", "-m", "openai/gpt-3.5-turbo"];
-    let ran = run(&folder, &words).expect_code(0);
+    let ran = run(&folder, &words).expect_code(2);
     let says = "invalid rows: 1, the first: line 2: openai/gpt-3.5-turbo takes no image input, only text";
     assert!(ran.stdout.contains(says), "{}", ran.stdout);
     let warning = "warning: openai/gpt-3.5-turbo reads at most 16385 tokens, and the prompt has about 25000";

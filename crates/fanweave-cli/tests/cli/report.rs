@@ -171,6 +171,18 @@ fn two_runs_are_compared_row_by_row() {
     let text = folder.run(&["report", "a.jsonl", "b.jsonl", "--csv", "both.csv"]).expect_code(0).stdout;
     assert!(text.contains("2 rows in both: 1 with the same answer, 0 with another, 1 fixed"), "{text}");
     assert!(text.contains("model gpt-4o-mini: calls"), "{text}");
+    let ran = folder.run(&["report", "a.jsonl", "b.jsonl", "--html", "both.html"]).expect_code(0);
+    assert!(ran.stdout.contains("rows in both"), "{}", ran.stdout);
+    let page = folder.read("both.html");
+    assert!(page.contains("1 fixed, 0 broken") && page.contains(">fixed</td>"), "{page}");
+    let ran = folder.run(&["report", "a.jsonl", "b.jsonl", "--html", "a.jsonl"]).expect_code(2);
+    assert!(ran.stderr.contains("this file belongs to the run"), "{}", ran.stderr);
+    // The call that failed counts for the model that answered the others.
+    let json = folder.run(&["report", "a.jsonl", "--json"]).expect_code(0).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let models = json["per_model"].as_array().unwrap();
+    assert_eq!(models.len(), 1, "{json}");
+    assert_eq!((&models[0]["calls"], &models[0]["failed"]), (&3.into(), &1.into()), "{json}");
     let csv = folder.read("both.csv");
     assert!(csv.starts_with("index,line,custom_id,answer_1,answer_2,equal,error_1,"), "{csv}");
     assert!(
@@ -210,7 +222,9 @@ fn figures_are_given_per_model_and_per_step() {
     };
     assert_eq!(names("per_model"), ["sim/echo 2 0", "sim/writer 2 0"], "{json}");
     assert_eq!(names("per_step"), ["a 2 0", "b 2 2"], "{json}");
-    assert!(json["per_step"][0]["latency_p50_ms"].is_u64(), "{json}");
+    for parts in ["per_step", "per_model"] {
+        assert!(json[parts][0]["latency_p50_ms"].is_u64(), "{json}");
+    }
     let text = folder.run(&["report", "out.jsonl"]).expect_code(0).stdout;
     assert!(text.contains("step       b: 2 calls, tokens ") && text.contains("2 failed"), "{text}");
     folder.run(&["report", "out.jsonl", "--csv", "rows.csv"]).expect_code(0);

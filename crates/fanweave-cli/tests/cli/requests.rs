@@ -223,11 +223,12 @@ fn a_row_is_answered_by_the_model_that_it_names_at_its_own_price() {
     let two = || line("a", "gpt-4o") + &line("b", "openai/o3-mini");
     let (ran, sent) = run(two(), &[]);
     let ran = ran.expect_code(0);
-    assert_eq!(sent, ["a gpt-4o", "b o3-mini"]);
+    // A server of the user has names of its own.
+    assert_eq!(sent, ["a gpt-4o", "b openai/o3-mini"]);
     let cost = |ran: &Ran| serde_json::from_str::<Value>(&ran.stdout).unwrap()["cost_usd"].as_f64().unwrap();
     let own = cost(&ran);
     let (ran, sent) = run(two() + &line("c", ""), &["-m", "openai/gpt-5-mini"]);
-    assert_eq!(sent, ["a gpt-4o", "b o3-mini", "c gpt-5-mini"]);
+    assert_eq!(sent, ["a gpt-4o", "b openai/o3-mini", "c gpt-5-mini"]);
     assert!(cost(&ran.expect_code(0)) > own, "the third row costs more");
     let (ran, sent) = run(two(), &["-m", "openai/gpt-5-mini", "--override-model"]);
     assert_eq!(sent, ["a gpt-5-mini", "b gpt-5-mini"]);
@@ -498,4 +499,70 @@ fn a_conversation_that_is_continued_sends_reasoning_back() {
         let times = sent.iter().map(|body| body.matches(wanted).count()).collect::<Vec<_>>();
         assert_eq!(times, [0, 1, 2], "{model}: {sent:?}");
     }
+}
+
+#[test]
+fn a_document_is_sent_with_its_name() {
+    let provider = Recorded::start(400, |_| json!({ "error": { "message": "no" } }).to_string());
+    let folder = Folder::new();
+    folder.write("a b.pdf", "%PDF-1.4");
+    let attached = folder.file("a b.pdf").display().to_string();
+    let sent = |model: &str| {
+        ask(&provider.url, model, &["-a", &attached]).expect_code(1);
+        provider.last().body
+    };
+    let data = "data:application/pdf;base64,JVBERi0xLjQ=";
+    let chat = sent("openai/x");
+    let file = json!({ "filename": "a b.pdf", "file_data": data });
+    assert_eq!(chat["messages"][0]["content"][1]["file"], file, "{chat}");
+    let response = sent("openai-responses/x");
+    assert_eq!(response["input"][0]["content"][1]["filename"], "a b.pdf", "{response}");
+    let anthropic = sent("anthropic/x");
+    assert_eq!(anthropic["messages"][0]["content"][1]["source"]["data"], "JVBERi0xLjQ=", "{anthropic}");
+}
+
+#[test]
+fn a_server_of_the_user_gets_the_models_of_rows_as_written() {
+    let provider = Recorded::answering();
+    let row = |url: &str| {
+        let body = json!({ "model": "openai/gpt-oss-20b", "messages": [{ "role": "user", "content": "a" }], "input": "a" });
+        json!({ "custom_id": url, "method": "POST", "url": url, "body": body }).to_string()
+    };
+    for more in [&["-m", "openai/x"][..], &[]] {
+        let folder = Folder::new();
+        folder.write("in.jsonl", [row("/v1/chat/completions"), row("/v1/responses")].join("\n"));
+        let words = ["batch", "in.jsonl", "-o", "out.jsonl", "--base-url", &provider.url];
+        folder.run(&[&words[..], more].concat()).expect_code(0);
+    }
+    let requests = provider.requests.lock().unwrap();
+    let models: Vec<_> = requests.iter().map(|request| request.body["model"].as_str()).collect();
+    assert_eq!(models, [Some("openai/gpt-oss-20b"); 4]);
+}
+
+#[test]
+fn rows_of_other_vendors_stop_a_run_before_its_first_call() {
+    let provider = crate::support::Provider::start(fanweave_sim::Settings::default());
+    let url = provider.url();
+    let folder = Folder::new();
+    let row = json!({ "model": "gpt-4o", "messages": [{ "role": "user", "content": "a" }] }).to_string();
+    folder.write("in.jsonl", format!("{row}\n{row}\n"));
+    let run = |more: &[&str]| {
+        let words = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "anthropic/echo"];
+        let mut command = folder.command(&[&words[..], more].concat());
+        command.env("ANTHROPIC_BASE_URL", url.trim_end_matches("/v1")).env("ANTHROPIC_API_KEY", "any");
+        Ran::of(command.output().expect("the program starts"))
+    };
+    for more in [&[][..], &["--dry-run"]] {
+        let ran = run(more).expect_code(2);
+        let why =
+            "in.jsonl: no row can be used: the row names the model gpt-4o, which is not one of anthropic";
+        assert!(ran.stderr.contains(why), "{}", ran.stderr);
+    }
+    run(&["--keep-going"]).expect_code(3);
+    assert_eq!(provider.stats().requests, 0);
+    // Nothing was answered, so that the advised flag is not another run.
+    let ran = run(&["--override-model"]).expect_code(0);
+    assert!(ran.stderr.contains("had no answers of other settings, and was started over"), "{}", ran.stderr);
+    let ran = run(&["--override-model", "--max-tokens", "9"]).expect_code(2);
+    assert!(ran.stderr.contains("belongs to another run: max tokens was unset, now `9`"), "{}", ran.stderr);
 }

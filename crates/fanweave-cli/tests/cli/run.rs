@@ -208,8 +208,8 @@ fn a_budget_covers_all_calls_of_all_rows_and_of_earlier_runs() {
     let rows = [&["run", "chain.yaml", "--rows", "topics.txt", "-o", "out.jsonl"], &prices[..]].concat();
     let stopped = folder.run(&rows).expect_code(5);
     assert!(
-        stopped.stderr.contains("resume with a larger one: fanweave")
-            && stopped.stderr.contains(" --budget-usd AMOUNT"),
+        stopped.stderr.contains("The next row needs a budget of $")
+            && stopped.stderr.contains("; resume with: fanweave"),
         "{}",
         stopped.stderr
     );
@@ -381,7 +381,14 @@ fn the_commands_of_the_guide_do_what_they_say() {
         Ran::of(ran.expect("a shell starts")).expect_code(0)
     });
     let said: Vec<_> = said.map(|ran| ran.stdout + &ran.stderr).collect();
-    let wanted = ["ocean currents", "is valid", "section, for each of outline", "no calls were made", "1 ok"];
+    let wanted = [
+        "ocean currents",
+        "is valid",
+        "section, for each of outline",
+        "no calls were made",
+        "about tidal power",
+        "1 ok",
+    ];
     assert_eq!(said.len(), wanted.len());
     for (said, wanted) in said.iter().zip(wanted) {
         assert!(said.contains(wanted), "{wanted} is not in: {said}");
