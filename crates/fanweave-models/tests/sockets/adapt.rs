@@ -196,7 +196,7 @@ async fn a_schema_is_loosened_in_the_other_dialects_too() {
         })
         .await;
         let base = format!("http://{}", server.address);
-        let builder = || ModelBuilder::new(&format!("{name}/test")).base_url(&base).api_key("sk-test");
+        let builder = || ModelBuilder::new(format!("{name}/test")).base_url(&base).api_key("sk-test");
         let schema = json!({
             "type": "object",
             "properties": { "a": { "type": "string", "description": "CANARY" } },
