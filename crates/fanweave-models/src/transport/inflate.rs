@@ -367,7 +367,7 @@ mod tests {
                 }
                 let cut = &body[..body.len() - 9];
                 let cut = read(announced, &[cut]);
-                assert!(cut.as_ref().is_err_and(|error| error.is_retryable()), "{announced}: {cut:?}");
+                assert!(cut.as_ref().is_err_and(Error::is_retryable), "{announced}: {cut:?}");
             }
         }
         // Not without end.
