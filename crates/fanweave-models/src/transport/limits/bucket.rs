@@ -10,6 +10,10 @@ const USED_SHARE: f64 = 0.995;
 /// Burst allowed after a pause, as time. Providers enforce 60 per minute as one per second.
 const BURST: f64 = 1.0;
 
+/// Share of the burst that a limit named by an answer begins with: requests reach the server less evenly than
+/// they are sent.
+const EVEN_SHARE: f64 = 0.9;
+
 /// Time without rejections after which a rate that was cut grows again.
 const CLEAN: Duration = Duration::from_secs(2);
 
@@ -84,6 +88,13 @@ impl Bucket {
         // The window of a day holds more than one response can use.
         let level = if self.burst > BURST { self.level } else { self.level.min(0.0) };
         Self { level, ..self }
+    }
+
+    /// Returns the bucket with what `sent` requests have left of its burst, at most the `remaining` requests
+    /// that the server reports.
+    pub(super) fn after(self, sent: f64, remaining: f64) -> Self {
+        let left = (EVEN_SHARE * self.level - sent).min(remaining).max(0.0);
+        Self { level: left, ..self }
     }
 
     /// Continues with the limit that now applies. The content stays, as far as there is room.

@@ -545,8 +545,11 @@ impl Limiter {
 
     /// Records limits named by a response.
     pub(super) fn sync(&mut self, report: &Report, now: Instant) {
+        let is_fair = self.refused == 0;
         let own = [self.limits.requests_per_minute, self.limits.tokens_per_minute, None, None];
-        for ((bucket, quota), own) in self.buckets.iter_mut().zip(report.quotas()).zip(own) {
+        for (which, ((bucket, quota), own)) in
+            self.buckets.iter_mut().zip(report.quotas()).zip(own).enumerate()
+        {
             let Some(quota) = quota else { continue };
             let (mut limit, mut window) = (quota.limit, quota.window);
             let own = own.map_or(f64::INFINITY, |own| f64::from(own.get()));
@@ -556,8 +559,17 @@ impl Limiter {
             }
             match bucket {
                 Some(bucket) => bucket.limit(limit, window, now),
-                // The requests already sent have used up its burst.
-                None => *bucket = Some(Bucket::new(limit, window, now).drained()),
+                None => {
+                    let full = Bucket::new(limit, window, now);
+                    *bucket = Some(match quota.remaining {
+                        Some(left) if which == REQUESTS && is_fair && !is_long(window) => {
+                            full.after(self.recent.second(now), left)
+                        }
+                        // Treated as used up by the requests already sent: the tokens of those are unknown,
+                        // and so is what a server counts that has rejected one.
+                        _ => full.drained(),
+                    });
+                }
             }
             if let (Some(bucket), Some(left)) = (bucket, quota.remaining) {
                 bucket.lower_to(left, now);
@@ -994,6 +1006,42 @@ mod tests {
             }
         }
         admitted
+    }
+
+    /// Sends requests that end at once, at most `count`. Returns how many are admitted without a wait.
+    fn at_once(limiter: &mut Limiter, count: usize, now: Instant) -> usize {
+        let sent = std::iter::from_fn(|| {
+            let ticket = limiter.admit(RequestSize::default(), now).ok()?;
+            limiter.ended(&ticket, now);
+            Some(())
+        });
+        sent.take(count).count()
+    }
+
+    #[test]
+    fn a_limit_that_an_answer_names_begins_with_what_is_left_of_its_burst() {
+        // Requests before, seconds since, requests that the server has left, and how many follow at once of
+        // the 44 of a burst.
+        for (sent, seconds, left, expected) in
+            [(1, 0, 2999.0, 43), (30, 0, 2970.0, 14), (80, 0, 2920.0, 0), (1, 0, 7.0, 7), (80, 3, 2920.0, 44)]
+        {
+            let (began, mut limiter) = (Instant::now(), Limiter::default());
+            assert_eq!(at_once(&mut limiter, sent, began), sent, "no limit is known");
+            let now = began + Duration::from_secs(seconds);
+            limiter.sync(&requests(3000.0, left, 60.0), now);
+            assert_eq!(at_once(&mut limiter, 1000, now), expected, "{sent} sent, {left} left");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_a_rejection_names_begins_empty() {
+        let now = Instant::now();
+        let mut limiter = Limiter::default();
+        let ticket = limiter.admit(RequestSize::default(), now).expect("no limit is known");
+        let refusal = Refusal::new(requests(3000.0, 2999.0, 60.0), None, true);
+        limiter.refused(&ticket, &refusal, now);
+        limiter.ended(&ticket, now);
+        assert_eq!(at_once(&mut limiter, 1000, now), 0);
     }
 
     #[test]

@@ -54,6 +54,11 @@ impl Recent {
         taken.max(0.0) / now.duration_since(began).as_secs_f64().clamp(1.0, LATELY as f64 + 0.5)
     }
 
+    /// Requests of the last second, or of up to two.
+    pub(super) fn second(&self, now: Instant) -> f64 {
+        self.since(1, now).map(|entry| f64::from(entry.sent)).sum()
+    }
+
     /// Requests and tokens of the last minute.
     pub(super) fn minute(&self, now: Instant) -> (u64, u64) {
         let entries = || self.since(SECONDS, now);
