@@ -173,7 +173,7 @@ impl Open {
         let Settings { fresh, changed_input, dedupe, samples, .. } = *settings;
         let Self { output, progress, disk, .. } = self;
         let has_one_choice = (is_view && format.is_table()) || view.settings.answer_schema.is_some();
-        let keeps_calls = matches!(output, Output::File(_) | Output::Own(OwnOutput(OwnKind::Sink { .. })));
+        let keeps_calls = output.has_journal();
         let mut opened = match output {
             Output::Own(OwnOutput(OwnKind::Records { records, driver })) => {
                 let name = records.name().to_owned();
@@ -208,6 +208,22 @@ impl Open {
                 opened.previous.notes.extend(notes);
                 opened.columns = own;
                 opened
+            }
+            Output::Own(OwnOutput(OwnKind::Direct(mut sink))) => {
+                sink.begin()?;
+                if unordered && !dedupe {
+                    let mut opened = Opened::new(
+                        RecordStore::Nothing,
+                        Some(sink),
+                        PreviousRun::default(),
+                        unordered,
+                        progress,
+                    );
+                    opened.driver = Driver::Task;
+                    opened
+                } else {
+                    Opened::temporary(&disk, sink, unordered, progress)?
+                }
             }
             Output::Own(OwnOutput(OwnKind::Rows(sink))) => {
                 Opened::temporary(&disk, sink, unordered, progress)?

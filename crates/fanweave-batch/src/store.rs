@@ -4,12 +4,14 @@ use crate::finished::FinishedRow;
 use crate::journal::{CallRecord, Journal, Part};
 use crate::location::RowLocation;
 use crate::records::{DynRecords, RowPermit, RunEnd};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// The records of a run. A journal blocks and never waits, so its futures resolve at once.
 pub(crate) enum RecordStore {
     Journal(Journal),
     Own(Box<dyn DynRecords>),
+    /// Keeps nothing: no row is read again.
+    Nothing,
 }
 
 impl RecordStore {
@@ -18,6 +20,7 @@ impl RecordStore {
         match self {
             Self::Journal(journal) => journal.append(&row.record),
             Self::Own(records) => records.record(row, permit).await,
+            Self::Nothing => Ok(RowLocation::new(0, row.is_ok())),
         }
     }
 
@@ -44,6 +47,7 @@ impl RecordStore {
         match self {
             Self::Journal(journal) => Ok(FinishedRow::new(journal.read(location)?, None)),
             Self::Own(records) => records.read(location).await,
+            Self::Nothing => Err(Error::new(ErrorKind::Io, "the results of this run are not kept")),
         }
     }
 
@@ -51,7 +55,7 @@ impl RecordStore {
     pub(crate) fn call(&mut self, call: &CallRecord) -> Result<()> {
         match self {
             Self::Journal(journal) => journal.call(call),
-            Self::Own(_) => Ok(()),
+            Self::Own(_) | Self::Nothing => Ok(()),
         }
     }
 
@@ -60,13 +64,14 @@ impl RecordStore {
         match self {
             Self::Journal(journal) => journal.note(part),
             Self::Own(records) => Err(Error::usage(format!("{}: not a journal", records.name()))),
+            Self::Nothing => Err(Error::usage("this run has no journal")),
         }
     }
 
     /// Called when nothing waits to be recorded.
     pub(crate) async fn idle(&mut self) -> Result<()> {
         match self {
-            Self::Journal(_) => Ok(()),
+            Self::Journal(_) | Self::Nothing => Ok(()),
             Self::Own(records) => records.idle().await,
         }
     }
@@ -76,6 +81,7 @@ impl RecordStore {
         match self {
             Self::Journal(journal) => journal.finish(),
             Self::Own(records) => records.finish(end).await,
+            Self::Nothing => Ok(()),
         }
     }
 }

@@ -331,13 +331,6 @@ async fn a_sink_gets_all_rows_in_order_from_each_run() {
 #[tokio::test]
 async fn a_finished_row_survives_json() {
     let kept: Arc<Mutex<Vec<FinishedRow>>> = Arc::default();
-    struct Keep(Arc<Mutex<Vec<FinishedRow>>>);
-    impl RowSink for Keep {
-        fn write(&mut self, row: FinishedRow) -> Result<()> {
-            self.0.lock().unwrap().push(row);
-            Ok(())
-        }
-    }
     let folder = tempfile::tempdir().unwrap();
     let fake = chain(Fake::echo());
     let outer: Chain<Prompt, Message> = chain(fake).named("outer");
@@ -371,6 +364,15 @@ async fn a_finished_row_survives_json() {
 }
 
 /// The results of a run to memory.
+struct Keep(Arc<Mutex<Vec<FinishedRow>>>);
+
+impl RowSink for Keep {
+    fn write(&mut self, row: FinishedRow) -> Result<()> {
+        self.0.lock().unwrap().push(row);
+        Ok(())
+    }
+}
+
 async fn results(job: BatchJob<Prompt, String>, mut rows: RowStream) -> (Result<Summary>, Vec<FinishedRow>) {
     let read = async {
         let mut all = Vec::new();
@@ -392,6 +394,33 @@ async fn results_come_to_memory_in_order_with_their_errors() {
         match (n, row.into_result()) {
             (3, Err(error)) => assert_eq!((error.status(), error.code()), (Some(400), Some("three"))),
             (_, answer) => assert_eq!(answer.unwrap().content.to_string(), format!("number {n}!")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn results_come_to_a_direct_sink_and_those_of_equal_requests_too() {
+    let settings = Settings::new;
+    for settings in [settings(), settings().unordered(true), settings().unordered(true).dedupe(true)] {
+        let (kept, count) = (Arc::default(), Arc::default());
+        let twice = (0..40).chain(0..40).map(|n| format!("number {n}"));
+        let output = Output::direct(Keep(Arc::clone(&kept)));
+        let job = BatchJob::new(Source::rows("numbers", twice), Render::default(), calls(&count), output);
+        let calls = if settings.dedupe { 40 } else { 80 };
+        let is_ordered = !settings.unordered;
+        let summary = job.settings(settings).run().await.unwrap();
+        assert_eq!((summary.ok, summary.failed), (78, 2));
+        assert_eq!(count.load(Ordering::SeqCst), calls);
+        let mut rows = std::mem::take(&mut *kept.lock().unwrap());
+        assert!(!is_ordered || rows.is_sorted_by_key(FinishedRow::index));
+        rows.sort_by_key(FinishedRow::index);
+        assert_eq!(rows.len(), 80);
+        for (n, row) in rows.into_iter().enumerate() {
+            assert_eq!(row.index(), n as u64);
+            match (n % 40, row.into_result()) {
+                (3, Err(error)) => assert_eq!(error.code(), Some("three")),
+                (n, answer) => assert_eq!(answer.unwrap().content.to_string(), format!("number {n}!")),
+            }
         }
     }
 }

@@ -402,6 +402,30 @@ async fn dedupe_and_budgets_are_rejected_before_anything_is_submitted() {
     assert!(api.provider.lock().unwrap().batches.is_empty() && !dir.path("out.jsonl.journal").exists());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_view_with_a_journal_gets_the_results_and_a_second_run_submits_nothing() {
+    struct Count(Arc<Mutex<u32>>);
+    impl fanweave_batch::RowSink for Count {
+        fn write(&mut self, _: fanweave_batch::FinishedRow) -> fanweave_batch::Result<()> {
+            *self.0.lock().unwrap() += 1;
+            Ok(())
+        }
+    }
+    let (dir, api) = (TempRun::new(), Api::default());
+    let input = dir.write("in.txt", text_rows(ROWS));
+    for _ in 0..2 {
+        let rows = Arc::default();
+        let output = fanweave_batch::Output::sink(dir.path("a.journal"), Count(Arc::clone(&rows)));
+        let source = fanweave_batch::Source::open(&input, None).unwrap();
+        let chain = fanweave_core::chain(fanweave_core::Model::new(Rows::new(1, 0)));
+        let job = BatchJob::new(source, fanweave_batch::Render::default(), chain, output);
+        job.run_via(&api).await.unwrap();
+        assert_eq!(u64::from(*rows.lock().unwrap()), ROWS);
+    }
+    let parts: Vec<_> = api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect();
+    assert_eq!(parts, [4, 4, 1], "a row cannot be sent");
+}
+
 #[tokio::test]
 async fn a_batch_api_needs_an_output_file() {
     let source = fanweave_batch::Source::from_reader("rows", "row 1".as_bytes(), None).unwrap();

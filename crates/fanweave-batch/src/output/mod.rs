@@ -60,8 +60,8 @@ pub enum Output {
     Own(OwnOutput),
 }
 
-/// An output of another crate, made by [`Output::records`], [`Output::blocking_records`] or
-/// [`Output::sink`].
+/// An output of another crate, made by [`Output::records`], [`Output::blocking_records`],
+/// [`Output::sink`] or [`Output::direct`].
 ///
 /// ```
 /// use fanweave::batch::{FinishedRow, Output, Result, RowSink};
@@ -82,6 +82,7 @@ pub(crate) enum OwnKind {
     Records { records: Box<dyn DynRecords>, driver: Driver },
     Sink { journal: PathBuf, sink: Box<dyn RowSink> },
     Rows(Box<dyn RowSink>),
+    Direct(Box<dyn RowSink>),
 }
 
 impl Output {
@@ -107,6 +108,39 @@ impl Output {
         (Self::Own(OwnOutput(OwnKind::Rows(sink))), rows)
     }
 
+    /// Results to a sink that does not block, on a thread of the runtime. Has no journal, so the run cannot
+    /// be resumed. Costs least if the run is [unordered](crate::Settings::unordered): results that wait for
+    /// an earlier row, or may be those of equal requests, are in a temporary file.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// use fanweave::batch::{BatchJob, FinishedRow, Output, Render, Result, RowSink, Settings, Source};
+    /// use fanweave::{chain, testing::Fake};
+    ///
+    /// struct Keep(Arc<Mutex<Vec<FinishedRow>>>);
+    ///
+    /// impl RowSink for Keep {
+    ///     fn write(&mut self, row: FinishedRow) -> Result<()> {
+    ///         self.0.lock().unwrap().push(row);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<()> { fanweave::blocking::wait(async {
+    /// let rows = Arc::default();
+    /// let output = Output::direct(Keep(Arc::clone(&rows)));
+    /// let source = Source::rows("cities", ["Oslo", "Rome"]);
+    /// let job = BatchJob::new(source, Render::default(), chain(Fake::echo()), output);
+    /// job.settings(Settings::new().unordered(true)).run().await?;
+    /// assert_eq!(rows.lock().unwrap().len(), 2);
+    /// # Ok(())
+    /// # }) }
+    /// ```
+    pub fn direct(sink: impl RowSink) -> Self {
+        Self::Own(OwnOutput(OwnKind::Direct(Box::new(sink))))
+    }
+
     /// A view of the results, which each run makes again from the journal at `journal`. For an example, see
     /// [`FinishedRow`](crate::FinishedRow).
     pub fn sink(journal: impl Into<PathBuf>, sink: impl RowSink) -> Self {
@@ -121,6 +155,11 @@ impl Output {
             Self::File(path) => Some(path),
             _ => None,
         }
+    }
+
+    /// Set if the run keeps a journal that a later run resumes from.
+    pub(crate) fn has_journal(&self) -> bool {
+        matches!(self, Self::File(_) | Self::Own(OwnOutput(OwnKind::Sink { .. })))
     }
 }
 
@@ -141,6 +180,7 @@ impl std::fmt::Debug for OwnOutput {
             OwnKind::Records { records, .. } => f.debug_tuple("Records").field(&records.name()).finish(),
             OwnKind::Sink { journal, .. } => f.debug_tuple("Sink").field(journal).finish(),
             OwnKind::Rows(_) => f.write_str("Rows"),
+            OwnKind::Direct(_) => f.write_str("Direct"),
         }
     }
 }

@@ -94,7 +94,7 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
     ///
     /// # Errors
     /// Those of [`run`](Self::run), and [`ErrorKind::Provider`] if the API cannot be used or fails as a
-    /// whole. Also [`ErrorKind::Usage`] if the output is not a file, for a budget in [`Costs`], and for
+    /// whole. Also [`ErrorKind::Usage`] if the output has no journal, for a budget in [`Costs`], and for
     /// [`Settings::dedupe`](crate::Settings::dedupe) and a chain of several models.
     ///
     /// # Cancellation
@@ -115,7 +115,7 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
             disk,
             ..
         } = self;
-        if !matches!(output, crate::Output::File(_)) {
+        if !output.has_journal() {
             return Err(Error::usage(
                 "a provider's batch API needs an output file, because submitted requests are recorded in its journal",
             ));
