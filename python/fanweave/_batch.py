@@ -10,6 +10,7 @@ from os.path import exists
 
 from . import _core, _loops
 from ._chain import Chain
+from ._client import prepared
 from ._errors import BatchError, ConfigError, Error
 from ._frames import Frame, frame_of
 from ._model import Model
@@ -88,13 +89,14 @@ class _Plan:
         output: str | PathLike[str] | None = None,
         journal: str | PathLike[str] | None = None,
         into: str = "answer",
-        concurrency: int = 64,
+        concurrency: int | None = None,
         limit: int | None = None,
         budget_usd: float | None = None,
         dedupe: bool = False,
         retry_failed: bool = False,
         fresh: bool = False,
         errors: str = "keep",
+        batch_api: bool = False,
         progress: bool | Callable[[Any], object] | None = None,
         **parameters: Any,
     ) -> None:
@@ -117,7 +119,7 @@ class _Plan:
         self.path: str | None = None
         self.count = 0
         settings: dict[str, Any] = {
-            "concurrency": concurrency,
+            "concurrency": 64 if concurrency is None else concurrency,
             "limit": limit,
             "budget_usd": budget_usd,
             "dedupe": dedupe,
@@ -131,6 +133,14 @@ class _Plan:
             "max_tokens": parameters.get("max_tokens"),
             "fingerprint": _fingerprint(chain, parameters, prompt, system, self.reader),
         }
+        if batch_api:
+            if concurrency is not None:
+                raise _config("concurrency has no effect with batch_api: the provider schedules the requests")
+            if response is not None:
+                raise _config("response cannot be used with batch_api, which asks only once")
+            if output is None and journal is None:
+                raise _config("batch_api needs a journal, or a file of rows: it keeps what was submitted")
+            settings["batch_api"] = _api_of(chain)
         if parameters:
             chain = Chain(_core.with_parameters(chain._engine, parameters))
         if self.reader is not None:
@@ -274,6 +284,20 @@ def _typed(values: list[Any]) -> tuple[str, list[Any]]:
     return ("text" if is_text else "any"), values
 
 
+def _api_of(model: Chain) -> tuple[str, dict[str, Any]]:
+    """The name and the settings of a model, for the batch API of its provider."""
+    if not isinstance(model, Model):
+        raise _config("batch_api needs a model or its name: it makes one call per row, and runs no chain")
+    if model.name.startswith(("sim/", "fake/")):
+        message = (
+            f"{model.name} is simulated in this process, without a batch API: start fanweave.testing.sim()"
+        )
+        raise _config(message)
+    if model._cache is not None:
+        raise _config("a cache has no effect with batch_api: submit rows to the model without it")
+    return model.name, prepared(model.name, model._settings)
+
+
 def _config(message: str) -> ConfigError:
     return ConfigError(message, kind="config")
 
@@ -340,6 +364,9 @@ def batch(rows: Any, /, **settings: Any) -> Any:
     ``budget_usd``: no row starts that could exceed this sum in US dollars.
     ``dedupe``: calls equal rows once. ``retry_failed``: runs rows again that failed in an earlier run.
     ``fresh``: ignores the journal of an earlier run.
+    ``batch_api``: submits all rows to the provider's batch API, which takes up to 24 hours and costs half as much. It needs
+    a model, and a ``journal`` or a file of rows: a run that was stopped collects its batches later, and submits no row
+    twice. ``concurrency``, ``budget_usd``, ``dedupe`` and ``response`` are refused with it.
     ``errors``: ``"keep"``, or ``"raise"`` for a ``BatchError`` after all rows have ended.
     ``progress``: True, False, a function of a ``Snapshot``, or None: after a second, on a terminal or in a notebook.
     Other arguments are parameters of the calls, such as ``temperature``.

@@ -45,6 +45,7 @@ class _Settings(Parameters, total=False):
     retry_failed: bool
     fresh: bool
     errors: Literal["keep", "raise"]
+    batch_api: bool
     progress: bool | Callable[[Snapshot], object] | None
 
 class Summary:

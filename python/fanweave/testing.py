@@ -72,7 +72,7 @@ def sim(**settings: Any) -> Sim:
     ``latency`` is a number of seconds, or a text such as ``lognormal:600ms,0.4``. ``rpm`` and ``tpm`` limit it;
     ``error_rate``, ``reset_rate``, ``hang_rate`` and ``truncate_rate`` are shares of requests that fail. In the forms of the
     command ``fanweave sim``: ``flaky="0.3=502"``, ``first_429="2s"``, ``outages=["1s..3s=reset"]``, ``max_in_flight=8`` and
-    ``poison="text"``, of prompts that always fail.
+    ``poison="text"``, of prompts that always fail. ``batch_time`` is the number of seconds that a batch of its batch API takes.
     """
     return Sim(**settings)
 

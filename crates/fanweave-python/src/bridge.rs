@@ -73,7 +73,10 @@ impl Bridge {
 
     pub(crate) fn start(&self, id: u64, work: impl Future<Output = Result<Outcome>> + Send + 'static) {
         let mailbox = self.mailbox.clone();
-        let work = Work::spawn(async move { mailbox.post(Letter::Done(id, caught(work).await)) });
+        let work = Work::spawn(async move {
+            let letter = Letter::Done(id, caught(work).await);
+            mailbox.post_later(letter).await;
+        });
         if let Some(pending) = lock(&self.futures).by_id.get_mut(&id) {
             pending.work = Some(work);
         }

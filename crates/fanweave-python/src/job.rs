@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fanweave::batch::{
     self, Answer, BatchJob, Content, Costs, Fingerprint, FinishedRow, Input, IntoAnswer, Output, Progress,
-    Render, RowSink, Settings, Source, Summary,
+    ProviderBatches, Render, RowSink, Settings, Source, Summary,
 };
 use fanweave::compose::Node;
 use fanweave::crates::serde_json::{Map, Value};
@@ -27,11 +27,9 @@ use crate::mailbox::lock;
 use crate::object::release_dropped;
 use crate::options::at_least_one;
 use crate::process::Process;
+use crate::settings::settings_of;
 use crate::waiter::{self, Waiter};
 use crate::work::{Work, ended};
-
-/// Rows that a batch without a journal holds for their reader.
-const BUFFER: usize = 256;
 
 /// The output of a chain as the result of a row.
 struct Out(Answer);
@@ -124,7 +122,7 @@ impl Results {
     }
 }
 
-/// Collects the rows of a batch with a journal.
+/// Collects the rows of a batch.
 struct Collect(Arc<Mutex<Results>>);
 
 impl RowSink for Collect {
@@ -231,11 +229,27 @@ fn costs_of(settings: &Bound<'_, PyDict>) -> PyResult<Costs> {
         let message = format!("budget_usd needs the price of {}, which is not known", models.join(", "));
         return Err(config(settings.py(), message));
     }
-    let costs = Costs::new(move |model, usage| Some(prices.of(model)?.cost(usage)));
+    let via_api = settings.contains("batch_api")?;
+    let costs = Costs::new(move |model, usage| {
+        let price = prices.of(model)?;
+        let share = if via_api { price.batch.unwrap_or(1.0) } else { 1.0 };
+        Some(price.cost(usage) * share)
+    });
     Ok(match budget {
         Some(usd) => costs.cap(usd, row),
         None => costs,
     })
+}
+
+/// The provider's batch API, by the name and the settings of a model.
+fn batch_api_of(settings: &Bound<'_, PyDict>) -> PyResult<Option<ProviderBatches>> {
+    let py = settings.py();
+    let Some((name, own)) = setting::<(String, Bound<'_, PyDict>)>(settings, "batch_api")? else {
+        return Ok(None);
+    };
+    let (own, parameters) = settings_of(&own)?;
+    let client = own.builder(&name).batch_api().map_err(|error| raise(py, &error))?;
+    Ok(Some(ProviderBatches::new(client.with(parameters))))
 }
 
 /// Starts a batch. `settings` are those of `fanweave.batch`, with the rows.
@@ -253,18 +267,17 @@ pub(crate) fn job(
     let source = source_of(settings)?;
     let results = Arc::<Mutex<Results>>::default();
     let journal: Option<PathBuf> = setting(settings, "journal")?;
-    let (output, stream) = match (setting::<PathBuf>(settings, "output")?, journal) {
-        (Some(path), _) => (Output::File(path), None),
-        (None, Some(path)) => (Output::sink(path, Collect(results.clone())), None),
-        (None, None) => {
-            let (output, stream) = Output::rows(BUFFER);
-            (output, Some(stream))
-        }
+    let file: Option<PathBuf> = setting(settings, "output")?;
+    // Rows are put into their order by their index: without a journal, none waits for an earlier one.
+    let is_direct = file.is_none() && journal.is_none();
+    let output = match (file, journal) {
+        (Some(path), _) => Output::File(path),
+        (None, Some(path)) => Output::sink(path, Collect(results.clone())),
+        (None, None) => Output::direct(Collect(results.clone())),
     };
     let mut own = Settings::new()
         .concurrency(at_least_one(py, setting(settings, "concurrency")?.unwrap_or(64), "concurrency")?)
-        // Rows are put into their order by their index: none waits for an earlier one.
-        .unordered(stream.is_some())
+        .unordered(is_direct)
         .retry_failed(setting(settings, "retry_failed")?.unwrap_or(false))
         .fresh(setting(settings, "fresh")?.unwrap_or(false))
         .dedupe(setting(settings, "dedupe")?.unwrap_or(false));
@@ -296,24 +309,14 @@ pub(crate) fn job(
             render = render.system(template);
         }
         let rows = AsRows { chain: engine, item: |prompt| Item::Prompt(Box::new(prompt)) };
-        let job = BatchJob::new(source, render, fanweave::chain(rows), output);
-        Box::pin(common.of(job).run())
+        let job = common.of(BatchJob::new(source, render, fanweave::chain(rows), output));
+        match batch_api_of(settings)? {
+            Some(api) => Box::pin(async move { job.run_via(&api).await }),
+            None => Box::pin(job.run()),
+        }
     };
-    let (end, collected) = (End(state.clone()), results.clone());
-    let work = Work::spawn(async move {
-        let summary = match stream {
-            None => run.await,
-            Some(mut stream) => {
-                let collect = async {
-                    while let Some(row) = stream.next().await {
-                        lock(&collected).add(row);
-                    }
-                };
-                futures::future::join(run, collect).await.0
-            }
-        };
-        end.set(Some(summary));
-    });
+    let end = End(state.clone());
+    let work = Work::spawn(async move { end.set(Some(run.await)) });
     Ok(Job { state, results, progress, work: Mutex::new(Some(work)), process: Process::current() })
 }
 

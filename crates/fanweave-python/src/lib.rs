@@ -134,6 +134,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<raw::RawModel>()?;
     m.add_class::<raw_response::RawResponse>()?;
     m.add_function(wrap_pyfunction!(raw::raw_model, m)?)?;
+    m.add_function(wrap_pyfunction!(raw::request_fields, m)?)?;
     m.add_function(wrap_pyfunction!(accounts::limits, m)?)?;
     m.add_function(wrap_pyfunction!(accounts::adaptations, m)?)?;
     m.add_function(wrap_pyfunction!(accounts::cost, m)?)?;

@@ -73,25 +73,36 @@ impl Mailbox {
         Ok((Self { letters: Mutex::default(), has_rung: AtomicBool::new(false), bell }, listener))
     }
 
+    /// Adds a letter and wakes the loop.
     pub(crate) fn post(&self, letter: Letter) {
+        drop(self.put(letter));
+    }
+
+    /// Adds a letter and wakes the loop once the tasks that are ready have run: their letters are then read
+    /// with this one.
+    pub(crate) async fn post_later(&self, letter: Letter) {
+        // Rings as well if this future is dropped.
+        let Some(_bell) = self.put(letter) else { return };
+        tokio::task::yield_now().await;
+    }
+
+    /// Adds a letter. Returns the bell for it, or `None` if one has rung since the last emptying.
+    fn put(&self, letter: Letter) -> Option<Bell<'_>> {
         let mut letters = lock(&self.letters);
         if letters.is_closed {
             drop(letters);
             // A call of a step then ends with an error.
             drop(letter);
-            return;
+            return None;
         }
         letters.waiting.push(letter);
         drop(letters);
-        if !self.has_rung.swap(true, Ordering::AcqRel) {
-            // At most one byte is unread, so the socket is never full. Without a reader, the loop is closed.
-            let _ = (&self.bell).write(&[1]);
-        }
+        (!self.has_rung.swap(true, Ordering::AcqRel)).then_some(Bell(self))
     }
 
     /// All letters. The next one rings again.
     pub(crate) fn take(&self) -> Vec<Letter> {
-        self.has_rung.store(false, Ordering::Release);
+        self.has_rung.swap(false, Ordering::AcqRel);
         std::mem::take(&mut lock(&self.letters).waiting)
     }
 
@@ -100,6 +111,19 @@ impl Mailbox {
         let letters =
             std::mem::replace(&mut *lock(&self.letters), Letters { waiting: Vec::new(), is_closed: true });
         drop(letters);
+    }
+}
+
+/// Wakes the loop when it is dropped.
+struct Bell<'a>(&'a Mailbox);
+
+impl Drop for Bell<'_> {
+    fn drop(&mut self) {
+        // Unless the letter was read since.
+        if self.0.has_rung.load(Ordering::Acquire) {
+            // Few bytes are unread, so the socket is never full. Without a reader, the loop is closed.
+            let _ = (&self.0.bell).write(&[1]);
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Requests that are sent as they are, and answers as bytes.
 
+use std::collections::HashMap;
+
 use fanweave::crates::http::{HeaderName, HeaderValue, Method};
+use fanweave::crates::serde_json::value::RawValue;
 use fanweave::crates::{bytes::Bytes, serde_json};
 use fanweave::models::{RawModel as EngineModel, RawRequest, RawResponse as EngineResponse};
 use fanweave::{Context, Result};
@@ -37,6 +40,18 @@ pub(crate) fn raw_model(py: Python<'_>, name: &str, settings: &Bound<'_, PyDict>
     let functions = settings.functions(py);
     let engine = settings.builder(name).build_raw().map_err(|error| raise(py, &error))?;
     Ok(RawModel { engine, functions })
+}
+
+/// The model that a body names, whether it asks for a stream, and its limit of output tokens. `None` unless
+/// it is an object whose model is a text, as almost all are.
+#[pyfunction]
+pub(crate) fn request_fields(body: &[u8]) -> Option<(Option<String>, bool, Option<u64>)> {
+    // Large values, such as messages with images, are skipped.
+    let fields: HashMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
+    let model = fields.get("model").map(|model| serde_json::from_str(model.get())).transpose().ok()?;
+    let limit = |name| fields.get(name)?.get().parse().ok().filter(|limit| *limit > 0);
+    let limit = ["max_completion_tokens", "max_tokens", "max_output_tokens"].into_iter().find_map(limit);
+    Some((model, fields.get("stream").is_some_and(|stream| stream.get() == "true"), limit))
 }
 
 /// A request: the body is `None`, bytes, a text, or a value that is sent as JSON.
@@ -166,7 +181,7 @@ async fn feed_body(model: EngineModel, request: RawRequest, cx: Context, feed: F
         let EngineResponse { status, headers, mut body, attempts, .. } = model.send(request, &cx).await?;
         let head = RawResponse { status: status.as_u16(), headers, attempts, body: Bytes::new() };
         feed.send(Piece::Head(Box::new(head))).await;
-        while let Some(chunk) = body.next().await {
+        while let Some(chunk) = feed.next(body.next()).await {
             feed.send(Piece::Bytes(chunk?)).await;
         }
         Ok(fanweave::Item::Value(serde_json::Value::Null))

@@ -1,6 +1,8 @@
 //! Readers of a run in progress: pieces of its answer, or its events.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
 use fanweave::crates::bytes::Bytes;
@@ -73,21 +75,50 @@ struct State {
 pub(crate) struct Feed(Arc<Queue>);
 
 impl Feed {
+    /// Adds a piece. The reader wakes once [`next`](Self::next) has nothing more, or the queue is full.
     pub(crate) async fn send(&self, piece: Piece) {
-        let (waiters, mut is_full) = {
+        let mut is_full = {
             let mut state = lock(&self.0.state);
             if state.end.is_some() {
                 // The reader has closed the stream, and this task is about to be dropped.
                 return;
             }
             state.pieces.push_back(piece);
-            (std::mem::take(&mut state.waiters), state.pieces.len() >= MAX_WAITING)
+            state.pieces.len() >= MAX_WAITING
         };
-        waiters.into_iter().for_each(Waiter::wake);
+        if is_full {
+            self.wake();
+        }
         while is_full {
             self.0.has_room.notified().await;
             is_full = lock(&self.0.state).pieces.len() >= MAX_WAITING;
         }
+    }
+
+    /// The output of `source`, which makes the next piece. The reader takes those that are there while it is
+    /// waited for: one wake-up for all pieces that arrived together.
+    pub(crate) async fn next<T>(&self, source: impl Future<Output = T>) -> T {
+        let mut source = pin!(source);
+        poll_fn(|cx| {
+            let polled = source.as_mut().poll(cx);
+            if polled.is_pending() {
+                self.wake();
+            }
+            polled
+        })
+        .await
+    }
+
+    /// Wakes readers of pieces that are there.
+    fn wake(&self) {
+        let waiters = {
+            let mut state = lock(&self.0.state);
+            match state.pieces.is_empty() {
+                true => return,
+                false => std::mem::take(&mut state.waiters),
+            }
+        };
+        waiters.into_iter().for_each(Waiter::wake);
     }
 
     pub(crate) fn finish(&self, output: Result<Item>) {
@@ -109,12 +140,12 @@ impl Drop for Feed {
 async fn feed_pieces(engine: EngineChain, input: Item, cx: Context, pieces: Pieces, feed: Feed) {
     let output = caught(async {
         let mut run = engine.stream_in(input, &cx);
-        while let Some(Ok(delta)) = run.next().await {
+        while let Some(Ok(delta)) = feed.next(run.next()).await {
             if let Some(piece) = piece_of(pieces, delta) {
                 feed.send(piece).await;
             }
         }
-        let output = run.output().await?;
+        let output = feed.next(run.output()).await?;
         if pieces == Pieces::Whole {
             feed.send(Piece::Whole(output.clone())).await;
         }
@@ -136,10 +167,10 @@ fn piece_of(pieces: Pieces, delta: Delta) -> Option<Piece> {
 async fn feed_events(engine: EngineChain, input: Item, cx: Context, feed: Feed) {
     let output = caught(async {
         let mut run = engine.events_in(input, &cx);
-        while let Some(event) = run.next().await {
+        while let Some(event) = feed.next(run.next()).await {
             feed.send(Piece::Event(Box::new(event))).await;
         }
-        run.output().await
+        feed.next(run.output()).await
     });
     let output = output.await;
     feed.finish(output);

@@ -107,6 +107,7 @@ fn settings_of(settings: &Bound<'_, PyDict>) -> PyResult<Settings> {
                 own.outages =
                     value.try_iter()?.map(|outage| parsed(name, &outage?)).collect::<PyResult<_>>()?;
             }
+            "batch_time" => own.batch_time = at_least_zero(value, name)?,
             "api_key" => own.api_key = value.extract()?,
             _ => {
                 let message = format!("`{name}` is not a setting of a simulated provider");

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fanweave as fw
 
+from .. import _core
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -63,25 +65,22 @@ class _Target(NamedTuple):
     common: tuple[tuple[str, str], ...]
 
 
-def _target(request: Any, content: bytes) -> _Target | None:
-    """The target of a request, or None if it is not one to a model."""
-    url = request.url
-    raw_path: bytes = url.raw_path
-    path, _, query = raw_path.decode("ascii").partition("?")
-    found = _ENDPOINT.search(path)
-    if found is None or request.method != "POST":
-        return None
-    try:
-        body = json.loads(content)
-    except ValueError:
-        return None
-    if not isinstance(body, dict):
-        return None
-    model = found["model"] or body.get("model") or "default"
+class _Headers(NamedTuple):
+    """The headers of a request: where its key belongs, its key, and those that are sent."""
+
+    provider: str
+    key: str
+    headers: list[tuple[str, str]]
+    common: tuple[tuple[str, str], ...]
+
+
+# SDKs send the same headers with many requests.
+@functools.lru_cache(maxsize=256)
+def _read_headers(raw: tuple[tuple[bytes, bytes], ...]) -> _Headers:
     provider, key = "openai", ""
     headers: list[tuple[str, str]] = []
     common: list[tuple[str, str]] = []
-    for raw_name, raw_value in request.headers.raw:
+    for raw_name, raw_value in raw:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         if name.startswith("x-stainless-") or name == "user-agent":
             common.append((name, value))
@@ -93,22 +92,52 @@ def _target(request: Any, content: bytes) -> _Target | None:
             key = value[7:]
         else:
             headers.append((name, value))
+    return _Headers(provider, key, headers, tuple(common))
+
+
+def _read_body(content: bytes) -> tuple[str | None, bool, int | None] | None:
+    """The model of a body, whether it asks for a stream, and its limit of output tokens. None if it is no object."""
+    read = _core.request_fields(content)
+    if read is not None:
+        return read
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return None
+    if not isinstance(body, dict):
+        return None
+    limits = (body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
+    limit = next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
+    model = body.get("model")
+    return None if model is None else str(model), body.get("stream") is True, limit
+
+
+def _target(request: Any, content: bytes) -> _Target | None:
+    """The target of a request, or None if it is not one to a model."""
+    url = request.url
+    raw_path: bytes = url.raw_path
+    path, _, query = raw_path.decode("ascii").partition("?")
+    found = _ENDPOINT.search(path)
+    if found is None or request.method != "POST":
+        return None
+    body = _read_body(content)
+    if body is None:
+        return None
+    provider, key, headers, common = _read_headers(tuple(request.headers.raw))
     # Without a key, that of the environment would be sent.
     if not key:
         return None
-    origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
-    limits = (body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
-    limit = next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
+    model, is_stream, limit = body
     return _Target(
         provider=provider,
-        base_url=origin + path[: found.start()],
+        base_url=f"{url.scheme}://{url.netloc.decode('ascii')}{path[: found.start()]}",
         path=found[0] + (f"?{query}" if query else ""),
         key=key,
-        model=str(model),
-        is_stream=body.get("stream") is True or found["verb"] == "streamGenerateContent",
+        model=found["model"] or model or "default",
+        is_stream=is_stream or found["verb"] == "streamGenerateContent",
         max_tokens=limit,
         headers=headers,
-        common=tuple(common),
+        common=common,
     )
 
 
