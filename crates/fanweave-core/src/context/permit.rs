@@ -198,7 +198,8 @@ impl Context {
         Fut: Future<Output = Result<T>> + Send + 'static,
     {
         let shared = Work::new(self.shared.work.clone());
-        let task = Owned::start(shared.clone(), work(self.for_task(&shared)));
+        // Boxed: a task copies its future several times, and that of a call has many kilobytes.
+        let task = Owned::start(shared.clone(), Box::pin(work(self.for_task(&shared))));
         if self.wants_deltas() {
             while let Some(item) = shared.next().await {
                 self.hand_on(item).await;
