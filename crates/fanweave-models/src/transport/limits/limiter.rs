@@ -765,7 +765,7 @@ impl Limiter {
     }
 
     /// Returns the time from which a request sent at `sent` is slow enough to be hedged.
-    pub(super) fn late(&self, sent: Instant) -> Option<Instant> {
+    pub(super) fn late(&mut self, sent: Instant) -> Option<Instant> {
         Some(sent + self.latencies.p95()? * 2)
     }
 

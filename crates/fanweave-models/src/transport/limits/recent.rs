@@ -88,11 +88,16 @@ impl Recent {
 pub(super) struct Latencies {
     last: [f32; 128],
     seen: usize,
+    /// The percentile, and how many latencies had been seen when it was determined.
+    p95: (Duration, usize),
 }
+
+/// Latencies after which the percentile is determined again: each request of a batch asks for it.
+const P95_LASTS: usize = 16;
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self { last: [0.0; 128], seen: 0 }
+        Self { last: [0.0; 128], seen: 0, p95: (Duration::ZERO, 0) }
     }
 }
 
@@ -102,14 +107,46 @@ impl Latencies {
         self.seen += 1;
     }
 
-    /// The 95th percentile. `None` while there are too few.
-    pub(super) fn p95(&self) -> Option<Duration> {
+    /// The 95th percentile, of the last latencies or of those a few before. `None` while there are too few.
+    pub(super) fn p95(&mut self) -> Option<Duration> {
         let n = self.seen.min(self.last.len());
         if n < 20 {
             return None;
         }
-        let mut sorted = self.last;
-        sorted[..n].sort_unstable_by(f32::total_cmp);
-        Some(Duration::from_secs_f32(sorted[n * 95 / 100]))
+        let (mut p95, at) = self.p95;
+        if at == 0 || self.seen - at >= P95_LASTS {
+            let mut last = self.last;
+            let (_, seconds, _) = last[..n].select_nth_unstable_by(n * 95 / 100, f32::total_cmp);
+            p95 = Duration::from_secs_f32(*seconds);
+            self.p95 = (p95, self.seen);
+        }
+        Some(p95)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_percentile_follows_the_latencies_within_a_few() {
+        let mut latencies = Latencies::default();
+        for n in 1..20 {
+            latencies.push(Duration::from_secs(n));
+            assert_eq!(latencies.p95(), None);
+        }
+        latencies.push(Duration::from_secs(20));
+        assert_eq!(latencies.p95(), Some(Duration::from_secs(20)));
+        for _ in 0..P95_LASTS - 1 {
+            latencies.push(Duration::from_secs(1));
+            assert_eq!(latencies.p95(), Some(Duration::from_secs(20)));
+        }
+        latencies.push(Duration::from_secs(1));
+        // The second of 36 from the top.
+        assert_eq!(latencies.p95(), Some(Duration::from_secs(19)));
+        for _ in 0..128 {
+            latencies.push(Duration::from_secs(3));
+        }
+        assert_eq!(latencies.p95(), Some(Duration::from_secs(3)));
     }
 }
