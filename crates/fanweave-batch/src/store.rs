@@ -39,6 +39,7 @@ impl RecordStore {
                 }
                 Ok(locations)
             }
+            Self::Nothing => Ok(rows.iter().map(|row| RowLocation::new(0, row.is_ok())).collect()),
         }
     }
 
