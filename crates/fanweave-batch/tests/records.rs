@@ -406,12 +406,13 @@ async fn results_come_to_a_direct_sink_and_those_of_equal_requests_too() {
         let twice = (0..40).chain(0..40).map(|n| format!("number {n}"));
         let output = Output::direct(Keep(Arc::clone(&kept)));
         let job = BatchJob::new(Source::rows("numbers", twice), Render::default(), calls(&count), output);
-        // A row that has failed answers no other one.
-        let calls = if settings.dedupe { 41 } else { 80 };
+        // A row that has failed answers only those that wait for it.
+        let calls = if settings.dedupe { 40..=41 } else { 80..=80 };
         let is_ordered = !settings.unordered;
         let summary = job.settings(settings).run().await.unwrap();
         assert_eq!((summary.ok, summary.failed), (78, 2));
-        assert_eq!(count.load(Ordering::SeqCst), calls);
+        let called = count.load(Ordering::SeqCst);
+        assert!(calls.contains(&called), "{called}");
         let mut rows = std::mem::take(&mut *kept.lock().unwrap());
         assert!(!is_ordered || rows.is_sorted_by_key(FinishedRow::index));
         rows.sort_by_key(FinishedRow::index);

@@ -40,6 +40,13 @@ pub(super) struct Record<'a> {
     pub(super) fields: &'a ByteRecord,
 }
 
+/// Returns true for the only field of a blank line that ends with CR LF, of which the reader takes the LF alone
+/// as the end. A line with an empty text in quotes, which is a row, has the bytes of two quotes more.
+fn is_blank(field: &[u8], line_length: u64) -> bool {
+    let is_carriage_return = !field.is_empty() && field.iter().all(|byte| *byte == b'\r');
+    is_carriage_return && line_length != field.len() as u64 + b"\"\"\n".len() as u64
+}
+
 impl Table {
     /// Reads the header. An error describes what is wrong with it.
     pub(super) fn new(reader: Box<dyn BufRead + Send>, form: TableForm) -> Result<Self, String> {
@@ -90,15 +97,16 @@ impl Table {
         loop {
             let capped = self.reader.get_mut();
             capped.remaining = capped.max_len;
+            let start = self.reader.position().byte();
             if !self.reader.read_byte_record(&mut self.record).map_err(into_io)? {
                 return Ok(None);
             }
-            self.strip_carriage_return();
-            // The remainder of a blank line that ended with CR LF.
-            if self.record.len() != 1 || !self.record[0].is_empty() {
+            let end = self.reader.position().byte();
+            if self.record.len() != 1 || !is_blank(&self.record[0], end - start) {
                 break;
             }
         }
+        self.strip_carriage_return();
         let inside = self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
         // Every record ends with a line feed, unless it was still inside quotes at the end of the file.
         let (line, vars) = if self.reader.get_ref().ended == InputEnd::Reported {

@@ -45,6 +45,17 @@ fn a_byte_order_mark_cr_lf_and_blank_lines_are_accepted() {
 }
 
 #[test]
+fn an_empty_text_in_quotes_is_a_row_and_a_blank_line_is_none() {
+    for end in ["\n", "\r\n"] {
+        let lines = ["a", "\"\"", "", "x", "", "", "\"\""].join(end);
+        assert_eq!(
+            rows(&lines, Some(InputFormat::Csv)),
+            [r#"0 @2 -: {"a":""}"#, r#"1 @4 -: {"a":"x"}"#, r#"2 @7 -: {"a":""}"#]
+        );
+    }
+}
+
+#[test]
 fn rows_of_json_are_objects_or_strings() {
     assert_eq!(
         rows("{\"id\":7,\"topic\":\"bears\"}\n\"a prompt\"\n", None),
