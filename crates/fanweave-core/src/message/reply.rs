@@ -104,8 +104,8 @@ impl Reply {
     }
 
     /// The model that answered and the tokens of each call: those of each round of a
-    /// [tool loop](crate::WithTools::run_tools), as long as the reply is not read from JSON, and of the only
-    /// call otherwise. Prices that depend on the length of a prompt are those of one call.
+    /// [tool loop](crate::tool::WithTools::run_tools), as long as the reply is not read from JSON, and of the
+    /// only call otherwise. Prices that depend on the length of a prompt are those of one call.
     ///
     /// ```
     /// use fanweave::{Usage, messages::Reply};
