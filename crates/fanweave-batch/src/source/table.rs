@@ -40,8 +40,8 @@ pub(super) struct Record<'a> {
     pub(super) fields: &'a ByteRecord,
 }
 
-/// Returns true for the only field of a blank line that ends with CR LF, of which the reader takes the LF alone
-/// as the end. A line with an empty text in quotes, which is a row, has the bytes of two quotes more.
+/// Returns true for the only field of a blank line that ends with CR LF, of which the reader takes the LF
+/// alone as the end. A line with an empty text in quotes, which is a row, has the bytes of two quotes more.
 fn is_blank(field: &[u8], line_length: u64) -> bool {
     let is_carriage_return = !field.is_empty() && field.iter().all(|byte| *byte == b'\r');
     is_carriage_return && line_length != field.len() as u64 + b"\"\"\n".len() as u64

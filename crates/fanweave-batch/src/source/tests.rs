@@ -45,7 +45,7 @@ fn a_byte_order_mark_cr_lf_and_blank_lines_are_accepted() {
 }
 
 #[test]
-fn an_empty_text_in_quotes_is_a_row_and_a_blank_line_is_none() {
+fn an_empty_text_in_quotes_is_a_row_and_a_blank_line_is_not() {
     for end in ["\n", "\r\n"] {
         let lines = ["a", "\"\"", "", "x", "", "", "\"\""].join(end);
         assert_eq!(
