@@ -14,10 +14,6 @@ pub(crate) enum ColumnType {
     Number,
     Bool,
     /// A date, or a date and a time, in the form of ISO 8601. Its cells are texts; dates in a workbook.
-    #[cfg_attr(
-        not(any(feature = "parquet", feature = "xlsx")),
-        expect(dead_code, reason = "the inputs with dates are features")
-    )]
     Date,
     /// A list in Parquet. Its cells are texts: the items as JSON.
     List(ItemType),

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
+#[cfg(feature = "parquet")]
 use super::InputFormat;
 use super::encoding::NOT_UTF8;
 use super::lines::{LineReader, MAX_LINE};
