@@ -57,7 +57,12 @@ async def test_adaptations_show_what_a_server_refused():
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             seen.append(body)
-            said = {"error": {"message": "Unsupported parameter: 'max_completion_tokens'", "type": "invalid_request_error"}}
+            said = {
+                "error": {
+                    "message": "Unsupported parameter: 'max_completion_tokens'",
+                    "type": "invalid_request_error",
+                }
+            }
             if "max_completion_tokens" not in body:
                 said = {"choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}]}
             answer = json.dumps(said).encode()
