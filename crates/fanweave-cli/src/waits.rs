@@ -9,7 +9,7 @@ use fanweave::{Event, EventKind, errors::excerpt};
 use crate::out::tell;
 use crate::progress::rounded;
 
-/// Waits that nobody wonders about.
+/// Total of the waits of a call from which on they are noted.
 const QUIET: Duration = Duration::from_secs(5);
 
 /// Maximum bytes of the error in a note.

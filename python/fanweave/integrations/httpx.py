@@ -96,7 +96,7 @@ def _read_headers(raw: tuple[tuple[bytes, bytes], ...]) -> _Headers:
 
 
 def _read_body(content: bytes) -> tuple[str | None, bool, int | None] | None:
-    """The model of a body, whether it asks for a stream, and its limit of output tokens. None if it is no object."""
+    """The model of a body, whether it asks for a stream, and its limit of output tokens. None if it is not an object."""
     read = _core.request_fields(content)
     if read is not None:
         return read

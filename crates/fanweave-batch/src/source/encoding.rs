@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::str::FromStr;
 
+use memchr::memchr;
+
 use crate::{Advice, Error, Result};
 
 /// Byte order marks of UTF-32. They are checked first: that of UTF-16 is a prefix of one of them.
@@ -134,11 +136,9 @@ pub(super) fn encoding_error(begin: &[u8]) -> Option<NotText> {
         };
         return Some(NotText::new(format!("expected text, but the input is {kind}; {instead}")));
     }
+    let first_zero = memchr(0, block)?;
     let zeros = |parity: usize| block.iter().skip(parity).step_by(2).filter(|byte| **byte == 0).count();
     let (even, odd) = (zeros(0), zeros(1));
-    if even + odd == 0 {
-        return None;
-    }
     // Text has letters of the first 256, or at least delimiters and line ends: some, or all of a short text.
     let is_frequent = |zeros: usize| zeros * 16 >= block.len() && (zeros >= 3 || zeros * 2 >= block.len());
     let name = match (even, odd) {
@@ -147,8 +147,7 @@ pub(super) fn encoding_error(begin: &[u8]) -> Option<NotText> {
         _ => None,
     };
     let Some(name) = name else {
-        let at = block.iter().position(|byte| *byte == 0).unwrap_or_default();
-        let line = block[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = block[..first_zero].iter().filter(|byte| **byte == b'\n').count() + 1;
         let message = format!(
             "expected UTF-8 text, but line {line} contains a zero byte: remove it, or convert the file"
         );

@@ -38,7 +38,7 @@ pub(crate) use self::other::{
 pub(crate) use self::param::Param;
 pub(crate) use self::report::{LogsArgs, LogsCommand, ReportArgs};
 pub(crate) use self::rows::{CsvFormulas, RowArgs, ShowProgress, limit_templates};
-pub(crate) use self::run::RunArgs;
+pub(crate) use self::run::{RUN_MEMORY, RunArgs};
 pub(crate) use self::sim::SimArgs;
 
 /// Run many LLM calls concurrently, as fast as your rate limits allow, without losing results.

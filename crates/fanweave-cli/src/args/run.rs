@@ -8,6 +8,9 @@ use clap::{ArgGroup, Args};
 
 use super::{ModelArgs, RowArgs, ShowProgress, at_least_one, dollars};
 
+/// Memory of a run by default, in MiB.
+pub(crate) const RUN_MEMORY: NonZeroU32 = NonZeroU32::new(512).expect("512 is not 0");
+
 /// Run a chain defined in a file
 ///
 /// A chain file is YAML, or TOML if its name ends in .toml. It defines steps with prompts, the variables
@@ -64,7 +67,7 @@ pub(crate) struct RunArgs {
     /// Maximum memory of one run for its prompts and outputs, in MiB; with --rows, that of each row in flight
     #[arg(
         long, value_name = "MIB", value_parser = at_least_one::<NonZeroU32>, allow_negative_numbers = true,
-        default_value = "512"
+        default_value_t = RUN_MEMORY
     )]
     pub(crate) run_memory: NonZeroU32,
 

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::limits::SharedLimits;
 use super::worker::{Prompts, batch_args, is_allowed, not_allowed};
 use super::{attach, refuse};
-use crate::args::{BatchArgs, ModelArgs, RunArgs, Via};
+use crate::args::{BatchArgs, ModelArgs, RUN_MEMORY, RunArgs, Via};
 use crate::chain_rows::{connect_step, cost_of_row, inputs_of_row, outputs_schema};
 use crate::connect::{Connected, Terms, connect};
 use crate::cost;
@@ -24,9 +24,6 @@ use crate::exit::{Exit, Failure};
 use crate::program::Program;
 use crate::rows::{STOPPING, Watch, check_output, open, output, print_notes, settings};
 use crate::work::ChainWork;
-
-/// Memory of a run at workers, in MiB.
-const RUN_MEMORY: u32 = 512;
 
 /// Rejects flags that have no effect on rows at workers.
 pub(crate) fn refuse_run_flags(args: &RunArgs) -> Result<(), Failure> {
@@ -36,7 +33,7 @@ pub(crate) fn refuse_run_flags(args: &RunArgs) -> Result<(), Failure> {
     if args.rows.is_empty() {
         return Err(Failure::usage("--on runs the chain for rows").with_hint("add --rows FILE -o OUTPUT"));
     }
-    if args.run_memory.get() != RUN_MEMORY {
+    if args.run_memory != RUN_MEMORY {
         return Err(Failure::usage("--run-memory cannot be used with --on")
             .with_hint("set `run_memory_mib` in the limits of the chain file"));
     }
