@@ -38,7 +38,9 @@ pub(crate) use self::other::{
 pub(crate) use self::param::Param;
 pub(crate) use self::report::{LogsArgs, LogsCommand, ReportArgs};
 pub(crate) use self::rows::{CsvFormulas, RowArgs, ShowProgress, limit_templates};
-pub(crate) use self::run::{RUN_MEMORY, RunArgs};
+#[cfg(feature = "workers")]
+pub(crate) use self::run::RUN_MEMORY;
+pub(crate) use self::run::RunArgs;
 pub(crate) use self::sim::SimArgs;
 
 /// Run many LLM calls concurrently, as fast as your rate limits allow, without losing results.
