@@ -94,7 +94,7 @@ impl Sim {
         cx.emit(EventKind::RequestStarted).await;
         let reply = answer::answer(&request(self.name, prompt));
         let usage = Usage::new(reply.input_tokens, reply.output_tokens);
-        pause(self.latency.sample(u64::from(crc32fast::hash(prompt.last_user_text().as_bytes())), 0)).await;
+        pause(self.latency.sample(checksum_of_last_user_text(prompt), 0)).await;
         cx.emit(EventKind::FirstByte).await;
 
         let first = reply.answers.into_iter().next().expect("every reply has at least one answer");
@@ -152,6 +152,15 @@ async fn pause(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;
     }
+}
+
+/// The checksum of [`Prompt::last_user_text`], without a copy of the text, which can be long.
+fn checksum_of_last_user_text(prompt: &Prompt) -> u64 {
+    let mut hasher = crc32fast::Hasher::new();
+    if let Some(message) = prompt.messages.iter().rfind(|message| message.role == Role::User) {
+        message.parts.iter().filter_map(Part::as_text).for_each(|text| hasher.update(text.as_bytes()));
+    }
+    u64::from(hasher.finalize())
 }
 
 /// Converts a prompt to a request of the simulated provider.
@@ -217,6 +226,14 @@ mod tests {
 
     use super::*;
     use crate::Model;
+
+    #[test]
+    fn the_latency_depends_on_the_last_text_of_the_user() {
+        let user = Message::from_parts(Role::User, vec![Part::text("one "), Part::text("text")]);
+        let prompt = Prompt::new([Message::user("before"), user, Message::assistant("after")]);
+        let text = prompt.last_user_text();
+        assert_eq!(checksum_of_last_user_text(&prompt), u64::from(crc32fast::hash(text.as_bytes())));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_echo_of_a_whole_file_ends_in_time() {
