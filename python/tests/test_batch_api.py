@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import logging
 
 import pandas as pd
 import pytest
 
 import fanweave as fw
+from fanweave import _core
 from fanweave.testing import echo, sim
 
 PROMPT = "Say {{ product }}."
@@ -35,6 +37,14 @@ def test_a_frame_gets_the_answers_of_calls_and_a_finished_run_submits_nothing_mo
     pd.testing.assert_frame_equal(fw.batch(frame, **settings), result)
     assert provider.stats["batches"] == 1
     assert calls == 3
+
+
+def test_rows_that_are_submitted_log_no_warning(provider, at, frame, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "fanweave"):
+        _core.look_at_level()
+        fw.batch(frame, model=at(provider), prompt=PROMPT, batch_api=True, journal=tmp_path / "a.journal")
+    _core.look_at_level()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize("name", ["openai/echo", "anthropic/echo"])

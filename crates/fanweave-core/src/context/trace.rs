@@ -7,7 +7,7 @@ use tracing::{Level, Span, debug, debug_span, info, warn};
 
 use super::{Context, Position};
 use crate::event::{RunId, milliseconds};
-use crate::{EventKind, WaitReason};
+use crate::{ErrorKind, EventKind, WaitReason};
 
 /// The target of all spans and events, for filters.
 const TARGET: &str = "fanweave";
@@ -66,6 +66,10 @@ pub(super) fn report(position: &Position, kind: &EventKind) {
             );
         }
         EventKind::Unanswered(_) => warn!(target: TARGET, parent: span, %step, "unanswered request"),
+        // Whoever cancels a run knows of it. So does a batch API, to which the call of a row is submitted.
+        EventKind::StepFailed(error) if error.kind() == ErrorKind::Cancelled => {
+            debug!(target: TARGET, parent: span, %step, "step cancelled");
+        }
         EventKind::StepFailed(error) => {
             warn!(
                 target: TARGET, parent: span, %step,
@@ -89,8 +93,8 @@ impl Context {
     ///
     /// Every named step and every model call is a span `fanweave.step` of target `fanweave` and level DEBUG,
     /// with the fields `name` and `run`, below the span in which the run began. Retries and waits are events
-    /// of level INFO, failed steps and unanswered requests of level WARN, requests of level DEBUG. None
-    /// contains a prompt or an answer.
+    /// of level INFO, failed steps and unanswered requests of level WARN, requests and cancelled steps of
+    /// level DEBUG. None contains a prompt or an answer.
     ///
     /// ```
     /// use fanweave::{Context, step};
@@ -121,7 +125,7 @@ mod tests {
     use tracing_core::span::Current;
 
     use super::*;
-    use crate::{ChatModel, Error, ErrorKind, Message, Model, Prompt, Result, chain, prompt, text, vars};
+    use crate::{ChatModel, Error, Message, Model, Prompt, Result, chain, prompt, step, text, vars};
 
     /// Writes a line for each span and event: level, spans, name or message, fields.
     struct Lines {
@@ -247,6 +251,16 @@ mod tests {
         WARN step failed step=outer > test/unlucky kind="server" status=500 request_id="req_1" in none
         WARN step failed step=outer kind="server" status=500 request_id="req_1" in none
         "#);
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_step_is_no_warning() {
+        let stopped = step(|_: String, _: Context| async move {
+            Err::<String, _>(Error::new(ErrorKind::Cancelled, "my secret"))
+        });
+        let (lines, _guard) = subscribe(Level::DEBUG);
+        stopped.named("outer").invoke("x").await.unwrap_err();
+        assert_eq!(*lines.lock().unwrap(), ["DEBUG step cancelled step=outer in /fanweave.step \"outer\""]);
     }
 
     #[tokio::test]
