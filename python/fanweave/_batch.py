@@ -11,8 +11,8 @@ from os.path import exists
 from . import _core, _loops
 from ._chain import Chain
 from ._client import prepared
-from ._errors import BatchError, ConfigError, Error
-from ._frames import Frame, frame_of
+from ._errors import BatchError, ConfigError, Error, InputError
+from ._frames import Frame, frame_of, plain_field
 from ._model import Model
 from ._model import model as model_of
 from ._progress import INTERVAL, Display
@@ -102,6 +102,10 @@ class _Plan:
     ) -> None:
         if errors not in ("keep", "raise"):
             raise _config(f"errors must be `keep` or `raise`, got `{errors}`")
+        if not isinstance(into, str):
+            raise _config(f"into must be the name of a column, got {into!r}")
+        if not (progress is None or isinstance(progress, bool) or callable(progress)):
+            raise _config(f"progress must be True, False, None or a function, got {progress!r}")
         chain: Chain = model_of(model) if isinstance(model, str) else model
         if model is None:
             raise _config('a batch needs a model: model="openai/gpt-5-mini", a model or a chain')
@@ -174,7 +178,7 @@ class _Plan:
             kind = type(rows).__name__
             raise TypeError(f"rows must be a data frame, a path or an iterable of rows, got {kind}")
         inputs = [
-            row if isinstance(row, (str, dict, _core.Prompt)) else _core.prompt_of(row, {}) for row in rows
+            row if isinstance(row, (str, _core.Prompt)) else _input(i, row) for i, row in enumerate(rows)
         ]
         self.count = len(inputs)
         settings["inputs"] = inputs
@@ -184,6 +188,11 @@ class _Plan:
         names = frame.names
         if self.into in names:
             raise _config(f"the frame has a column `{self.into}`: choose another name with `into`")
+        # Nothing of the frame is overwritten. Known before anything is paid for.
+        for name in (*self._fields(), *_COLUMNS):
+            if name in names and f"{self.into}_{name}" in names:
+                message = f"the frame has the columns `{name}` and `{self.into}_{name}`: choose another name with `into`"
+                raise _config(message)
         templates = [text for text in (settings["prompt"], settings["system"]) if text is not None]
         if settings["is_chain"]:
             read = names
@@ -197,7 +206,10 @@ class _Plan:
             read = [name for name in ("prompt", "messages") if name in names]
             if not read:
                 raise _config("give a `prompt`, or a frame with a column `prompt` or `messages`")
-        settings["columns"] = {name: frame.column(name) for name in read}
+        double = [str(name) for name in read if names.count(name) > 1]
+        if double:
+            raise _config(f"the frame has several columns `{double[0]}`: rename them")
+        settings["columns"] = {str(name): frame.column(name) for name in read}
         settings["rows"] = self.count
 
     def start(self, bridge: _core.Bridge | None) -> _core.Job:
@@ -255,6 +267,10 @@ class _Plan:
         pairs = zip(self._outputs(columns), columns["errors"], strict=True)
         return [Row(i, output, error) for i, (output, error) in enumerate(pairs)]
 
+    def _fields(self) -> list[str]:
+        """The fields of the type of the answers, which have columns of their own."""
+        return [] if self.reader is None else list(self.reader.schema.get("properties", ()))
+
     def _frame(self, frame: Frame, columns: dict[str, list[Any]]) -> Any:
         names = set(frame.names)
 
@@ -262,7 +278,7 @@ class _Plan:
             return f"{self.into}_{name}" if name in names else name
 
         outputs = columns["outputs"]
-        fields = [] if self.reader is None else list(self.reader.schema.get("properties", ()))
+        fields = self._fields()
         new: dict[str, tuple[str, list[Any]]] = {}
         if fields:
             for field in fields:
@@ -277,6 +293,19 @@ class _Plan:
         new[free("output_tokens")] = "int", columns["output_tokens"]
         new[free("cost_usd")] = "float", columns["cost_usd"]
         return frame.with_columns(new)
+
+
+_COLUMNS = ("error", "finish_reason", "input_tokens", "output_tokens", "cost_usd")
+
+
+def _input(index: int, row: Any) -> Any:
+    """A row that is not a text, as an input."""
+    try:
+        if isinstance(row, dict):
+            return {name: plain_field(value) for name, value in row.items()}
+        return _core.prompt_of(row, {})
+    except Error as error:
+        raise InputError(f"rows[{index}], of the type {type(row).__name__}: {error}", kind="input") from error
 
 
 def _typed(values: list[Any]) -> tuple[str, list[Any]]:

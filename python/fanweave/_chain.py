@@ -151,7 +151,7 @@ class Chain:
 
     def fallback(self, *others: Chain) -> Chain:
         """Uses the other chains, in order, if this one fails."""
-        engine = self._engine.fallback([other._engine for other in others])
+        engine = self._engine.fallback([_required(other, "a fallback")._engine for other in others])
         return Chain(engine, (Chain.fallback, (self, *others), {}))
 
     def with_timeout(self, seconds: float) -> Chain:
@@ -265,6 +265,8 @@ def step(function: Callable[[Any], Any] | Callable[[Any], Awaitable[Any]], *, in
     """
     from . import _steps
 
+    if not callable(function):
+        raise TypeError(f"a step must be a function, got {type(function).__name__}")
     name = getattr(function, "__name__", None) or type(function).__name__
     engine = _core.step(function, name, inline or _steps.is_async(function))
     return Chain(engine, (step, (function,), {"inline": inline}))
@@ -320,6 +322,8 @@ def branch(*arms: Any) -> Chain:
     if not arms:
         raise TypeError("branch needs a chain for the case that no condition is true")
     *pairs, default = arms
+    if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
+        raise TypeError("each argument of branch but the last must be a pair of a condition and a chain")
     conditions = [condition for condition, _ in pairs]
     chains = [chain for _, chain in pairs]
 

@@ -103,7 +103,12 @@ def frame_of(rows: Any) -> Frame | None:
         return _Polars(rows.collect())
     if polars is not None and isinstance(rows, polars.DataFrame):
         return _Polars(rows)
-    if not hasattr(rows, "__arrow_c_stream__"):
+    has_stream = hasattr(rows, "__arrow_c_stream__")
+    kind = type(rows).__name__
+    if kind in ("Series", "ChunkedArray") or (hasattr(rows, "__arrow_c_array__") and not has_stream):
+        message = f"rows must be a frame, got one column of the type {kind}: give its frame, or its values as a list"
+        raise TypeError(message)
+    if not has_stream:
         return None
     try:
         import pyarrow as pa
@@ -117,6 +122,21 @@ def frame_of(rows: Any) -> Frame | None:
             raise ConfigError(message, kind="config") from None
         return _Polars(pl.DataFrame(rows))
     return _Arrow(rows if isinstance(rows, pa.Table) else pa.table(rows))
+
+
+# Packages whose values have a JSON form: numbers and arrays, dates, identifiers.
+_PACKAGES = ("datetime", "decimal", "numpy", "pandas", "uuid")
+
+
+def plain_field(value: Any) -> Any:
+    """A field of a row with the values of these packages as JSON values, as those of a frame. Others stay."""
+    if type(value) in _JSON:
+        return value
+    if isinstance(value, dict):
+        return {name: plain_field(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_field(each) for each in value]
+    return _plain_value(value) if type(value).__module__.partition(".")[0] in _PACKAGES else value
 
 
 def _plain(values: Sequence[Any]) -> list[Any]:

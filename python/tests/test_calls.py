@@ -109,7 +109,7 @@ def test_a_misspelt_parameter_is_refused_with_the_right_one():
     ("settings", "message"),
     [
         ({"timeout": "soon"}, "timeout is invalid.*got 'soon'"),
-        ({"rpm": -1}, "rpm is invalid"),
+        ({"rpm": -1}, "rpm is out of range"),
         ({"rpm": 0}, "rpm must be at least 1"),
         ({"headers": 3}, "headers is invalid"),
         ({"temperature": []}, "temperature is invalid"),

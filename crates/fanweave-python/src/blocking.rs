@@ -56,12 +56,12 @@ pub(crate) fn batch<'py>(
     py: Python<'py>,
     chain: &Bound<'py, Chain>,
     inputs: &Bound<'py, PyAny>,
-    concurrency: usize,
+    concurrency: &Bound<'_, PyAny>,
     options: Option<&Bound<'py, PyDict>>,
     bridge: Option<&Bridge>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let items = inputs.try_iter()?.map(|input| from_python(&input?)).collect::<PyResult<Vec<_>>>()?;
-    let concurrency = at_least_one(py, concurrency, "concurrency")?.get();
+    let concurrency = at_least_one(concurrency, "concurrency")?.get();
     let cx = blocking_context(chain, options, bridge)?;
     let batch = chain.get().engine().batch(items).concurrency(concurrency).within(cx);
     let rows = wait(py, async move { Ok(batch.collect().await) })?;

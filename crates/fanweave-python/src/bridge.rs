@@ -199,12 +199,12 @@ impl Bridge {
         py: Python<'py>,
         chain: &Bound<'py, Chain>,
         inputs: &Bound<'py, PyAny>,
-        concurrency: usize,
+        concurrency: &Bound<'_, PyAny>,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<(Bound<'py, PyAny>, u64)> {
         logging::look(py);
         let items = inputs.try_iter()?.map(|input| from_python(&input?)).collect::<PyResult<Vec<_>>>()?;
-        let concurrency = at_least_one(py, concurrency, "concurrency")?.get();
+        let concurrency = at_least_one(concurrency, "concurrency")?.get();
         let cx = self.context(chain, options)?;
         let batch = chain.get().engine().batch(items).concurrency(concurrency).within(cx);
         let (future, id) = self.future(py)?;

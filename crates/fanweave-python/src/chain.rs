@@ -7,11 +7,10 @@ use fanweave::{Context, Error, Item, Model, Result, Runnable};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-use crate::errors::config;
 use crate::function::Functions;
 use crate::item::plain;
 use crate::object::release_dropped;
-use crate::options::seconds;
+use crate::options::{at_least_one, seconds};
 
 /// The chain of the engine.
 pub(crate) type EngineChain = fanweave::Chain<Item, Item>;
@@ -149,9 +148,10 @@ impl Chain {
 
     /// Retries errors that `is_retryable`, or whose kind is in `on`.
     #[pyo3(signature = (attempts, on=None))]
-    fn retry(&self, py: Python<'_>, attempts: u32, on: Option<Vec<String>>) -> PyResult<Self> {
-        let attempts =
-            NonZeroU32::new(attempts).ok_or_else(|| config(py, "attempts must be at least 1 (got 0)"))?;
+    fn retry(&self, attempts: &Bound<'_, PyAny>, on: Option<Vec<String>>) -> PyResult<Self> {
+        let py = attempts.py();
+        let attempts = at_least_one(attempts, "attempts")?;
+        let attempts = NonZeroU32::try_from(attempts).unwrap_or(NonZeroU32::MAX);
         let policy = RetryPolicy::default().max_attempts(attempts);
         let engine = self.engine.clone();
         let engine = match on {

@@ -25,7 +25,7 @@ use crate::item::{from_python, json_from_python, plain, value_to_python};
 use crate::logging;
 use crate::mailbox::lock;
 use crate::object::release_dropped;
-use crate::options::at_least_one;
+use crate::options::{at_least_one, explained};
 use crate::process::Process;
 use crate::settings::settings_of;
 use crate::waiter::{self, Waiter};
@@ -178,7 +178,9 @@ fn setting<'py, T: for<'a> FromPyObject<'a, 'py, Error = PyErr>>(
     name: &str,
 ) -> PyResult<Option<T>> {
     match settings.get_item(name)? {
-        Some(value) if !value.is_none() => Ok(Some(value.extract()?)),
+        Some(value) if !value.is_none() => {
+            Ok(Some(value.extract().map_err(|error| explained(name, &value, error))?))
+        }
         _ => Ok(None),
     }
 }
@@ -275,8 +277,9 @@ pub(crate) fn job(
         (None, Some(path)) => Output::sink(path, Collect(results.clone())),
         (None, None) => Output::direct(Collect(results.clone())),
     };
+    let concurrency = at_least_one(&settings.as_any().get_item("concurrency")?, "concurrency")?;
     let mut own = Settings::new()
-        .concurrency(at_least_one(py, setting(settings, "concurrency")?.unwrap_or(64), "concurrency")?)
+        .concurrency(concurrency)
         .unordered(is_direct)
         .retry_failed(setting(settings, "retry_failed")?.unwrap_or(false))
         .fresh(setting(settings, "fresh")?.unwrap_or(false))

@@ -61,8 +61,8 @@ use pyo3::wrap_pyfunction;
 /// `ConfigError` if the engine has started.
 #[pyfunction]
 #[pyo3(name = "configure")]
-fn set_threads(py: Python<'_>, threads: usize) -> PyResult<()> {
-    let threads = options::at_least_one(py, threads, "threads")?;
+fn set_threads(py: Python<'_>, threads: &Bound<'_, PyAny>) -> PyResult<()> {
+    let threads = options::at_least_one(threads, "threads")?;
     configure(settings(threads)).map_err(|error| errors::raise(py, &error))
 }
 

@@ -9,7 +9,7 @@ use fanweave::context::Priority;
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 
 use crate::errors::config;
 use crate::item::json_from_python;
@@ -65,6 +65,10 @@ fn with_option(cx: Context, name: &str, value: &Bound<'_, PyAny>) -> PyResult<Co
         "timeout" => cx.with_timeout(seconds(value, "timeout")?),
         "tags" => {
             let mut tagged = cx;
+            // Its items would be letters.
+            if value.is_instance_of::<PyString>() {
+                return Err(PyTypeError::new_err("must be a list of texts"));
+            }
             for tag in value.try_iter()? {
                 tagged = tagged.with_tag(tag?.extract::<String>()?);
             }
@@ -113,7 +117,7 @@ pub(crate) fn each_setting(
     Ok(())
 }
 
-/// The error of a setting whose value is of the wrong type or too large.
+/// The error of a setting whose value is of the wrong type, negative or too large.
 pub(crate) fn explained(name: &str, value: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
     let py = value.py();
     if error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyOverflowError>(py) {
@@ -122,6 +126,10 @@ pub(crate) fn explained(name: &str, value: &Bound<'_, PyAny>, error: PyErr) -> P
             "api_key" | "headers" | "proxy" | "root_certificates" => String::new(),
             _ => value.repr().map_or_else(|_| String::new(), |shown| format!(" (got {shown})")),
         };
+        // Python's own text names types of integers that it does not have.
+        if error.is_instance_of::<PyOverflowError>(py) {
+            return config(py, format!("{name} is out of range{shown}"));
+        }
         return config(py, format!("{name} is invalid: {}{shown}", error.value(py)));
     }
     error
@@ -129,14 +137,15 @@ pub(crate) fn explained(name: &str, value: &Bound<'_, PyAny>, error: PyErr) -> P
 
 /// A number of seconds above 0.
 pub(crate) fn seconds(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Duration> {
-    let seconds: f64 = value.extract()?;
+    let seconds: f64 = value.extract().map_err(|error| explained(name, value, error))?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err(config(value.py(), format!("{name} must be a number of seconds above 0, got {seconds}"))),
     }
 }
 
-/// The setting `name`, which is at least 1.
-pub(crate) fn at_least_one(py: Python<'_>, n: usize, name: &str) -> PyResult<NonZeroUsize> {
-    NonZeroUsize::new(n).ok_or_else(|| config(py, format!("{name} must be at least 1 (got 0)")))
+/// The setting `name`, a whole number that is at least 1.
+pub(crate) fn at_least_one(value: &Bound<'_, PyAny>, name: &str) -> PyResult<NonZeroUsize> {
+    let n = value.extract().map_err(|error| explained(name, value, error))?;
+    NonZeroUsize::new(n).ok_or_else(|| config(value.py(), format!("{name} must be at least 1 (got 0)")))
 }

@@ -95,13 +95,13 @@ impl Rows {
     fn new(
         py: Python<'_>,
         chain: &Bound<'_, Chain>,
-        concurrency: usize,
+        concurrency: &Bound<'_, PyAny>,
         is_ordered: bool,
         options: Option<&Bound<'_, PyDict>>,
         bridge: Option<&Bridge>,
     ) -> PyResult<Self> {
         logging::look(py);
-        let concurrency = at_least_one(py, concurrency, "concurrency")?;
+        let concurrency = at_least_one(concurrency, "concurrency")?;
         let cx = blocking_context(chain, options, bridge)?.with_concurrency(concurrency).driven();
         Ok(Self {
             engine: chain.get().engine().clone(),

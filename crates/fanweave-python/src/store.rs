@@ -160,7 +160,7 @@ fn with_settings(index: &VectorIndex, settings: &Bound<'_, PyDict>) -> PyResult<
     each_setting(settings, |name, value| {
         let before = index.clone();
         index = match name {
-            "limit" => before.limit(at_least_one(py, value.extract()?, "limit")?.get()),
+            "limit" => before.limit(at_least_one(value, "limit")?.get()),
             "threshold" => before.threshold(value.extract()?),
             "filter" => before.filter(filter_from_python(value)?),
             "diverse" => {
@@ -168,7 +168,7 @@ fn with_settings(index: &VectorIndex, settings: &Bound<'_, PyDict>) -> PyResult<
                 if !(0.0..=1.0).contains(&relevance) {
                     return Err(config(py, format!("relevance must be from 0 to 1, got {relevance}")));
                 }
-                before.diverse(at_least_one(py, candidates.extract()?, "candidates")?, relevance)
+                before.diverse(at_least_one(&candidates, "candidates")?, relevance)
             }
             _ => return Err(config(py, format!("`{name}` is not a setting of a search"))),
         };
@@ -238,10 +238,10 @@ impl Store {
     fn search_vector(
         slf: &Bound<'_, Self>,
         vector: Vec<f32>,
-        limit: usize,
+        limit: &Bound<'_, PyAny>,
         filter: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Operation> {
-        let limit = at_least_one(slf.py(), limit, "limit")?;
+        let limit = at_least_one(limit, "limit")?;
         let filter = filter.map(filter_from_python).transpose()?;
         let store = slf.get().index.store().clone();
         let search = Search::new(vector).limit(limit.get()).filter(filter);

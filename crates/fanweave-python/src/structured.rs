@@ -13,7 +13,7 @@ use crate::function::{Callee, Functions, caller};
 use crate::item::json_from_python;
 use crate::mailbox::lock;
 use crate::model::conversation;
-use crate::options::Caller;
+use crate::options::{Caller, explained};
 
 tokio::task_local! {
     /// The run whose answer is being read.
@@ -132,8 +132,9 @@ pub(crate) fn structured(
     name: String,
     schema: &Bound<'_, PyAny>,
     reader: &Bound<'_, PyAny>,
-    retries: u32,
+    retries: &Bound<'_, PyAny>,
 ) -> PyResult<Chain> {
+    let retries: u32 = retries.extract().map_err(|error| explained("retries", retries, error))?;
     let (function, reader) = Callee::new(reader, true)?;
     let mut functions = Functions::of(py, [chain.functions()]);
     functions.add(function);

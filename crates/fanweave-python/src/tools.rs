@@ -10,7 +10,7 @@ use crate::errors::raise;
 use crate::function::{Callee, Functions, caller};
 use crate::item::json_from_python;
 use crate::model::conversation;
-use crate::options::{at_least_one, seconds};
+use crate::options::{at_least_one, explained, seconds};
 
 /// A Python function as a tool. It takes the arguments as JSON and returns the text for the model, or a list
 /// with the reason why the arguments are invalid.
@@ -47,13 +47,15 @@ pub(crate) fn with_tools(
     py: Python<'_>,
     chain: &Chain,
     tools: Vec<ToolParts<'_>>,
-    rounds: Option<u32>,
+    rounds: Option<&Bound<'_, PyAny>>,
     raises: bool,
     timeout: Option<&Bound<'_, PyAny>>,
-    concurrency: usize,
+    concurrency: &Bound<'_, PyAny>,
 ) -> PyResult<Chain> {
+    let rounds: Option<u32> =
+        rounds.map(|n| n.extract().map_err(|error| explained("run", n, error))).transpose()?;
     let mut functions = Functions::of(py, [chain.functions()]);
-    let mut set = Tools::new().concurrency(at_least_one(py, concurrency, "concurrency")?);
+    let mut set = Tools::new().concurrency(at_least_one(concurrency, "concurrency")?);
     if raises {
         set = set.on_error(ToolErrors::Raise);
     }
