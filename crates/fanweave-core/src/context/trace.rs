@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cancelled_step_is_no_warning() {
+    async fn a_cancelled_step_is_not_a_warning() {
         let stopped = step(|_: String, _: Context| async move {
             Err::<String, _>(Error::new(ErrorKind::Cancelled, "my secret"))
         });
