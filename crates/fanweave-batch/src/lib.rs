@@ -90,7 +90,7 @@ pub use location::RowLocation;
 pub use max_errors::MaxErrors;
 pub use memory::RowStream;
 pub use output::{Output, OutputFormat, OwnOutput};
-pub use planned::{PlannedRow, PlannedRows};
+pub use planned::{PlannedRequests, PlannedRow, PlannedRows};
 pub use progress::{InFlight, Progress, Snapshot};
 pub use recorded::{CallAnswer, CallTimes, RowRecord, RunRecord};
 pub use records::{EarlierRows, Records, RowPermit, RowSink, RunEnd, RunIdentity};

@@ -1,10 +1,11 @@
 //! Rows as a run would treat them, for estimates before it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
-use fanweave_core::blocking;
+use fanweave_core::{Prompt, blocking};
+use serde::Serialize;
 
 use crate::Result;
 use crate::feed::KeyedRows;
@@ -15,6 +16,7 @@ use crate::location::RowLocation;
 use crate::open::with_input;
 use crate::output::journal_path;
 use crate::rows::InputRow;
+use crate::run::key_of_input;
 use crate::settings::Settings;
 use crate::source::Source;
 
@@ -95,6 +97,34 @@ impl Iterator for PlannedRows {
     fn next(&mut self) -> Option<Self::Item> {
         let row = blocking::wait(self.rows.next())?;
         Some(row.map(|(key, row)| PlannedRow { has_result: self.done.contains_key(&key.0), row }))
+    }
+}
+
+/// The requests of planned rows, to find those that [`Settings::dedupe`] does not make again. Takes about 20
+/// bytes per request.
+///
+/// ```
+/// use fanweave::Prompt;
+/// use fanweave::batch::PlannedRequests;
+///
+/// let mut requests = PlannedRequests::default();
+/// let prompts = ["Name a bear.", "Name an owl.", "Name a bear."].map(Prompt::from);
+/// assert_eq!(prompts.map(|prompt| requests.add(&prompt)), [true, true, false]);
+/// ```
+#[derive(Debug, Default)]
+pub struct PlannedRequests(HashSet<Key>);
+
+impl PlannedRequests {
+    /// Adds the request of a row of [`BatchJob::new`](crate::BatchJob::new). Returns false if it is equal to
+    /// an earlier one.
+    pub fn add(&mut self, prompt: &Prompt) -> bool {
+        self.0.insert(Key::of_request(prompt))
+    }
+
+    /// Adds the input of a row of a chain whose inputs are
+    /// [compared](crate::BatchJob::comparing_inputs). Returns false if it is equal to an earlier one.
+    pub fn add_input(&mut self, input: &impl Serialize) -> bool {
+        self.0.insert(key_of_input(input))
     }
 }
 

@@ -315,7 +315,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
 }
 
 /// Key of an input as JSON. One that cannot be serialised equals no other.
-fn key_of_input<I: Serialize>(input: &I) -> Key {
+pub(crate) fn key_of_input<I: Serialize>(input: &I) -> Key {
     static OTHERS: AtomicU64 = AtomicU64::new(0);
     match serde_json::to_value(input) {
         Ok(value) => Key::of_value(&value),

@@ -206,6 +206,7 @@ async fn dry_run(
         samples: settings.samples.get(),
         of_input,
         at_once: in_flight(concurrency, args.model.max_in_flight),
+        dedupes: settings.dedupe,
         keeps_going: args.row.keep_going,
     };
     let inputs = |input| {

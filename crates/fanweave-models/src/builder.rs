@@ -9,6 +9,7 @@ use std::time::Duration;
 use fanweave_core::{Embedder, Error, ErrorKind, Model, Result, RetryPolicy};
 use http::header::{ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
+use serde_json::Value;
 
 use crate::aliases::alias;
 use crate::batch_api::BatchClient;
@@ -17,6 +18,7 @@ use crate::embedder::HttpEmbedder;
 use crate::limiter::Limiter;
 use crate::protocol::Protocol;
 use crate::providers::dialect::Dialect;
+use crate::providers::embeddings::VectorParameters;
 use crate::providers::think::ThinkTags;
 use crate::raw::RawModel;
 use crate::transport::adapt::Adapt;
@@ -88,7 +90,7 @@ pub struct ModelBuilder {
     key_source: Option<KeySource>,
     key_header: Option<KeyHeader>,
     api_version: Option<String>,
-    dimensions: Option<u32>,
+    vectors: VectorParameters,
     max_inputs: Option<NonZeroUsize>,
     client: Option<Client>,
     timeout: Option<Duration>,
@@ -117,7 +119,7 @@ impl ModelBuilder {
             key_source: None,
             key_header: None,
             api_version: None,
-            dimensions: None,
+            vectors: VectorParameters::default(),
             max_inputs: None,
             client: None,
             timeout: None,
@@ -214,7 +216,22 @@ impl ModelBuilder {
     /// Dimensions of each vector, if the model supports fewer than its default. Only for an
     /// [`embedder`](Self::build_embedder). Default: the model's.
     pub fn dimensions(mut self, dimensions: u32) -> Self {
-        self.dimensions = Some(dimensions);
+        self.vectors.dimensions = Some(dimensions);
+        self
+    }
+
+    /// Sets a further field of each request of an [`embedder`](Self::build_embedder), such as `input_type` of
+    /// Voyage and Cohere, `taskType` of Gemini, `user` of OpenAI or `keep_alive` of Ollama.
+    ///
+    /// ```no_run
+    /// use fanweave::models::ModelBuilder;
+    ///
+    /// let questions = ModelBuilder::new("voyage/voyage-3.5").vector_parameter("input_type", "query");
+    /// # questions.build_embedder()?;
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    pub fn vector_parameter(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.vectors.extra.insert(name.into(), value.into());
         self
     }
 
@@ -387,15 +404,20 @@ impl ModelBuilder {
     /// ```
     ///
     /// # Errors
-    /// Those of [`build`](Self::build), and [`ErrorKind::Config`] for a vendor without embeddings.
-    pub fn build_embedder(self) -> Result<Embedder> {
-        let (dimensions, max_inputs) = (self.dimensions, self.max_inputs);
+    /// Those of [`build`](Self::build), and [`ErrorKind::Config`] for a vendor without embeddings and for a
+    /// parameter that the request has already.
+    pub fn build_embedder(mut self) -> Result<Embedder> {
+        let (parameters, max_inputs) = (std::mem::take(&mut self.vectors), self.max_inputs);
+        if let Some(own) = parameters.own_field() {
+            let message = format!("`{own}` cannot be set as a parameter: the request has it already");
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
         let Some(dialect) = vendor.known_dialect().and_then(Dialect::embeddings) else {
             let message = format!("{} has no embeddings: choose another provider for them", vendor.name());
             return Err(Error::new(ErrorKind::Config, message));
         };
-        Ok(Embedder::new(HttpEmbedder { http, dialect, dimensions, max_inputs }))
+        Ok(Embedder::new(HttpEmbedder { http, dialect, parameters, max_inputs }))
     }
 
     /// Builds a completion model that takes several prompts per request, without sending a request. For
@@ -404,7 +426,7 @@ impl ModelBuilder {
     /// # Errors
     /// Those of [`build`](Self::build), and [`ErrorKind::Config`] for a vendor of another dialect.
     pub fn build_completer(self) -> Result<Completer> {
-        self.refuse_dimensions()?;
+        self.refuse_of_vectors()?;
         let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
         if vendor.known_dialect() != Some(Dialect::OpenAiCompletions) {
             let message =
@@ -420,17 +442,18 @@ impl ModelBuilder {
     /// # Errors
     /// Those of [`build`](Self::build).
     pub fn build_raw(self) -> Result<RawModel> {
-        self.refuse_dimensions()?;
+        self.refuse_of_vectors()?;
         self.http(&|variable| std::env::var(variable).ok()).map(|(http, _)| RawModel::new(http))
     }
 
-    fn refuse_dimensions(&self) -> Result<()> {
-        match self.dimensions {
-            None => Ok(()),
-            Some(_) => {
-                Err(Error::new(ErrorKind::Config, "`dimensions` is only valid for an embedder: remove it"))
-            }
-        }
+    fn refuse_of_vectors(&self) -> Result<()> {
+        let set = match (&self.vectors.dimensions, self.vectors.extra.keys().next()) {
+            (None, None) => return Ok(()),
+            (Some(_), _) => "dimensions",
+            (None, Some(name)) => name,
+        };
+        let message = format!("`{set}` is only valid for an embedder: remove it");
+        Err(Error::new(ErrorKind::Config, message))
     }
 
     /// Builds a client for the provider's batch API with this model, without sending a request.
@@ -439,7 +462,7 @@ impl ModelBuilder {
     /// Those of [`build`](Self::build), and [`ErrorKind::Config`] for a vendor without a supported batch API.
     /// OpenAI and Anthropic are supported.
     pub fn batch_api(self) -> Result<BatchClient> {
-        self.refuse_dimensions()?;
+        self.refuse_of_vectors()?;
         let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
         vendor.known_dialect().and_then(|dialect| BatchClient::new(http, dialect)).ok_or_else(|| {
             let message = format!(
@@ -452,7 +475,7 @@ impl ModelBuilder {
 
     /// Like [`build`](Self::build), with the environment `env`.
     fn build_in(self, env: &dyn Fn(&str) -> Option<String>) -> Result<Model> {
-        self.refuse_dimensions()?;
+        self.refuse_of_vectors()?;
         self.http(env).map(|(http, _)| Model::new(SharedModel(Arc::new(http))))
     }
 

@@ -6,7 +6,7 @@ use fanweave_core::{Context, Embedded, Embeddings, Result, Usage};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::once;
-use crate::providers::embeddings::{Dialect, Vectors, max_inputs};
+use crate::providers::embeddings::{Dialect, VectorParameters, Vectors, max_inputs};
 use crate::transport::adapt::{Adapt, Shape};
 use crate::transport::call::HttpModel;
 
@@ -17,7 +17,7 @@ const CONCURRENCY: usize = 16;
 pub(crate) struct HttpEmbedder {
     pub(crate) http: HttpModel,
     pub(crate) dialect: Dialect,
-    pub(crate) dimensions: Option<u32>,
+    pub(crate) parameters: VectorParameters,
     /// Maximum texts per request, set by the caller.
     pub(crate) max_inputs: Option<NonZeroUsize>,
 }
@@ -79,7 +79,7 @@ impl HttpEmbedder {
 
     async fn embed_at_once(&self, texts: &[String], cx: &Context) -> Result<Embedded> {
         let reader = Vectors { dialect: self.dialect, texts: texts.len() };
-        let request = self.dialect.request(&self.http.model, texts, self.dimensions)?;
+        let request = self.dialect.request(&self.http.model, texts, &self.parameters)?;
         let (answer, _) = once::send(&self.http, request, reader, cx).await?;
         Ok(answer)
     }

@@ -44,7 +44,8 @@ pub(crate) struct EmbedArgs {
     #[arg(long, value_name = "URL")]
     pub(crate) embeddings_url: Option<String>,
 
-    /// Set a parameter of the requests: dimensions=N, the length of the vectors, for models that have several
+    /// Set a parameter of the requests: dimensions=N, the length of the vectors, for models that have
+    /// several, and those of the provider, such as input_type=query. VALUE is JSON or text. Can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = Param::parse)]
     pub(crate) param: Vec<Param>,
 

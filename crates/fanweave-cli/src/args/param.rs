@@ -54,6 +54,11 @@ impl Param {
         Ok(param)
     }
 
+    /// The name.
+    pub(crate) fn name(&self) -> String {
+        self.path.join(".")
+    }
+
     /// Sets the parameter: its field if `parameters` has one of the name, otherwise an extra field.
     pub(crate) fn set(&self, parameters: &mut Parameters) -> Result<(), String> {
         let Self { path, value } = self;

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fanweave::batch::{Input, PlannedRow, PlannedRows};
+use fanweave::batch::{Input, PlannedRequests, PlannedRow, PlannedRows};
 use fanweave::models::Prices;
 use fanweave::{Chain, Error, Event, EventKind, Prompt, Usage, Vars};
 use serde_json::Value;
@@ -80,6 +80,8 @@ pub(crate) struct DryRunRows {
     pub(crate) of_input: Option<u64>,
     /// Maximum rows in flight.
     pub(crate) at_once: usize,
+    /// Set if rows with equal inputs share one result.
+    pub(crate) dedupes: bool,
     /// Set if invalid rows do not change the exit code.
     pub(crate) keeps_going: bool,
 }
@@ -90,12 +92,13 @@ pub(crate) async fn for_rows(
     of_rows: DryRunRows,
     inputs: impl Fn(Input) -> fanweave::Result<Vars>,
 ) -> Result<Exit, Failure> {
-    let DryRunRows { planned, samples, of_input, at_once, keeps_going } = of_rows;
+    let DryRunRows { planned, samples, of_input, at_once, dedupes, keeps_going } = of_rows;
     let mut estimate = dry_run.estimate();
     let mut rows = Rows { samples, of_input, ..Rows::default() };
     let (mut sampled, mut prompts) = (0, SimulatedPrompts::default());
     let mut incomplete = Failed::default();
     let (spent, mean_latency) = (planned.spent_usd(), planned.mean_latency());
+    let mut requests = dedupes.then(PlannedRequests::default);
     for item in planned {
         let PlannedRow { row, has_result, .. } = item.map_err(|e| Failure::new(e.to_string()))?;
         rows.taken += u64::from(row.index.is_multiple_of(u64::from(samples)));
@@ -105,6 +108,10 @@ pub(crate) async fn for_rows(
         }
         let location = row.location();
         let vars = match row.input.and_then(&inputs) {
+            Ok(vars) if requests.as_mut().is_some_and(|requests| !requests.add_input(&vars)) => {
+                rows.equal += 1;
+                continue;
+            }
             Ok(vars) if sampled < MAX_DRY_RUN_ROWS => vars,
             Ok(_) => continue,
             Err(error) => {

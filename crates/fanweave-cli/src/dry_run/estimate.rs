@@ -60,6 +60,8 @@ pub(super) struct Rows {
     /// Those of them that have a result.
     pub(super) done: u64,
     pub(super) invalid: u64,
+    /// Rows that share the result of an earlier row with an equal request.
+    pub(super) equal: u64,
     /// The first invalid one, with the reason.
     pub(super) first_invalid: Option<String>,
     /// Rows of the whole input, if it is known and the run takes only a part of it.
@@ -69,7 +71,7 @@ pub(super) struct Rows {
 impl Rows {
     /// Calls of rows that the run makes: one for each sample.
     pub(super) fn to_run(&self) -> u64 {
-        (self.taken * u64::from(self.samples.max(1))).saturating_sub(self.done + self.invalid)
+        (self.taken * u64::from(self.samples.max(1))).saturating_sub(self.done + self.invalid + self.equal)
     }
 }
 
@@ -250,7 +252,7 @@ impl Estimate {
         let rows = self.rows.as_ref()?;
         let (all, to_run) = (rows.of_input.filter(|all| *all > rows.taken)?, rows.to_run());
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let share = (all * u64::from(rows.samples.max(1))) as f64 / to_run as f64;
+        let share = (all * u64::from(rows.samples.max(1))) as f64 / (to_run + rows.equal) as f64;
         (to_run > 0).then_some((all, share))
     }
 
@@ -258,7 +260,8 @@ impl Estimate {
         let rows = self.rows.as_ref().map(|rows| {
             json!({
                 "taken": rows.taken, "samples": rows.samples.max(1), "done": rows.done, "to_run": rows.to_run(),
-                "invalid": rows.invalid, "first_invalid": rows.first_invalid, "of_input": rows.of_input,
+                "invalid": rows.invalid, "first_invalid": rows.first_invalid, "equal": rows.equal,
+                "of_input": rows.of_input,
             })
         });
         let costs: Vec<_> = self
@@ -304,7 +307,7 @@ impl Estimate {
 
 impl Rows {
     fn line(&self) -> String {
-        let Self { taken, samples, done, .. } = self;
+        let Self { taken, samples, done, equal, .. } = self;
         let times = if *samples > 1 { format!(", {samples} samples each") } else { String::new() };
         let of = match self.of_input.filter(|all| all > taken) {
             Some(all) => format!(" of {all}"),
@@ -316,7 +319,11 @@ impl Rows {
             n if *n == all => format!(", and all {} done", if all == 1 { "is" } else { "are" }),
             n => format!(", {n} of {all} done"),
         };
-        format!("rows: {taken}{of}{times}{done}\n")
+        let equal = match equal {
+            0 => String::new(),
+            n => format!(", {n} with the request of an earlier row"),
+        };
+        format!("rows: {taken}{of}{times}{done}{equal}\n")
     }
 }
 
@@ -415,6 +422,11 @@ mod tests {
         assert_eq!(
             (samples.line(), samples.to_run()),
             ("rows: 4, 2 samples each, 3 of 8 done\n".to_owned(), 5)
+        );
+        let with_equal = Rows { equal: 2, ..rows(5, 1, None) };
+        assert_eq!(
+            (with_equal.line(), with_equal.to_run()),
+            ("rows: 5, 1 of 5 done, 2 with the request of an earlier row\n".to_owned(), 2)
         );
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use fanweave::batch::{PlannedRow, PlannedRows, Render};
+use fanweave::batch::{PlannedRequests, PlannedRow, PlannedRows, Render};
 use fanweave::models::Prices;
 
 use super::estimate::{Budget, Cost, Estimate, OutputBasis, Rows, Shown, Time, Total};
@@ -33,6 +33,7 @@ pub(crate) fn run(
     let mut costs = Costs::new(routed);
     let max_output = args.model.max_output();
     let (spent, mean_latency) = (planned.spent_usd(), planned.mean_latency());
+    let mut requests = args.rows.dedupe.then(PlannedRequests::default);
     for item in planned {
         let PlannedRow { row, has_result, .. } = item.map_err(|e| Failure::new(e.to_string()))?;
         let is_first = row.index.is_multiple_of(u64::from(samples));
@@ -43,6 +44,7 @@ pub(crate) fn run(
         }
         let location = row.location();
         match row.input.and_then(|input| render.render(input)) {
+            Ok(prompt) if requests.as_mut().is_some_and(|requests| !requests.add(&prompt)) => rows.equal += 1,
             Ok(prompt) => {
                 let of_row = expected(Some(&prompt), max_output);
                 estimate.usage += of_row;

@@ -1,6 +1,6 @@
 //! `fanweave embed --dry-run`.
 
-use fanweave::batch::{Input, PlannedRow, PlannedRows};
+use fanweave::batch::{Input, PlannedRequests, PlannedRow, PlannedRows};
 use fanweave::models::Prices;
 use fanweave::{Prompt, Usage, errors::excerpt};
 
@@ -26,6 +26,7 @@ pub(crate) fn run(
     let mut estimate =
         Estimate { prices_date: prices.date().to_owned(), output: OutputBasis::None, ..Estimate::default() };
     let (spent, mut usd) = (planned.spent_usd(), 0.0);
+    let mut requests = args.rows.dedupe.then(PlannedRequests::default);
     for item in planned {
         let PlannedRow { row, has_result, .. } = item.map_err(|e| Failure::new(e.to_string()))?;
         rows.taken += 1;
@@ -35,6 +36,9 @@ pub(crate) fn run(
         }
         let location = row.location();
         match row.input.and_then(&text_of) {
+            Ok(text) if requests.as_mut().is_some_and(|requests| !requests.add_input(&text)) => {
+                rows.equal += 1;
+            }
             Ok(text) => {
                 let usage = Usage::new(Usage::expected_of(&Prompt::from(text.as_str())).input_tokens, 0);
                 estimate.usage += usage;

@@ -67,8 +67,12 @@ async fn run_once(args: &EmbedArgs, program: &Program) -> Result<(Exit, Option<D
     if let Some(prompt) = prompt {
         fingerprint = fingerprint.set("prompt", prompt);
     }
-    if let Some(dimensions) = model::dimensions(args)? {
+    let parameters = model::parameters(args)?;
+    if let Some(dimensions) = parameters.dimensions {
         fingerprint = fingerprint.set("param dimensions", dimensions.to_string());
+    }
+    for (name, value) in &parameters.extra {
+        fingerprint = fingerprint.set(format!("param {name}"), value.to_string());
     }
     let per_request = args.per_request.get();
     let at_once = args.concurrency.map_or(per_request * GROUPS_IN_FLIGHT, std::num::NonZeroUsize::get);

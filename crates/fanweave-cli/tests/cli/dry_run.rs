@@ -120,6 +120,27 @@ fn a_part_of_the_rows_is_extrapolated_to_the_whole_input() {
 }
 
 #[test]
+fn equal_requests_count_once_if_they_share_an_answer() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(4).repeat(3));
+    folder.write("prices.toml", PRICES);
+    folder.write("chain.yaml", "inputs: { prompt: a }\nsteps:\n  a: { prompt: '{{ prompt }}' }\n");
+    let dry = ["--dry-run", "--json", "--prices", "prices.toml"];
+    for words in [
+        &["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo"][..],
+        &["run", "chain.yaml", "--rows", "in.jsonl", "-m", "openai/echo"],
+        &["embed", "in.jsonl", "-o", "out.jsonl", "-e", "openai/text-embedding-3-small"],
+    ] {
+        let rows = |more: &[&str]| json_of(&folder.run(&[words, &dry, more].concat()).expect_code(0));
+        let (all, once) = (rows(&[]), rows(&["--dedupe"]));
+        assert_eq!((&all["rows"]["to_run"], &all["rows"]["equal"]), (&json!(12), &json!(0)));
+        assert_eq!((&once["rows"]["to_run"], &once["rows"]["equal"]), (&json!(4), &json!(8)));
+        let input = |estimate: &Value| estimate["usage"]["input_tokens"].as_u64().unwrap();
+        assert_eq!(input(&all), 3 * input(&once), "{words:?}");
+    }
+}
+
+#[test]
 fn the_estimate_is_available_as_json() {
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(10) + "not JSON\n");

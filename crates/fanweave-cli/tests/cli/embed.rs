@@ -114,7 +114,7 @@ fn parameters_and_headers_of_vectors_are_checked() {
     folder.write("in.txt", "tides\n");
     let words = ["embed", "in.txt", "-o", "out.jsonl", "-e", "openai/text-embedding-3-small"];
     for (more, why) in [
-        (&["--param", "temperature=1"][..], "requests for vectors have the parameter dimensions alone"),
+        (&["--param", "temperature=1"][..], "requests for vectors have no parameter temperature"),
         (&["--param", "dimensions=x"], "dimensions must be a whole number"),
         (&["--header", "Authorization: x"], "carries the API key"),
         (&["-e", "sim/words", "--param", "dimensions=8"], "sim/words is simulated"),

@@ -8,6 +8,7 @@ mod tests;
 
 use fanweave_core::{Embedded, Error, ErrorKind, Result};
 use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value};
 
 use super::failure::classify;
 use super::gemini;
@@ -52,14 +53,31 @@ impl Dialect {
         self,
         model: &str,
         texts: &[String],
-        dimensions: Option<u32>,
+        parameters: &VectorParameters,
     ) -> Result<HttpRequest> {
         let path = match self {
             Self::OpenAi => "/embeddings".into(),
             Self::Gemini => gemini::path(model, "batchEmbedContents"),
             Self::Ollama => "/api/embed".into(),
         };
-        Ok(HttpRequest::post(path, write::request(self, model, texts, dimensions)?))
+        Ok(HttpRequest::post(path, write::request(self, model, texts, parameters)?))
+    }
+}
+
+/// Parameters of the requests of an embedder.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct VectorParameters {
+    /// Length of each vector.
+    pub(crate) dimensions: Option<u32>,
+    /// Further fields.
+    pub(crate) extra: Map<String, Value>,
+}
+
+impl VectorParameters {
+    /// The name of a parameter that the request has already.
+    pub(crate) fn own_field(&self) -> Option<&str> {
+        const OWN: [&str; 4] = ["model", "input", "content", "requests"];
+        OWN.into_iter().find(|name| self.extra.contains_key(*name))
     }
 }
 

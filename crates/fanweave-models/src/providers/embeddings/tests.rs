@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use super::*;
 
 fn written(dialect: Dialect, dimensions: Option<u32>) -> (String, Value) {
-    let request = dialect.request("m", &["a".into(), "b".into()], dimensions).unwrap();
+    let extra = Map::from_iter([("task".to_owned(), json!({ "kind": 1 }))]);
+    let parameters = VectorParameters { dimensions, extra };
+    let request = dialect.request("m", &["a".into(), "b".into()], &parameters).unwrap();
     (request.path.into_owned(), serde_json::from_slice(&request.body).unwrap())
 }
 
@@ -19,15 +21,18 @@ fn each_dialect_has_its_request() {
     let (path, body) = written(Dialect::OpenAi, Some(2));
     assert_eq!(
         (&*path, body),
-        ("/embeddings", json!({ "model": "m", "input": ["a", "b"], "dimensions": 2 }))
+        ("/embeddings", json!({ "model": "m", "input": ["a", "b"], "dimensions": 2, "task": { "kind": 1 } }))
     );
     let (path, body) = written(Dialect::Ollama, None);
     assert_eq!(
         (&*path, body),
-        ("/api/embed", json!({ "model": "m", "input": ["a", "b"], "truncate": false }))
+        (
+            "/api/embed",
+            json!({ "model": "m", "input": ["a", "b"], "truncate": false, "task": { "kind": 1 } })
+        )
     );
     let (path, body) = written(Dialect::Gemini, Some(2));
-    let request = |text: &str| json!({ "model": "models/m", "content": { "parts": [{ "text": text }] }, "outputDimensionality": 2 });
+    let request = |text: &str| json!({ "model": "models/m", "content": { "parts": [{ "text": text }] }, "outputDimensionality": 2, "task": { "kind": 1 } });
     assert_eq!(
         (&*path, body),
         ("/v1beta/models/m:batchEmbedContents", json!({ "requests": [request("a"), request("b")] }))
@@ -168,4 +173,15 @@ fn vectors_of_another_name_and_text_after_the_body_cost_nothing() {
     let body = format!("{}\n<!-- x -->", json!({ "data": [{ "embedding": [1, 2] }] }));
     let answer = Vectors { dialect: Dialect::OpenAi, texts: 1 }.response(body.as_bytes()).unwrap();
     assert_eq!(answer.vectors, [[1.0, 2.0]]);
+}
+
+#[test]
+fn a_parameter_that_the_request_has_already_is_refused() {
+    let builder = || crate::ModelBuilder::new("openai/m").api_key("k");
+    let error = builder().vector_parameter("input", "x").build_embedder().unwrap_err();
+    assert!(error.message().contains("`input` cannot be set as a parameter"), "{error}");
+    assert!(
+        builder().vector_parameter("user", "x").build().unwrap_err().message().contains("`user` is only")
+    );
+    builder().vector_parameter("user", "x").build_embedder().unwrap();
 }

@@ -3,14 +3,14 @@
 use fanweave_core::Result;
 use serde_json::{Value, json};
 
-use super::Dialect;
+use super::{Dialect, VectorParameters};
 use crate::providers::json;
 
 pub(super) fn request(
     dialect: Dialect,
     model: &str,
     texts: &[String],
-    dimensions: Option<u32>,
+    parameters: &VectorParameters,
 ) -> Result<Vec<u8>> {
     let mut body = match dialect {
         Dialect::OpenAi => json!({ "model": model, "input": texts }),
@@ -20,16 +20,24 @@ pub(super) fn request(
             let name = if model.contains('/') { model.to_owned() } else { format!("models/{model}") };
             let request = |text: &String| {
                 let mut request = json!({ "model": name, "content": { "parts": [{ "text": text }] } });
-                if let Some(dimensions) = dimensions {
+                if let Some(dimensions) = parameters.dimensions {
                     request["outputDimensionality"] = dimensions.into();
                 }
+                add_extra(&mut request, parameters);
                 request
             };
             return json::write(&json!({ "requests": texts.iter().map(request).collect::<Value>() }));
         }
     };
-    if let Some(dimensions) = dimensions {
+    if let Some(dimensions) = parameters.dimensions {
         body["dimensions"] = dimensions.into();
     }
+    add_extra(&mut body, parameters);
     json::write(&body)
+}
+
+fn add_extra(request: &mut Value, parameters: &VectorParameters) {
+    for (name, value) in &parameters.extra {
+        request[name.as_str()] = value.clone();
+    }
 }
