@@ -49,6 +49,22 @@ print("done")
         assert provider.requests == 1 + 2 + 3 * 5 + 1
 
 
+def test_a_child_that_a_library_forked_without_the_hooks_of_python_can_call(run_script):
+    done = run_script("""
+import ctypes, os, fanweave as fw
+model = fw.model("sim/echo")
+assert "parent" in model.invoke("parent").text
+# As a library in C does, which may use Python in its child.
+child = ctypes.PyDLL(None).fork()
+assert "hello" in model.invoke("hello").text
+if child == 0:
+    print("child", flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+""")
+    assert done.stdout == "child\n"
+
+
 def test_children_forked_while_threads_call_can_call_and_so_can_the_parent(run_script):
     """The locks of the engine may be held by threads that a child does not have."""
     script = """

@@ -5,19 +5,38 @@
 //! in a child, without touching that of the parent.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 
 /// The process id in the upper half, the number of the generation in the lower one.
 static CURRENT: AtomicU64 = AtomicU64::new(0);
 
+/// Set once [`after_fork`] is called in each forked child.
+static IS_TOLD: AtomicBool = AtomicBool::new(false);
+
 /// Number of this process among those that share its memory by forks, from 1. It differs between a parent and
 /// its child.
 ///
-/// A forked child is recognised by its process id, which costs a system call. A child whose id is that of an
-/// ancestor that has ended is recognised only by [`after_fork`].
+/// A forked child is recognised by its process id, which costs a system call, unless the program
+/// [reports its forks](report_forks). A child whose id is that of an ancestor that has ended is recognised
+/// only by [`after_fork`].
 pub fn generation() -> u64 {
+    match CURRENT.load(Ordering::Acquire) & MASK {
+        known if known != 0 && IS_TOLD.load(Ordering::Relaxed) => known,
+        _ => generation_by_id(),
+    }
+}
+
+/// Says that this program calls [`after_fork`] in each forked child, such as by Python's
+/// `os.register_at_fork`. The process id is then looked at only where blocking code asks for the runtime,
+/// rather than several times for each call: such a child of a library that forks by itself works too.
+pub fn report_forks() {
+    IS_TOLD.store(true, Ordering::Relaxed);
+}
+
+/// [`generation`], always by the process id.
+pub(crate) fn generation_by_id() -> u64 {
     let id = u64::from(std::process::id());
     let mut current = CURRENT.load(Ordering::Acquire);
     while current >> 32 != id {
@@ -59,8 +78,8 @@ pub struct Made<T> {
 }
 
 impl<T> Made<T> {
-    /// Returns true if this process made the value, and not the parent that it was forked from. Costs a
-    /// system call.
+    /// Returns true if this process made the value, and not the parent that it was forked from. Costs what
+    /// [`generation`] costs.
     pub fn is_current(&self) -> bool {
         self.generation == generation()
     }

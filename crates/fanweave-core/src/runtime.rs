@@ -30,10 +30,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-pub use crate::generation::{after_fork, generation};
+pub use crate::generation::{after_fork, generation, report_forks};
 
 use crate::blocking::Threads;
-use crate::generation::{Made, PerProcess};
+use crate::generation::{Made, PerProcess, generation_by_id};
 use crate::{Error, ErrorKind, Result};
 
 /// Worker threads by default. They drive sockets and timers, and the rows of batches.
@@ -113,6 +113,8 @@ thread_local! {
 }
 
 fn shared() -> Arc<Made<Shared>> {
+    // Also a child of a fork that was not reported: the threads of the parent's runtime do not exist in it.
+    generation_by_id();
     SHARED.get(Shared::default)
 }
 

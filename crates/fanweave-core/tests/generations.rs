@@ -9,7 +9,9 @@ use std::time::Duration;
 use fanweave_core::__private::PerProcess;
 use fanweave_core::ErrorKind;
 use fanweave_core::blocking::{Pool, blocking_step, wait};
-use fanweave_core::runtime::{RuntimeSettings, after_fork, configure, generation, handle, shutdown};
+use fanweave_core::runtime::{
+    RuntimeSettings, after_fork, configure, generation, handle, report_forks, shutdown,
+};
 
 /// Name of the worker thread that runs a task.
 fn worker() -> String {
@@ -134,6 +136,18 @@ fn each_generation_makes_a_value_and_drops_no_other() {
     after_fork();
     drop(value);
     assert_eq!(drops.load(Ordering::Relaxed), 1, "that of another generation stays");
+}
+
+#[test]
+fn a_fork_that_is_reported_begins_a_generation() {
+    let _alone = alone();
+    report_forks();
+    let first = generation();
+    assert_eq!(generation(), first);
+    assert_eq!(worker(), "fanweave-runtime");
+    after_fork();
+    assert_eq!(generation(), first + 1);
+    assert_eq!(worker(), "fanweave-runtime", "it has a runtime of its own");
 }
 
 #[test]

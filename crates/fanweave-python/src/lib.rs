@@ -174,6 +174,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let hooks = PyDict::new(py);
     hooks.set_item("after_in_child", wrap_pyfunction!(work::after_fork, m)?)?;
     py.import("os")?.call_method("register_at_fork", (), Some(&hooks))?;
+    fanweave::runtime::report_forks();
     py.import("atexit")?.call_method1("register", (wrap_pyfunction!(work::at_exit, m)?,))?;
     Ok(())
 }

@@ -32,8 +32,9 @@ pub(crate) struct Work {
 
 impl Work {
     pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        let process = Process::current();
-        Self { process, handle: Some(handle().spawn(work).abort_handle()) }
+        // First: this looks at the process id.
+        let handle = handle();
+        Self { process: Process::current(), handle: Some(handle.spawn(work).abort_handle()) }
     }
 }
 
