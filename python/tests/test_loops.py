@@ -2,6 +2,9 @@
 
 import asyncio
 import gc
+import os
+import select
+import socket
 import time
 import weakref
 
@@ -21,6 +24,21 @@ def test_a_bridge_goes_with_its_loop():
     gc.collect()
     assert loop() is None
     assert bridge() is None
+
+
+async def test_answers_that_arrive_while_the_loop_is_busy_wake_it_once():
+    model = fw.model("sim/echo")
+    await model.ainvoke("x")
+    bridge = _loops.bridge()
+    calls = asyncio.gather(*(model.ainvoke(str(i)) for i in range(20)))
+    await asyncio.sleep(0)
+    with socket.socket(fileno=os.dup(bridge.fileno())) as bell:
+        # Blocks the loop until the first answer, and a little longer.
+        select.select([bell], [], [])
+        time.sleep(0.05)
+        rings = bell.recv(100, socket.MSG_PEEK)
+    assert len(await calls) == 20
+    assert len(rings) == 1
 
 
 def test_a_run_whose_loop_has_closed_ends_with_cancelled_error():

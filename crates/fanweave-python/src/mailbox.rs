@@ -97,7 +97,8 @@ impl Mailbox {
         }
         letters.waiting.push(letter);
         drop(letters);
-        (!self.has_rung.swap(true, Ordering::AcqRel)).then_some(Bell(self))
+        // A bell that is made rings, so it is made only where it is needed.
+        if self.has_rung.swap(true, Ordering::AcqRel) { None } else { Some(Bell(self)) }
     }
 
     /// All letters. The next one rings again.
