@@ -28,6 +28,12 @@ impl RowLocation {
         Self { position, length, is_ok }
     }
 
+    /// Length of its line, if this is the location of a journal.
+    pub(crate) fn line_length(self) -> Option<usize> {
+        // A line has at least its newline and an object.
+        Some(self.length.get() as usize).filter(|length| *length > 1)
+    }
+
     /// The position, with the meaning that the records give it.
     pub fn position(self) -> u64 {
         self.position
