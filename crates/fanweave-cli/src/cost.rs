@@ -85,7 +85,7 @@ fn read(path: &Path, what: &str) -> Result<(Prices, String), Failure> {
 
 /// Cost of calls made through `via`.
 pub(crate) fn known(prices: &Prices, via: Via) -> Costs {
-    let table = prices.clone();
+    let table = prices.for_calls();
     Costs::new(move |model, usage| table.of(model).map(|price| through(via, price, usage)))
 }
 

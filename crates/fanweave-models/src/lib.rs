@@ -61,7 +61,7 @@ pub use completer::Completer;
 pub use fanweave_core::RetryPolicy;
 pub use limiter::{LimitedRequest, Limiter, LimiterPermit, RequestOutcome};
 #[cfg(feature = "prices")]
-pub use prices::{Capabilities, Objection, Price, PriceTier, Prices};
+pub use prices::{CallPrices, Capabilities, Objection, Price, PriceTier, Prices};
 pub use providers::dialect::Dialect;
 pub use providers::openai::{Quirks, SendBack};
 pub use providers::reasoning::ReasoningField;

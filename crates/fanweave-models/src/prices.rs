@@ -267,6 +267,11 @@ impl Prices {
         self.entry(model)?.price.as_ref()
     }
 
+    /// A lookup for the calls of a run, of which nearly all are of one model.
+    pub fn for_calls(&self) -> CallPrices {
+        CallPrices { prices: self.clone(), first: OnceLock::new() }
+    }
+
     /// Capabilities of a model, named as for [`of`](Self::of). `None` if the table does not contain it, or
     /// only its price.
     pub fn capabilities(&self, model: &str) -> Option<&Capabilities> {
@@ -286,6 +291,32 @@ impl Prices {
     /// All models of the table with a price, by name.
     pub fn models(&self) -> impl Iterator<Item = (&str, &Price)> {
         self.0.models.iter().filter_map(|(name, entry)| Some((name, entry.price.as_ref()?)))
+    }
+}
+
+/// Prices for the calls of a run. Remembers the price of the first model that it is asked for.
+///
+/// ```
+/// use fanweave::Usage;
+/// use fanweave::models::Prices;
+///
+/// let prices = Prices::builtin().for_calls();
+/// let usd: f64 = (0..1_000)
+///     .filter_map(|_| Some(prices.of("openai/gpt-5-mini")?.cost(&Usage::new(1_000, 1_000))))
+///     .sum();
+/// assert_eq!(format!("{usd:.2}"), "2.25");
+/// ```
+#[derive(Debug)]
+pub struct CallPrices {
+    prices: Prices,
+    first: OnceLock<(String, Option<Price>)>,
+}
+
+impl CallPrices {
+    /// The same as [`Prices::of`].
+    pub fn of(&self, model: &str) -> Option<&Price> {
+        let (first, price) = self.first.get_or_init(|| (model.to_owned(), self.prices.of(model).cloned()));
+        if first == model { price.as_ref() } else { self.prices.of(model) }
     }
 }
 
@@ -431,6 +462,18 @@ mod tests {
             assert!(error.contains(says) && error.starts_with("invalid table of models"), "{error}");
         }
         assert!(error_of("openai\tgpt-5-mini\t0.25\t", "openai\tgpt-5-mini\tx\t").contains("line "));
+    }
+
+    #[test]
+    fn prices_for_calls_are_those_of_each_model() {
+        let (prices, of_calls) = (Prices::builtin(), Prices::builtin().for_calls());
+        for name in ["openai/gpt-5-mini", "openai/gpt-5", "zz/zz", "openai/gpt-5-mini", "sim/writer"] {
+            assert_eq!(of_calls.of(name), prices.of(name), "{name}");
+        }
+        let unknown = prices.for_calls();
+        for name in ["zz/zz", "openai/gpt-5", "zz/zz"] {
+            assert_eq!(unknown.of(name), prices.of(name), "{name}");
+        }
     }
 
     #[test]

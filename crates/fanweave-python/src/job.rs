@@ -232,6 +232,7 @@ fn costs_of(settings: &Bound<'_, PyDict>) -> PyResult<Costs> {
         return Err(config(settings.py(), message));
     }
     let via_api = settings.contains("batch_api")?;
+    let prices = prices.for_calls();
     let costs = Costs::new(move |model, usage| {
         let price = prices.of(model)?;
         let share = if via_api { price.batch.unwrap_or(1.0) } else { 1.0 };

@@ -89,10 +89,16 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Hosts {
-    pools: HashMap<(Scheme, Authority, Home), Arc<HostPool>>,
+    pools: HashMap<HostKey, Arc<HostPool>>,
+    /// The last one that was looked up: nearly all calls of a client go to the same host, and a hash of its
+    /// name takes longer than a comparison.
+    last: Option<(HostKey, Arc<HostPool>)>,
     /// Kept when a pool is dropped: a host that has sent surplus bytes may do so again.
     trusts: HashMap<(Scheme, Authority), Arc<Trust>>,
 }
+
+/// Key of the connections to one host.
+type HostKey = (Scheme, Authority, Home);
 
 /// The runtime that drives a connection. The single thread of a current-thread runtime may block, and then
 /// its connections make no progress: only its own requests are sent on them. `None` for multi-threaded
@@ -226,14 +232,22 @@ impl Pool {
     }
 
     fn host(&self, uri: &Uri) -> Arc<HostPool> {
-        let scheme = uri.scheme().cloned().expect("a checked URL has a scheme");
-        let authority = uri.authority().cloned().expect("a checked URL has a host");
+        let scheme = uri.scheme().expect("a checked URL has a scheme");
+        let authority = uri.authority().expect("a checked URL has a host");
+        let home = home();
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (scheme, authority, home());
-        if let Some(host) = hosts.pools.get(&key) {
+        if let Some(((last_scheme, last_authority, last_home), host)) = &hosts.last
+            && (last_authority, last_scheme, last_home) == (authority, scheme, &home)
+        {
             return host.clone();
         }
+        let key = (scheme.clone(), authority.clone(), home);
+        if let Some(host) = hosts.pools.get(&key).cloned() {
+            hosts.last = Some((key, host.clone()));
+            return host;
+        }
         // Runtimes come and go.
+        hosts.last = None;
         hosts.pools.retain(|_, host| Arc::strong_count(host) > 1 || host.state().is_connected());
         hosts.trusts.retain(|_, trust| Arc::strong_count(trust) > 1 || !trust.is_kept());
         let trust = hosts.trusts.entry((key.0.clone(), key.1.clone()));

@@ -131,7 +131,11 @@ impl Secret {
     /// Returns false if `text` contains the key in no form: nearly always, after one pass.
     fn may_be_in(&self, text: &str) -> bool {
         let (bytes, key) = (text.as_bytes(), self.expose().as_bytes());
-        let (_, half) = bounds(self.expose());
+        let (min, half) = bounds(self.expose());
+        // Every other form is longer, and short keys are not searched for.
+        if bytes.len() < min || !self.is_long_enough() {
+            return false;
+        }
         (0..bytes.len().saturating_sub(1)).filter(|at| self.0.beginnings.contains(&bytes[*at..])).any(|at| {
             begins_with(&bytes[at..], key)
                 || half.is_some_and(|half| begins_with(&bytes[at..], &key[half..]))
