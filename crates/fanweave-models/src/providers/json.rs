@@ -8,7 +8,6 @@ use std::fmt;
 use fanweave_core::{Error, ErrorKind, Result};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 use crate::transport::caps::Cap;
@@ -37,7 +36,12 @@ pub(super) fn invalid(error: &serde_json::Error, what: &str) -> Error {
 /// The first error, if the JSON cannot be repaired.
 pub(super) fn read(json: &[u8]) -> Result<Value, serde_json::Error> {
     let json = without_mark(json);
-    let read = serde_json::from_slice::<Kept>(json).or_else(|error| match repair::repair(json) {
+    // Checked as a whole: each string costs more than all of them together.
+    let read = match std::str::from_utf8(json) {
+        Ok(text) => serde_json::from_str::<Kept>(text),
+        Err(_) => serde_json::from_slice(json),
+    };
+    let read = read.or_else(|error| match repair::repair(json) {
         Some(repaired) => serde_json::from_str(&repaired).map_err(|_| error),
         None => Err(error),
     });
@@ -58,6 +62,9 @@ impl<'de> Deserialize<'de> for Kept {
         AnyJson::default().deserialize(json).map(Kept)
     }
 }
+
+/// Fields of an object for which space is allocated at first.
+const OBJECT_FIELDS: usize = 7;
 
 /// Reads any JSON of an answer.
 #[derive(Clone, Copy, Default)]
@@ -138,16 +145,20 @@ impl<'de> Visitor<'de> for AnyJson {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut fields = Map::new();
-        while let Some(name) = map.next_key::<String>()? {
+        let Some(mut name) = map.next_key::<String>()? else { return Ok(Value::Object(Map::new())) };
+        // The size of most objects of an answer: a map that grows is allocated once more.
+        let mut fields = Map::with_capacity(OBJECT_FIELDS);
+        loop {
             let value = map.next_value_seed(Field { parent: self, name: &name })?;
-            match fields.entry(name) {
-                Entry::Vacant(free) => _ = free.insert(value),
-                Entry::Occupied(mut known) if !value.is_null() => _ = known.insert(value),
-                Entry::Occupied(_) => {}
+            match value {
+                Value::Null => _ = fields.entry(name).or_insert(Value::Null),
+                value => _ = fields.insert(name, value),
+            }
+            match map.next_key()? {
+                Some(next) => name = next,
+                None => return Ok(Value::Object(fields)),
             }
         }
-        Ok(Value::Object(fields))
     }
 }
 

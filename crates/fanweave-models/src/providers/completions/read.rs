@@ -48,9 +48,9 @@ pub(super) fn messages(body: &[u8], prompts: usize, vendor: &str) -> Result<Vec<
 
 /// The text of a choice, also of servers that send those of chat completions.
 fn said(choice: &Value) -> String {
-    let [delta, message] = ["delta", "message"].map(|name| &choice[name]["content"]);
-    let texts = [&choice["text"], delta, message].into_iter().map(content);
-    texts.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
+    let of_chat = ["delta", "message"].into_iter().map(|name| &choice[name]["content"]);
+    let mut texts = std::iter::once(&choice["text"]).chain(of_chat).map(content);
+    texts.find(|text| !text.is_empty()).unwrap_or_default()
 }
 
 /// The failure that ended a choice.

@@ -54,10 +54,14 @@ pub(super) struct Completion<'a> {
 impl<'a> Completion<'a> {
     /// Parses a body. `space` holds the text of one that has to be normalised first.
     pub(super) fn parse(json: &'a [u8], space: &'a mut String) -> Result<Self> {
-        serde_json::from_slice(json).or_else(|error| Self::normalised(json, space, &error))
+        match std::str::from_utf8(json) {
+            Ok(text) => Self::parse_chunk(text, space),
+            // Fields that are not read may have invalid bytes.
+            Err(_) => serde_json::from_slice(json).or_else(|error| Self::normalised(json, space, &error)),
+        }
     }
 
-    /// Parses one chunk, which is known to be valid UTF-8, so that its strings are not checked again.
+    /// Parses valid UTF-8, so that its strings are not checked one by one.
     pub(super) fn parse_chunk(json: &'a str, space: &'a mut String) -> Result<Self> {
         serde_json::from_str(json).or_else(|error| Self::normalised(json.as_bytes(), space, &error))
     }
