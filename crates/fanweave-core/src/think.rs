@@ -141,8 +141,29 @@ fn begun(text: &str, tag: &str) -> usize {
     lens.into_iter().find(|len| text.ends_with(&tag[..*len])).unwrap_or_default()
 }
 
-/// The part of a whole answer that follows its thinking. A closing tag on a line of its own ends thinking
-/// whose opening tag the template of the model had already written into the prompt.
+/// The thinking and the answer in a whole text without an opening tag: the template of the model had already
+/// written that into the prompt. A closing tag at the end or the beginning of a line ends the thinking.
+/// `None` for any other text, also if nothing follows the tag.
+///
+/// ```
+/// use fanweave::parsers::split_unopened;
+///
+/// assert_eq!(split_unopened("2 + 2 is 4.\n</think>\n\n4"), Some(("2 + 2 is 4.", "4")));
+/// assert_eq!(split_unopened("The tag </think> ends it."), None);
+/// ```
+pub fn split_unopened(text: &str) -> Option<(&str, &str)> {
+    // Nearly all answers end here.
+    if !text.contains('/') {
+        return None;
+    }
+    TAGS.into_iter().find_map(|(open, close)| {
+        let (before, after) = text.split_once(close)?;
+        let is_tag = (before.ends_with('\n') || after.starts_with('\n')) && !before.contains(open);
+        (is_tag && !after.trim().is_empty()).then(|| (before.trim(), after.trim_start()))
+    })
+}
+
+/// The part of a whole answer that follows its thinking, with or without an opening tag.
 pub(crate) fn answer(text: &str) -> &str {
     let mut rest = text;
     while let Some((open, close)) = opening(rest.trim_start()) {
@@ -155,12 +176,7 @@ pub(crate) fn answer(text: &str) -> &str {
     if rest.len() < text.len() {
         return rest;
     }
-    let after = TAGS.into_iter().find_map(|(open, close)| {
-        let (before, after) = text.split_once(close)?;
-        let is_tag = (before.ends_with('\n') || after.starts_with('\n')) && !before.contains(open);
-        (is_tag && !after.trim().is_empty()).then(|| after.trim_start())
-    });
-    after.unwrap_or(text)
+    split_unopened(text).map_or(text, |(_, answer)| answer)
 }
 
 /// The text of an answer without its thinking.

@@ -330,6 +330,10 @@ impl ModelBuilder {
     /// [`Part::Reasoning`](fanweave_core::Part::Reasoning). Answers with reasoning of their own are not
     /// changed.
     ///
+    /// Some templates write the opening tag into the prompt, so that the answer has only `</think>`, on a
+    /// line of its own. The text before it is reasoning too, but only in a whole answer: the deltas of a
+    /// stream are emitted before the tag arrives, and remain text. Parsers skip it in both.
+    ///
     /// Default: true for servers of open models that do not separate it (`vllm`, `llamacpp`, `lmstudio`,
     /// `ollama`, `litellm`, `together`, `fireworks`), and for `openai/..` with the base URL of another host.
     ///

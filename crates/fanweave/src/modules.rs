@@ -112,7 +112,7 @@ pub mod parsers {
     //! | `matches` | groups of a regular expression |
     //! | [`tool_calls`] | the tools that the model wants to call |
     //! | [`repair`], [`repaired`] | another parser, whose errors a model corrects |
-    //! | [`ThinkSplitter`] | thinking and answer, for parsers of your own |
+    //! | [`ThinkSplitter`], [`split_unopened`] | thinking and answer, for parsers of your own |
     #[doc(inline)]
     #[cfg(feature = "regex")]
     pub use fanweave_core::parse::matches::*;

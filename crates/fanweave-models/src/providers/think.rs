@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use fanweave_core::think::ThinkSplitter;
+use fanweave_core::think::{ThinkSplitter, split_unopened};
 use fanweave_core::{Delta, Error, Message, Part, Result};
 use http::{HeaderMap, StatusCode};
 
@@ -11,6 +11,10 @@ use crate::protocol::{Call, Framing, HttpRequest, Protocol, SseEvent, StreamDeco
 
 /// Reads thinking at the beginning of the text as reasoning. An answer with reasoning of its own stays as it
 /// is: its server separates thinking.
+///
+/// Thinking without an opening tag, which the template of some models writes into the prompt, is recognised
+/// by its end. It is reasoning in a whole answer, and remains text in a stream: its deltas have been emitted
+/// before the closing tag arrives, and holding all text back would defeat the stream.
 pub(crate) struct ThinkTags(pub(crate) Arc<dyn Protocol>);
 
 impl Protocol for ThinkTags {
@@ -45,20 +49,29 @@ impl Protocol for ThinkTags {
 fn separated(mut message: Message) -> Message {
     let first = message.parts.iter().position(|part| matches!(part, Part::Text(_) | Part::Reasoning { .. }));
     let Some((at, Part::Text(text))) = first.map(|at| (at, &message.parts[at])) else { return message };
-    if !text.trim_start().starts_with(['<', '[', '◁']) {
+    let Some((thinking, text)) = opened(text).or_else(|| {
+        let (thinking, text) = split_unopened(text)?;
+        Some((thinking.to_owned(), text.to_owned()))
+    }) else {
         return message;
+    };
+    let parts = [Part::Reasoning { text: thinking, signature: None }, Part::Text(text)];
+    let is_empty =
+        |part: &Part| matches!(part, Part::Text(text) | Part::Reasoning { text, .. } if text.is_empty());
+    message.parts.splice(at..=at, parts.into_iter().filter(|part| !is_empty(part)));
+    message
+}
+
+/// The thinking and the answer of a text that begins with thinking.
+fn opened(text: &str) -> Option<(String, String)> {
+    if !text.trim_start().starts_with(['<', '[', '◁']) {
+        return None;
     }
     let mut splitter = ThinkSplitter::default();
     let (start, end) = (splitter.push(text), splitter.finish());
     let thinking = start.reasoning + end.reasoning;
-    if thinking.is_empty() {
-        return message;
-    }
-    let text = start.text + end.text;
-    let parts =
-        [Part::Reasoning { text: thinking.into_owned(), signature: None }, Part::Text(text.into_owned())];
-    message.parts.splice(at..=at, parts.into_iter().filter(|part| part.as_text() != Some("")));
-    message
+    let answer = start.text + end.text;
+    (!thinking.is_empty()).then(|| (thinking.into_owned(), answer.into_owned()))
 }
 
 /// Decodes one stream.
@@ -210,6 +223,50 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn thinking_without_an_opening_tag_is_reasoning_in_a_whole_answer_of_every_dialect() {
+        let said = "2 + 2 is 4.\n</think>\n\n4";
+        let message = serde_json::json!({ "role": "assistant", "content": said });
+        let output = serde_json::json!([
+            { "type": "message", "content": [{ "type": "output_text", "text": said }] }
+        ]);
+        let candidate =
+            serde_json::json!({ "content": { "parts": [{ "text": said }] }, "finishReason": "STOP" });
+        let bodies = [
+            (
+                Dialect::OpenAiChat,
+                serde_json::json!({ "choices": [{ "message": message, "finish_reason": "stop" }] }),
+            ),
+            (
+                Dialect::OpenAiCompletions,
+                serde_json::json!({ "choices": [{ "text": said, "finish_reason": "stop" }] }),
+            ),
+            (Dialect::OpenAiResponses, serde_json::json!({ "status": "completed", "output": output })),
+            (
+                Dialect::Anthropic,
+                serde_json::json!({
+                    "type": "message", "content": [{ "type": "text", "text": said }], "stop_reason": "end_turn",
+                }),
+            ),
+            (Dialect::Gemini, serde_json::json!({ "candidates": [candidate] })),
+            (Dialect::Ollama, serde_json::json!({ "message": message, "done": true, "done_reason": "stop" })),
+        ];
+        for (dialect, body) in bodies {
+            let protocol = ThinkTags(dialect.protocol(Quirks::new()));
+            let message = protocol.response(body.to_string().as_bytes()).unwrap();
+            let reasoning = Part::Reasoning { text: "2 + 2 is 4.".into(), signature: None };
+            assert_eq!(message.parts, [reasoning, Part::Text("4".into())], "{dialect:?}");
+        }
+        for text in ["The tag </think> ends it.", "<think>a", "a\n</think>\n", "a/b"] {
+            assert_eq!(split_unopened(text), None, "{text}");
+        }
+        // Its deltas have been emitted.
+        let stream = "data: {\"choices\":[{\"delta\":{\"content\":\"Hm.\\n</think>\\n\"}}]}\n\n\
+            data: {\"choices\":[{\"delta\":{\"content\":\"4\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+        assert_eq!(decode(&chat(), &[stream.as_bytes()]).unwrap().text(), "Hm.\n</think>\n4");
+        holds_for_a_stream(&chat(), stream);
     }
 
     #[test]
