@@ -20,7 +20,7 @@ use super::IDEMPOTENCY_KEY;
 use super::adapt::{Adapt, Adapter, Shape};
 use super::client::{Client, Connections};
 use super::endpoint::Endpoint;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, MAX_FINISH_SILENCE};
 use super::hints::{reported, retry_after, should_retry, time_of};
 use super::keys::{KeyInUse, KeySource};
 use super::limits::{Account, AccountKey, AccountPermit, Accounts, RateLimits, Refusal, Report, RequestSize};
@@ -37,9 +37,6 @@ use crate::providers::failure::ProviderError;
 
 /// Maximum bytes read of an error response. The error keeps an excerpt.
 pub(crate) const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
-
-/// Maximum silence after the finish reason of a stream that is not closed: the answer is complete then.
-const MAX_FINISH_SILENCE: Duration = Duration::from_secs(10);
 
 /// Maximum time after the finish reason of a stream with further events, such as endless keep-alives.
 const MAX_AFTER_FINISH: Duration = Duration::from_secs(20);
@@ -485,8 +482,13 @@ impl HttpModel {
         first: Option<bytes::Bytes>,
         keep_raw: bool,
     ) -> Result<Message> {
-        let body = answer.rest(first).await?;
-        let read = read_whole(&*self.protocol, &body, self.client.sse_limits());
+        let read = |body: &[u8]| read_whole(&*self.protocol, body, self.client.sse_limits());
+        let is_complete = |body: &[u8]| match read(body) {
+            Ok(_) => true,
+            Err(error) => !matches!(error.kind(), ErrorKind::Decode | ErrorKind::StreamIncomplete),
+        };
+        let body = answer.rest(first, is_complete).await?;
+        let read = read(&body);
         let mut message = read.map_err(|error| {
             let text = String::from_utf8_lossy(&body);
             self.unreadable(answer, error, &text)

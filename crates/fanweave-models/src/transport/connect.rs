@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::descriptors::{self, DescriptorBudget, Permit};
-use super::failure::{broken, causes};
+use super::failure::{MAX_HEADERS, broken, causes};
 use super::proxy::Proxies;
 use super::unsent::{unsent, without_descriptor};
 use super::wire::{Record, Sent, Socket, Trust, Wire, drive};
@@ -29,6 +29,9 @@ use super::wire::{Record, Sent, Socket, Trust, Wire, drive};
 /// Concurrent requests on one HTTP/2 connection until the server has announced its limit, which is usually
 /// 100 or 128.
 const STREAMS: usize = 100;
+
+/// Maximum bytes of the headers of a response over HTTP/2. Source: the limit of Chromium.
+const MAX_HEADER_BYTES: u32 = 256 << 10;
 
 /// Maximum concurrent requests on one HTTP/2 connection, whatever the server allows: one lost packet stalls
 /// all of them.
@@ -171,6 +174,7 @@ async fn http1<S: Socket>(
         // Servers and proxies that write their headers by hand.
         .allow_obsolete_multiline_headers_in_responses(true)
         .allow_spaces_after_header_name_in_responses(true)
+        .max_headers(MAX_HEADERS)
         .handshake(wire)
         .await?;
     tokio::spawn(drive(connection, record.clone()));
@@ -193,6 +197,7 @@ async fn http2<T: Read + Write + Unpin + Send + 'static>(
         // Detects connections that died silently; costs nothing while responses arrive.
         .keep_alive_interval(Duration::from_secs(30))
         .adaptive_window(true)
+        .max_header_list_size(MAX_HEADER_BYTES)
         .initial_max_send_streams(STREAMS)
         .handshake(io)
         .await?;

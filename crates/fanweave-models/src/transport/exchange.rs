@@ -10,7 +10,7 @@ use http::response::Parts;
 use http::{Request, header};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::Body;
 use super::client::Connections;
@@ -21,6 +21,9 @@ use super::wire::Unfit;
 
 /// Maximum wait for the end of a body after its content is complete.
 const MAX_FINISH_WAIT: Duration = Duration::from_millis(50);
+
+/// Maximum silence after the content of a body that its server does not end: the answer is complete then.
+pub(crate) const MAX_FINISH_SILENCE: Duration = Duration::from_secs(10);
 
 /// A response whose headers have arrived. Its body is read under the timeouts of the request.
 ///
@@ -137,7 +140,7 @@ impl Exchange {
     /// The same as [`chunk`](Self::chunk).
     pub(crate) async fn whole(&mut self) -> Result<Bytes> {
         let first = self.first().await?;
-        self.rest(first).await
+        self.rest(first, |_| false).await
     }
 
     /// The first chunk of a body that is read whole.
@@ -151,17 +154,30 @@ impl Exchange {
         self.chunk().await
     }
 
-    /// The complete body, after its first chunk.
+    /// The complete body, after its first chunk. A body without an announced length also ends after a
+    /// silence of [`MAX_FINISH_SILENCE`] if its content so far `is_complete`: the server may keep the
+    /// connection open.
     ///
     /// # Errors
     /// The same as [`chunk`](Self::chunk).
-    pub(crate) async fn rest(&mut self, first: Option<Bytes>) -> Result<Bytes> {
+    pub(crate) async fn rest(
+        &mut self,
+        first: Option<Bytes>,
+        is_complete: impl Fn(&[u8]) -> bool,
+    ) -> Result<Bytes> {
         let announced = self.body.size_hint().lower();
+        let is_open = self.body.size_hint().exact().is_none();
         let Some(first) = first else { return Ok(Bytes::new()) };
         // Nearly every response arrives in one chunk, which then need not be copied.
         let mut all = BytesMut::new();
         let mut one = Some(first);
-        while let Some(more) = self.chunk().await? {
+        loop {
+            let next = match is_open {
+                // Boxed: other bodies should not reserve space for it.
+                true => Box::pin(self.chunk_unless(|| is_complete(one.as_deref().unwrap_or(&all)))).await?,
+                false => self.chunk().await?,
+            };
+            let Some(more) = next else { break };
             if let Some(first) = one.take() {
                 // Do not allocate the whole announced length: a server may announce more than it sends.
                 all.reserve((announced as usize).min(1 << 20).max(first.len() + more.len()));
@@ -170,6 +186,30 @@ impl Exchange {
             all.extend_from_slice(&more);
         }
         Ok(one.unwrap_or_else(|| all.freeze()))
+    }
+
+    /// The next chunk. `None` at the end of the body, and after a silence if `is_complete` then: whatever
+    /// comes later belongs to this answer, so the connection is not used again.
+    ///
+    /// # Errors
+    /// The same as [`chunk`](Self::chunk).
+    async fn chunk_unless(&mut self, is_complete: impl Fn() -> bool) -> Result<Option<Bytes>> {
+        let next = {
+            let mut next = pin!(self.chunk());
+            match timeout(MAX_FINISH_SILENCE, next.as_mut()).await {
+                Err(_) if is_complete() => None,
+                Err(_) => Some(next.await),
+                Ok(next) => Some(next),
+            }
+        };
+        match next {
+            Some(Err(error)) if error.kind() != ErrorKind::Timeout || !is_complete() => Err(error),
+            Some(Ok(next)) => Ok(next),
+            _ => {
+                self.discard();
+                Ok(None)
+            }
+        }
     }
 
     /// Reads the rest of a body whose content is complete, so that its connection can be reused. Gives up
@@ -187,7 +227,7 @@ impl Exchange {
                 }
             }
         };
-        tokio::time::timeout(MAX_FINISH_WAIT, rest).await.unwrap_or(Ok(()))
+        timeout(MAX_FINISH_WAIT, rest).await.unwrap_or(Ok(()))
     }
 
     /// The beginning of the body, as far as it arrives, for a response whose status is already known to be an

@@ -4,8 +4,20 @@ use std::error::Error as StdError;
 
 use fanweave_core::{Error, ErrorKind};
 
+/// Maximum headers of a response over HTTP/1.1. Gateways that repeat the headers of a provider beside their
+/// own send more than 100.
+pub(super) const MAX_HEADERS: usize = 512;
+
 /// A network failure, described by its innermost cause.
 pub(crate) fn broken(what: &str, error: &(dyn StdError + 'static)) -> Error {
+    let is_too_large = |cause: &(dyn StdError + 'static)| {
+        cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large)
+    };
+    if causes(error).any(is_too_large) {
+        let message = format!("{what}: the response has more than {MAX_HEADERS} headers, or too long ones");
+        // The same request would be billed again and meet the same end.
+        return Error::new(ErrorKind::Decode, message).with_retryable(false);
+    }
     let innermost = causes(error).last().unwrap_or(error);
     let message = format!("{what}: {innermost}");
     let broken = Error::new(ErrorKind::Connection, message);

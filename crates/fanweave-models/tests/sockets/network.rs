@@ -5,12 +5,16 @@ use std::io::{Read, Write};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use fanweave_core::{Error, ErrorKind, Model, chain};
-use fanweave_models::{Client, HttpTransport, ModelBuilder, RetryPolicy, Timeouts};
+use fanweave_models::{Body, Client, HttpTransport, ModelBuilder, RetryPolicy, Timeouts};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures::StreamExt;
 use futures::future::join_all;
-use http_body_util::BodyExt;
+use http::{Request, Response};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -302,9 +306,88 @@ async fn a_million_headers_are_rejected() {
         vec![Act::Send(b"HTTP/1.1 200 OK\r\n".to_vec()), Act::Repeat(b"x-a: b\r\n".to_vec(), 1_000_000)]
     })
     .await;
-    for error in both(&server.model().retry(RetryPolicy::never()).build().unwrap()).await {
-        assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
+    for error in both(&server.model().retry(hasty()).build().unwrap()).await {
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Decode, false), "{error}");
+        assert!(error.message().contains("more than 512 headers"), "{error}");
     }
+    assert_eq!(server.requests().len(), 2, "the same requests would meet the same end");
+}
+
+#[tokio::test]
+async fn hundreds_of_headers_are_read() {
+    let with_headers = |acts: Vec<Act>| -> Vec<Act> {
+        let many: String = (0..400).map(|n| format!("llm_provider-x-{n}: {n}\r\n")).collect();
+        let head = |act| match act {
+            Act::Send(bytes) => Act::Send(
+                String::from_utf8(bytes).unwrap().replacen("\r\n", &format!("\r\n{many}"), 1).into(),
+            ),
+            other => other,
+        };
+        let mut acts = acts.into_iter();
+        acts.next().map(head).into_iter().chain(acts).collect()
+    };
+    let server = Server::start(move |seen| match seen.number {
+        0 => with_headers(completion("ok")),
+        1 => with_headers(refusal(400, "", "x", "no")),
+        _ => with_headers(stream(&["o", "k"])),
+    })
+    .await;
+    let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+    assert_eq!(model.invoke("x").await.unwrap().text(), "ok");
+    assert_eq!(model.invoke("x").await.unwrap_err().status(), Some(400));
+    assert_eq!(chain(model).stream("x").output().await.unwrap().text(), "ok");
+}
+
+/// Sends the same body to every request, and never ends it.
+struct StaysOpen(String);
+
+impl HttpTransport for StaysOpen {
+    async fn send(&self, _: Request<Bytes>) -> Result<Response<Body>, Error> {
+        let start = Ok::<_, Error>(Frame::data(Bytes::from(self.0.clone())));
+        let body = StreamBody::new(futures::stream::iter([start]).chain(futures::stream::pending()));
+        Ok(Response::new(Body::new(body)))
+    }
+}
+
+/// A call without a stream whose response is `body`, on a connection that stays open.
+async fn on_an_open_connection(vendor: &str, body: &str) -> Result<String, Error> {
+    let client = Client::builder().transport(StaysOpen(body.to_owned())).build().unwrap();
+    let model = ModelBuilder::new(format!("{vendor}/x")).base_url("http://x").api_key("x").client(client);
+    let model = model.retry(RetryPolicy::never()).build().unwrap();
+    Ok(model.invoke("x").await?.text())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_complete_answer_on_a_connection_that_stays_open_is_returned_after_a_silence() {
+    let lines =
+        "{\"message\":{\"content\":\"o\"},\"done\":false}\n{\"message\":{\"content\":\"k\"},\"done\":true}\n";
+    let answers = [
+        ("openai", r#"{"choices":[{"message":{"content":"ok"},"finish_reason":"stop"}]}"#),
+        (
+            "openai-responses",
+            r#"{"status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"ok"}]}]}"#,
+        ),
+        ("openai-completions", r#"{"choices":[{"text":"ok","finish_reason":"stop"}]}"#),
+        (
+            "anthropic",
+            r#"{"type":"message","content":[{"type":"text","text":"ok"}],"stop_reason":"end_turn"}"#,
+        ),
+        ("gemini", r#"{"candidates":[{"content":{"parts":[{"text":"ok"}]},"finishReason":"STOP"}]}"#),
+        ("ollama", r#"{"message":{"content":"ok"},"done":true,"done_reason":"stop"}"#),
+        ("ollama", lines),
+    ];
+    for (vendor, answer) in answers {
+        let began = tokio::time::Instant::now();
+        assert_eq!(on_an_open_connection(vendor, answer).await.unwrap(), "ok", "{vendor}");
+        assert_eq!(began.elapsed().as_secs(), 10, "{vendor}");
+        // More may follow what is not complete.
+        let cut = &answer[..answer.len() / 2];
+        let error = on_an_open_connection(vendor, cut).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{vendor}: {error}");
+    }
+    let failure = r#"{"error":{"message":"no such model","type":"invalid_request_error"}}"#;
+    let error = on_an_open_connection("openai", failure).await.unwrap_err();
+    assert!(error.message().contains("no such model"), "{error}");
 }
 
 #[tokio::test]
