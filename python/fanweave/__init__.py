@@ -71,6 +71,7 @@ _LAZY = {
     "RawModel": "_raw",
     "RawStream": "_raw",
     "Response": "_call",
+    "Share": "_share",
     "Snapshot": "_progress",
     "Store": "_store",
     "Summary": "_batch",
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     from ._embedder import Embedder, embedder
     from ._progress import Snapshot
     from ._raw import AsyncRawStream, RawModel, RawStream, raw_model
+    from ._share import Share
     from ._store import Store, chroma_store, memory_store, sqlite_store
     from ._tool import Tool, ToolUse, tool
     from ._types import Config
@@ -163,6 +165,7 @@ __all__ = [
     "Response",
     "Row",
     "ServerError",
+    "Share",
     "Snapshot",
     "Store",
     "Stream",

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from ._share import Share
+
 
 class Client:
     """A connection pool with settings of its own, for models that are made with ``client=``.
@@ -64,21 +66,30 @@ def _made(settings: dict[str, Any]) -> Client:
 
 
 _default: Client | None = None
+_default_share: str | Share | None = None
 
 
-def configure(*, client: Client | None = None, threads: int | None = None) -> None:
+def configure(
+    *, client: Client | None = None, threads: int | None = None, share: str | Share | None = None
+) -> None:
     """Sets what holds for the whole process. What is not given stays as it is.
 
-    ``client`` is the client of all models, embedders and raw models that are made later without one. ``threads`` is the
+    ``client`` is the client of all models, embedders and raw models that are made later without one, and ``share`` the
+    broker at which their limits are shared. ``threads`` is the
     number of threads of the engine, 1 by default, which is enough for thousands of calls at once; it can be set only before
     the first call, else a ``ConfigError`` is raised.
 
     >>> fw.configure(client=fw.Client(timeout=120))
     """
-    global _default
+    global _default, _default_share
     if client is not None:
         check_client(client)
         _default = client
+    if share is not None:
+        from ._share import engine
+
+        engine(share)
+        _default_share = share
     if threads is not None:
         _core.configure(threads)
 
@@ -98,6 +109,13 @@ def prepared(name: str, settings: dict[str, Any]) -> dict[str, Any]:
         client = _default
     if client is not None:
         settings = {**settings, "client": client._engine}
+    share = settings.get("share")
+    if share is None and not name.startswith("sim/"):
+        share = _default_share
+    if share is not None:
+        from ._share import engine
+
+        settings = {**settings, "share": engine(share)}
     if callable(settings.get("api_key")):
         _loops.serve_keys()
     return settings

@@ -35,6 +35,7 @@ __all__ = [
     "Ready",
     "Rows",
     "Sessions",
+    "Share",
     "Sim",
     "Store",
     "ToolCall",
@@ -87,6 +88,7 @@ __all__ = [
     "router",
     "serve_keys",
     "sessions",
+    "share",
     "sqlite_store",
     "step",
     "stream",
@@ -251,6 +253,9 @@ class Sessions:
 
 @final
 class Client: ...
+
+@final
+class Share: ...
 
 @final
 class Operation:
@@ -463,6 +468,7 @@ def load(
 def command(arguments: list[str]) -> int: ...
 def look_at_level() -> None: ...
 def client(settings: Mapping[str, Any]) -> Client: ...
+def share(url: str, settings: Mapping[str, Any]) -> Share: ...
 def configure(threads: int) -> None: ...
 def raw_model(name: str, settings: Mapping[str, Any]) -> RawModel: ...
 def request_fields(body: bytes) -> tuple[str | None, bool, int | None] | None: ...

@@ -101,7 +101,8 @@ def model(name: str, /, **settings: Any) -> Model:
 
     ``timeout`` is that of one request in seconds, ``retries`` the number of retries of a request; ``rpm``, ``tpm`` and
     ``concurrency`` limit requests and tokens per minute and requests at once of the account. ``headers`` are sent with each
-    request, and ``client`` is a ``Client``. Other settings are parameters of each call.
+    request, and ``client`` is a ``Client``. With ``share``, the URL of a broker or a ``Share``, ``rpm`` and ``tpm`` hold for
+    all processes together that name it. Other settings are parameters of each call.
 
     Raises ``ConfigError`` for an unknown provider or setting, ``AuthenticationError`` for a missing key.
 

@@ -8,6 +8,7 @@ from ._core import Message, Prompt
 if TYPE_CHECKING:
     from ._client import Client
     from ._model import Model
+    from ._share import Share
 
 PromptLike: TypeAlias = str | Message | Prompt | Sequence[Message | tuple[str, str] | Mapping[str, Any]]
 """The input of a model: a text of the user, messages, or pairs of a role and a text."""
@@ -68,6 +69,7 @@ class ConnectionSettings(TypedDict, total=False):
     concurrency: int | None
     headers: dict[str, str] | None
     client: "Client | None"
+    share: "str | Share | None"
 
 
 class Settings(Parameters, ConnectionSettings, total=False):

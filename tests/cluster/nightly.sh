@@ -26,8 +26,8 @@ step() {
 }
 step figures "$here/figures.sh" "$program"
 step figures-of-three env NODES=3 "$here/figures.sh" "$program"
-for name in replicas full leases deploy; do step $name "$here/$name.sh" "$program"; done
-step ray "$here/../ray/run.sh"
+for name in replicas full leases deploy share; do step $name "$here/$name.sh" "$program"; done
+step ray "$here/share.sh" "$program" --ray
 soak=(LATENCY=20ms CONCURRENCY=64 SEED="$seed")
 step soak env "${soak[@]}" ROWS="$rows" FAULTS="$faults" "$here/soak.sh" "$program"
 step soak-of-three env "${soak[@]}" NODES=3 ROWS=$((rows / 10)) FAULTS=$((faults / 10)) "$here/soak.sh" "$program"

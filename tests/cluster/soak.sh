@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a large batch at workers while faults of all kinds happen at random times: workers are killed, stopped and stand still,
+# Runs a large batch at workers while faults of all kinds happen, spread over its rows: workers are killed, stopped and stand still,
 # brokers are killed and stand still, tickets are lost, the provider stands still, the collecting command is killed, the run is
 # submitted once more, cancelled and continued. No row is lost or doubled, and calls are repeated only within the bounds.
 #
@@ -31,6 +31,15 @@ replace_worker() {
   workers[at]=w$((100 + fault))
   start_worker "${workers[$at]}"
 }
+# Waits until the rows before the fault `$1` are done, or all of them.
+reach() {
+  local end=$((SECONDS + 900)) now
+  while now=$(field "$run" done) && [ "$now" -lt $((($1 - 1) * rows / faults)) ]; do
+    if [ $SECONDS -gt $end ]; then failed "only $now rows were done before fault $1"; fi
+    if ! is_followed && ! is_complete; then follow; fi
+    sleep 0.5
+  done
+}
 began=$SECONDS
 follow
 within 60 grep -q 'run: ' batch.log
@@ -39,7 +48,8 @@ bound=0
 declare -A count=()
 for ((fault = 1; fault <= faults; fault++)); do
   if [ $((SECONDS - began)) -gt "$max_seconds" ]; then break; fi
-  sleep "$((RANDOM % 3)).$((RANDOM % 10))"
+  reach "$fault"
+  sleep "0.$((RANDOM % 10))"
   if ! is_followed; then
     # The run was cancelled before it was continued.
     if is_complete; then break; fi

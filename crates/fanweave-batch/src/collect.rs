@@ -77,6 +77,11 @@ impl Collector {
         self.keeps_columns
     }
 
+    /// Progress of the batch.
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
     /// Number of rows of the input, if it is known.
     pub fn total(&self) -> Option<u64> {
         self.progress.snapshot().total

@@ -38,6 +38,8 @@ pub struct Progress {
     /// Set when this run has had an answer to a row.
     any_answered: AtomicBool,
     in_flight: AtomicU64,
+    /// Rows that workers run.
+    at_workers: AtomicU64,
     retries: AtomicU64,
     hedged: AtomicU64,
     input_tokens: AtomicU64,
@@ -135,7 +137,8 @@ impl Progress {
             ok,
             failed,
             resumed,
-            in_flight: self.in_flight.load(Relaxed),
+            in_flight: self.in_flight.load(Relaxed) + self.at_workers.load(Relaxed),
+            at_workers: self.at_workers.load(Relaxed),
             retrying,
             waiting,
             retries: self.retries.load(Relaxed),
@@ -198,6 +201,11 @@ impl Progress {
 
     pub(crate) fn set_total(&self, rows: u64) {
         self.total.store(rows + 1, Relaxed);
+    }
+
+    /// Sets the number of rows that workers run now. They are in flight, too.
+    pub fn set_at_workers(&self, rows: u64) {
+        self.at_workers.store(rows, Relaxed);
     }
 
     pub(crate) fn row_started(&self, index: u64, line: u64, id: Option<String>) {

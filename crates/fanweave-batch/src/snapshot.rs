@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub resumed: u64,
     /// Rows that have started and not ended, including those that wait.
     pub in_flight: u64,
+    /// Rows of them that workers run: see [`set_at_workers`](crate::Progress::set_at_workers).
+    pub at_workers: u64,
     /// Calls that wait for their next attempt.
     pub retrying: u64,
     /// Calls that wait for the account's limit or for a run permit.

@@ -10,6 +10,7 @@ use fanweave::__private::{alters_display, is_separator};
 
 use crate::args::Color;
 use crate::exit::{Exit, Failure};
+use crate::panel::above;
 
 /// Prints text. A closed pipe is not an error.
 pub(crate) fn print(text: &[u8]) -> Result<(), Failure> {
@@ -92,12 +93,16 @@ pub(crate) fn answer(text: &str) -> Cow<'_, str> {
     if std::io::stdout().is_terminal() { escape_controls(text) } else { text.into() }
 }
 
+/// Prints a line on standard error, above the panel if one is shown.
+pub(crate) fn tell_line(line: &str) {
+    above(|| _ = anstream::stderr().write_all(line.as_bytes()));
+}
+
 /// Prints a line on standard error, without control characters. Write errors are ignored.
 macro_rules! tell {
     ($($text:tt)*) => {{
         let text = format!("{}\n", format_args!($($text)*));
-        let line = $crate::out::escape_controls(&text);
-        let _ = ::std::io::Write::write_all(&mut anstream::stderr(), line.as_bytes());
+        $crate::out::tell_line(&$crate::out::escape_controls(&text));
     }};
 }
 pub(crate) use tell;

@@ -1,7 +1,7 @@
 //! A few lines at the bottom of a terminal that are redrawn in place.
 
 use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use console::Term;
 
@@ -11,36 +11,49 @@ use console::Term;
 /// wraps nor moves them.
 pub(crate) struct Panel {
     term: Term,
-    /// Widths of the lines on the screen, in columns.
-    lines: Mutex<Vec<usize>>,
+}
+
+/// Widths of the lines on the screen, in columns. A process shows one panel at a time.
+static LINES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+/// Removes the panel for the lines that `print` writes. The next frame draws it below them.
+pub(crate) fn above(print: impl FnOnce()) {
+    let mut lines = lock();
+    if !lines.is_empty() {
+        Panel::new().put(&mut lines, "");
+    }
+    print();
+}
+
+fn lock() -> MutexGuard<'static, Vec<usize>> {
+    LINES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Panel {
     pub(crate) fn new() -> Self {
-        Self { term: Term::stderr(), lines: Mutex::default() }
+        Self { term: Term::stderr() }
     }
 
     /// Replaces the lines with `text`, which gets the usable width.
     pub(crate) fn draw(&self, text: impl FnOnce(usize) -> String) {
-        let columns = self.columns();
         // One column less: some terminals wrap at the last one.
-        self.put(&text(columns.saturating_sub(1)), columns);
+        let text = text(self.columns().saturating_sub(1));
+        self.put(&mut lock(), &text);
     }
 
     /// Removes the lines.
     pub(crate) fn clear(&self) {
-        self.put("", self.columns());
+        self.put(&mut lock(), "");
     }
 
     fn columns(&self) -> usize {
         usize::from(self.term.size().1)
     }
 
-    fn put(&self, text: &str, columns: usize) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+    fn put(&self, lines: &mut Vec<usize>, text: &str) {
         // One write for the whole frame: no reader sees half of it.
         let mut frame = String::new();
-        let up = rows(&lines, columns);
+        let up = rows(lines, self.columns());
         if up > 0 {
             let _ = write!(frame, "\x1b[{up}A");
         }

@@ -147,7 +147,10 @@ fn panel_text(now: &Snapshot, concurrency: usize, elapsed: Duration, width: usiz
     add("failed", now.failed);
     add("retrying", now.retrying);
     add("waiting", now.waiting);
-    rows.push(format!("in flight {}/{}", count(now.running()), count(concurrency as u64)));
+    rows.push(match now.at_workers {
+        0 => format!("in flight {}/{}", count(now.running()), count(concurrency as u64)),
+        _ => format!("in flight {}", count(now.running())),
+    });
 
     let mut speed = vec![format!("{:.1} rows/s", now.rate)];
     let seconds = elapsed.as_secs_f64();
@@ -309,6 +312,14 @@ mod tests {
         ok 140   cached 12   failed 2   retrying 1   in flight 63/64
         21.4 rows/s   3.0k tokens/s   3.8s left   ttft 310ms   p50 612ms   p95 1.4s
         ");
+    }
+
+    #[test]
+    fn rows_at_workers_are_in_flight_without_a_maximum() {
+        let mut now = half_way();
+        (now.in_flight, now.at_workers) = (1_024, 1_024);
+        let text = panel_text(&now, 64, Duration::from_secs(7), 80);
+        assert!(text.contains("in flight 1,023\n"), "{text}");
     }
 
     #[test]

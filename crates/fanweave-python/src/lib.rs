@@ -40,6 +40,7 @@ mod reader;
 mod ready;
 mod rows;
 mod settings;
+mod share;
 mod sim;
 mod step;
 mod store;
@@ -126,6 +127,8 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<client::Client>()?;
     m.add_function(wrap_pyfunction!(set_threads, m)?)?;
     m.add_function(wrap_pyfunction!(client::client, m)?)?;
+    m.add_class::<share::Share>()?;
+    m.add_function(wrap_pyfunction!(share::share, m)?)?;
     m.add_function(wrap_pyfunction!(keys::serve_keys, m)?)?;
     m.add_function(wrap_pyfunction!(logging::look_at_level, m)?)?;
     #[cfg(feature = "command")]

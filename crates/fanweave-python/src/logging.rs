@@ -152,6 +152,14 @@ fn push(record: Record) {
     }
 }
 
+/// Records a warning that is not an event of the engine.
+#[cfg(feature = "workers")]
+pub(crate) fn warn(message: &str) {
+    if (1..=30).contains(&LEVEL.load(Ordering::Relaxed)) {
+        push(Record { level: 30, message: message.to_owned(), fields: Vec::new() });
+    }
+}
+
 /// Lets the loop of this mailbox deliver records.
 pub(crate) fn add_mailbox(mailbox: &Arc<Mailbox>) {
     let mailboxes = MAILBOXES.get(Mutex::default);

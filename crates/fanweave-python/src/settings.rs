@@ -17,6 +17,7 @@ use crate::function::Functions;
 use crate::item::json_from_python;
 use crate::keys::KeyFunction;
 use crate::options::{each_setting, seconds};
+use crate::share::Share;
 
 /// The settings of a connection.
 #[derive(Default)]
@@ -31,6 +32,7 @@ pub(crate) struct Settings {
     headers: Vec<(String, String)>,
     dimensions: Option<u32>,
     max_inputs: Option<NonZeroUsize>,
+    share: Option<Share>,
 }
 
 impl Settings {
@@ -46,6 +48,7 @@ impl Settings {
             && self.headers.is_empty()
             && self.dimensions.is_none()
             && self.max_inputs.is_none()
+            && self.share.is_none()
     }
 
     /// The functions that the model calls, for its owner.
@@ -71,6 +74,7 @@ impl Settings {
                 let concurrency = positive(value, "concurrency")?.get() as usize;
                 self.limits.concurrency = NonZeroUsize::new(concurrency);
             }
+            "share" => self.share = Some(value.cast::<Share>()?.get().clone()),
             "headers" => {
                 for (name, value) in value.cast::<PyDict>()?.iter() {
                     self.headers.push((name.extract()?, value.extract()?));
@@ -86,8 +90,11 @@ impl Settings {
     }
 
     pub(crate) fn builder(self, name: &str) -> ModelBuilder {
-        let has_limits = self.limits != RateLimits::default();
+        let mut limits = self.limits;
         let mut builder = ModelBuilder::new(name);
+        if let Some(share) = &self.share {
+            builder = share.apply(builder, &mut limits);
+        }
         if let Some(url) = self.base_url {
             builder = builder.base_url(url);
         }
@@ -113,8 +120,8 @@ impl Settings {
             let attempts = NonZeroU32::MIN.saturating_add(retries);
             builder = builder.retry(RetryPolicy::default().max_attempts(attempts));
         }
-        if has_limits {
-            builder = builder.limits(self.limits);
+        if limits != RateLimits::default() {
+            builder = builder.limits(limits);
         }
         for (name, value) in self.headers {
             builder = builder.header(name, value);
@@ -179,6 +186,7 @@ fn set_parameter(parameters: &mut Parameters, name: &str, value: &Bound<'_, PyAn
                 "concurrency",
                 "headers",
                 "client",
+                "share",
                 "temperature",
                 "top_p",
                 "max_tokens",

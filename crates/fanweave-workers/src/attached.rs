@@ -1,10 +1,11 @@
 //! A batch whose rows run at workers, and whose journal and output are on this machine.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanweave_batch::__private::{Collector, KeyedRows, Stopped};
-use fanweave_batch::{BatchJob, CancellationToken, IntoAnswer, Summary};
+use fanweave_batch::{BatchJob, CancellationToken, IntoAnswer, Progress, Summary};
 use futures::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
@@ -216,7 +217,8 @@ impl Attached {
             results.skip_missing();
         }
         let Self { stop, mut workers_ended, mut note, is_patient, mut is_partial, .. } = self;
-        let watched = watch(&*broker, &run, is_patient, &mut note);
+        let progress = collector.progress();
+        let watched = watch(&*broker, &run, is_patient, &progress, &mut note);
         tokio::pin!(watched);
         loop {
             let part = tokio::select! {
@@ -280,19 +282,23 @@ async fn watch(
     broker: &dyn Broker,
     run: &str,
     is_patient: bool,
+    progress: &Progress,
     note: &mut (dyn FnMut(String) + Send),
 ) -> Cut {
-    let mut delays = Delays { began: Instant::now(), reported: String::new(), is_idle_reported: false };
+    let mut beats = HashMap::new();
+    let mut delays =
+        Delays { done: 0, since: Instant::now(), reported: String::new(), is_idle_reported: false };
     loop {
         sleep(LOOK_PERIOD).await;
         // A look that fails is repeated.
         let Ok(workers) = workers_of(broker, run).await else { continue };
+        progress.set_at_workers(in_flight(&workers, &mut beats));
         let is_over = workers.iter().any(|worker| worker.is_over_budget);
         if is_over && workers.iter().all(|worker| worker.is_over_budget || worker.has_ended) {
             return Cut::OverBudget;
         }
         if is_patient {
-            delays.explain(run, &workers, note);
+            delays.explain(run, &workers, progress.snapshot().done, note);
             continue;
         }
         let refusals: Vec<_> = workers.iter().filter_map(|worker| worker.refusal.as_ref()).collect();
@@ -302,9 +308,27 @@ async fn watch(
     }
 }
 
+/// Rows in flight at workers whose reports continue. `beats` has the last report of each, and when it was
+/// seen first.
+fn in_flight(workers: &[WorkerStatus], beats: &mut HashMap<String, (u64, Instant)>) -> u64 {
+    let mut rows = 0;
+    for worker in workers.iter().filter(|worker| !worker.has_ended) {
+        let last = beats.entry(worker.worker.clone()).or_insert((worker.beat, Instant::now()));
+        if last.0 != worker.beat {
+            *last = (worker.beat, Instant::now());
+        }
+        if last.1.elapsed() < IDLE_WAIT {
+            rows += worker.in_flight;
+        }
+    }
+    rows
+}
+
 /// Reasons for which a run waits, as far as they were reported.
 struct Delays {
-    began: Instant,
+    /// Rows that have a result, and the time at which they became as many.
+    done: u64,
+    since: Instant,
     /// The last reason.
     reported: String,
     is_idle_reported: bool,
@@ -312,12 +336,21 @@ struct Delays {
 
 impl Delays {
     /// Says what holds a run up, once.
-    fn explain(&mut self, run: &str, workers: &[WorkerStatus], note: &mut (dyn FnMut(String) + Send)) {
+    fn explain(
+        &mut self,
+        run: &str,
+        workers: &[WorkerStatus],
+        done: u64,
+        note: &mut (dyn FnMut(String) + Send),
+    ) {
+        if done != self.done {
+            (self.done, self.since) = (done, Instant::now());
+        }
         let working: Vec<_> = workers.iter().filter(|worker| !worker.has_ended).collect();
         let refusals: Vec<_> = working.iter().filter_map(|worker| worker.refusal.as_ref()).collect();
-        if working.is_empty() && !self.is_idle_reported && self.began.elapsed() >= IDLE_WAIT {
+        if working.is_empty() && !self.is_idle_reported && self.since.elapsed() >= IDLE_WAIT {
             self.is_idle_reported = true;
-            note(format!("{run}: no worker has taken a row yet; see `fanweave worker --help`"));
+            note(format!("{run}: no worker takes rows now; see `fanweave worker --help`"));
         }
         if !working.is_empty() && refusals.len() == working.len() {
             let why = refusals[0].error.to_string();

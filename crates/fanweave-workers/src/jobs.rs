@@ -112,7 +112,9 @@ pub async fn status_of(broker: &dyn Broker, run: &str) -> Result<RunStatus> {
         status.failed += last.failed;
         let is_complete = is_complete(&last, status.manifest.generation);
         status.complete_shards += u64::from(is_complete);
-        status.owned_shards += u64::from(!is_complete && last.kind != Kind::Release);
+        // A shard whose failed rows are to be retried has an owner from before.
+        let has_missing = last.done < last.rows;
+        status.owned_shards += u64::from(!is_complete && has_missing && last.kind != Kind::Release);
     }
     Ok(status)
 }

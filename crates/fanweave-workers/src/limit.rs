@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::broker::Broker;
 use crate::error::Result;
@@ -40,6 +40,10 @@ const WORKER_LASTS: f64 = 10.0;
 
 /// Time without an answer of the broker after which a worker leases from itself.
 const SILENT: Duration = Duration::from_secs(3);
+
+/// Time within which a broker that was silent must answer, so that the worker does not wait longer for what
+/// it may use.
+const SILENT_ANSWER: Duration = Duration::from_secs(1);
 
 /// Time after which the offset of the broker's clock is measured again.
 const CLOCK_LASTS: Duration = Duration::from_secs(60);
@@ -195,7 +199,9 @@ impl SharedLimit {
             limit: Arc::downgrade(&limit.0),
             clock: None,
             workers: 1,
-            silent_since: None,
+            answered: Instant::now(),
+            leased: Instant::now(),
+            is_resting: true,
         };
         tokio::spawn(lessee.run());
         limit
@@ -282,8 +288,12 @@ struct Lessee {
     clock: Option<(f64, Instant)>,
     /// Number of workers that share the account, as last seen.
     workers: usize,
-    /// Time since which the broker does not answer.
-    silent_since: Option<Instant>,
+    /// Time of the broker's last answer.
+    answered: Instant,
+    /// Time of the last lease, from the broker or from itself.
+    leased: Instant,
+    /// Set while nothing is needed.
+    is_resting: bool,
 }
 
 impl Lessee {
@@ -332,23 +342,31 @@ impl Lessee {
             (wanted, state.named.take(), is_idle)
         };
         if is_idle && named.is_none() {
+            self.is_resting = true;
             return false;
         }
-        let leased = self.change(wanted, named).await;
+        if std::mem::take(&mut self.is_resting) {
+            // The broker was not asked.
+            (self.answered, self.leased) = (Instant::now(), Instant::now());
+        }
+        let wait = if self.answered.elapsed() >= SILENT { SILENT_ANSWER } else { SILENT };
+        let leased = timeout(wait, self.change(wanted, named)).await;
         let mut state = limit.lock();
         match leased {
-            Ok((amounts, is_open)) => {
-                self.silent_since = None;
+            Ok(Ok((amounts, is_open))) => {
+                (self.answered, self.leased) = (Instant::now(), Instant::now());
                 state.is_open = is_open;
                 state.level.requests += amounts.requests;
                 state.level.tokens += amounts.tokens;
             }
             // A single answer that is lost may have been a lease.
-            Err(_) if self.silent_since.get_or_insert_with(Instant::now).elapsed() < SILENT => {}
-            Err(_) => {
+            _ if self.answered.elapsed() < SILENT => {}
+            _ => {
                 // Without the broker, each worker keeps to less than its equal share.
+                let lasts = self.leased.elapsed().min(SILENT).as_secs_f64();
+                self.leased = Instant::now();
                 #[expect(clippy::cast_precision_loss, reason = "workers are few")]
-                let share = self.rates.times(ALONE_SHARE * PERIOD.as_secs_f64() / 60.0 / self.workers as f64);
+                let share = self.rates.times(ALONE_SHARE * lasts / 60.0 / self.workers as f64);
                 let of = |share: Option<f64>, wanted: f64| share.map_or(wanted, |share| share.min(wanted));
                 state.level.requests += of(share.requests_per_minute, wanted.requests);
                 state.level.tokens += of(share.tokens_per_minute, wanted.tokens);
@@ -454,10 +472,15 @@ mod tests {
 
     /// Requests that `workers` get in `seconds`, each of which asks all the time.
     async fn used(broker: &Memory, workers: usize, rates: Rates, seconds: u64) -> Vec<u64> {
+        used_by(broker, workers, 1, rates, seconds).await
+    }
+
+    /// Requests that `workers` get in `seconds`, each with this many calls that ask all the time.
+    async fn used_by(broker: &Memory, workers: usize, calls: usize, rates: Rates, seconds: u64) -> Vec<u64> {
         let end = Instant::now() + Duration::from_secs(seconds);
         let tasks = (0..workers).map(|n| {
             let limit = SharedLimit::start(Arc::new(broker.clone()), "a", &format!("w{n}"), rates);
-            tokio::spawn(async move {
+            let call = async move |limit: SharedLimit| {
                 let mut taken = 0;
                 while Instant::now() < end {
                     match limit.try_take(10) {
@@ -466,9 +489,14 @@ mod tests {
                     }
                 }
                 taken
-            })
+            };
+            let calls = (0..calls).map(|_| tokio::spawn(call(limit.clone()))).collect::<Vec<_>>();
+            async move {
+                let taken = futures::future::join_all(calls).await;
+                taken.into_iter().map(|taken| taken.expect("it ends")).sum::<u64>()
+            }
         });
-        futures::future::join_all(tasks).await.into_iter().map(|taken| taken.expect("it ends")).collect()
+        futures::future::join_all(tasks).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -485,6 +513,23 @@ mod tests {
             assert!((least..=2_060).contains(&sum), "{taken:?} of 2,000");
             assert!(taken.iter().all(|taken| *taken > 100), "{taken:?} is not fair");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_the_broker_each_worker_keeps_to_less_than_its_share_and_uses_it() {
+        let broker = Memory::default();
+        let silence = async {
+            sleep(Duration::from_secs(10)).await;
+            broker.set_silent(true);
+            sleep(Duration::from_secs(60)).await;
+            broker.set_silent(false);
+        };
+        let (taken, ()) =
+            futures::join!(used_by(&broker, 4, 40, Rates::new().requests(6_000.0), 80), silence);
+        // 100 a second with the broker, and 90 without it.
+        let sum: u64 = taken.iter().sum();
+        assert!((7_000..=7_500).contains(&sum), "{taken:?}");
+        assert!(taken.iter().all(|taken| *taken > 1_500), "{taken:?} is not fair");
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use fanweave_batch::Progress;
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 
 use crate::broker::Broker;
 use crate::error::Result;
@@ -18,6 +18,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Pause before the last report is repeated.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// Time between two reports of a worker whose rows take longer.
+const ALIVE_PERIOD: Duration = Duration::from_secs(5);
 
 /// Status of a worker in a run. Counts what this worker did since it started on the run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -76,14 +79,16 @@ impl Publisher {
             tokio::spawn(async move {
                 let mut ticks = interval(PERIOD);
                 ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-                let mut before = (u64::MAX, 0, 0);
+                let (mut before, mut reported) = ((u64::MAX, 0, 0), Instant::now());
                 loop {
                     ticks.tick().await;
                     let now = progress.snapshot();
                     let counts = (now.ok, now.failed, now.in_flight);
                     let has_refused = lock(&status).refusal.is_some();
-                    if counts != before || has_refused {
-                        before = counts;
+                    // Slow calls change no count.
+                    let is_due = now.in_flight > 0 && reported.elapsed() >= ALIVE_PERIOD;
+                    if counts != before || has_refused || is_due {
+                        (before, reported) = (counts, Instant::now());
                         publish(&*broker, &key, &status, &progress).await;
                     }
                 }

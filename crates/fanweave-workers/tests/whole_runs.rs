@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fanweave_batch::__private::KeyedRows;
-use fanweave_batch::{BatchJob, CancellationToken, FinishedRow, Output, Render, Source};
+use fanweave_batch::{BatchJob, CancellationToken, FinishedRow, Output, Progress, Render, Source};
 use fanweave_core::{Chain, Error, ErrorKind, Prompt, step};
 use fanweave_workers::{
     Attached, Broker, Faults, Manifest, Memory, Results, RunRows, ShardId, Worker, Workload, cancel, remove,
@@ -31,18 +31,19 @@ struct Echo {
     rates: Arc<Mutex<Vec<Option<f64>>>>,
     /// The prompts that are answered with an error.
     refuses: fn(&str) -> Option<Error>,
+    latency: Duration,
 }
 
 impl Workload for Echo {
     fn rows(&self, run: &Manifest) -> fanweave_workers::Result<Box<dyn RunRows>> {
         self.rates.lock().unwrap().push(run.limits.requests_per_minute);
-        let (calls, refuses) = (self.calls.clone(), self.refuses);
+        let (calls, refuses, latency) = (self.calls.clone(), self.refuses, self.latency);
         let chain: Chain<Prompt, String> = step(move |prompt: Prompt, _| {
             let calls = calls.clone();
             async move {
                 let text = prompt.last_user_text().to_owned();
                 *calls.lock().unwrap().entry(text.clone()).or_default() += 1;
-                sleep(Duration::from_millis(50 + text.len() as u64)).await;
+                sleep(latency + Duration::from_millis(text.len() as u64)).await;
                 match refuses(&text) {
                     Some(error) => Err(error),
                     None => Ok(text.to_uppercase()),
@@ -58,7 +59,8 @@ impl Workload for Echo {
 }
 
 fn echo() -> Echo {
-    Echo { calls: Calls::default(), rates: Arc::default(), refuses: |_| None }
+    let latency = Duration::from_millis(50);
+    Echo { calls: Calls::default(), rates: Arc::default(), refuses: |_| None, latency }
 }
 
 fn rows(n: u64) -> KeyedRows {
@@ -269,6 +271,29 @@ async fn the_journal_of_a_collected_run_has_the_lines_of_its_workers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rows_that_take_long_are_in_flight_for_the_command_that_follows_them() {
+    let (broker, workload) = (Memory::default(), Echo { latency: Duration::from_secs(60), ..echo() });
+    let _worker = start(&broker, &workload);
+    let progress = Arc::new(Progress::default());
+    let nothing = step(|prompt: Prompt, _| async move { Ok(prompt.last_user_text().to_owned()) });
+    let source = Source::rows("rows", (0..4).map(|i| format!("row {i}")).collect::<Vec<_>>());
+    let output = Output::Writer(Box::new(std::io::sink()));
+    let job = BatchJob::new(source, Render::default(), nothing, output).progress(progress.clone());
+    let attached = Attached::new(Arc::new(broker.clone()), Manifest::new("rows-1", json!({}))).patient(true);
+    let running = tokio::spawn(attached.run(job));
+    while progress.snapshot().in_flight == 0 {
+        sleep(Duration::from_millis(100)).await;
+    }
+    // Nothing changes, and the worker still says that it lives.
+    let beat = workers_of(&broker, "rows-1").await.unwrap()[0].beat;
+    sleep(Duration::from_secs(40)).await;
+    let now = progress.snapshot();
+    assert_eq!((now.in_flight, now.at_workers, now.done), (4, 4, 0));
+    assert!(workers_of(&broker, "rows-1").await.unwrap()[0].beat >= beat + 6);
+    assert_eq!(running.await.unwrap().unwrap().ok, 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn lost_tickets_are_issued_again() {
     let (broker, workload) = (Memory::default(), echo());
     let collecting = collecting(&broker, 60).await;
@@ -389,8 +414,9 @@ async fn a_run_is_cancelled_and_its_failed_rows_are_retried() {
     FAILS.store(false, std::sync::atomic::Ordering::Relaxed);
     let shards = retry(&broker, "rows-1").await.unwrap();
     assert!(shards > 0);
-    let manifest = status_of(&broker, "rows-1").await.unwrap().manifest;
-    let results = Results::new(Arc::new(broker.clone()), manifest);
+    let retried = status_of(&broker, "rows-1").await.unwrap();
+    assert_eq!(retried.owned_shards, 0, "no worker has taken one yet");
+    let results = Results::new(Arc::new(broker.clone()), retried.manifest);
     let results = timeout(Duration::from_secs(600), all(results)).await.unwrap();
     check(&results, 40);
     assert!(results.iter().all(FinishedRow::is_ok));

@@ -135,6 +135,8 @@ mod prompt_file;
 #[cfg(any(feature = "chain-file", feature = "prompt-files"))]
 mod regular;
 mod resolve;
+#[cfg(feature = "workers")]
+mod share;
 #[cfg(feature = "sim")]
 mod sim;
 #[cfg(feature = "splitters")]

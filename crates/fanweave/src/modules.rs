@@ -329,4 +329,6 @@ pub mod workers {
     //! The program `fanweave` starts both with `fanweave batch --on local`. The protocol may still change.
     #[doc(inline)]
     pub use fanweave_workers::*;
+
+    pub use crate::share::{Share, SharedLimits};
 }

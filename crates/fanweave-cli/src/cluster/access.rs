@@ -29,6 +29,10 @@ pub(crate) fn url_of(args: &BrokerArgs) -> Result<String, Failure> {
 
 /// The URL in an argument: itself, or the contents of the file after `@`.
 pub(crate) fn given(on: &str) -> Result<String, Failure> {
+    if on == "local" {
+        return Err(Failure::usage("--on local is the broker of one `fanweave batch` or `fanweave run`")
+            .with_hint("pass the URL of a broker, such as --on nats://127.0.0.1:4222"));
+    }
     let Some(path) = on.strip_prefix('@') else {
         if on.contains('@') {
             return Err(Failure::usage(
@@ -77,5 +81,6 @@ mod tests {
         std::fs::write(&path, "\n").unwrap();
         assert!(given(&on).unwrap_err().message().contains("must have one URL"));
         assert_eq!(given("nats://h:4222").unwrap(), "nats://h:4222");
+        assert!(given("local").unwrap_err().message().contains("of one `fanweave batch`"));
     }
 }

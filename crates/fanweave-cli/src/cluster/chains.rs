@@ -7,13 +7,12 @@ use fanweave::batch::{BatchJob, Output, Settings, Source};
 use fanweave::chain_file::StepModel;
 use fanweave::context::Concurrency;
 use fanweave::models::{Limiter, Prices};
-use fanweave::workers::{Error, ErrorKind, Feed, Manifest, Rates, RunRows};
+use fanweave::workers::{Error, ErrorKind, Feed, Manifest, Rates, RunRows, SharedLimits};
 use fanweave::{ChainFile, Model};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::limits::SharedLimits;
 use super::worker::{Prompts, batch_args, is_allowed, not_allowed};
 use super::{attach, refuse};
 use crate::args::{BatchArgs, ModelArgs, RUN_MEMORY, RunArgs, Via};
@@ -158,7 +157,7 @@ impl Prompts {
         let file: Arc<ChainFile> = work.file.clone();
         let mut flags = batch_args().model;
         flags.connection = self.args.connection.clone();
-        let limits = Arc::new(SharedLimits::new(self.broker.clone(), &self.name, run.limits));
+        let limits = Arc::new(SharedLimits::new(self.broker.clone(), &self.name));
         let mut models = Vec::new();
         let connect_model = |step: StepModel<'_>| -> Result<Model, Failure> {
             if let Some(name) = step.name
@@ -171,7 +170,7 @@ impl Prompts {
             // A simulated model in this process has no account.
             let is_simulated = step.name.is_some_and(|name| self.config.named(name).starts_with("sim/"));
             let is_limited = run.limits != Rates::new() || !is_simulated || flags.base_url.is_some();
-            let limiter: Option<Arc<dyn Limiter>> = if is_limited { Some(limits.clone()) } else { None };
+            let limiter: Option<Arc<dyn Limiter>> = is_limited.then(|| limits.limiter(run.limits));
             let terms = Terms {
                 key_env: self.args.key_env.first().map(String::as_str),
                 parameters: Some(work.parameters()),

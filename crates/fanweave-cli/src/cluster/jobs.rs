@@ -160,7 +160,7 @@ fn line(worker: &WorkerStatus) -> String {
 }
 
 fn is_alive(worker: &WorkerStatus) -> bool {
-    // A worker whose counts do not change says nothing.
+    // A worker without rows in flight says nothing.
     !worker.has_ended && (worker.in_flight == 0 || now().saturating_sub(worker.at) <= SILENT)
 }
 
@@ -250,7 +250,9 @@ async fn collect(args: CollectArgs, program: &Program) -> Result<Exit, Failure> 
         quota_reset: OnceLock::new(),
     };
     let (_, mut notes) = mpsc::unbounded_channel();
-    let attached = Attached::new(at, manifest).submitted().patient(true).partial(args.partial);
+    // No more rows of a run that was cancelled are run.
+    let is_partial = args.partial || manifest.state == RunState::Cancelled;
+    let attached = Attached::new(at, manifest).submitted().patient(true).partial(is_partial);
     let attached = attached.on_note(|note| tell!("note: {note}"));
     let collecting = watch.over(&mut notes, |progress, stop| attached.stop(stop).run(job.progress(progress)));
     Box::pin(collecting).await

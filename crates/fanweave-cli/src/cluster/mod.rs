@@ -8,7 +8,6 @@ mod chains;
 mod config;
 mod health;
 mod jobs;
-mod limits;
 mod local;
 pub(crate) mod plan;
 mod refuse;

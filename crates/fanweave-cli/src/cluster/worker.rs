@@ -7,13 +7,14 @@ use clap::Parser;
 use fanweave::batch::{BatchJob, Costs, IntoAnswer, Output, Render, Settings, Source};
 use fanweave::context::CancellationToken;
 use fanweave::models::Limiter;
-use fanweave::workers::{Broker, Error, ErrorKind, Manifest, Rates, RunRows, Worker, Workload, worker_name};
+use fanweave::workers::{
+    Broker, Error, ErrorKind, Manifest, Rates, RunRows, SharedLimits, Worker, Workload, worker_name,
+};
 use fanweave::{Chain, Message, Prompt, chain, step};
 use tokio::io::AsyncReadExt;
 
 use super::access;
 use super::health::Health;
-use super::limits::SharedLimits;
 use crate::args::{BatchArgs, Cli, Command, Via, WorkerArgs, limit_templates, split_share};
 use crate::batch::with_endpoints;
 use crate::config::Config;
@@ -139,8 +140,8 @@ impl Workload for Prompts {
         // A simulated model in this process has no account.
         let is_limited =
             run.limits != Rates::new() || !work.model.starts_with("sim/") || args.model.base_url.is_some();
-        let limits = Arc::new(SharedLimits::new(self.broker.clone(), &self.name, run.limits));
-        let limiter: Option<Arc<dyn Limiter>> = if is_limited { Some(limits.clone()) } else { None };
+        let limits = Arc::new(SharedLimits::new(self.broker.clone(), &self.name));
+        let limiter: Option<Arc<dyn Limiter>> = is_limited.then(|| limits.limiter(run.limits));
         let (keep_raw, parameters) = (run.settings.keep_raw, Some(&work.parameters));
         let routed = route_with(&args, &self.config, keep_raw, parameters, limiter.as_ref());
         let routed = routed.map_err(failed)?;

@@ -17,6 +17,9 @@ use crate::wire::{Message, ShardId};
 /// Time of its clock at the start, since the Unix epoch.
 const EPOCH: Duration = Duration::from_secs(1_700_000_000);
 
+/// Time after which an operation fails at a broker that is silent.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+
 /// Faults of a [`Memory`] broker, each as a probability from 0 to 1. Default: none.
 ///
 /// ```
@@ -80,6 +83,7 @@ struct State {
     /// Values and their revisions. A value that was deleted is `None`, and has a revision as well.
     values: BTreeMap<String, (Option<Bytes>, u64)>,
     denies_records: bool,
+    is_silent: bool,
     listeners: HashMap<String, Held>,
 }
 
@@ -107,6 +111,7 @@ impl Memory {
             tickets: BTreeMap::new(),
             values: BTreeMap::new(),
             denies_records: false,
+            is_silent: false,
             listeners: HashMap::new(),
         };
         let (changed, began) = (Arc::default(), Instant::now());
@@ -128,6 +133,11 @@ impl Memory {
         self.lock().denies_records = true;
     }
 
+    /// Answers nothing while it is set, as a server that was lost: operations fail after 5 seconds.
+    pub fn set_silent(&self, is_silent: bool) {
+        self.lock().is_silent = is_silent;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,6 +146,10 @@ impl Memory {
     async fn operation<T>(&self, work: impl FnOnce(&mut State) -> T) -> Result<T> {
         // Other tasks run in between, as during a round trip.
         tokio::task::yield_now().await;
+        if self.lock().is_silent {
+            sleep(ANSWER_WAIT).await;
+            return Err(lost());
+        }
         let mut state = self.lock();
         if state.occurs(self.faults.lost_request) {
             return Err(lost());

@@ -199,7 +199,12 @@ fn code(error: &PublishError) -> u64 {
 }
 
 fn with_cause(error: &(impl StdError + 'static)) -> String {
-    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+    let (text, cause) = (error.to_string(), error.source().map(ToString::to_string));
+    match cause {
+        // Some errors repeat their cause.
+        Some(cause) if !text.ends_with(&cause) => format!("{text}: {cause}"),
+        _ => text,
+    }
 }
 
 /// Returns true if the subject has a message already. The same code says that the whole stream is full.

@@ -83,6 +83,38 @@ impl Access {
     pub fn plaintext(self, allow: bool) -> Self {
         Self { plaintext: allow, ..self }
     }
+
+    /// Checks the URLs of servers, separated by commas, without a connection.
+    ///
+    /// # Errors
+    /// [`Usage`](ErrorKind::Usage) if a URL is not valid, or the connection to another machine would not be
+    /// encrypted.
+    pub fn check(&self, urls: &str) -> Result<()> {
+        self.addresses(urls).map(|_| ())
+    }
+
+    /// The servers in `urls`.
+    fn addresses(&self, urls: &str) -> Result<Vec<ServerAddr>> {
+        let parse = |url: &str| url.trim().parse::<ServerAddr>();
+        let urls: Vec<_> = urls
+            .split(',')
+            .map(parse)
+            .collect::<Result<_, _>>()
+            .map_err(|_| usage("not a valid URL of a broker; use nats://HOST:PORT"))?;
+        let is_plain = |url: &&ServerAddr| !url.tls_required() && !is_this_machine(url.host());
+        match urls.iter().find(is_plain).filter(|_| !self.plaintext) {
+            None => Ok(urls),
+            Some(url) => Err(usage(format!(
+                "the connection to {} would not be encrypted, and prompts and answers pass through it; use \
+                 tls://, or allow it with --plaintext in a network that you trust",
+                url.host()
+            ))),
+        }
+    }
+}
+
+fn usage(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Usage, message)
 }
 
 /// Refusals of the server that no operation has returned yet, in the order in which they arrived: a server
@@ -128,21 +160,7 @@ impl Nats {
     /// to another machine would not be encrypted; [`Denied`](ErrorKind::Denied) if the user is not known;
     /// [`Broker`](ErrorKind::Broker) if no server is reached.
     pub async fn connect(urls: &str, space: &str, access: &Access) -> Result<Self> {
-        let usage = |message: String| Error::new(ErrorKind::Usage, message);
-        let parse = |url: &str| url.trim().parse::<ServerAddr>();
-        let urls: Vec<_> = urls
-            .split(',')
-            .map(parse)
-            .collect::<Result<_, _>>()
-            .map_err(|_| usage("not a valid URL of a broker; use nats://HOST:PORT".to_owned()))?;
-        let is_plain = |url: &&ServerAddr| !url.tls_required() && !is_this_machine(url.host());
-        if let Some(url) = urls.iter().find(is_plain).filter(|_| !access.plaintext) {
-            return Err(usage(format!(
-                "the connection to {} would not be encrypted, and prompts and answers pass through it; use \
-                 tls://, or allow it with --plaintext in a network that you trust",
-                url.host()
-            )));
-        }
+        let urls = access.addresses(urls)?;
         let denials = Denials::default();
         let noted = denials.clone();
         let mut options = ConnectOptions::new()
@@ -185,13 +203,18 @@ impl Nats {
         if let Some((certificate, key)) = &access.certificate {
             options = options.add_client_certificate(certificate.clone(), key.clone());
         }
+        // Without the user and the password.
+        let named: Vec<_> = urls.iter().map(|url| format!("{}:{}", url.host(), url.port())).collect();
         let client = options.connect(urls).await.map_err(|e| {
             let why = with_cause(&e);
-            let kind = match why.contains("authorization violation") {
-                true => ErrorKind::Denied,
-                false => ErrorKind::Broker,
+            let (kind, advice) = match &why {
+                _ if why.contains("authorization violation") => (ErrorKind::Denied, ""),
+                _ if why.contains("Connection refused") => {
+                    (ErrorKind::Broker, "; is nats-server running there?")
+                }
+                _ => (ErrorKind::Broker, ""),
             };
-            Error::new(kind, format!("cannot connect to the broker: {why}"))
+            Error::new(kind, format!("cannot connect to the broker at {}: {why}{advice}", named.join(",")))
         })?;
         let js = ContextBuilder::new()
             .timeout(ANSWER_WAIT)

@@ -127,6 +127,36 @@ impl Nats {
         })
     }
 
+    /// Checks that the broker is prepared and that this user may share limits. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Usage`](ErrorKind::Usage) if the broker is not prepared; [`Denied`](ErrorKind::Denied), with what
+    /// the server refuses; [`Broker`](ErrorKind::Broker) if it does not answer.
+    pub async fn check_limits(&self) -> Result<()> {
+        let key = "limit.check";
+        let changing = format!("$KV.{}.{key}", self.bucket());
+        let info = self.api(format!("$JS.API.STREAM.INFO.KV_{}", self.bucket()), Value::Null);
+        let (info, changed, read) = futures::join!(info, self.refused(&changing), self.last_value(key));
+        let denied = |error: &Error| error.kind() == ErrorKind::Denied;
+        let all = [info.as_ref().err(), changed.as_ref(), read.as_ref().err()];
+        if let Some(error) = all.into_iter().flatten().find(|error| denied(error)) {
+            let message = format!("this user may not share limits: {error}");
+            return Err(Error::new(ErrorKind::Denied, message));
+        }
+        let unprepared = |why: &str| {
+            let (_, address) = self.server();
+            Error::new(ErrorKind::Usage, format!("the broker at {address} is not prepared: {why}"))
+        };
+        match info {
+            Ok(info) if info["config"].is_object() => Ok(()),
+            Ok(_) => Err(unprepared("run `fanweave broker init --on` with its URL")),
+            Err(error) if error.message().contains("no responders") => {
+                Err(unprepared("JetStream is not enabled; add `jetstream {}` to the configuration"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// The error of a message that is not written, whose subject is not permitted. `None` if it is.
     async fn refused(&self, subject: &str) -> Option<Error> {
         // No message has this sequence, so a server that permits the message refuses it nevertheless.

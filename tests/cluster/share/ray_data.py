@@ -1,5 +1,6 @@
-"""The recipe of docs/cluster.md for Ray Data, over a simulated provider: actors map batches of rows, and keep to one limit together."""
+"""The recipe of docs/cluster.md for Ray Data, over a simulated provider: actors map batches of rows and share one limit."""
 
+import os
 import time
 
 import ray
@@ -9,6 +10,7 @@ from fanweave.testing import sim
 
 ACTORS = 2
 ROWS = 400
+# Of the account, for all actors together.
 RPM = 3000
 
 
@@ -16,7 +18,9 @@ class Answer:
     """An actor: its model, and with it connections and limits, lasts for all of its batches."""
 
     def __init__(self, url: str) -> None:
-        self.model = fw.model("openai/gpt-5-mini", base_url=url, api_key="any", rpm=RPM // ACTORS)
+        self.model = fw.model(
+            "openai/gpt-5-mini", base_url=url, api_key="any", rpm=RPM, share=os.environ["FANWEAVE_ON"]
+        )
 
     def __call__(self, batch: dict) -> dict:
         rows = list(self.model.rows([f"Where is {city}?" for city in batch["city"]], concurrency=32))
