@@ -221,6 +221,10 @@ impl Running<'_> {
         let mut idle_at = Instant::now();
         while !stop.is_cancelled() && self.denied.is_none() {
             self.wait_for_capacity().await;
+            if pulling.is_none() {
+                // Nothing was asked for until now, however long rows have taken.
+                idle_at = Instant::now() + IDLE;
+            }
             let pull = pulling.get_or_insert_with(|| {
                 let (broker, pool) = (broker.clone(), self.worker.pool.clone());
                 async move { broker.pull(pool, PULL_WAIT).await }.boxed()
@@ -246,7 +250,6 @@ impl Running<'_> {
                 }
             };
             pulling = None;
-            idle_at = Instant::now() + IDLE;
             self.refresh().await;
             match pulled {
                 Ok(Some(ticket)) => self.take(ticket).await,

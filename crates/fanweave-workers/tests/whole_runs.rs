@@ -16,7 +16,7 @@ use fanweave_workers::{
 };
 use serde_json::json;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 const CONCURRENCY: usize = 4;
 const SHARD: u64 = 8;
@@ -268,6 +268,19 @@ async fn the_journal_of_a_collected_run_has_the_lines_of_its_workers() {
     let summary = collect(120).await;
     assert_eq!((summary.rows, summary.resumed), (120, kept.len() as u64 - 1));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), output);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_take_long_leave_no_capacity_unused() {
+    let (broker, workload) = (Memory::default(), Echo { latency: Duration::from_secs(5), ..echo() });
+    let submitting: Arc<dyn Broker> = Arc::new(broker.clone());
+    // Four rows and two: with each shard alone, half of the capacity would wait for the second part.
+    let submitted = submit(&submitting, Manifest::new("rows-1", json!({})), rows(60), 6).await.unwrap();
+    let (_worker, began) = (start(&broker, &workload), Instant::now());
+    check(&all(Results::new(submitting, submitted.manifest)).await, 60);
+    let took = began.elapsed().as_secs();
+    assert!((75..80).contains(&took), "{took} s for 15 rounds of 5 s");
+    assert_eq!(workload.rates.lock().unwrap().len(), 1, "the rows were started once");
 }
 
 #[tokio::test(start_paused = true)]

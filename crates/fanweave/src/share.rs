@@ -169,7 +169,7 @@ struct Shared {
     process: PerProcess<Connection>,
 }
 
-/// Where the broker is.
+/// The place of a broker.
 enum At {
     Servers(String, Box<Access>),
     #[cfg(test)]
@@ -205,8 +205,9 @@ impl Share {
         Self(Arc::new(Shared { broker, note: OnceLock::new(), process: PerProcess::new() }))
     }
 
-    /// Calls `note` when the broker has not answered for 10 s, and when it answers again, unless a function is
-    /// set already. Requests continue meanwhile, with less than an equal share of the limits for each process.
+    /// Calls `note` when the broker has not answered for 10 s, and when it answers again, unless a function
+    /// is set already. Requests continue meanwhile, with less than an equal share of the limits for each
+    /// process.
     #[must_use]
     pub fn on_note(self, note: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let _ = self.0.note.set(Box::new(note));
@@ -230,7 +231,8 @@ impl fmt::Debug for Share {
     }
 }
 
-/// The error of a request that needs the broker. It is not retried: the broker that was named is not there.
+/// The error of a request that needs the broker. It is not retried: the broker may be
+/// unreachable because its URL is wrong.
 fn failed(error: &fanweave_workers::Error) -> Error {
     let kind = match error.kind() {
         BrokerErrorKind::Denied => ErrorKind::Permission,
@@ -396,8 +398,8 @@ mod tests {
         futures::join!(calls(&models[0], 100), calls(&models[1], 100));
         // 10 a second, and half a second that may be saved up.
         for seconds in [1, 2, 5] {
-            let most = provider.max_in(Duration::from_secs(seconds));
-            assert!(most <= usize::try_from(seconds).unwrap() * 10 + 8, "{most} requests in {seconds} s");
+            let max = provider.max_in(Duration::from_secs(seconds));
+            assert!(max <= usize::try_from(seconds).unwrap() * 10 + 8, "{max} requests in {seconds} s");
         }
         let took = began.elapsed().as_secs();
         assert!((18..=26).contains(&took), "{took} s for 200 requests at 10 a second");
@@ -430,7 +432,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broker_that_is_not_there_fails_the_calls_and_says_where() {
+    async fn an_unreachable_broker_fails_the_calls_and_says_where() {
         // A port that nothing listens on: the listener is dropped.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let share = Share::new(format!("nats://a:secret@127.0.0.1:{port}"), Access::new()).unwrap();
