@@ -480,7 +480,7 @@ mod tests {
         let end = Instant::now() + Duration::from_secs(seconds);
         let tasks = (0..workers).map(|n| {
             let limit = SharedLimit::start(Arc::new(broker.clone()), "a", &format!("w{n}"), rates);
-            let call = async move |limit: SharedLimit| {
+            let call = move |limit: SharedLimit| async move {
                 let mut taken = 0;
                 while Instant::now() < end {
                     match limit.try_take(10) {

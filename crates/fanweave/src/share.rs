@@ -165,9 +165,11 @@ pub struct Share(Arc<Shared>);
 
 struct Shared {
     broker: At,
-    note: OnceLock<Box<dyn Fn(&str) + Send + Sync>>,
+    note: OnceLock<Note>,
     process: PerProcess<Connection>,
 }
+
+type Note = Box<dyn Fn(&str) + Send + Sync>;
 
 /// The place of a broker.
 enum At {
