@@ -526,10 +526,10 @@ mod tests {
         };
         let (taken, ()) =
             futures::join!(used_by(&broker, 4, 40, Rates::new().requests(6_000.0), 80), silence);
-        // 100 a second with the broker, and 90 without it.
+        // 100 a second with the broker, and at most 90 without it. None until its silence is noticed.
         let sum: u64 = taken.iter().sum();
-        assert!((7_000..=7_500).contains(&sum), "{taken:?}");
-        assert!(taken.iter().all(|taken| *taken > 1_500), "{taken:?} is not fair");
+        assert!((6_300..=7_500).contains(&sum), "{taken:?}");
+        assert!(taken.iter().all(|taken| *taken > 1_400), "{taken:?} is not fair");
     }
 
     #[tokio::test(start_paused = true)]
