@@ -213,7 +213,25 @@ class _Plan:
         settings["rows"] = self.count
 
     def start(self, bridge: _core.Bridge | None) -> _core.Job:
-        return _core.job(self.chain._engine, self.settings, None, bridge)
+        try:
+            return _core.job(self.chain._engine, self.settings, None, bridge)
+        except (InputError, UnicodeEncodeError) as error:
+            place = self._place_of_invalid()
+            if place is None:
+                raise
+            raise InputError(f"{place}: {error}{_advice(error)}", kind="input") from error
+
+    def _place_of_invalid(self) -> str | None:
+        """The first value in memory that has no JSON form."""
+        for name, values in self.settings.get("columns", {}).items():
+            for i, value in enumerate(values):
+                if _is_invalid(value):
+                    return f"row {i} of the frame, column `{name}`"
+        for i, row in enumerate(self.settings.get("inputs", ())):
+            for name, value in row.items() if isinstance(row, dict) else [("", row)]:
+                if not isinstance(value, _core.Prompt) and _is_invalid(value):
+                    return f"rows[{i}], `{name}`" if name else f"rows[{i}]"
+        return None
 
     def finish(self, job: _core.Job) -> Any:
         summary = job.summary()
@@ -306,6 +324,20 @@ def _input(index: int, row: Any) -> Any:
         return _core.prompt_of(row, {})
     except Error as error:
         raise InputError(f"rows[{index}], of the type {type(row).__name__}: {error}", kind="input") from error
+
+
+def _is_invalid(value: Any) -> bool:
+    try:
+        _core.prompt("", {"value": value})
+    except (InputError, UnicodeEncodeError):
+        return True
+    return False
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return " (half of a character: text.encode(errors='replace').decode() replaces it)"
+    return ""
 
 
 def _typed(values: list[Any]) -> tuple[str, list[Any]]:

@@ -74,6 +74,31 @@ def test_a_row_that_cannot_be_one_is_named(rows, message):
         fw.batch(rows, model=echo())
 
 
+HALF = "tea \ud800"
+
+
+@pytest.mark.parametrize(
+    ("rows", "place"),
+    [
+        (
+            pd.DataFrame({"product": ["tea", HALF]}, dtype="object"),
+            r"row 1 of the frame, column `product`: .*half of",
+        ),
+        (
+            pd.DataFrame({"product": ["tea", 2**70]}, dtype="object"),
+            r"row 1 of the frame, column `product`: .*no JSON",
+        ),
+        ([{"product": "tea"}, {"product": HALF}], r"rows\[1\], `product`: .*half of a character"),
+        ([{"product": "tea"}, {"product": object()}], r"rows\[1\], `product`: .*no JSON form"),
+        (["tea", HALF], r"rows\[1\]: .*half of a character"),
+    ],
+)
+def test_a_value_that_cannot_be_sent_is_named_with_its_place(rows, place):
+    prompt = None if isinstance(rows, list) and rows[0] == "tea" else "A {{ product }}."
+    with pytest.raises(fw.InputError, match=place):
+        batch(rows, prompt=prompt)
+
+
 def test_a_row_may_have_the_values_that_a_frame_may_have():
     rows = [
         {"value": datetime.date(2026, 1, 2)},
