@@ -239,7 +239,7 @@ impl Attempts {
         let wait =
             if is_limited { self.after_limit(error.clone())? } else { self.after_failure(&error, failed)? };
         if left.is_some_and(|left| wait >= left) {
-            return self.give_up(error, &format!("the run would end before the wait of {wait:?}"));
+            return self.give_up(error, &format!("the run would end before the wait of {wait:.1?}"));
         }
         if is_limited {
             self.waited += wait.max(MIN_COUNTED_WAIT);

@@ -75,7 +75,7 @@ fn no_wait_extends_beyond_the_deadline() {
     attempts.begin();
     let error = attempts.after(limited(SECOND * 20), Failed::default(), Some(SECOND * 10)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RateLimited);
-    assert!(error.message().contains("the run would end before the wait of 20s"));
+    assert!(error.message().contains("the run would end before the wait of 20.0s"));
 }
 
 #[test]
