@@ -118,7 +118,12 @@ impl Exchange {
             let Some(frame) = frame else {
                 let coding = self.coding();
                 self.inflate.end(&coding)?;
-                return self.inflate.next();
+                let rest = self.inflate.next()?;
+                // A short body is decided and read only at its end.
+                if rest.is_none() {
+                    self.inflate.end(&coding)?;
+                }
+                return Ok(rest);
             };
             // Trailers carry nothing that is used.
             if let Ok(bytes) = frame.map_err(|e| broken_off(&*e))?.into_data() {

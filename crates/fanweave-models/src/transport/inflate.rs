@@ -126,8 +126,8 @@ impl Inflate {
                 self.state = State::Begun(start.into());
                 return Ok(());
             }
-            // The first bytes of deflated data may be letters.
-            Start::Other if self.is_inner && last == "deflate" && !has_ended && start.len() < TEXT_BYTES => {
+            // The first bytes of deflated data may be letters: those of `data:` are `KI,I`.
+            Start::Other if !matches!(last, "" | "identity") && !has_ended && start.len() < TEXT_BYTES => {
                 self.state = State::Begun(start.into());
                 return Ok(());
             }
@@ -160,6 +160,7 @@ impl Inflate {
     }
 
     /// Records the end of the body. What [`next`](Self::next) returns afterwards is the rest of the content.
+    /// Call it again after that: a short body is decided and read only then.
     ///
     /// # Errors
     /// [`ErrorKind::Connection`] if compressed data is truncated.
@@ -332,9 +333,11 @@ mod tests {
                 all.extend_from_slice(&more);
             }
         }
-        inflate.end(announced)?;
-        while let Some(more) = inflate.next()? {
-            all.extend_from_slice(&more);
+        for _ in 0..2 {
+            inflate.end(announced)?;
+            while let Some(more) = inflate.next()? {
+                all.extend_from_slice(&more);
+            }
         }
         Ok(all)
     }
@@ -393,6 +396,23 @@ mod tests {
             assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Decode, false), "{announced}");
         }
         assert_eq!(read("gzip", &[]).unwrap(), b"");
+    }
+
+    #[test]
+    fn deflated_data_that_begins_like_text_is_read_however_it_arrives() {
+        let text = b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+        let body = raw(text);
+        assert!(is_text(&body[..4]) && !is_text(&body));
+        for size in 1..20 {
+            let chunks: Vec<_> = body.chunks(size).collect();
+            assert_eq!(read("deflate", &chunks).unwrap(), text, "{size}");
+        }
+        // Text stays text, also a keep-alive that is alone for a while.
+        for announced in ["deflate", "br", "gzip"] {
+            assert_eq!(read(announced, &[b":\n\n", text]).unwrap(), [&b":\n\n"[..], text].concat());
+        }
+        let error = read("deflate", &[&raw(b"{}")[..3]]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Connection, "truncated within its first bytes");
     }
 
     #[test]
