@@ -67,7 +67,8 @@ def main() -> None:
         case ["broker-killed", broker]:
             seconds = mapped([rows(20)] * PROCESSES, int(broker))
             least = 60 / RPM * 60
-            assert seconds > least * 0.85, f"{seconds:.1f} s, and the limit allows {least:.1f} s"
+            # Until the silence of the broker is noticed, and after it at 90 % of the limit.
+            assert least * 0.85 < seconds < 15, f"{seconds:.1f} s, and the limit allows {least:.1f} s"
             print(f"60 rows in {seconds:.1f} s without the broker, of which the limit needs {least:.1f} s")
         case ["errors", unprepared, submitter]:
             refused(fw.ConfigError, "nats://a:secret@127.0.0.1:9", "cannot connect to the broker")
