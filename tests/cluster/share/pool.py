@@ -35,7 +35,9 @@ def mapped(batches: list[list[str]], broker: int | None = None) -> float:
         texts = [text for batch in results for text in batch]
         seconds = time.monotonic() - began
         count = sum(map(len, batches))
-        assert len(texts) == count == provider.requests, f"{len(texts)} answers, {provider.requests} requests, {count} rows"
+        assert len(texts) == count == provider.requests, (
+            f"{len(texts)} answers, {provider.requests} requests, {count} rows"
+        )
         assert not any(text.startswith("failed: ") for text in texts), texts[:5]
     return seconds
 
@@ -62,7 +64,9 @@ def main() -> None:
             # One process has most of the rows: it uses what the others leave.
             seconds = mapped([rows(80), rows(10), rows(10)])
             least = 100 / RPM * 60
-            assert least * 0.85 < seconds < least * 1.8, f"{seconds:.1f} s, and the limit allows {least:.1f} s"
+            assert least * 0.85 < seconds < least * 1.8, (
+                f"{seconds:.1f} s, and the limit allows {least:.1f} s"
+            )
             print(f"100 rows in {seconds:.1f} s, of which the limit needs {least:.1f} s: each row once")
         case ["broker-killed", broker]:
             seconds = mapped([rows(20)] * PROCESSES, int(broker))

@@ -46,7 +46,9 @@ def main() -> None:
         assert provider.requests == ROWS, f"{provider.requests} requests"
         least = (ROWS / RPM) * 60
         assert seconds > least * 0.9, f"{seconds:.1f} s are less than the limit allows"
-        print(f"{ROWS} rows by {ACTORS} actors in {seconds:.1f} s, of which the limit needs {least:.0f} s: each row once")
+        print(
+            f"{ROWS} rows by {ACTORS} actors in {seconds:.1f} s, of which the limit needs {least:.0f} s: each row once"
+        )
     ray.shutdown()
 
 
