@@ -1,7 +1,8 @@
 //! Runs a dag. Each step starts as soon as the outputs that it reads are available.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
 use futures::future::{BoxFuture, try_join_all};
 use futures::stream::{BoxStream, FuturesUnordered};
@@ -360,14 +361,22 @@ impl DagRun<'_> {
     }
 
     /// Runs the step for every item of its source as soon as the item arrives. The output keeps the source's
-    /// order.
+    /// order. The first item that fails ends the step, also while items before it run.
     async fn each(&self, index: usize, source: &Source, vars: Vars) -> Result<Ended> {
         let step = &self.plan.steps[index];
-        let base = &Base { bytes: of_vars(&vars), vars };
+        let base = &Base { bytes: of_vars(&vars), vars, failure: Mutex::default() };
         let _held = self.hold(step, base.bytes)?;
         let window = self.plan.concurrency.map_or(WINDOW, std::num::NonZeroUsize::get);
         let one = |item| self.one_of_many(step, base, item);
-        let mut results = read_ahead(self.items(step, source), window, one).boxed();
+        let mut items = read_ahead(self.items(step, source), window, one).boxed();
+        let mut results = stream::poll_fn(|task| {
+            // Runs the items, which report their failures.
+            let polled = items.poll_next_unpin(task);
+            match base.take_failure() {
+                Some(error) => Poll::Ready(Some(Err(error))),
+                None => polled.map(|output| output.map(Ok)),
+            }
+        });
         let outcome = &self.outcomes[index];
         while let Some(result) = results.next().await {
             if let Some(item) = result? {
@@ -400,23 +409,24 @@ impl DagRun<'_> {
         .boxed()
     }
 
-    /// Runs one item of a fan-out. `None` if the item is skipped.
+    /// Runs one item of a fan-out. `None` if the item is skipped, or if it has failed.
     fn one_of_many<'a>(
         &'a self,
         step: &'a PlannedStep,
         base: &'a Base,
         item: Numbered,
-    ) -> BoxFuture<'a, Result<Option<Item>>> {
+    ) -> BoxFuture<'a, Option<Item>> {
         Box::pin(async move {
-            let (number, item, _held) = item?;
+            let (number, item, _held) = item.map_err(|error| base.fail(error)).ok()?;
             let output = self.one_item(step, base, number, item).await;
             match (output, step.on_error) {
-                (Ok(value), _) => Ok(value),
-                (Err(error), OnError::Fail) => Err(error.with_step(format!("item {number}"))),
-                (Err(error), _) if error.kind() == ErrorKind::Cancelled => Err(error),
-                (Err(_), OnError::Skip) => Ok(None),
-                (Err(_), OnError::Null) => Ok(Some(Item::Value(Value::Null))),
+                (Ok(value), _) => return value,
+                (Err(error), OnError::Fail) => base.fail(error.with_step(format!("item {number}"))),
+                (Err(error), _) if error.kind() == ErrorKind::Cancelled => base.fail(error),
+                (Err(_), OnError::Skip) => {}
+                (Err(_), OnError::Null) => return Some(Item::Value(Value::Null)),
             }
+            None
         })
     }
 
@@ -510,10 +520,23 @@ impl DagRun<'_> {
     }
 }
 
-/// The variables that all items of a fan-out share.
+/// State that all items of a fan-out share.
 struct Base {
+    /// Their variables.
     vars: Vars,
     bytes: u64,
+    /// The failure that ends the step.
+    failure: Mutex<Option<Error>>,
+}
+
+impl Base {
+    fn fail(&self, error: Error) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    fn take_failure(&self) -> Option<Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// Emits a text. Waits for the reader after a long one.

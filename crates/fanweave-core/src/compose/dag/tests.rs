@@ -204,6 +204,23 @@ async fn the_first_failure_drops_its_siblings() {
     assert_eq!((started.elapsed().as_millis(), Arc::strong_count(&alive)), (0, 2));
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_first_item_that_fails_ends_the_run_while_items_before_it_run() {
+    let wait = step(|seconds: u64, _| async move {
+        if seconds == 0 {
+            return Err(Error::new(ErrorKind::Step, "no zeros"));
+        }
+        sleep(Duration::from_secs(seconds)).await;
+        Ok("late".to_owned())
+    });
+    let each = DagStep::of("each", "item", wait).for_each("numbers");
+    let dag = dag().input("numbers").step(each).build().unwrap();
+    let started = Instant::now();
+    let error = dag.invoke(vars! { numbers: [60, 30, 0, 60] }).await.unwrap_err();
+    assert_eq!(error.to_string(), "step item 3 > each: no zeros");
+    assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
 #[tokio::test]
 async fn values_between_steps_are_items() {
     struct Handle(AtomicUsize);
