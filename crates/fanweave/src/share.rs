@@ -195,11 +195,7 @@ impl Share {
     /// encrypted.
     pub fn new(urls: impl Into<String>, access: Access) -> Result<Self> {
         let urls = urls.into();
-        // The flag of the program is a setting here.
-        let named = |error| {
-            Error::new(ErrorKind::Config, failed(&error).message().replace("--plaintext", "`plaintext`"))
-        };
-        access.check(&urls).map_err(named)?;
+        access.check(&urls).map_err(|error| failed(&error))?;
         Ok(Self::at(At::Servers(urls, Box::new(access))))
     }
 

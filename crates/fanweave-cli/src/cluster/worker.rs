@@ -291,9 +291,11 @@ impl<J: RunRows + 'static> RunRows for Routing<J> {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        // The setting is a flag here.
+        let message = error.message().replace("`plaintext`", "--plaintext");
         match error.kind() {
-            ErrorKind::Usage | ErrorKind::Denied => Self::usage(error.message()),
-            _ => Self::new(error.message()),
+            ErrorKind::Usage | ErrorKind::Denied => Self::usage(message),
+            _ => Self::new(message),
         }
     }
 }

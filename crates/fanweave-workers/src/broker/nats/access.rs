@@ -106,7 +106,7 @@ impl Access {
             None => Ok(urls),
             Some(url) => Err(usage(format!(
                 "the connection to {} would not be encrypted, and prompts and answers pass through it; use \
-                 tls://, or allow it with --plaintext in a network that you trust",
+                 tls://, or allow it with `plaintext` in a network that you trust",
                 url.host()
             ))),
         }
@@ -252,7 +252,7 @@ mod tests {
             let refused = Nats::connect(url, "fw", &Access::new()).await;
             let error = refused.err().expect("it is refused");
             assert_eq!(error.kind(), ErrorKind::Usage);
-            assert!(error.message().contains("--plaintext"), "{error}");
+            assert!(error.message().contains("with `plaintext`"), "{error}");
         }
         assert!(is_this_machine("[::1]") && is_this_machine("localhost") && !is_this_machine("a.localhost"));
     }
