@@ -143,14 +143,16 @@ pub fn answer(request: &ChatRequest<'_>) -> Reply {
 /// The writer's answer: tool calls if required, else an instance of the schema, else prose.
 fn write(request: &ChatRequest<'_>, candidate: usize) -> Answer {
     let mut rng = Rng::new(request.fingerprint(candidate));
-    if let Some(calls) = tools::calls(request, &mut rng) {
+    let shortened = request.shortened();
+    let read = shortened.as_ref().unwrap_or(request);
+    if let Some(calls) = tools::calls(read, &mut rng) {
         let tokens = calls.iter().map(|call| count_tokens(&call.name) + count_tokens(&call.arguments)).sum();
         return Answer { content: Content::Calls(calls), finish: Finish::ToolCalls, tokens };
     }
     let text = match &request.format {
-        Format::Text => writer::write(request, &mut rng),
-        Format::JsonObject => writer::write_json_object(request, &mut rng),
-        Format::Schema(schema) => schema::instance(schema, &schema::Hints::of(request), &mut rng).to_string(),
+        Format::Text => writer::write(read, &mut rng),
+        Format::JsonObject => writer::write_json_object(read, &mut rng),
+        Format::Schema(schema) => schema::instance(schema, &schema::Hints::of(read), &mut rng).to_string(),
     };
     request.finish_text(text)
 }

@@ -121,6 +121,20 @@ pub enum ToolChoice {
     Named(String),
 }
 
+/// Maximum bytes of a text that the writer reads as a whole.
+const MAX_READ_BYTES: usize = 256 << 10;
+
+/// A text, or its first and last part if it is longer than the writer reads.
+fn ends_of(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_READ_BYTES {
+        return Cow::Borrowed(text);
+    }
+    let half = MAX_READ_BYTES / 2;
+    let first = &text[..text.floor_char_boundary(half)];
+    let last = &text[text.ceil_char_boundary(text.len() - half)..];
+    Cow::Owned(format!("{first}\n{last}"))
+}
+
 impl<'a> ChatRequest<'a> {
     /// A request with a single user message.
     #[must_use]
@@ -144,6 +158,26 @@ impl<'a> ChatRequest<'a> {
             seed: None,
             reasoning_tokens: 0,
         }
+    }
+
+    /// The request without the middle of its very long texts, for the writer, which searches them many times.
+    /// `None` without such texts.
+    pub(super) fn shortened(&self) -> Option<ChatRequest<'_>> {
+        self.messages.iter().find(|message| message.text.len() > MAX_READ_BYTES)?;
+        let messages = self.messages.iter();
+        Some(ChatRequest {
+            model: Cow::Borrowed(&self.model),
+            messages: messages.map(|m| ChatMessage { role: m.role, text: ends_of(&m.text) }).collect(),
+            format: self.format.clone(),
+            tools: self.tools.clone(),
+            tool_choice: self.tool_choice.clone(),
+            stop: self.stop.clone(),
+            parallel_tool_calls: self.parallel_tool_calls,
+            max_tokens: self.max_tokens,
+            candidates: self.candidates,
+            seed: self.seed,
+            reasoning_tokens: self.reasoning_tokens,
+        })
     }
 
     /// The text of the last user message, or of the last message without one.

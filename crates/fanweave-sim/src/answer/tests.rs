@@ -193,3 +193,16 @@ proptest! {
         prop_assert_eq!(reply, answer(&request));
     }
 }
+
+#[test]
+fn the_task_of_a_very_long_prompt_is_found_at_either_end() {
+    let long = "é ".repeat(400_000);
+    for prompt in [
+        format!("List 3 titles about tidal power.\n\n{long}"),
+        format!("{long}\n\nList 3 titles about tidal power."),
+    ] {
+        assert_eq!(text(&prompt).lines().count(), 3);
+    }
+    let request = ChatRequest::new("sim/writer", &*long);
+    assert!(answer(&request).input_tokens > 100_000, "the whole text counts");
+}
