@@ -11,7 +11,10 @@ pub(super) const MAX_HEADERS: usize = 512;
 /// A network failure, described by its innermost cause.
 pub(crate) fn broken(what: &str, error: &(dyn StdError + 'static)) -> Error {
     let is_too_large = |cause: &(dyn StdError + 'static)| {
-        cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large)
+        // hyper has a method for it only in servers.
+        let says =
+            |error: &hyper::Error| error.is_parse() && error.to_string() == "message head is too large";
+        cause.downcast_ref::<hyper::Error>().is_some_and(says)
     };
     if causes(error).any(is_too_large) {
         let message = format!("{what}: the response has more than {MAX_HEADERS} headers, or too long ones");
