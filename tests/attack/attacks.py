@@ -273,7 +273,7 @@ def chains():
         "outputs of many steps": steps(100, f'template: "{text}"'),
         "joined outputs": each(f'template: "{text}"') + "  b: { template: \"{{ steps.a.output | join }}\" }\n",
         "a large input that all items copy": long_input
-        + "steps:\n  a: { for_each: inputs.n, prompt: \"{{ item }} {{ text * 3 }}\" }\n",
+        + "steps:\n  a: { for_each: inputs.n, prompt: \"{{ item }} {{ text * 4 }}\" }\n",
         "doubling": "steps:\n  s0: { template: \"{{ 'x' * 4000000 }}\" }\n"
         + "".join(f"  s{i}: {{ for_each: inputs.n, template: '{{{{ steps.s{i - 1}.output }}}}' }}\n" for i in range(1, 7))
         + "inputs: { n: [1, 2] }\n",
