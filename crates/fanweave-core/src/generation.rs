@@ -35,8 +35,14 @@ pub fn report_forks() {
     IS_TOLD.store(true, Ordering::Relaxed);
 }
 
-/// [`generation`], always by the process id.
-pub(crate) fn generation_by_id() -> u64 {
+/// Recognises a forked child by its process id also where [`generation`] does not look at it.
+pub(crate) fn notice_fork() {
+    if IS_TOLD.load(Ordering::Relaxed) {
+        generation_by_id();
+    }
+}
+
+fn generation_by_id() -> u64 {
     let id = u64::from(std::process::id());
     let mut current = CURRENT.load(Ordering::Acquire);
     while current >> 32 != id {

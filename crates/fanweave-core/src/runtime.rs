@@ -33,7 +33,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 pub use crate::generation::{after_fork, generation, report_forks};
 
 use crate::blocking::Threads;
-use crate::generation::{Made, PerProcess, generation_by_id};
+use crate::generation::{Made, PerProcess, notice_fork};
 use crate::{Error, ErrorKind, Result};
 
 /// Worker threads by default. They drive sockets and timers, and the rows of batches.
@@ -114,7 +114,7 @@ thread_local! {
 
 fn shared() -> Arc<Made<Shared>> {
     // Also a child of a fork that was not reported: the threads of the parent's runtime do not exist in it.
-    generation_by_id();
+    notice_fork();
     SHARED.get(Shared::default)
 }
 

@@ -101,6 +101,11 @@ impl SharedLimits {
         limits.entry(key).or_insert(limit).clone()
     }
 
+    async fn ready(&self, request: &LimitedRequest, rates: Rates) {
+        let limit = self.of(request, rates);
+        limit.ready().await;
+    }
+
     fn try_admit(&self, request: &LimitedRequest, rates: Rates) -> Option<LimiterPermit> {
         let limit = self.of(request, rates);
         let output = request.max_tokens.unwrap_or(Usage::EXPECTED_OUTPUT);
@@ -138,9 +143,8 @@ impl Limiter for Limited {
         &'a self,
         request: &'a LimitedRequest,
     ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
-        let limit = self.limits.of(request, self.rates);
         Box::pin(async move {
-            limit.ready().await;
+            self.limits.ready(request, self.rates).await;
             Ok(())
         })
     }
@@ -317,10 +321,7 @@ impl Limiter for Connecting {
     ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
         Box::pin(async move {
             match self.share.connected() {
-                Some(limits) => {
-                    let limit = limits.of(request, self.rates);
-                    limit.ready().await;
-                }
+                Some(limits) => limits.ready(request, self.rates).await,
                 None => _ = self.share.connect().await?,
             }
             Ok(())
@@ -384,36 +385,32 @@ mod tests {
         assert!(answers.iter().all(Result::is_ok), "{:?}", answers.iter().find(|answer| answer.is_err()));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn two_clients_of_an_account_never_exceed_its_limit_together() {
+    /// 100 calls each of two processes, which connect by themselves. Returns the seconds that they take.
+    async fn calls_of_two(provider: &Provider, rates: Rates) -> u64 {
         let broker: Arc<dyn Broker> = Arc::new(Memory::default());
-        let provider = Provider::default();
-        // Two processes: each connects by itself.
         let [one, two] = [(); 2].map(|()| Share::at(At::Here(broker.clone())));
-        let rates = Rates::new().requests(600.0);
         let models = [provider.model(&one, rates), provider.model(&two, rates)];
         let began = Instant::now();
         futures::join!(calls(&models[0], 100), calls(&models[1], 100));
+        began.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_clients_of_an_account_never_exceed_its_limit_together() {
+        let provider = Provider::default();
+        let took = calls_of_two(&provider, Rates::new().requests(600.0)).await;
         // 10 a second, and half a second that may be saved up.
         for seconds in [1, 2, 5] {
             let max = provider.max_in(Duration::from_secs(seconds));
             assert!(max <= usize::try_from(seconds).unwrap() * 10 + 8, "{max} requests in {seconds} s");
         }
-        let took = began.elapsed().as_secs();
         assert!((18..=26).contains(&took), "{took} s for 200 requests at 10 a second");
     }
 
     #[tokio::test(start_paused = true)]
     async fn tokens_are_shared_and_those_that_were_not_used_are_given_back() {
-        let broker: Arc<dyn Broker> = Arc::new(Memory::default());
-        let provider = Provider::default();
-        let [one, two] = [(); 2].map(|()| Share::at(At::Here(broker.clone())));
         // An answer has 100 tokens: 10 requests a second.
-        let rates = Rates::new().tokens(60_000.0);
-        let models = [provider.model(&one, rates), provider.model(&two, rates)];
-        let began = Instant::now();
-        futures::join!(calls(&models[0], 100), calls(&models[1], 100));
-        let took = began.elapsed().as_secs();
+        let took = calls_of_two(&Provider::default(), Rates::new().tokens(60_000.0)).await;
         assert!((14..=40).contains(&took), "{took} s for 20,000 tokens at 1,000 a second");
     }
 

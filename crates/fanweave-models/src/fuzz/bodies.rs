@@ -102,11 +102,8 @@ fn content<'a>(chunks: impl Iterator<Item = &'a [u8]>, announced: &str) -> Optio
             }
         }
     }
-    for _ in 0..2 {
-        inflate.end(announced).ok()?;
-        while let Some(more) = inflate.next().ok()? {
-            content.extend_from_slice(&more);
-        }
+    while let Some(more) = inflate.finish(announced).ok()? {
+        content.extend_from_slice(&more);
     }
     Some(content)
 }

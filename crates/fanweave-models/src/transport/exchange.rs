@@ -117,13 +117,7 @@ impl Exchange {
             let frame = self.watch.during(Phase::Body, self.body.frame()).await?;
             let Some(frame) = frame else {
                 let coding = self.coding();
-                self.inflate.end(&coding)?;
-                let rest = self.inflate.next()?;
-                // A short body is decided and read only at its end.
-                if rest.is_none() {
-                    self.inflate.end(&coding)?;
-                }
-                return Ok(rest);
+                return self.inflate.finish(&coding);
             };
             // Trailers carry nothing that is used.
             if let Ok(bytes) = frame.map_err(|e| broken_off(&*e))?.into_data() {

@@ -159,12 +159,25 @@ impl Inflate {
         }
     }
 
-    /// Records the end of the body. What [`next`](Self::next) returns afterwards is the rest of the content.
-    /// Call it again after that: a short body is decided and read only then.
+    /// The next bytes of the content after the end of the body, not empty. `None` at the end of the content.
     ///
     /// # Errors
-    /// [`ErrorKind::Connection`] if compressed data is truncated.
-    pub(crate) fn end(&mut self, announced: &str) -> Result<()> {
+    /// Those of [`next`](Self::next), and [`ErrorKind::Connection`] if compressed data is truncated.
+    pub(crate) fn finish(&mut self, announced: &str) -> Result<Option<Bytes>> {
+        if let Some(content) = self.next()? {
+            return Ok(Some(content));
+        }
+        self.end(announced)?;
+        let rest = self.next()?;
+        // A short body is decided and read only now.
+        if rest.is_none() {
+            self.end(announced)?;
+        }
+        Ok(rest)
+    }
+
+    /// Records the end of the body: one that is not decided yet is, and what was read must be complete.
+    fn end(&mut self, announced: &str) -> Result<()> {
         match &mut self.state {
             State::Begun(held) if !held.is_empty() => {
                 let held = std::mem::take(held).into();
@@ -333,11 +346,8 @@ mod tests {
                 all.extend_from_slice(&more);
             }
         }
-        for _ in 0..2 {
-            inflate.end(announced)?;
-            while let Some(more) = inflate.next()? {
-                all.extend_from_slice(&more);
-            }
+        while let Some(more) = inflate.finish(announced)? {
+            all.extend_from_slice(&more);
         }
         Ok(all)
     }

@@ -129,7 +129,11 @@ pub fn answer(request: &ChatRequest<'_>) -> Reply {
             let text = echo::answer(request.last_user_text());
             vec![request.finish_text(text); request.candidates.max(1)]
         }
-        Kind::Writer => (0..request.candidates.max(1)).map(|candidate| write(request, candidate)).collect(),
+        Kind::Writer => {
+            let shortened = request.shortened();
+            let read = shortened.as_ref().unwrap_or(request);
+            (0..request.candidates.max(1)).map(|candidate| write(request, read, candidate)).collect()
+        }
     };
     let reasoning_tokens = request.reasoning_tokens * answers.len() as u64;
     Reply {
@@ -140,11 +144,10 @@ pub fn answer(request: &ChatRequest<'_>) -> Reply {
     }
 }
 
-/// The writer's answer: tool calls if required, else an instance of the schema, else prose.
-fn write(request: &ChatRequest<'_>, candidate: usize) -> Answer {
+/// The writer's answer: tool calls if required, else an instance of the schema, else prose. It reads `read`,
+/// the request or its shortened form.
+fn write(request: &ChatRequest<'_>, read: &ChatRequest<'_>, candidate: usize) -> Answer {
     let mut rng = Rng::new(request.fingerprint(candidate));
-    let shortened = request.shortened();
-    let read = shortened.as_ref().unwrap_or(request);
     if let Some(calls) = tools::calls(read, &mut rng) {
         let tokens = calls.iter().map(|call| count_tokens(&call.name) + count_tokens(&call.arguments)).sum();
         return Answer { content: Content::Calls(calls), finish: Finish::ToolCalls, tokens };
