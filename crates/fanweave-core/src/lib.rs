@@ -90,6 +90,7 @@ pub mod __private {
     pub use crate::blocking::wait::park_until_done;
     pub use crate::cache::sorted;
     pub use crate::compose::dag::find_cycle;
+    pub use crate::compose::erased::erased;
     pub use crate::generation::{Made, PerProcess};
     pub use crate::shown::{alters_display, is_separator};
     pub use serde_json::{Value, json};

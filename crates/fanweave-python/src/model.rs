@@ -7,6 +7,7 @@ use fanweave::stores::{MemoryCache, SqliteCache};
 use fanweave::testing::{Answer, Fake};
 use fanweave::values::{FromItem, IntoItem};
 use fanweave::{Context, Error, ErrorKind, Item, Parameters, Result, Runnable};
+use futures::future::{Either, ready};
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -18,17 +19,20 @@ use crate::item::{from_python, json_from_python};
 use crate::settings::{parameters_of, settings_of};
 use crate::work::wait;
 
-/// A chain whose input may be a list of messages.
-struct Conversation(EngineChain);
+/// A step whose input may be a list of messages.
+struct Conversation<R>(R);
 
-impl Runnable for Conversation {
-    const DRIVES_CALLS: bool = true;
+impl<R: Runnable<Input = Item, Output = Item>> Runnable for Conversation<R> {
+    const DRIVES_CALLS: bool = R::DRIVES_CALLS;
 
     type Input = Item;
     type Output = Item;
 
-    async fn run(&self, input: Item, cx: &Context) -> Result<Item> {
-        self.0.run(as_prompt(input)?, cx).await
+    fn run(&self, input: Item, cx: &Context) -> impl Future<Output = Result<Item>> + Send {
+        match as_prompt(input) {
+            Ok(input) => Either::Left(self.0.run(input, cx)),
+            Err(error) => Either::Right(ready(Err(error))),
+        }
     }
 
     fn streaming(&self) -> fanweave::compose::Streaming {
@@ -102,14 +106,14 @@ pub(crate) fn model(
 }
 
 fn chain_of(model: fanweave::Model) -> Chain {
-    Chain::new(conversation(fanweave::chain(model.clone())), Pieces::Delta).with_model(model)
+    Chain::new(conversation(model.clone()), Pieces::Delta).with_model(model)
 }
 
 /// A step from a prompt, also for lists of messages.
 pub(crate) fn conversation<O: IntoItem + Send + 'static>(
-    engine: fanweave::Chain<fanweave::Prompt, O>,
+    step: impl Runnable<Input = fanweave::Prompt, Output = O>,
 ) -> EngineChain {
-    fanweave::chain(Conversation(engine.erased()))
+    fanweave::chain(Conversation(fanweave::__private::erased(step)))
 }
 
 /// A prompt: a text, a message, or a list of messages, with parameters of its call.
@@ -130,7 +134,7 @@ pub(crate) fn prompt_of(
     Ok(prompt.into())
 }
 
-/// A model with parameters for all calls that have no others.
+/// A chain of a model with parameters for all calls that have no others.
 struct WithParameters {
     inner: EngineChain,
     parameters: Parameters,
@@ -163,11 +167,15 @@ pub(crate) fn with_parameters(
     chain: &Chain,
     parameters: &Bound<'_, PyDict>,
 ) -> PyResult<Chain> {
-    let inner = chain.engine().clone();
     let parameters = parameters_of(parameters)?;
-    let engine = conversation(fanweave::chain(WithParameters { inner, parameters }));
-    let functions = Functions::of(py, [chain.functions()]);
-    Ok(Chain::new(engine, chain.pieces()).with_functions(functions))
+    let same = match chain.model() {
+        Some(model) => chain_of(model.clone().with(parameters)),
+        None => {
+            let inner = chain.engine().clone();
+            Chain::new(conversation(WithParameters { inner, parameters }), chain.pieces())
+        }
+    };
+    Ok(same.with_functions(Functions::of(py, [chain.functions()])))
 }
 
 /// The prompts that a fake model was asked.

@@ -150,6 +150,6 @@ pub(crate) fn structured(
                 }
             }
         });
-    let engine = conversation(fanweave::chain(ReadInPython(structured)));
+    let engine = conversation(ReadInPython(structured));
     Ok(Chain::new(engine, Pieces::Value).with_functions(functions))
 }

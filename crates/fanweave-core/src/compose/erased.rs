@@ -9,15 +9,22 @@ use crate::item::{FromItem, IntoItem, Item};
 use crate::runnable::run_within;
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
-/// A step from [`Item`] to [`Item`]. Made by [`Chain::erased`].
-pub struct Erased<I, O> {
-    inner: Chain<I, O>,
+/// A step from [`Item`] to [`Item`]. Made by [`Chain::erased`] and [`erased`].
+struct Erased<R> {
+    inner: R,
 }
 
-impl<I, O> Runnable for Erased<I, O>
+/// A step from [`Item`] to [`Item`], to be part of a step of another crate: without a chain of its own.
+pub fn erased<R>(step: R) -> impl Runnable<Input = Item, Output = Item>
 where
-    I: FromItem + Send + 'static,
-    O: IntoItem + Send + 'static,
+    R: Runnable<Input: FromItem, Output: IntoItem>,
+{
+    Erased { inner: step }
+}
+
+impl<R> Runnable for Erased<R>
+where
+    R: Runnable<Input: FromItem, Output: IntoItem>,
 {
     const DRIVES_CALLS: bool = true;
 
@@ -25,11 +32,12 @@ where
     type Output = Item;
 
     async fn run(&self, item: Item, cx: &Context) -> Result<Item> {
-        let input = I::from_item(item).map_err(|item| {
+        let input = R::Input::from_item(item).map_err(|item| {
             let step = self.inner.describe().first().title();
-            Mismatch { step, expects: I::expects(), got: item.description(), is_settled: false }.into_error()
+            let (expects, got) = (R::Input::expects(), item.description());
+            Mismatch { step, expects, got, is_settled: false }.into_error()
         })?;
-        self.inner.run(input, cx).await.map_err(settled)?.into_item()
+        run_within(&self.inner, input, cx).await.map_err(settled)?.into_item()
     }
 
     fn streaming(&self) -> Streaming {
