@@ -13,6 +13,7 @@ use std::thread;
 
 use fanweave_core::__private::park_until_done;
 use futures::FutureExt;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::answers::EarlierAnswer;
@@ -275,7 +276,23 @@ impl Feed {
         let job = self.with_answers(job(key, row));
         let job = if self.strict { job.and_then(strict) } else { job };
         let refused = job.is_err();
-        self.jobs.send(job).await.is_ok() && !refused
+        self.send(job).await && !refused
+    }
+
+    /// Sends a row. A window that has enough of them is waited for until it has taken half: one wake-up of this
+    /// thread for many rows. Returns false if the window takes no more.
+    async fn send(&self, job: Result<Job>) -> bool {
+        let job = match self.jobs.try_send(job) {
+            Ok(()) => return true,
+            Err(TrySendError::Closed(_)) => return false,
+            Err(TrySendError::Full(job)) => job,
+        };
+        let half = (self.jobs.max_capacity() / 2).max(1);
+        let Ok(mut places) = self.jobs.reserve_many(half).await else { return false };
+        if let Some(place) = places.next() {
+            place.send(job);
+        }
+        true
     }
 
     /// Adds the answers of calls of a previous run.

@@ -72,6 +72,7 @@ mod store;
 mod summary;
 mod tally;
 mod timeline;
+mod turn;
 mod via;
 mod window;
 

@@ -36,6 +36,7 @@ use crate::records::RowPermit;
 use crate::refusals::Refusals;
 use crate::row::{Failed, Rerun, RowEnd, RowRun, Start};
 use crate::summary::Summary;
+use crate::turn::after_others;
 
 /// Maximum number of rows in flight beyond the concurrency. The number of concurrent calls is limited
 /// separately.
@@ -241,7 +242,7 @@ impl<I: Send + 'static, O: IntoAnswer, R: RowRecorder> Window<I, O, R> {
                 stopped: stopped.as_mut(),
                 failing: failing.as_mut(),
             };
-            let event = self.next_event(signals).await;
+            let event = after_others(self.next_event(signals)).await;
             if matches!(event, RowEvent::Failing) {
                 failing.set(progress.failing().changed());
             }

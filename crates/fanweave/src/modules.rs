@@ -144,9 +144,9 @@ pub mod compose {
     //! To write a combinator of your own, implement [`Runnable`].
     #[doc(inline)]
     pub use fanweave_core::compose::{
-        assign::*, branch::*, configurable::*, dynamic::*, fallback::*, generator::*, hooks::*,
-        named::*, parallel::*, parallel_map::*, passthrough::*, pick::*, retry::*, router::*, scoped::*,
-        step::*, then::*, timeout::*,
+        assign::*, branch::*, configurable::*, dynamic::*, fallback::*, generator::*, hooks::*, named::*,
+        parallel::*, parallel_map::*, passthrough::*, pick::*, retry::*, router::*, scoped::*, step::*,
+        then::*, timeout::*,
     };
     #[doc(inline)]
     pub use fanweave_core::runnable::{Chain, Runnable, Streaming, chain};
