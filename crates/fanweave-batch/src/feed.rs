@@ -281,7 +281,7 @@ impl Feed {
 
     /// Sends a row. A window that has enough of them is waited for until it has taken half: one wake-up of this
     /// thread for many rows. Returns false if the window takes no more.
-    async fn send(&self, job: Result<Job>) -> bool {
+    async fn send(&mut self, job: Result<Job>) -> bool {
         let job = match self.jobs.try_send(job) {
             Ok(()) => return true,
             Err(TrySendError::Closed(_)) => return false,
