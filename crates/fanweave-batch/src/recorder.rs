@@ -3,6 +3,7 @@
 //! A journal and an output are written by a thread of its own, because writing blocks, which the threads of
 //! the runtime must not do. Records that wait are written by a task.
 
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -156,8 +157,10 @@ pub(crate) enum Driver {
 
 impl Recording {
     async fn run(mut self, mut entries: mpsc::Receiver<Entry>) -> Result<Vec<FailureGroup>> {
+        // Read with rows before it, but not one of them.
+        let mut next = None;
         loop {
-            let entry = match entries.try_recv() {
+            let entry = match next.take().map_or_else(|| entries.try_recv(), Ok) {
                 Ok(entry) => Some(entry),
                 Err(_) => {
                     // The queue is empty: flush, so that the reader of a pipe sees all results.
@@ -171,21 +174,18 @@ impl Recording {
                     self.progress.row_resumed(location.is_ok());
                     self.arranger.resumed(index, line, location, &mut self.store).await?;
                 }
-                Some(Entry::Finished(finished)) => {
-                    let Finished { row, latency, mut permit, request, new_cost_usd, recorded, .. } = finished;
-                    self.progress.row_cost(new_cost_usd);
-                    if let Err(error) = self.record_all(row, latency, &mut permit, request.as_ref()).await {
-                        // Do this before releasing the permit: no other row must start, because it could not
-                        // be recorded.
-                        entries.close();
-                        if let Some(recorded) = recorded {
-                            let _ = recorded.send(Err(error.to_string()));
+                Some(Entry::Finished(first)) => {
+                    let mut rows = VecDeque::from([first]);
+                    while let Ok(entry) = entries.try_recv() {
+                        match entry {
+                            Entry::Finished(row) => rows.push_back(row),
+                            other => {
+                                next = Some(other);
+                                break;
+                            }
                         }
-                        return Err(error);
                     }
-                    if let Some(recorded) = recorded {
-                        let _ = recorded.send(Ok(()));
-                    }
+                    self.finished(rows, &mut entries).await?;
                 }
                 Some(Entry::Recorded { recorded, queued }) => {
                     self.add(recorded).await?;
@@ -211,15 +211,57 @@ impl Recording {
         }
     }
 
-    /// Records a row and its followers.
+    /// Records rows that waited together. After an error, no other row starts, because it could not be recorded.
+    async fn finished(
+        &mut self,
+        mut rows: VecDeque<Finished>,
+        entries: &mut mpsc::Receiver<Entry>,
+    ) -> Result<()> {
+        while !rows.is_empty() {
+            let mut locations = match rows.len() {
+                1 => VecDeque::new(),
+                // Closed before the permits are released, with the rows.
+                _ => match self.store.record_first(rows.iter().map(|finished| &finished.row)) {
+                    Ok(locations) => locations.into(),
+                    Err(error) => {
+                        entries.close();
+                        return Err(error);
+                    }
+                },
+            };
+            for finished in rows.drain(..locations.len().max(1)) {
+                let Finished { row, latency, mut permit, request, new_cost_usd, recorded, .. } = finished;
+                self.progress.row_cost(new_cost_usd);
+                let location = locations.pop_front();
+                let done = self.record_all(row, location, latency, &mut permit, request.as_ref()).await;
+                if done.is_err() {
+                    entries.close();
+                }
+                if let Some(recorded) = recorded {
+                    let _ = recorded.send(done.as_ref().copied().map_err(ToString::to_string));
+                }
+                done?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records a row, unless it is at `location`, and its followers.
     async fn record_all(
         &mut self,
         row: FinishedRow,
+        location: Option<RowLocation>,
         latency: Duration,
         permit: &mut RowPermit,
         request: Option<&Key>,
     ) -> Result<()> {
-        let location = self.keep(&row, latency, permit).await?;
+        let location = match location {
+            Some(location) => {
+                count(&self.progress, &row, latency);
+                location
+            }
+            None => self.keep(&row, latency, permit).await?,
+        };
         let followers = match (&self.dedupe, request) {
             (Some(dedupe), Some(request)) => dedupe.ended(request, location),
             _ => Vec::new(),

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use fanweave_core::context::CancellationToken;
-use fanweave_core::{Chain, Context, Priority, Prompt};
+use fanweave_core::{Chain, Context, Message, Priority, Prompt};
+use futures::future::BoxFuture;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -287,6 +288,14 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             all_rows_budget_usd: needed.and_then(|needed| needed.all_rows),
             ..stopped.into_summary(&row.progress.snapshot())
         })
+    }
+}
+
+impl BatchJob<Prompt, Message> {
+    /// Like [`run`](Self::run), but compiled with this crate, which a program may optimise more than its own.
+    #[doc(hidden)]
+    pub fn run_messages(self) -> BoxFuture<'static, Result<Summary>> {
+        Box::pin(self.run())
     }
 }
 

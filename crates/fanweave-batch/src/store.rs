@@ -24,6 +24,18 @@ impl RecordStore {
         }
     }
 
+    /// Records the first of these rows with one write, and returns their locations. Returns none if they are to be
+    /// recorded one by one.
+    pub(crate) fn record_first<'a>(
+        &mut self,
+        rows: impl Iterator<Item = &'a FinishedRow>,
+    ) -> Result<Vec<RowLocation>> {
+        match self {
+            Self::Journal(journal) => journal.append_first(rows.map(|row| &*row.record)),
+            Self::Own(_) | Self::Nothing => Ok(Vec::new()),
+        }
+    }
+
     /// Records rows whose lines of a journal are `lines`.
     pub(crate) async fn record_lines(
         &mut self,

@@ -77,6 +77,8 @@ impl Wake for Turn {
 mod tests {
     use std::sync::Mutex;
 
+    use futures::executor::LocalPool;
+    use futures::task::LocalSpawnExt;
     use tokio::sync::mpsc;
 
     use super::*;
@@ -108,10 +110,11 @@ mod tests {
 
     #[test]
     fn it_waits_without_a_runtime_too() {
+        let mut pool = LocalPool::new();
         let (sender, mut events) = mpsc::unbounded_channel();
-        let thread = std::thread::spawn(move || futures::executor::block_on(after_others(events.recv())));
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        let read = pool.spawner().spawn_local_with_handle(async move { after_others(events.recv()).await });
+        pool.run_until_stalled();
         sender.send(7).unwrap();
-        assert_eq!(thread.join().unwrap(), Some(7));
+        assert_eq!(pool.run_until(read.unwrap()), Some(7));
     }
 }

@@ -176,7 +176,7 @@ async fn run_once(mut args: BatchArgs, program: &Program) -> Result<(Exit, Optio
                 let job = job.progress(progress).stop(stop);
                 match &api {
                     Some(api) => job.run_via(api).await,
-                    None => job.run().await,
+                    None => job.run_messages().await,
                 }
             });
             Box::pin(running).await

@@ -12,7 +12,7 @@ use fanweave::compose::Node;
 use fanweave::crates::serde_json::{Map, Value};
 use fanweave::models::Prices;
 use fanweave::prompts::Template;
-use fanweave::{Context, Error, ErrorKind, Item, Prompt, Result, Runnable, Usage, Vars};
+use fanweave::{Context, Error, ErrorKind, Item, Result, Runnable, Usage, Vars};
 use futures::future::BoxFuture;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
@@ -301,7 +301,7 @@ pub(crate) fn job(
     let is_chain = setting(settings, "is_chain")?.unwrap_or(false);
     let (prompt, system) =
         (template(py, setting(settings, "prompt")?)?, template(py, setting(settings, "system")?)?);
-    let run: BatchRun = if is_chain {
+    let run: BoxFuture<'static, batch::Result<Summary>> = if is_chain {
         let rows = AsRows { chain: engine, item: std::convert::identity };
         let job = BatchJob::over(source, as_item, fanweave::chain(rows), output);
         Box::pin(common.of(job).run())
@@ -313,33 +313,26 @@ pub(crate) fn job(
         if let Some(template) = system {
             render = render.system(template);
         }
-        let api = batch_api_of(settings)?;
         match chain.get().model() {
             // Without conversions of each row.
             Some(model) => {
-                let model = fanweave::chain(model.clone());
-                of_prompts(common.of(BatchJob::new(source, render, model, output)), api)
+                let job = BatchJob::new(source, render, fanweave::chain(model.clone()), output);
+                let job = common.of(job);
+                match batch_api_of(settings)? {
+                    Some(api) => Box::pin(async move { job.run_via(&api).await }),
+                    None => job.run_messages(),
+                }
             }
+            // Without the batch API, which is one of models.
             None => {
                 let rows = AsRows { chain: engine, item: |prompt| Item::Prompt(Box::new(prompt)) };
-                of_prompts(common.of(BatchJob::new(source, render, fanweave::chain(rows), output)), api)
+                Box::pin(common.of(BatchJob::new(source, render, fanweave::chain(rows), output)).run())
             }
         }
     };
     let end = End(state.clone());
     let work = Work::spawn(async move { end.set(Some(run.await)) });
     Ok(Job { state, results, progress, work: Mutex::new(Some(work)), process: Process::current() })
-}
-
-/// A batch that runs to its end.
-type BatchRun = BoxFuture<'static, batch::Result<Summary>>;
-
-/// A batch of prompts: one call after the other, or through the provider's batch API.
-fn of_prompts<O: IntoAnswer>(job: BatchJob<Prompt, O>, api: Option<ProviderBatches>) -> BatchRun {
-    match api {
-        Some(api) => Box::pin(async move { job.run_via(&api).await }),
-        None => Box::pin(job.run()),
-    }
 }
 
 fn as_item(input: Input) -> Result<Item> {

@@ -121,8 +121,13 @@ fn a_full_disk_under_a_temporary_journal_is_an_error_too() {
     for at in 0..ROWS as u64 {
         let dir = TempRun::new();
         let (disk, faults) = failing(at, Fault::Torn);
-        let error = dir.run(Output::Writer(Box::new(std::io::sink())), disk).unwrap_err();
-        assert!(faults.hit().is_some());
+        let ended = dir.run(Output::Writer(Box::new(std::io::sink())), disk);
+        if faults.hit().is_none() {
+            // Several rows may be one write.
+            assert!(at > 1, "the file and the first row are steps of their own");
+            continue;
+        }
+        let error = ended.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
         assert!(error.to_string().contains("the disk is full"), "{error}");
     }

@@ -14,7 +14,7 @@ mod tests;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs::TryLockError;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -132,6 +132,10 @@ impl JournalReader {
     }
 }
 
+/// Bytes of rows after which a write of several ends. Source: a write of 64 KiB takes about as long as 20 of
+/// one row.
+const MAX_WRITE: usize = 1 << 16;
+
 /// An open journal, locked against other processes.
 pub(crate) struct Journal {
     path: PathBuf,
@@ -208,11 +212,39 @@ impl Journal {
     /// [`ErrorKind::Io`]; all previous lines are then intact.
     pub(crate) fn append(&mut self, record: &Record) -> Result<RowLocation> {
         record::encode(LineKind::Row, record, &mut self.line);
-        let length = length(&self.line, record.line)?;
+        let length = length(self.line.len(), record.line)?;
         let location = RowLocation::of_line(self.length, length, record.result.is_ok());
         self.write()?;
-        self.line_written()?;
+        self.lines_written(1)?;
         Ok(location)
+    }
+
+    /// Appends the first of these rows with one write: as many as have [`MAX_WRITE`] bytes, and at least one
+    /// if there is one. Returns no locations if the disk is full: then none of them is in the journal, and fewer
+    /// may fit.
+    ///
+    /// # Errors
+    /// Like [`append`](Self::append).
+    pub(crate) fn append_first<'a>(
+        &mut self,
+        records: impl Iterator<Item = &'a Record>,
+    ) -> Result<Vec<RowLocation>> {
+        let mut locations = Vec::new();
+        self.line.clear();
+        for record in records {
+            let at = self.length + self.line.len() as u64;
+            let length = length(record::encode_next(LineKind::Row, record, &mut self.line), record.line)?;
+            locations.push(RowLocation::of_line(at, length, record.result.is_ok()));
+            if self.line.len() >= MAX_WRITE {
+                break;
+            }
+        }
+        match self.try_write() {
+            Err(e) if e.kind() == io::ErrorKind::StorageFull => return Ok(Vec::new()),
+            written => written.map_err(|e| self.failed(e))?,
+        }
+        self.lines_written(locations.len() as u64)?;
+        Ok(locations)
     }
 
     /// Appends rows whose lines exist, each with its newline. Another place has them: they are synced as one
@@ -224,12 +256,12 @@ impl Journal {
         let mut at = self.length;
         let mut locations = Vec::with_capacity(rows.len());
         for (row, line) in rows.iter().zip(lines.split_inclusive(|byte| *byte == b'\n')) {
-            locations.push(RowLocation::of_line(at, length(line, row.line())?, row.is_ok()));
+            locations.push(RowLocation::of_line(at, length(line.len(), row.line())?, row.is_ok()));
             at += line.len() as u64;
         }
         self.line = lines;
         self.write()?;
-        self.line_written()?;
+        self.lines_written(1)?;
         Ok(locations)
     }
 
@@ -240,7 +272,7 @@ impl Journal {
     pub(crate) fn call(&mut self, call: &CallRecord) -> Result<()> {
         record::encode(LineKind::Call, call, &mut self.line);
         self.write()?;
-        self.line_written()
+        self.lines_written(1)
     }
 
     /// A reader of the journal for another thread.
@@ -252,9 +284,9 @@ impl Journal {
         Ok(JournalReader { path: self.path.clone(), file })
     }
 
-    fn line_written(&self) -> Result<()> {
+    fn lines_written(&self, lines: u64) -> Result<()> {
         let Some(sync) = &self.sync else { return Ok(()) };
-        sync.row_written().map_err(|e| Error::io("sync the journal", &self.path, e))
+        sync.rows_written(lines).map_err(|e| Error::io("sync the journal", &self.path, e))
     }
 
     /// Appends the state of a part and syncs it to the disk, because submitted requests are billed.
@@ -268,6 +300,14 @@ impl Journal {
     }
 
     fn write(&mut self) -> Result<()> {
+        self.try_write().map_err(|e| self.failed(e))
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        Error::io("write the journal", &self.path, error).adding("rows finished so far are kept")
+    }
+
+    fn try_write(&mut self) -> io::Result<()> {
         let written = match self.torn {
             // Nothing may follow a torn line: it would be read as the rest of that line.
             true => self.file.set_len(self.length).inspect(|()| self.torn = false),
@@ -276,7 +316,7 @@ impl Journal {
         if let Err(e) = written.and_then(|()| self.file.write_all(&self.line)) {
             // If this fails, the next open truncates the torn line.
             self.torn = self.file.set_len(self.length).is_err();
-            return Err(Error::io("write the journal", &self.path, e).adding("rows finished so far are kept"));
+            return Err(e);
         }
         self.length += self.line.len() as u64;
         Ok(())
@@ -301,8 +341,8 @@ impl Journal {
 }
 
 /// Length of the line of the row on line `row` of the input.
-fn length(line: &[u8], row: u64) -> Result<NonZeroU32> {
-    u32::try_from(line.len())
+fn length(bytes: usize, row: u64) -> Result<NonZeroU32> {
+    u32::try_from(bytes)
         .ok()
         .and_then(NonZeroU32::new)
         .ok_or_else(|| Error::new(ErrorKind::Io, format!("the result of line {row} is longer than 4 GiB")))

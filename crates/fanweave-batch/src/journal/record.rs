@@ -235,6 +235,13 @@ const DIGITS: usize = 8;
 /// Replaces the contents of `buffer` with the line of `value`, including the newline.
 pub(super) fn encode(kind: LineKind, value: &impl Serialize, buffer: &mut Vec<u8>) {
     buffer.clear();
+    encode_next(kind, value, buffer);
+}
+
+/// Adds the line of `value` to those in `buffer`. Returns its length in bytes.
+pub(super) fn encode_next(kind: LineKind, value: &impl Serialize, buffer: &mut Vec<u8>) -> usize {
+    let begin = buffer.len();
+    let crc_at = begin + OPENING.len();
     buffer.extend_from_slice(OPENING);
     buffer.extend_from_slice(&[b'0'; DIGITS]);
     buffer.extend_from_slice(kind.opening());
@@ -242,8 +249,9 @@ pub(super) fn encode(kind: LineKind, value: &impl Serialize, buffer: &mut Vec<u8
     serde_json::to_writer(&mut *buffer, value)
         .expect("records have string keys, and writing to a Vec cannot fail");
     let crc = format!("{:08x}", crc32fast::hash(&buffer[body..]));
-    buffer[OPENING.len()..OPENING.len() + DIGITS].copy_from_slice(crc.as_bytes());
+    buffer[crc_at..crc_at + DIGITS].copy_from_slice(crc.as_bytes());
     buffer.extend_from_slice(b"}\n");
+    buffer.len() - begin
 }
 
 /// JSON value of a line. `None` if the checksum is wrong.

@@ -67,14 +67,15 @@ impl Syncer {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Counts one more row.
+    /// Counts further rows.
     ///
     /// # Errors
     /// The error of an earlier sync.
-    pub(super) fn row_written(&self) -> io::Result<()> {
+    pub(super) fn rows_written(&self, rows: u64) -> io::Result<()> {
         let mut state = self.shared.lock();
-        state.dirty += 1;
-        if state.dirty == 1 || state.dirty == MAX_UNSYNCED_ROWS {
+        let before = state.dirty;
+        state.dirty += rows;
+        if before == 0 || (before < MAX_UNSYNCED_ROWS && state.dirty >= MAX_UNSYNCED_ROWS) {
             self.shared.wake.notify_one();
         }
         state.error.take().map_or(Ok(()), Err)

@@ -143,6 +143,51 @@ fn lines_after_a_torn_line_are_not_read_as_its_rest() {
 }
 
 #[test]
+fn rows_of_one_write_are_all_in_the_journal_or_none_is() {
+    let mut failed = 0;
+    for at in 0..16 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("j");
+        let faults = std::sync::Arc::new(Faults::at(at, Fault::Moment));
+        let disk = Disk { faults: Some(faults) };
+        let Ok((mut journal, _)) = Journal::open(&disk, &path, &manifest(), false, false) else { continue };
+        let rows = [0, 1, 2, 3, 4].map(record);
+        let locations = journal.append_first(rows.iter()).unwrap();
+        assert!(matches!(locations.len(), 0 | 5), "step {at}: {locations:?}");
+        for (row, location) in rows.iter().zip(&locations) {
+            assert_eq!(journal.read(*location).unwrap(), *row, "step {at}");
+        }
+        failed += usize::from(locations.is_empty());
+        let last = journal.append(&record(9));
+        drop(journal);
+        let (_, previous) = open(&path).unwrap();
+        assert!(previous.notes.is_empty(), "step {at}: {:?}", previous.notes);
+        assert_eq!(previous.done.len(), locations.len() + usize::from(last.is_ok()), "step {at}");
+    }
+    assert!(failed >= 1, "no write failed");
+}
+
+#[test]
+fn rows_beyond_the_size_of_a_write_are_left_for_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(&folder.path().join("j")).unwrap();
+    let long = |n| {
+        let answer = Answer { content: Content::Text("x".repeat(40_000)), ..Answer::default() };
+        Record { result: Outcome::Answer(Box::new(answer)), ..record(n) }
+    };
+    let rows = [0, 1, 2, 3].map(long);
+    assert_eq!(journal.append_first(rows.iter()).unwrap().len(), 2);
+    assert_eq!(journal.append_first(rows[2..].iter()).unwrap().len(), 2);
+    assert!(journal.append_first([].iter()).unwrap().is_empty());
+
+    let faults = std::sync::Arc::new(Faults::default());
+    let mut journal = Journal::temporary(&Disk { faults: Some(faults.clone()) }).unwrap();
+    let before = faults.steps();
+    journal.append_first([0, 1, 2].map(record).iter()).unwrap();
+    assert_eq!(faults.steps() - before, 1, "one write");
+}
+
+#[test]
 fn an_answer_nested_to_the_limit_of_the_parser_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j");
