@@ -49,6 +49,7 @@ need() {
 }
 
 need cc gcc libc6-dev
+need make make
 need python3 python3 python3-venv
 need node nodejs npm
 need chromium chromium
