@@ -3,7 +3,7 @@
     python python/bench/bench.py CLIENT MODE N CONCURRENCY URL
 
 CLIENT is `fanweave`, `openai`, `langchain` or `asyncio`, which makes no call. MODE is `call`, `gather` (all at once), `batch`,
-`stream` or `memory`. URL is the base URL of a server that speaks OpenAI's dialect in another process, such as `fanweave sim`.
+`frame` (a data frame of pandas), `journal` (the same with a journal on disk), `stream` or `memory`. URL is the base URL of a server that speaks OpenAI's dialect in another process, such as `fanweave sim`.
 Prints a line of JSON. `compare.py` runs all of them, interleaved.
 """
 
@@ -11,6 +11,7 @@ import asyncio
 import json
 import resource
 import sys
+import tempfile
 import time
 
 CLIENT, MODE, N, CONCURRENCY, URL = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
@@ -51,6 +52,17 @@ if CLIENT == "fanweave":
         return [
             answer.text for answer in await model.abatch(map(question, range(N)), concurrency=CONCURRENCY)
         ]
+
+    async def frame(journal: str | None = None) -> list[str]:
+        settings = {"concurrency": CONCURRENCY, "journal": journal, "max_tokens": 64}
+        done = await fw.abatch(TABLE, model=model, prompt="{{ question }}", progress=False, **settings)
+        assert len(done.columns) == 8 and not done["error"].notna().any()
+        return done["answer"].tolist()
+
+    if MODE in ("frame", "journal"):
+        import pandas as pd
+
+        TABLE = pd.DataFrame({"question": map(question, range(N)), "number": range(N)})
 
 elif CLIENT == "openai":
     from openai import AsyncOpenAI
@@ -102,6 +114,11 @@ async def run(n: int) -> tuple[list, int]:
 
     if MODE == "batch":
         answers = await batch()
+    elif MODE == "frame":
+        answers = await frame()
+    elif MODE == "journal":
+        with tempfile.TemporaryDirectory() as folder:
+            answers = await frame(f"{folder}/journal")
     elif MODE == "gather":
         answers = await asyncio.gather(*(call(i) for i in range(n)))
     else:

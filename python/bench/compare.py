@@ -8,6 +8,7 @@ compared if they are installed.
 
 import importlib.util
 import json
+import os
 import pathlib
 import random
 import statistics
@@ -24,6 +25,8 @@ RUNS = [
     ("fanweave", "call", 5000, 64),
     ("fanweave", "gather", 1000, 1000),
     ("fanweave", "batch", 5000, 64),
+    ("fanweave", "frame", 100000, 64),
+    ("fanweave", "journal", 100000, 64),
     ("fanweave", "stream", 200, 64),
     ("fanweave", "memory", 100000, 64),
     ("asyncio", "call", 20000, 64),
@@ -72,17 +75,21 @@ def measure(rounds: int, url: str) -> None:
     runs = [run for run in RUNS if importlib.util.find_spec(MODULES.get(run[0], "asyncio"))]
     results: dict[tuple, list[dict]] = {run: [] for run in runs}
     imports, scripts = [], []
+    # Modules are compiled when they are installed, and read from the disk by the first import after that.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([sys.executable, "-c", "import fanweave"], check=True, env=environment)
     for _ in range(rounds):
         for run in random.sample(runs, len(runs)):
             client, mode, n, concurrency = run
             arguments = [client, mode, str(n), str(concurrency), url]
-            out = subprocess.run([sys.executable, BENCH, *arguments], capture_output=True, text=True)
+            command = [sys.executable, BENCH, *arguments]
+            out = subprocess.run(command, capture_output=True, text=True, env=environment)
             if out.returncode != 0:
                 raise SystemExit(f"{run}: {out.stderr}")
             results[run].append(json.loads(out.stdout))
-        imports.append(float(subprocess.check_output([sys.executable, "-c", IMPORT])))
+        imports.append(float(subprocess.check_output([sys.executable, "-c", IMPORT], env=environment)))
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", SCRIPT, url], check=True)
+        subprocess.run([sys.executable, "-c", SCRIPT, url], check=True, env=environment)
         scripts.append((time.perf_counter() - started) * 1e3)
     print("client     mode     in flight   us median (range)        wall s   import ms")
     for (client, mode, _, concurrency), found in results.items():

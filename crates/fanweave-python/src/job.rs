@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fanweave::batch::{
-    self, Answer, BatchJob, Content, Costs, Fingerprint, FinishedRow, Input, IntoAnswer, Output, Progress,
-    ProviderBatches, Render, RowSink, Settings, Source, Summary,
+    self, Answer, BatchJob, Content, Costs, Fingerprint, FinishedRow, Input, InputRow, IntoAnswer, Output,
+    Progress, ProviderBatches, Render, RowSink, RowSource, Settings, Source, Summary,
 };
 use fanweave::compose::Node;
 use fanweave::crates::serde_json::{Map, Value};
@@ -87,6 +87,28 @@ impl Iterator for Table {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Table {}
+
+/// Rows in memory, which are read in the task of the run: no thread hands them over.
+struct InMemory<I> {
+    name: &'static str,
+    rows: I,
+}
+
+impl<I: ExactSizeIterator<Item = Input> + Send + 'static> RowSource for InMemory<I> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    async fn next(&mut self) -> batch::Result<Option<InputRow>> {
+        Ok(self.rows.next().map(InputRow::new))
+    }
+
+    async fn total(&mut self) -> batch::Result<Option<u64>> {
+        Ok(Some(self.rows.len() as u64))
     }
 }
 
@@ -198,7 +220,8 @@ fn source_of(settings: &Bound<'_, PyDict>) -> PyResult<Source> {
             let values = values.try_iter()?.map(|value| json_from_python(&value?));
             Ok((name.extract()?, values.collect::<PyResult<Vec<_>>>()?.into_iter()))
         });
-        return Ok(Source::rows("the table", Table { columns: columns.collect::<PyResult<_>>()?, left }));
+        let rows = Table { columns: columns.collect::<PyResult<_>>()?, left };
+        return Ok(Source::new(InMemory { name: "the table", rows }));
     }
     let inputs = settings.get_item("inputs")?.unwrap_or_else(|| PyList::empty(py).into_any());
     let rows = inputs.try_iter()?.map(|input| {
@@ -213,7 +236,8 @@ fn source_of(settings: &Bound<'_, PyDict>) -> PyResult<Source> {
             },
         })
     });
-    Ok(Source::rows("the rows", rows.collect::<PyResult<Vec<_>>>()?))
+    let rows = rows.collect::<PyResult<Vec<_>>>()?.into_iter();
+    Ok(Source::new(InMemory { name: "the rows", rows }))
 }
 
 fn template(py: Python<'_>, text: Option<String>) -> PyResult<Option<Template>> {

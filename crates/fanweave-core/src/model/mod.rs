@@ -226,7 +226,10 @@ impl Runnable for Model {
                 cx.delta(delta).await;
             }
         }
-        cx.end(&self.name, result, |message| message.reply.as_deref().cloned().map(Arc::new)).await
+        match result {
+            Ok(message) if cx.has_observers() => Ok(finished(message, &cx).await),
+            result => cx.end(&self.name, result, |_| None).await,
+        }
     }
 
     fn streaming(&self) -> Streaming {
@@ -236,6 +239,14 @@ impl Runnable for Model {
     fn describe(&self) -> Node {
         Node::model(&*self.name)
     }
+}
+
+/// Reports the end of a call. The reply is copied only for observers that keep theirs.
+async fn finished(mut message: Message, cx: &Context) -> Message {
+    let reply = message.reply.take().map(|reply| Arc::new(*reply));
+    cx.emit(EventKind::StepFinished { reply: reply.clone() }).await;
+    message.reply = reply.map(|reply| Box::new(Arc::unwrap_or_clone(reply)));
+    message
 }
 
 impl fmt::Debug for Model {
