@@ -18,6 +18,11 @@ use sha2::{Digest as _, Sha256};
 pub(crate) struct Key([u8; 16]);
 
 impl Key {
+    /// A key that is not a hash.
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// Key of a list of parts. The parts are delimited by their lengths.
     pub(crate) fn of(parts: &[&[u8]]) -> Self {
         let mut digest = Digest::default();

@@ -160,8 +160,13 @@ impl InputRow {
     /// A row. Its key is that of `input`, so a row with other contents is another row, and equal rows are
     /// distinguished by their order.
     pub fn new(input: Input) -> Self {
-        let key = Some(RowKey(input.key()));
-        Self { index: 0, line: 0, id: None, file: None, input: Ok(input), key }
+        let key = RowKey(input.key());
+        Self::keyed(input, key)
+    }
+
+    /// A row with this key: see [`with_key`](Self::with_key). Its contents are not hashed.
+    pub fn keyed(input: Input, key: RowKey) -> Self {
+        Self { index: 0, line: 0, id: None, file: None, input: Ok(input), key: Some(key) }
     }
 
     /// A row that cannot be run: it fails with `why`.
@@ -235,6 +240,7 @@ impl InputRow {
 /// assert_eq!(key, RowKey::of(&("users", 17))?);
 /// assert_eq!(key.to_string().len(), 32);
 /// assert_eq!(key.to_string().parse::<RowKey>()?, key);
+/// assert_eq!(RowKey::from(255).to_string(), "000000000000000000000000000000ff");
 /// # Ok::<_, fanweave::batch::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -249,6 +255,13 @@ impl RowKey {
         let value = serde_json::to_value(value)
             .map_err(|e| crate::Error::usage(format!("the key does not serialise to JSON: {e}")))?;
         Ok(Self(Key::of_value(&value)))
+    }
+}
+
+/// A key that the source has itself, such as a number or a UUID.
+impl From<u128> for RowKey {
+    fn from(key: u128) -> Self {
+        Self(Key::from_bytes(key.to_be_bytes()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fanweave::batch::{
     self, Answer, BatchJob, Content, Costs, Fingerprint, FinishedRow, Input, InputRow, IntoAnswer, Output,
-    Progress, ProviderBatches, Render, RowSink, RowSource, Settings, Source, Summary,
+    Progress, ProviderBatches, Render, RowKey, RowSink, RowSource, Settings, Source, Summary,
 };
 use fanweave::compose::Node;
 use fanweave::crates::serde_json::{Map, Value};
@@ -96,6 +96,9 @@ impl ExactSizeIterator for Table {}
 struct InMemory<I> {
     name: &'static str,
     rows: I,
+    /// Set if a journal recognises rows by their contents. Otherwise their numbers are their keys.
+    has_journal: bool,
+    read: u128,
 }
 
 impl<I: ExactSizeIterator<Item = Input> + Send + 'static> RowSource for InMemory<I> {
@@ -104,7 +107,11 @@ impl<I: ExactSizeIterator<Item = Input> + Send + 'static> RowSource for InMemory
     }
 
     async fn next(&mut self) -> batch::Result<Option<InputRow>> {
-        Ok(self.rows.next().map(InputRow::new))
+        self.read += 1;
+        Ok(self.rows.next().map(|row| match self.has_journal {
+            true => InputRow::new(row),
+            false => InputRow::keyed(row, RowKey::from(self.read)),
+        }))
     }
 
     async fn total(&mut self) -> batch::Result<Option<u64>> {
@@ -211,6 +218,7 @@ fn setting<'py, T: for<'a> FromPyObject<'a, 'py, Error = PyErr>>(
 /// The rows of a job: the path of a file, a table, or an iterable.
 fn source_of(settings: &Bound<'_, PyDict>) -> PyResult<Source> {
     let py = settings.py();
+    let has_journal = setting::<PathBuf>(settings, "journal")?.is_some();
     if let Some(path) = setting::<PathBuf>(settings, "path")? {
         return Source::open(path, None).map_err(|error| exception(py, &error));
     }
@@ -221,7 +229,7 @@ fn source_of(settings: &Bound<'_, PyDict>) -> PyResult<Source> {
             Ok((name.extract()?, values.collect::<PyResult<Vec<_>>>()?.into_iter()))
         });
         let rows = Table { columns: columns.collect::<PyResult<_>>()?, left };
-        return Ok(Source::new(InMemory { name: "the table", rows }));
+        return Ok(Source::new(InMemory { name: "the table", rows, has_journal, read: 0 }));
     }
     let inputs = settings.get_item("inputs")?.unwrap_or_else(|| PyList::empty(py).into_any());
     let rows = inputs.try_iter()?.map(|input| {
@@ -237,7 +245,7 @@ fn source_of(settings: &Bound<'_, PyDict>) -> PyResult<Source> {
         })
     });
     let rows = rows.collect::<PyResult<Vec<_>>>()?.into_iter();
-    Ok(Source::new(InMemory { name: "the rows", rows }))
+    Ok(Source::new(InMemory { name: "the rows", rows, has_journal, read: 0 }))
 }
 
 fn template(py: Python<'_>, text: Option<String>) -> PyResult<Option<Template>> {
