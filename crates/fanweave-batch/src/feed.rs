@@ -279,8 +279,8 @@ impl Feed {
         self.send(job).await && !refused
     }
 
-    /// Sends a row. A window that has enough of them is waited for until it has taken half: one wake-up of this
-    /// thread for many rows. Returns false if the window takes no more.
+    /// Sends a row. A window that has enough of them is waited for until it has taken half: one wake-up for
+    /// many rows. Returns false if the window takes no more.
     async fn send(&mut self, job: Result<Job>) -> bool {
         let job = match self.jobs.try_send(job) {
             Ok(()) => return true,
@@ -288,9 +288,9 @@ impl Feed {
             Err(TrySendError::Full(job)) => job,
         };
         let half = (self.jobs.max_capacity() / 2).max(1);
-        let Ok(mut places) = self.jobs.reserve_many(half).await else { return false };
-        if let Some(place) = places.next() {
-            place.send(job);
+        let Ok(mut permits) = self.jobs.reserve_many(half).await else { return false };
+        if let Some(permit) = permits.next() {
+            permit.send(job);
         }
         true
     }

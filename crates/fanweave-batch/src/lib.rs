@@ -24,6 +24,7 @@ mod answer;
 mod answers;
 mod arranger;
 mod budget;
+mod coalesce;
 mod collect;
 mod columns;
 mod cost;
@@ -72,7 +73,6 @@ mod store;
 mod summary;
 mod tally;
 mod timeline;
-mod turn;
 mod via;
 mod window;
 

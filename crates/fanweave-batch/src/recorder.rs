@@ -211,7 +211,8 @@ impl Recording {
         }
     }
 
-    /// Records rows that waited together. After an error, no other row starts, because it could not be recorded.
+    /// Records rows that waited together. After an error, no other row starts, because it could not be
+    /// recorded.
     async fn finished(
         &mut self,
         mut rows: VecDeque<Finished>,

@@ -24,8 +24,8 @@ impl RecordStore {
         }
     }
 
-    /// Records the first of these rows with one write, and returns their locations. Returns none if they are to be
-    /// recorded one by one.
+    /// Records the first of these rows with one write, and returns their locations. Returns none if they are
+    /// to be recorded one by one.
     pub(crate) fn record_first<'a>(
         &mut self,
         rows: impl Iterator<Item = &'a FinishedRow>,

@@ -27,6 +27,7 @@ use tokio::time::sleep;
 use crate::Result;
 use crate::answer::IntoAnswer;
 use crate::budget::{Allowance, NeededBudget, RowBudget};
+use crate::coalesce::coalesced;
 use crate::feed::Job;
 use crate::max_errors::{ErrorCount, MaxErrors};
 use crate::progress::Snapshot;
@@ -36,7 +37,6 @@ use crate::records::RowPermit;
 use crate::refusals::Refusals;
 use crate::row::{Failed, Rerun, RowEnd, RowRun, Start};
 use crate::summary::Summary;
-use crate::turn::after_others;
 
 /// Maximum number of rows in flight beyond the concurrency. The number of concurrent calls is limited
 /// separately.
@@ -242,7 +242,7 @@ impl<I: Send + 'static, O: IntoAnswer, R: RowRecorder> Window<I, O, R> {
                 stopped: stopped.as_mut(),
                 failing: failing.as_mut(),
             };
-            let event = after_others(self.next_event(signals)).await;
+            let event = coalesced(self.next_event(signals)).await;
             if matches!(event, RowEvent::Failing) {
                 failing.set(progress.failing().changed());
             }

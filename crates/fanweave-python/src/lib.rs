@@ -56,8 +56,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::wrap_pyfunction;
 
-/// Requests are made on one thread and dropped on another, which is slow with the allocator of glibc. Its locks
-/// are free in a forked child.
+/// Faster than that of glibc where memory is freed on another thread. Its locks are free in a forked child.
 #[cfg(all(feature = "jemalloc", target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -168,14 +168,14 @@ pub(crate) fn with_parameters(
     parameters: &Bound<'_, PyDict>,
 ) -> PyResult<Chain> {
     let parameters = parameters_of(parameters)?;
-    let same = match chain.model() {
+    let changed = match chain.model() {
         Some(model) => chain_of(model.clone().with(parameters)),
         None => {
             let inner = chain.engine().clone();
             Chain::new(conversation(WithParameters { inner, parameters }), chain.pieces())
         }
     };
-    Ok(same.with_functions(Functions::of(py, [chain.functions()])))
+    Ok(changed.with_functions(Functions::of(py, [chain.functions()])))
 }
 
 /// The prompts that a fake model was asked.

@@ -22,16 +22,28 @@ pub(crate) struct Faults(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    fault: Option<(u64, Fault)>,
+    fault: Option<(At, Fault)>,
     steps: u64,
-    /// Operation of the failing step.
-    hit: Option<&'static str>,
+    /// Number and operation of the failing step.
+    hit: Option<(u64, &'static str)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum At {
+    Step(u64),
+    /// The first step with this operation.
+    First(&'static str),
 }
 
 impl Faults {
     /// Makes step number `at` fail.
     pub(crate) fn at(at: u64, fault: Fault) -> Self {
-        Self(Mutex::new(State { fault: Some((at, fault)), ..State::default() }))
+        Self(Mutex::new(State { fault: Some((At::Step(at), fault)), ..State::default() }))
+    }
+
+    /// Makes the first step with the operation `what` fail.
+    pub(crate) fn at_first(what: &'static str, fault: Fault) -> Self {
+        Self(Mutex::new(State { fault: Some((At::First(what), fault)), ..State::default() }))
     }
 
     /// Number of steps so far.
@@ -41,7 +53,7 @@ impl Faults {
 
     /// Operation of the failing step. `None` if the step was not reached.
     pub(crate) fn hit(&self) -> Option<&'static str> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).hit
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).hit.map(|(_, what)| what)
     }
 
     /// Counts a step, and returns its failure, if any.
@@ -50,17 +62,21 @@ impl Faults {
         let step = state.steps;
         state.steps += 1;
         let (at, fault) = state.fault?;
-        if step == at {
-            state.hit = Some(what);
-            return Some(fault);
-        }
+        let Some((hit, _)) = state.hit else {
+            let fails = match at {
+                At::Step(at) => step == at,
+                At::First(operation) => operation == what,
+            };
+            state.hit = fails.then_some((step, what));
+            return fails.then_some(fault);
+        };
         // After a torn write, the disk is full.
         let is_full = match fault {
             Fault::Io => false,
-            Fault::Moment => step <= at + 2,
+            Fault::Moment => step <= hit + 2,
             Fault::Full | Fault::Torn => true,
         };
-        (step > at && is_full).then_some(Fault::Full)
+        is_full.then_some(Fault::Full)
     }
 
     pub(super) fn step(&self, what: &'static str) -> io::Result<()> {

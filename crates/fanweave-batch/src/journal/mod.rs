@@ -220,8 +220,8 @@ impl Journal {
     }
 
     /// Appends the first of these rows with one write: as many as have [`MAX_WRITE`] bytes, and at least one
-    /// if there is one. Returns no locations if the disk is full: then none of them is in the journal, and fewer
-    /// may fit.
+    /// if there is one. Returns no locations if the disk is full: then none of them is in the journal, and
+    /// fewer may fit.
     ///
     /// # Errors
     /// Like [`append`](Self::append).

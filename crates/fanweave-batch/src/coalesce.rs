@@ -1,4 +1,5 @@
-//! Turns: a task that is woken runs after the tasks that are ready, and handles what all of them made.
+//! Coalesced wake-ups: a task that is woken runs after the tasks that are ready, and handles what all of them
+//! made.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -14,61 +15,60 @@ use tokio::task::yield_now;
 ///
 /// # Cancellation
 /// `event` is never ready without being returned.
-pub(crate) async fn after_others<T>(event: impl Future<Output = T>) -> T {
+pub(crate) async fn coalesced<T>(event: impl Future<Output = T>) -> T {
     let mut event = pin!(event);
-    let mut wait = Wait::None;
+    let mut state = State::Ready;
     poll_fn(|task| {
-        loop {
-            wait = match &wait {
-                Wait::None => match event.as_mut().poll(task) {
-                    Poll::Ready(output) => return Poll::Ready(output),
-                    Poll::Pending => Wait::Event,
-                },
-                Wait::Event => Wait::Turn(Turn::after_others(task)),
-                Wait::Turn(turn) if turn.has_come(task) => Wait::None,
-                Wait::Turn(_) => return Poll::Pending,
-            };
-            if matches!(wait, Wait::Event) {
-                return Poll::Pending;
-            }
+        if let State::Waiting = state {
+            state = State::Deferred(Deferred::start(task));
         }
+        if let State::Deferred(deferred) = &state
+            && !deferred.is_over(task)
+        {
+            return Poll::Pending;
+        }
+        let polled = event.as_mut().poll(task);
+        state = State::Waiting;
+        polled
     })
     .await
 }
 
-/// What a task waits for.
-enum Wait {
-    None,
-    Event,
-    Turn(Arc<Turn>),
+enum State {
+    /// The event is polled.
+    Ready,
+    /// The event was not ready: the next poll is its wake-up.
+    Waiting,
+    /// The event may be ready.
+    Deferred(Arc<Deferred>),
 }
 
-/// The turn of a task. What else wakes the task meanwhile changes nothing.
+/// The time until the tasks of this worker that are ready have run. What else wakes the task changes nothing.
 #[derive(Default)]
-struct Turn {
-    has_come: AtomicBool,
+struct Deferred {
+    is_over: AtomicBool,
     task: AtomicWaker,
 }
 
-impl Turn {
-    /// A turn that comes when the tasks of this worker that are ready have run.
-    fn after_others(task: &Context<'_>) -> Arc<Self> {
-        let turn = Arc::new(Self::default());
-        turn.task.register(task.waker());
+impl Deferred {
+    fn start(task: &Context<'_>) -> Arc<Self> {
+        let deferred = Arc::new(Self::default());
+        deferred.task.register(task.waker());
         // The scheduler keeps the waker until then.
-        let _ = pin!(yield_now()).poll(&mut Context::from_waker(&Waker::from(turn.clone())));
-        turn
+        let waker = Waker::from(deferred.clone());
+        let _ = pin!(yield_now()).poll(&mut Context::from_waker(&waker));
+        deferred
     }
 
-    fn has_come(&self, task: &Context<'_>) -> bool {
+    fn is_over(&self, task: &Context<'_>) -> bool {
         self.task.register(task.waker());
-        self.has_come.load(Ordering::Acquire)
+        self.is_over.load(Ordering::Acquire)
     }
 }
 
-impl Wake for Turn {
+impl Wake for Deferred {
     fn wake(self: Arc<Self>) {
-        self.has_come.store(true, Ordering::Release);
+        self.is_over.store(true, Ordering::Release);
         self.task.wake();
     }
 }
@@ -90,7 +90,7 @@ mod tests {
         let reader = tokio::spawn({
             let order = order.clone();
             async move {
-                while let Some(n) = after_others(events.recv()).await {
+                while let Some(n) = coalesced(events.recv()).await {
                     order.lock().unwrap().push(format!("read {n}"));
                 }
             }
@@ -112,7 +112,7 @@ mod tests {
     fn it_waits_without_a_runtime_too() {
         let mut pool = LocalPool::new();
         let (sender, mut events) = mpsc::unbounded_channel();
-        let read = pool.spawner().spawn_local_with_handle(async move { after_others(events.recv()).await });
+        let read = pool.spawner().spawn_local_with_handle(async move { coalesced(events.recv()).await });
         pool.run_until_stalled();
         sender.send(7).unwrap();
         assert_eq!(pool.run_until(read.unwrap()), Some(7));
