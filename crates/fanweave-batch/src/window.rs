@@ -74,6 +74,8 @@ pub struct Window<I, O, R> {
     /// Cancelled when the run stops: rows that only wait end immediately.
     drain: CancellationToken,
     is_admitting: bool,
+    /// Not set once the recorder has ended early. Its queue says so first.
+    has_recorder: bool,
     keeps_going: bool,
     /// Set when any row was answered, in this run or a previous one.
     is_answered: bool,
@@ -207,6 +209,7 @@ impl<I: Send + 'static, O: IntoAnswer, R: RowRecorder> Window<I, O, R> {
             is_down: false,
             drain,
             is_admitting: true,
+            has_recorder: true,
             keeps_going,
             is_answered,
             refusals: Refusals::new(!keeps_going, is_answered),
@@ -294,12 +297,7 @@ impl<I: Send + 'static, O: IntoAnswer, R: RowRecorder> Window<I, O, R> {
     /// Handles an event.
     async fn handle(&mut self, event: RowEvent) -> Flow {
         match event {
-            RowEvent::RecorderEnded => {
-                // Nothing that runs now could be recorded.
-                self.queue.close();
-                self.flights.abort_all();
-                return Flow::Abort;
-            }
+            RowEvent::RecorderEnded => self.has_recorder = false,
             RowEvent::StopRequested => self.stop(),
             RowEvent::Ended(Some(ended)) => self.settle(ended).await,
             // Its task was dropped with the runtime.
@@ -309,6 +307,12 @@ impl<I: Send + 'static, O: IntoAnswer, R: RowRecorder> Window<I, O, R> {
             RowEvent::Failing => self.look_ahead(),
             RowEvent::BudgetGrown => {}
             RowEvent::Job(job) => self.admit(job),
+        }
+        if !self.has_recorder {
+            // Nothing that runs now could be recorded.
+            self.queue.close();
+            self.flights.abort_all();
+            return Flow::Abort;
         }
         if let Some(job) = self.lacks_budget.take() {
             self.admit_waiting(job);
@@ -523,8 +527,7 @@ impl<I: Send + 'static, O: IntoAnswer, R: RowRecorder> Window<I, O, R> {
             }
             RowEnd::Duplicate(follower, of) => {
                 self.answered();
-                // If the recorder has ended, the next iteration of the loop ends the run.
-                self.recorder.duplicate(follower, of).await;
+                self.has_recorder &= self.recorder.duplicate(follower, of).await;
             }
             RowEnd::Failed(failed) => self.settle_failed(failed).await,
         }
@@ -644,8 +647,7 @@ impl<I: Send + 'static, O: IntoAnswer, R: RowRecorder> Window<I, O, R> {
             self.stopped.too_many_errors = true;
             self.stop();
         }
-        // If the recorder has ended, the next iteration of the loop ends the run.
-        self.recorder.finished(row).await;
+        self.has_recorder &= self.recorder.finished(row).await;
     }
 
     /// Leaves a row without a result.
