@@ -15,6 +15,7 @@ struct Erased<R> {
 }
 
 /// A step from [`Item`] to [`Item`], to be part of a step of another crate: without a chain of its own.
+#[doc(hidden)]
 pub fn erased<R>(step: R) -> impl Runnable<Input = Item, Output = Item>
 where
     R: Runnable<Input: FromItem, Output: IntoItem>,
