@@ -56,7 +56,8 @@ if CLIENT == "fanweave":
     async def frame(journal: str | None = None) -> list[str]:
         settings = {"concurrency": CONCURRENCY, "journal": journal, "max_tokens": 64}
         done = await fw.abatch(TABLE, model=model, prompt="{{ question }}", progress=False, **settings)
-        assert len(done.columns) == 8 and not done["error"].notna().any()
+        assert len(done.columns) == 8
+        assert not done["error"].notna().any()
         return done["answer"].tolist()
 
     if MODE in ("frame", "journal"):

@@ -221,10 +221,10 @@ impl Recording {
         while !rows.is_empty() {
             let mut locations = match rows.len() {
                 1 => VecDeque::new(),
-                // Closed before the permits are released, with the rows.
                 _ => match self.store.record_first(rows.iter().map(|finished| &finished.row)) {
                     Ok(locations) => locations.into(),
                     Err(error) => {
+                        // Before the permits are released with the rows.
                         entries.close();
                         return Err(error);
                     }
