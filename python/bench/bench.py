@@ -3,8 +3,9 @@
     python python/bench/bench.py CLIENT MODE N CONCURRENCY URL
 
 CLIENT is `fanweave`, `openai`, `langchain` or `asyncio`, which makes no call. MODE is `call`, `gather` (all at once), `batch`,
-`frame` (a data frame of pandas), `journal` (the same with a journal on disk), `stream` or `memory`. URL is the base URL of a server that speaks OpenAI's dialect in another process, such as `fanweave sim`.
-Prints a line of JSON. `compare.py` runs all of them, interleaved.
+`frame` (a data frame of pandas), `journal` (the same with a journal on disk), `stream` or `memory`. URL is the base URL of a
+server that speaks OpenAI's dialect in another process, such as `fanweave sim`. Prints a line of JSON. `compare.py` runs all of
+them, interleaved.
 """
 
 import asyncio

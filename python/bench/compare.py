@@ -76,20 +76,19 @@ def measure(rounds: int, url: str) -> None:
     results: dict[tuple, list[dict]] = {run: [] for run in runs}
     imports, scripts = [], []
     # Modules are compiled when they are installed, and read from the disk by the first import after that.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    subprocess.run([sys.executable, "-c", "import fanweave"], check=True, env=environment)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    subprocess.run([sys.executable, "-c", "import fanweave"], check=True)
     for _ in range(rounds):
         for run in random.sample(runs, len(runs)):
             client, mode, n, concurrency = run
             arguments = [client, mode, str(n), str(concurrency), url]
-            command = [sys.executable, BENCH, *arguments]
-            out = subprocess.run(command, capture_output=True, text=True, env=environment)
+            out = subprocess.run([sys.executable, BENCH, *arguments], capture_output=True, text=True)
             if out.returncode != 0:
                 raise SystemExit(f"{run}: {out.stderr}")
             results[run].append(json.loads(out.stdout))
-        imports.append(float(subprocess.check_output([sys.executable, "-c", IMPORT], env=environment)))
+        imports.append(float(subprocess.check_output([sys.executable, "-c", IMPORT])))
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", SCRIPT, url], check=True, env=environment)
+        subprocess.run([sys.executable, "-c", SCRIPT, url], check=True)
         scripts.append((time.perf_counter() - started) * 1e3)
     print("client     mode     in flight   us median (range)        wall s   import ms")
     for (client, mode, _, concurrency), found in results.items():

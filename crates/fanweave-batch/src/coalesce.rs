@@ -20,7 +20,7 @@ pub(crate) async fn coalesced<T>(event: impl Future<Output = T>) -> T {
     let mut state = State::Ready;
     poll_fn(|task| {
         if let State::Waiting = state {
-            state = State::Deferred(Deferred::start(task));
+            state = State::Deferred(Deferred::start());
         }
         if let State::Deferred(deferred) = &state
             && !deferred.is_over(task)
@@ -51,9 +51,8 @@ struct Deferred {
 }
 
 impl Deferred {
-    fn start(task: &Context<'_>) -> Arc<Self> {
+    fn start() -> Arc<Self> {
         let deferred = Arc::new(Self::default());
-        deferred.task.register(task.waker());
         // The scheduler keeps the waker until then.
         let waker = Waker::from(deferred.clone());
         let _ = pin!(yield_now()).poll(&mut Context::from_waker(&waker));

@@ -256,13 +256,7 @@ impl Recording {
         permit: &mut RowPermit,
         request: Option<&Key>,
     ) -> Result<()> {
-        let location = match location {
-            Some(location) => {
-                count(&self.progress, &row, latency);
-                location
-            }
-            None => self.keep(&row, latency, permit).await?,
-        };
+        let location = self.keep(&row, location, latency, permit).await?;
         let followers = match (&self.dedupe, request) {
             (Some(dedupe), Some(request)) => dedupe.ended(request, location),
             _ => Vec::new(),
@@ -276,7 +270,7 @@ impl Recording {
     }
 
     async fn record(&mut self, row: FinishedRow, latency: Duration, permit: &mut RowPermit) -> Result<()> {
-        let location = self.keep(&row, latency, permit).await?;
+        let location = self.keep(&row, None, latency, permit).await?;
         self.arranger.finished(row, location, &mut self.store).await
     }
 
@@ -291,15 +285,19 @@ impl Recording {
         Ok(())
     }
 
-    /// Adds a row to the records, and only then to the progress: a crash in between must not repeat a paid
-    /// call.
+    /// Adds a row to the records, unless it is at `location`, and only then to the progress: a crash in
+    /// between must not repeat a paid call.
     async fn keep(
         &mut self,
         row: &FinishedRow,
+        location: Option<RowLocation>,
         latency: Duration,
         permit: &mut RowPermit,
     ) -> Result<RowLocation> {
-        let location = self.store.record(row, permit).await?;
+        let location = match location {
+            Some(location) => location,
+            None => self.store.record(row, permit).await?,
+        };
         count(&self.progress, row, latency);
         Ok(location)
     }

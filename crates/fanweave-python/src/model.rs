@@ -7,7 +7,6 @@ use fanweave::stores::{MemoryCache, SqliteCache};
 use fanweave::testing::{Answer, Fake};
 use fanweave::values::{FromItem, IntoItem};
 use fanweave::{Context, Error, ErrorKind, Item, Parameters, Result, Runnable};
-use futures::future::{Either, ready};
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -28,11 +27,8 @@ impl<R: Runnable<Input = Item, Output = Item>> Runnable for Conversation<R> {
     type Input = Item;
     type Output = Item;
 
-    fn run(&self, input: Item, cx: &Context) -> impl Future<Output = Result<Item>> + Send {
-        match as_prompt(input) {
-            Ok(input) => Either::Left(self.0.run(input, cx)),
-            Err(error) => Either::Right(ready(Err(error))),
-        }
+    async fn run(&self, input: Item, cx: &Context) -> Result<Item> {
+        self.0.run(as_prompt(input)?, cx).await
     }
 
     fn streaming(&self) -> fanweave::compose::Streaming {

@@ -30,6 +30,13 @@ fn open(path: &Path) -> Result<(Journal, PreviousRun)> {
     Journal::open(&Disk::default(), path, &manifest(), false, false)
 }
 
+/// A journal on a disk that is full for a moment at step number `at`, unless it cannot be opened.
+fn failing(path: &Path, at: u64) -> Option<Journal> {
+    let faults = std::sync::Arc::new(Faults::at(at, Fault::Moment));
+    let disk = Disk { faults: Some(faults) };
+    Journal::open(&disk, path, &manifest(), false, false).ok().map(|(journal, _)| journal)
+}
+
 #[test]
 fn appended_records_can_be_read_back_before_and_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
@@ -126,9 +133,7 @@ fn lines_after_a_torn_line_are_not_read_as_its_rest() {
     for at in 0..24 {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
-        let faults = std::sync::Arc::new(Faults::at(at, Fault::Moment));
-        let disk = Disk { faults: Some(faults) };
-        let Ok((mut journal, _)) = Journal::open(&disk, &path, &manifest(), false, false) else { continue };
+        let Some(mut journal) = failing(&path, at) else { continue };
         let written: Vec<_> = (0..6).filter(|n| journal.append(&record(*n)).is_ok()).collect();
         torn += usize::from(written.len() < 6);
         drop(journal);
@@ -148,9 +153,7 @@ fn rows_of_one_write_are_all_in_the_journal_or_none_is() {
     for at in 0..16 {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
-        let faults = std::sync::Arc::new(Faults::at(at, Fault::Moment));
-        let disk = Disk { faults: Some(faults) };
-        let Ok((mut journal, _)) = Journal::open(&disk, &path, &manifest(), false, false) else { continue };
+        let Some(mut journal) = failing(&path, at) else { continue };
         let rows = [0, 1, 2, 3, 4].map(record);
         let locations = journal.append_first(rows.iter()).unwrap();
         assert!(matches!(locations.len(), 0 | 5), "step {at}: {locations:?}");
